@@ -1,0 +1,1 @@
+"""Benchmarks: each prints a table measured in the run that prints it. None is a test."""

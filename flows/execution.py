@@ -1,0 +1,133 @@
+"""One stage through DVC, and the lock that keeps two flows apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from headway.errors import HeadwayError
+from headway.layout import Layout
+from headway.process import stream
+
+DVC = [sys.executable, "-m", "dvc"]
+RAN, RESTORED, UP_TO_DATE = "ran", "restored", "up to date"
+UNCHANGED = "didn't change, skipping"
+#: DVC's hints after every stage, which say nothing of the stage.
+HINTS = (
+    "Generating lock file",
+    "Updating lock file",
+    "To track the changes",
+    "git add ",
+    "To enable auto staging",
+    "dvc config ",
+    "Use `dvc push`",
+)
+MISSING = re.compile(r"No such file or directory: '(.+)'")
+OWN, DVC_OWN = "headway: ", "ERROR: "
+
+
+class StageFailed(HeadwayError):
+    """A stage ended with an error.
+
+    Attributes:
+        explained: whether the stage itself said what is wrong, which trying again does not change.
+    """
+
+    def __init__(self, message: str, explained: bool) -> None:
+        super().__init__(message)
+        self.explained = explained
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage went: ``ran``, ``restored`` from DVC's cache, or ``up to date``; and the seconds that took."""
+
+    name: str
+    outcome: str
+    seconds: float
+
+
+def changed_stages(layout: Layout) -> set[str] | None:
+    """Names of the stages that DVC finds changed, None when DVC cannot tell (``dvc repro`` then says why)."""
+    done = subprocess.run([*DVC, "status", "--json"], cwd=layout.root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return None
+    return set(json.loads(done.stdout or "{}"))
+
+
+def repro(stage: str, layout: Layout, log: Callable[[str], None]) -> StageResult:
+    """Run one stage with ``dvc repro --single-item``, its output streamed to ``log``.
+
+    Raises:
+        StageFailed: the stage failed; the message is the stage's own.
+    """
+    started = time.monotonic()
+    lines: list[str] = []
+
+    def on_line(line: str) -> None:
+        if line and not line.strip().startswith(HINTS):
+            lines.append(line)
+            log(line)
+
+    status = stream([*DVC, "repro", "--single-item", stage], layout.root, os.environ, on_line)
+    if status:
+        raise _failure(stage, status, lines)
+    seconds = time.monotonic() - started
+    if any(line.startswith("Running stage") for line in lines):
+        return StageResult(stage, RAN, seconds)
+    return StageResult(stage, UP_TO_DATE if any(line.endswith(UNCHANGED) for line in lines) else RESTORED, seconds)
+
+
+def _failure(stage: str, status: int, lines: list[str]) -> StageFailed:
+    """What a stage, or DVC for it, said when it failed."""
+    own = next((line for line in lines if line.startswith(OWN)), None)
+    if own:
+        return StageFailed(f"stage {stage}: {own.removeprefix(OWN)}", explained=True)
+    said = next((line for line in lines if line.startswith(DVC_OWN)), f"dvc ended with status {status}")
+    missing = MISSING.search(said)
+    if missing:
+        what = f"{missing[1]} does not exist; put it there, or mend the path that names it in params.yaml or dvc.yaml"
+        return StageFailed(f"stage {stage}: {what}", explained=True)
+    return StageFailed(f"stage {stage}: {said.removeprefix(DVC_OWN)}", explained=False)
+
+
+@contextmanager
+def exclusive(layout: Layout) -> Iterator[None]:
+    """Hold the project's flow lock; the operating system frees it when this process ends, however it ends.
+
+    Raises:
+        HeadwayError: another flow holds it.
+    """
+    layout.scratch.mkdir(exist_ok=True)
+    holder = layout.scratch / "flow.json"
+    lock = FileLock(layout.scratch / "flow.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HeadwayError(f"another flow is running in this project{_described(holder)}; wait for it or end it") from None
+    try:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        holder.write_text(json.dumps({"process": os.getpid(), "since": now}))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _described(holder: Path) -> str:
+    try:
+        told = json.loads(holder.read_text())
+    except (OSError, ValueError):
+        return ""
+    return f" (process {told['process']}, since {told['since']})"

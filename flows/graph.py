@@ -1,0 +1,67 @@
+"""The stage graph as dvc.yaml has it. Nothing here, or anywhere in flows, knows a stage by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from headway.errors import HeadwayError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its name, what it is for, and the stages whose outs it depends on."""
+
+    name: str
+    description: str
+    after: tuple[str, ...]
+
+
+def read(path: Path) -> list[Stage]:
+    """The stages of a dvc.yaml in an order in which each comes after all that it depends on; else in the file's order.
+
+    Raises:
+        HeadwayError: the file is not a stage graph, or the stages depend on one another in a circle.
+    """
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        stages: dict[str, Any] = YAML(typ="safe").load(path)["stages"]
+    except (OSError, YAMLError, KeyError, TypeError) as error:
+        raise HeadwayError(f"{path}: not a stage graph ({str(error).splitlines()[0]})") from None
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        raise HeadwayError(f"{path}: not a stage graph (expected a mapping of stages, each with cmd, deps and outs)")
+    made_by = {out: name for name, stage in stages.items() for out in _outs(stage)}
+    after = {
+        name: {maker for dep in stage.get("deps", []) if (maker := _maker(dep, made_by)) and maker != name}
+        for name, stage in stages.items()
+    }
+    try:
+        sorter = TopologicalSorter(after)
+        sorter.prepare()
+    except CycleError as error:
+        raise HeadwayError(f"{path}: stages depend on one another in a circle: {' → '.join(error.args[1])}") from None
+    order: list[Stage] = []
+    done: set[str] = set()
+    while len(order) < len(stages):
+        name = next(name for name in stages if name not in done and after[name] <= done)
+        done.add(name)
+        order.append(Stage(name, stages[name].get("desc", ""), tuple(sorted(after[name]))))
+    return order
+
+
+def _outs(stage: dict[str, Any]) -> list[str]:
+    """Paths of outs, metrics and plots, whether they stand alone or carry options."""
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def _maker(dependency: str, made_by: dict[str, str]) -> str | None:
+    """The stage that makes a path: the path is an out, lies in one, or contains one."""
+    path = PurePosixPath(dependency)
+    for out, name in made_by.items():
+        if path.is_relative_to(out) or PurePosixPath(out).is_relative_to(path):
+            return name
+    return None

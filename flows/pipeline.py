@@ -1,0 +1,127 @@
+"""The pipeline as a flow: every stage of dvc.yaml through DVC, then the gate, then promotion or a refusal with reasons."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import graph, report, server
+from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
+from flows.verdict import Verdict, unchanged
+from headway import params as parameters
+from headway.errors import HeadwayError
+from headway.layout import Layout
+from headway.params import Params
+from headway.quiet import DEBUG
+from headway.registry.promotion import Registry
+from headway.tracking import Tracker
+
+SOURCE_RETRIES, SECONDS_BETWEEN_RETRIES = 2, 10
+
+
+def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """A stage that said what a person has to mend fails the same way again; a crash or a lost connection may not."""
+    error = state.result(raise_on_failure=False)
+    return not (isinstance(error, StageFailed) and error.explained)
+
+
+@task(task_run_name="{stage.name}", cache_policy=NO_CACHE, retry_condition_fn=_worth_retrying)
+def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> StageResult:
+    """One stage through DVC; no process is started for one that DVC has just found up to date."""
+    logger = get_run_logger()
+    if changed is not None and stage.name not in changed:
+        logger.info("up to date")
+        return StageResult(stage.name, UP_TO_DATE, seconds=0.0)
+    return repro(stage.name, layout, logger.info)
+
+
+@task(task_run_name="gate", cache_policy=NO_CACHE)
+def gate(params: Params, layout: Layout, tracker: Tracker) -> Verdict:
+    """Judge the candidate, then promote it or refuse it: both are normal ends."""
+    registry = Registry(tracker)
+    verdict = unchanged(layout, registry)
+    if verdict is None:
+        from flows.promotion import decide_and_promote
+
+        verdict = decide_and_promote(params, layout, tracker, registry)
+    for line in verdict.lines:
+        get_run_logger().info(line)
+    return verdict
+
+
+@flow(name="headway", validate_parameters=False)
+def pipeline(project: str = "") -> str:
+    """Bring every stage up to date, then decide on the candidate.
+
+    Args:
+        project: folder of the project; by default the one around the working directory.
+
+    Returns:
+        ``promoted``, ``refused`` or ``unchanged``.
+
+    Raises:
+        HeadwayError: a stage failed, another flow is running, or the champion cannot be scored (which refuses as well).
+    """
+    started = time.monotonic()
+    layout = Layout.find(Path(project) if project else None)
+    with exclusive(layout):
+        params = parameters.load(layout.params)
+        tracker = Tracker(params, layout)
+        with tracker.execution():
+            results = run_stages(layout)
+            verdict = gate(params, layout, tracker)
+        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, time.monotonic() - started)
+        report.show(closing)
+        report.publish(closing)
+    if verdict.problem:
+        raise HeadwayError(verdict.problem)
+    return verdict.outcome
+
+
+def run_stages(layout: Layout) -> list[StageResult]:
+    """All stages of dvc.yaml, one after the other, each as a task of its name."""
+    changed = changed_stages(layout)
+    results = []
+    for stage in graph.read(layout.graph):
+        # A stage that depends on no other reads from outside, where trying again can help.
+        retries = 0 if stage.after else SOURCE_RETRIES
+        step = run_stage.with_options(name=stage.name, retries=retries, retry_delay_seconds=SECONDS_BETWEEN_RETRIES)
+        results.append(step(stage, layout, changed))
+        if results[-1].outcome != UP_TO_DATE:
+            changed = None  # its outs may be others now: DVC is asked again for every stage after it
+    return results
+
+
+class OneLine(logging.Filter):
+    """Leaves the traceback out of a log record whose exception was raised for a person to read."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if DEBUG not in os.environ and record.exc_info and isinstance(record.exc_info[1], HeadwayError):
+            record.exc_info = None
+            record.exc_text = None
+        return True
+
+
+# Here, not in main: a worker imports this module and calls the flow itself.
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(OneLine())
+
+
+def main() -> None:
+    """Run the flow here and now, embedded or against the server that PREFECT_API_URL names.
+
+    Raises:
+        HeadwayError: see :func:`pipeline`.
+    """
+    layout = Layout.find()
+    # Told before Prefect takes its seconds to start.
+    with exclusive(layout):
+        Tracker(parameters.load(layout.params), layout)
+        server.check()
+    pipeline()

@@ -1,0 +1,75 @@
+"""What a flow run did, for people: a closing table on the terminal and the same as Prefect artifacts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from rich.console import Console
+from rich.table import Table
+
+from flows.execution import RAN, StageResult
+from flows.verdict import PROMOTED, UNCHANGED, Verdict
+
+
+@dataclass(frozen=True)
+class Report:
+    """Attributes: how each stage went, the verdict with the scores, their intervals' confidence, seconds of the whole run."""
+
+    stages: tuple[StageResult, ...]
+    verdict: Verdict
+    confidence: float
+    seconds: float
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        verdict = self.verdict
+        if verdict.outcome == PROMOTED:
+            return f"PROMOTED: version {verdict.version} is champion"
+        if verdict.outcome == UNCHANGED:
+            return f"UNCHANGED: version {verdict.champion} stays champion"
+        stays = f"version {verdict.champion} stays champion" if verdict.champion else "there is no champion"
+        return f"REFUSED: version {verdict.version} is not promoted, {stays}"
+
+
+def show(report: Report) -> None:
+    """Print the closing tables."""
+    console = Console(highlight=False)
+    stages = Table("stage", "", "seconds", title="Stages", title_justify="left")
+    stages.columns[2].justify = "right"
+    for stage in report.stages:
+        stages.add_row(stage.name, stage.outcome, f"{stage.seconds:.1f}" if stage.outcome == RAN else "")
+    stages.add_section()
+    stages.add_row("whole flow", "", f"{report.seconds:.1f}")
+    scores = Table("model", "accuracy", f"{report.confidence:.0%} interval", "macro F1", "NLL", title_justify="left")
+    rows = next(iter(report.verdict.scores.values()))["rows"]
+    scores.title = f"Test split, the same {rows:,} rows"
+    for name, score in report.verdict.scores.items():
+        interval = f"{score['accuracy_low']:.4f} to {score['accuracy_high']:.4f}"
+        values = (f"{score[key]:.4f}" for key in ("macro_f1", "negative_log_likelihood"))
+        scores.add_row(name, f"{score['accuracy']:.4f}", interval, *values)
+    console.print()
+    console.print(stages)
+    console.print(scores)
+    console.print(report.headline, style="bold green" if report.verdict.champion else "bold red")
+    for line in report.verdict.lines[1:] or report.verdict.lines:
+        console.print("  " + line, soft_wrap=True)
+    console.print("Browse the runs and versions: make ui")
+
+
+def publish(report: Report) -> None:
+    """Leave stages, metrics and decision as artifacts of the flow run."""
+    create_table_artifact(
+        [{"stage": stage.name, "outcome": stage.outcome, "seconds": round(stage.seconds, 1)} for stage in report.stages],
+        key="headway-stages",
+        description="What ran, and what was up to date",
+    )
+    keys = ("rows", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "negative_log_likelihood")
+    create_table_artifact(
+        [{"model": name, **{key: score[key] for key in keys}} for name, score in report.verdict.scores.items()],
+        key="headway-metrics",
+        description="Test split, the same rows for every model",
+    )
+    lines = "\n".join(f"- {line}" for line in report.verdict.lines)
+    create_markdown_artifact(f"# {report.headline}\n\n{lines}\n", key="headway-decision", description=report.headline)

@@ -1,0 +1,26 @@
+"""Whether the Prefect server that the environment names answers."""
+
+from __future__ import annotations
+
+import os
+
+from headway.errors import HeadwayError
+from headway.network import require_answer
+
+
+def check(required: bool = False) -> None:
+    """Return when the server of PREFECT_API_URL answers, or when none is named and none is required.
+
+    Raises:
+        HeadwayError: the server does not answer, or one is required and none is named.
+    """
+    url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    if not url:
+        if required:
+            raise HeadwayError(
+                "schedules need a Prefect server: start one with `prefect server start`, then "
+                "`export PREFECT_API_URL=http://127.0.0.1:4200/api` and try again"
+            )
+        return
+    remedy = "start it, or unset PREFECT_API_URL to run without one"
+    require_answer(f"{url}/health", f"the Prefect server at {url}", remedy)

@@ -1,0 +1,277 @@
+"""The command line: one thin subcommand per stage and per verb. Whatever is heavy is imported inside the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from headway import __version__, cli_data
+from headway.errors import HeadwayError
+from headway.quiet import DEBUG, switch_off
+
+app = typer.Typer(
+    help="Train, prove and promote self-attention text classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+STAGES, VERBS = "Stages (dvc.yaml calls these, in its order)", "Verbs"
+app.add_typer(cli_data.app, name="data", rich_help_panel=VERBS)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    trace: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+    if trace:
+        os.environ[DEBUG] = "1"  # the stages' own processes inherit it
+
+
+@app.command(rich_help_panel=STAGES)
+def ingest() -> None:
+    """Read the source into data/raw."""
+    from headway.stages.ingest import ingest as stage
+
+    manifest = _run_stage(stage)
+    unreadable = f", {manifest.unreadable:,} unreadable" if manifest.unreadable else ""
+    print(f"{manifest.rows:,} rows of {manifest.source}{unreadable}: " + _counts(manifest.label_counts))
+
+
+@app.command(rich_help_panel=STAGES)
+def prepare() -> None:
+    """Clean and split into data/prepared."""
+    from headway.stages.prepare import prepare as stage
+
+    report = _run_stage(stage)
+    gone = {reason: count for reason, count in report["rows_quarantined"].items() if count}
+    print(
+        f"{report['rows_in']:,} rows in, {report['rows_kept']:,} kept"
+        + (f", in quarantine: {_counts(gone)}" if gone else "")
+        + f"; splits: {_counts(report['splits'])}"
+    )
+
+
+@app.command(rich_help_panel=STAGES)
+def tokenize() -> None:
+    """Fit the tokenizer and encode into data/encoded."""
+    from headway.stages.tokenize import tokenize as stage
+
+    report = _run_stage(stage)
+    train = report["train"]
+    print(
+        f"vocabulary of {report['vocabulary_size']:,}; {train['tokens']:,} training tokens, "
+        f"{report['validation']['unknown_share']:.1%} of the validation split's unknown"
+    )
+
+
+@app.command(rich_help_panel=STAGES)
+def baseline() -> None:
+    """Fit and score the linear baseline."""
+    from headway.stages.baseline import baseline as stage
+
+    test = _run_stage(stage)["test"]
+    print(f"linear baseline: test accuracy {_interval(test)}")
+
+
+@app.command(rich_help_panel=STAGES)
+def tune() -> None:
+    """Search hyperparameters; an interrupted study continues."""
+    from headway.stages.tune import tune as stage
+
+    winner = _run_stage(stage, tracked=True)
+    print(f"best: trial {winner.number}, validation accuracy {winner.score:.4f}")
+
+
+@app.command(rich_help_panel=STAGES)
+def train() -> None:
+    """Train the classifier; an interrupted training continues."""
+    from headway.stages.train import train as stage
+
+    report = _run_stage(stage, tracked=True)
+    print(f"best epoch {report['epoch']:.0f}: validation accuracy {report['validation_accuracy']:.4f}")
+
+
+@app.command(rich_help_panel=STAGES)
+def evaluate() -> None:
+    """Score the candidate on the test split."""
+    from headway.stages.evaluate import evaluate as stage
+
+    print(f"candidate: test accuracy {_interval(_run_stage(stage))}")
+
+
+@app.command(rich_help_panel=VERBS)
+def init(
+    data: Annotated[str, typer.Option(help="Your file or folder, a glob in quotes, or a URL.")],
+    text: Annotated[str | None, typer.Option(help="Column of the texts, if not the one proposed.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the labels, if not the one proposed.")] = None,
+    test: Annotated[str, typer.Option(help="Glob of files in the folder that are the test split.")] = "",
+    unlabelled: Annotated[str, typer.Option(help="Glob of files in the folder that have no labels.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Write params.yaml without asking.")] = False,
+) -> None:
+    """Look at your own data and fill in params.yaml for it."""
+    from headway import init as setup
+    from headway.layout import Layout
+
+    layout = Layout.find()
+    found = setup.survey(layout, data, text, label, test, unlabelled)
+    setup.show(found)
+    print("For params.yaml:")
+    for knob, value in found.changes.items():
+        print(f"  {knob}: {value}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise HeadwayError("params.yaml stays as it is: nobody is there to ask; add --yes to write without asking")
+        typer.confirm("Write these to params.yaml?", default=True, abort=True)
+    setup.write(layout, found.changes)
+    print("params.yaml is written. Now: make run")
+
+
+@app.command(rich_help_panel=VERBS)
+def run() -> None:
+    """Run the whole flow: stages, gate, promotion."""
+    _flows("pipeline").main()
+
+
+@app.command(rich_help_panel=VERBS)
+def schedule(
+    cron: Annotated[str, typer.Option(help='When to retrain, as "0 3 * * *".')],
+) -> None:
+    """Retrain on a schedule (needs a Prefect server).
+
+    Runs in this process until Ctrl+C; a run that would overlap another is cancelled.
+    """
+    _flows("deploy").serve(cron)
+
+
+@app.command(rich_help_panel=VERBS)
+def predict(texts: Annotated[list[str], typer.Argument(help="One or more texts, each in quotes.")]) -> None:
+    """Label texts with the champion."""
+    from headway.registry.promotion import Registry
+
+    layout, params = _project()
+    package = Registry(_tracker(params, layout)).champion_package()
+    for text, probabilities in zip(texts, package.predict_proba(texts), strict=True):
+        best = int(probabilities.argmax())
+        print(f"{package.classes[best]}\t{probabilities[best]:.4f}\t{text}")
+
+
+@app.command(rich_help_panel=VERBS)
+def retire(reason: Annotated[str, typer.Option(help="Why; it is kept with the version.")]) -> None:
+    """Take the champion out of office.
+
+    The next run then elects one against the linear baseline alone.
+    """
+    from headway.registry.promotion import Registry
+
+    layout, params = _project()
+    version = Registry(_tracker(params, layout)).retire(reason)
+    print(f"version {version} of {params.registry.model_name} is no longer champion; the next run elects one")
+
+
+@app.command(name="params", rich_help_panel=VERBS)
+def show_params(
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema instead.")] = False,
+) -> None:
+    """Check params.yaml and print the effective values."""
+    from headway.params import Params
+
+    if schema:
+        print(json.dumps(Params.model_json_schema(), indent=2))
+        return
+    from ruamel.yaml import YAML
+
+    _, params = _project()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(params.model_dump(), sys.stdout)
+
+
+@app.command(rich_help_panel=VERBS)
+def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
+    """Browse experiments and versions in MLflow's own pages."""
+    layout, params = _project()
+    tracker = _tracker(params, layout)
+    if not tracker.uri.startswith("sqlite"):
+        print(f"MLFLOW_TRACKING_URI is set: browse {tracker.uri}")
+        return
+    print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
+    command = ["mlflow", "server", "--backend-store-uri", tracker.uri, "--host", "127.0.0.1"]
+    os.execvp("mlflow", [*command, "--port", str(port), "--workers", "1"])
+
+
+def _project() -> tuple[Any, Any]:
+    from headway.layout import Layout
+    from headway.params import load
+
+    layout = Layout.find()
+    return layout, load(layout.params)
+
+
+def _tracker(params: Any, layout: Any) -> Any:
+    from headway.tracking import Tracker
+
+    return Tracker(params, layout)
+
+
+def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
+    from headway.process import RUN_BY_DVC, die_with_parent
+
+    if RUN_BY_DVC in os.environ:
+        die_with_parent()
+    layout, params = _project()
+    return stage(params, layout, _tracker(params, layout)) if tracked else stage(params, layout)
+
+
+def _flows(module: str) -> Any:
+    """A module of the project's own flows folder, which is no installed package."""
+    import importlib
+
+    layout, _ = _project()
+    sys.path.insert(0, str(layout.root))
+    return importlib.import_module(f"flows.{module}")
+
+
+def _counts(counts: dict[str, int], most: int = 8) -> str:
+    shown = [f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:most]]
+    return ", ".join(shown) + (f" and {len(counts) - most} more" if len(counts) > most else "")
+
+
+def _interval(report: dict[str, Any]) -> str:
+    return (
+        f"{report['accuracy']:.4f} ({report['accuracy_low']:.4f} to {report['accuracy_high']:.4f}, {report['rows']:,} rows)"
+    )
+
+
+def main() -> None:
+    """Entry point: a person's mistake is one line and status 2, and loses nothing."""
+    switch_off()
+    try:
+        app()
+    except HeadwayError as error:
+        if DEBUG in os.environ:
+            raise
+        print(f"headway: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("headway: interrupted; run it again to continue", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

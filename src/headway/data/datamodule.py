@@ -1,0 +1,64 @@
+"""The encoded splits as Lightning takes them: whole batches by token budget, training shuffled anew each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from headway.data.batching import TextBatches, TokenBudgetSampler
+from headway.data.encoded import EncodedTexts
+
+Batches = DataLoader[tuple[Tensor, Tensor]]
+
+
+class TextDataModule(pl.LightningDataModule):
+    """Training and validation batches.
+
+    Args:
+        train, validation: encoded splits.
+        tokens_per_batch: budget of a batch, padding included.
+        seed: of the shuffling.
+    """
+
+    def __init__(self, train: EncodedTexts, validation: EncodedTexts, tokens_per_batch: int, seed: int) -> None:
+        super().__init__()
+        self.train, self.validation = train, validation
+        self.tokens_per_batch = tokens_per_batch
+        self.seed = seed
+
+    def steps(self, epochs: int) -> int:
+        """Batches in so many epochs."""
+        sampler = self._train_sampler()
+        total = 0
+        for epoch in range(epochs):
+            sampler.set_epoch(epoch)
+            total += len(sampler)
+        return total
+
+    def train_dataloader(self) -> Batches:
+        sampler = self._train_sampler()
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        # The loader draws a number whenever it is asked to iterate, which Lightning does once more or less after a resume:
+        # with a generator of its own it leaves alone the one that dropout draws from.
+        return DataLoader(TextBatches(self.train), sampler=sampler, batch_size=None, generator=torch.Generator())
+
+    def val_dataloader(self) -> Batches:
+        sampler = TokenBudgetSampler(self.validation.lengths, self.tokens_per_batch)
+        return DataLoader(TextBatches(self.validation), sampler=sampler, batch_size=None, generator=torch.Generator())
+
+    def _train_sampler(self) -> TokenBudgetSampler:
+        return TokenBudgetSampler(self.train.lengths, self.tokens_per_batch, self.seed)
+
+
+def subset(texts: EncodedTexts, indices: Sequence[int] | np.ndarray) -> EncodedTexts:
+    """Some of the texts, copied into memory."""
+    chosen = [texts[index] for index in indices]
+    offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
+    np.cumsum([len(text) for text in chosen], out=offsets[1:])
+    tokens = np.concatenate(chosen) if chosen else np.zeros(0, np.int32)
+    return EncodedTexts(tokens, offsets, texts.labels[np.asarray(indices, dtype=np.int64)], [texts.ids[i] for i in indices])

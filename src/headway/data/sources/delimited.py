@@ -1,0 +1,146 @@
+"""CSV and TSV, row by row: every cell as it is written, and a row that cannot be read told as such at its place."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from typing import TextIO
+
+from headway.data.sources.source import Columns, Facts, Row, as_unicode, row_of, unreadable
+from headway.data.sources.streams import LocalFile
+from headway.errors import HeadwayError
+
+DELIMITERS = ",;\t|"
+LONGEST_CELL = 1 << 24  # characters; a quote that is never closed swallows no more than that
+READINGS = 8  # characters that may be parsed again for each of the file: stray quotes cost no more, however many
+
+Parsed = tuple[list[str], list[str], str]  # cells, lines, problem
+
+#: What Python's parser says, in strict mode, by how it begins.
+PROBLEMS = {
+    "unexpected end of data": "a quote is opened and never closed",
+    "field larger than field limit": f"a cell of more than {LONGEST_CELL:,} characters, or a quote that is never closed",
+    "new-line character": "a carriage return in a cell without quotes",
+    "'": "text follows a closing quote: a quote within a cell is not doubled, or one is never closed",
+}
+
+
+def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
+    """All rows of a CSV or TSV file in any delimiter; lines with nothing on them are none.
+
+    Raises:
+        HeadwayError: the file is empty, or its header lacks a column.
+    """
+    facts.delimiter, facts.columns = _header(file, columns, facts.encoding)
+    text = facts.columns.index(columns.text)
+    label = facts.columns.index(columns.label) if columns.label is not None else None
+    width = len(facts.columns)
+    rows = table_rows(file, facts.encoding, facts.delimiter)
+    next(rows)
+    for cells, lines, problem in rows:
+        if not problem and len(cells) != width:
+            problem = f"{len(cells)} field{'s' * (len(cells) != 1)} where {width} are expected"
+        if problem:
+            yield unreadable("".join(lines), problem)
+        else:
+            yield row_of(cells[text], None if label is None else cells[label], facts.encoding)
+
+
+def _header(file: LocalFile, columns: Columns, encoding: str) -> tuple[str, list[str]]:
+    """The delimiter under which the first row names the columns, and all names."""
+    readings: dict[str, list[str]] = {}
+    for delimiter in delimiters_of(file):
+        first = next(table_rows(file, encoding, delimiter), None)
+        if first is None:
+            raise HeadwayError(f"{file.name}: empty; expected rows with a text and a label")
+        readings[delimiter] = names_of(first[0])
+    wanted = {columns.text, columns.label}
+    delimiter, names = max(readings.items(), key=lambda reading: (len(wanted.intersection(reading[1])), len(reading[1])))
+    columns.require(names, file.name)
+    return delimiter, names
+
+
+def delimiters_of(file: LocalFile) -> list[str]:
+    """What may stand between a file's cells; where several would do, the first."""
+    return sorted(DELIMITERS, key="\t".__ne__) if file.kind == ".tsv" else list(DELIMITERS)
+
+
+def names_of(header: list[str]) -> list[str]:
+    """The columns that the cells of a header name."""
+    return [as_unicode(cell.strip()) for cell in header]
+
+
+def table_rows(file: LocalFile, encoding: str, delimiter: str) -> Iterator[Parsed]:
+    """The rows of a file under a delimiter, the header first; see :func:`parsed`."""
+    with file.open_text(encoding, newline="") as stream:
+        # A carriage return alone is the end of a line only where the first line has it.
+        line_end = "\r" if stream.readline().endswith("\r") else "\n"
+    with file.open_text(encoding, line_end) as stream:
+        yield from parsed(stream, delimiter)
+
+
+def parsed(stream: TextIO, delimiter: str) -> Iterator[Parsed]:
+    """Rows of a CSV, the header first: their cells, the lines they stand on, the problem.
+
+    What is wrong with a row is "" when nothing is; else there are no cells. A quote that leads astray costs the line on
+    which its row begins, and what it swallowed is parsed anew; where that happens too often, it costs all these lines.
+    """
+    csv.field_size_limit(LONGEST_CELL)
+    lines = _Lines(stream)
+    # Strict: a parser that forgives would take everything up to the next quote for one text, and not tell.
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.of_row = []
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = next((said for start, said in PROBLEMS.items() if str(error).startswith(start)), str(error))
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            for line in lines.lost():
+                yield [], [line], problem
+        else:
+            if cells:
+                yield cells, lines.of_row, ""
+
+
+class _Lines:
+    """The lines of a stream, some of which come again.
+
+    Attributes:
+        of_row: those that were taken for the row at hand.
+    """
+
+    def __init__(self, stream: TextIO):
+        self.of_row: list[str] = []
+        self._stream = stream
+        self._again: deque[str] = deque()
+        self._length = 0  # characters of the row at hand
+        self._credit = 0  # characters that may still come again
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        if self._again:
+            line = self._again.popleft()
+        else:
+            line = next(self._stream)
+            self._credit += READINGS * len(line)
+        self._length = len(line) + (self._length if self.of_row else 0)
+        self.of_row.append(line)
+        if self._length > LONGEST_CELL and len(self.of_row) > 1:
+            raise csv.Error("field larger than field limit")
+        return line
+
+    def lost(self) -> list[str]:
+        """Of the row at hand, the lines that cannot be read: the first, as the others come again, or else all."""
+        first, *others = self.of_row
+        length = sum(map(len, others))
+        if length > self._credit:
+            return [line for line in self.of_row if line.strip("\r\n")]
+        self._credit -= length
+        self._again.extendleft(reversed(others))
+        return [first]

@@ -1,0 +1,1 @@
+"""Evaluation: predictions, metrics with intervals, the linear baseline, and plots."""

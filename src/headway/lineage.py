@@ -1,0 +1,80 @@
+"""Where a result comes from: the commit, the lock, the data and the params, as hashes that can be compared."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from headway.files import read_json, sha256_of_file, sha256_of_json
+from headway.layout import Layout
+from headway.params import Params
+
+#: Sections that no stage reads: they say what is done with a result, not how it is made.
+AFTERWARDS = {"gate", "registry"}
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Attributes: git_commit ("" outside git; "+changes" appended when the tree is not clean), dvc_lock and
+    data_fingerprint (hex SHA-256, "" when there is none yet), params (of all sections)."""
+
+    git_commit: str
+    dvc_lock: str
+    data_fingerprint: str
+    params: str
+
+    def as_tags(self) -> dict[str, str]:
+        """Tags for an MLflow run or version."""
+        return {f"headway.{name}": value for name, value in asdict(self).items()}
+
+
+def trace(params: Params, layout: Layout) -> Lineage:
+    """The lineage of what the project holds now."""
+    return Lineage(
+        git_commit=git_commit(layout.root),
+        dvc_lock=sha256_of_file(layout.lock) if layout.lock.is_file() else "",
+        data_fingerprint=data_fingerprint(layout),
+        params=sha256_of_json(params.model_dump()),
+    )
+
+
+def data_fingerprint(layout: Layout) -> str:
+    """SHA-256 of the ingested rows, from their manifest; "" before ingestion."""
+    manifest = layout.raw / "manifest.json"
+    return read_json(manifest, made_by="ingest")["rows_sha256"] if manifest.is_file() else ""
+
+
+def code_fingerprint(layout: Layout, stage: str = "") -> str:
+    """SHA-256 of the code that dvc.yaml names as a stage's dependency, or any stage's; a test holds these to be all there is."""
+    from ruamel.yaml import YAML
+
+    stages = YAML(typ="safe").load(layout.graph)["stages"]
+    chosen = [stages[stage]] if stage else stages.values()
+    files = sorted({dep for entry in chosen for dep in entry.get("deps", []) if dep.endswith(".py")})
+    return sha256_of_json({file: sha256_of_file(layout.root / file) for file in files if (layout.root / file).is_file()})
+
+
+def execution_key(params: Params, layout: Layout) -> str:
+    """Identity of a pipeline execution: the params that stages read, the data, the stage graph and the code.
+
+    An execution that is killed and started again has the same key, which is how it finds its MLflow run again.
+    """
+    values = params.model_dump(exclude=AFTERWARDS)
+    return sha256_of_json([values, data_fingerprint(layout), sha256_of_file(layout.graph), code_fingerprint(layout)])
+
+
+def git_commit(root: Path) -> str:
+    """HEAD's commit, with "+changes" behind it when tracked files differ from it; "" when there is no commit or no git."""
+    head = _git(root, "rev-parse", "HEAD")
+    if not head:
+        return ""
+    return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,96 @@
+"""The classifier: embeddings → encoder → attention pooling → a linear map to one logit a class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from headway.model.encoder import Encoder, SequenceDropout
+from headway.params import ModelParams
+
+BIGRAM_MULTIPLIER = 1_000_003
+
+
+class AttentionPooling(nn.Module):
+    """One vector a text: a weighted mean of its positions for each head, and the plain mean beside them.
+
+    The weights are softmax_t(u_h · x_t) with a learned vector u_h a head (Yang et al. 2016, "Hierarchical Attention
+    Networks for Document Classification").
+    """
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.score = nn.Linear(d_model, n_heads)
+        self.d_out = 2 * d_model
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        """Pool x, (B, T, d_model), over its real positions; returns (B, 2 · d_model)."""
+        B, T, d = x.shape
+        score = self.score(x).masked_fill(~attention_mask[:, :, None], -torch.inf)  # (B, T, h)
+        weights = score.softmax(dim=1)  # (B, T, h)
+        heads = x.view(B, T, self.n_heads, d // self.n_heads)
+        attended = torch.einsum("bth,bthd->bhd", weights, heads).flatten(1)  # (B, d_model)
+        real = attention_mask[:, :, None].to(x.dtype)
+        mean = (x * real).sum(dim=1) / real.sum(dim=1)  # (B, d_model)
+        return torch.cat([attended, mean], dim=1)
+
+
+class Classifier(nn.Module):
+    """Self-attention text classifier for two or more classes.
+
+    There is one logit a class, two classes included: the sigmoid of a single logit z is the softmax over (0, z), so
+    nothing is lost and every class count takes the same path.
+
+    Args:
+        params: sizes and regularisation.
+        vocabulary_size: token ids run from 0, which is padding, to this number less one.
+        n_classes: two or more.
+        word_dropout: probability with which training blanks a token.
+    """
+
+    def __init__(self, params: ModelParams, vocabulary_size: int, n_classes: int, word_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.params = params
+        self.word_dropout = word_dropout
+        self.embedding = nn.Embedding(vocabulary_size, params.d_model, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        if params.bigram_buckets:
+            # Zero at the start: pairs add to the tokens' meaning only as far as training finds that they do.
+            self.bigram_embedding = nn.Embedding(params.bigram_buckets, params.d_model, sparse=True)
+            nn.init.zeros_(self.bigram_embedding.weight)
+        self.embedding_dropout = SequenceDropout(params.embedding_dropout)
+        self.encoder = Encoder(params)
+        self.pooling = AttentionPooling(params.d_model, params.n_heads)
+        self.output = nn.Linear(self.pooling.d_out, n_classes)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of a padded batch.
+
+        Args:
+            tokens: int64, (B, T); 0 is padding, and every row has at least one real token.
+
+        Returns:
+            (B, n_classes).
+        """
+        attention_mask = tokens != 0  # (B, T)
+        encoded = self.encoder(self.embedding_dropout(self.embed(tokens)), attention_mask)  # (B, T, d_model)
+        return self.output(self.pooling(encoded, attention_mask))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token embeddings plus those of the pairs that end at each token, (B, T, d_model)."""
+        x = self.embedding(tokens)
+        if self.params.bigram_buckets:
+            pairs = torch.remainder(tokens[:, :-1] * BIGRAM_MULTIPLIER + tokens[:, 1:], self.params.bigram_buckets)
+            bigrams = self.bigram_embedding(pairs)  # (B, T - 1, d_model)
+            x = torch.cat([x[:, :1], x[:, 1:] + self._blank(bigrams, self.params.bigram_dropout)], dim=1)
+        return self._blank(x, self.word_dropout)
+
+    def _blank(self, x: Tensor, p: float) -> Tensor:
+        """Set whole positions of x, (B, T, d_model), to zero with probability p while training."""
+        if not self.training or not p:
+            return x
+        keep = torch.rand(x.shape[:2], device=x.device) >= p
+        return x * (keep[:, :, None].to(x.dtype) / (1 - p))

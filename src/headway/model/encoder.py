@@ -1,0 +1,76 @@
+"""The encoder: self-attention blocks over the tokens of a text, within windows of neighbouring tokens when asked."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headway.model.attention import SelfAttention, rotations
+from headway.params import ModelParams
+
+
+class SequenceDropout(nn.Module):
+    """Dropout with one mask for all positions of a text: features are dropped, not single numbers.
+
+    As regularising as element-wise dropout here, and far cheaper on a CPU: the mask has (B, 1, d) entries, not (B, T, d)
+    (Gal & Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop features of x, (B, T, d)."""
+        if not self.training or not self.p:
+            return x
+        keep = torch.rand(x.shape[0], 1, x.shape[2], device=x.device) >= self.p  # (B, 1, d)
+        return x * (keep.to(x.dtype) / (1 - self.p))
+
+
+class Block(nn.Module):
+    """Pre-norm: x + attention(norm(x)), then x + feedforward(norm(x)) (Xiong et al. 2020)."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(params.d_model)
+        self.attention = SelfAttention(params.d_model, params.n_heads, params.similarity)
+        self.feedforward_norm = nn.LayerNorm(params.d_model)
+        self.expand = nn.Linear(params.d_model, params.d_feedforward)
+        self.contract = nn.Linear(params.d_feedforward, params.d_model)
+        self.dropout = SequenceDropout(params.dropout)
+
+    def forward(self, x: Tensor, attention_mask: Tensor, rotation: Tensor) -> Tensor:
+        """(B, T, d_model) to (B, T, d_model)."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), attention_mask, rotation))
+        return x + self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+
+
+class Encoder(nn.Module):
+    """A stack of blocks.
+
+    With ``window_size`` s > 0 a text is cut into windows of s tokens, which attend within themselves: the cost then grows
+    linearly with the length, and the classifier's pooling joins the windows.
+    """
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__()
+        self.window_size = params.window_size
+        self.d_head = params.d_model // params.n_heads
+        self.blocks = nn.ModuleList(Block(params) for _ in range(params.n_layers))
+        self.norm = nn.LayerNorm(params.d_model)
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode x, (B, T, d_model), with mask (B, T); returns (B, T, d_model)."""
+        B, T, d = x.shape
+        size = self.window_size if 0 < self.window_size < T else T
+        padding = -T % size
+        windows = F.pad(x, (0, 0, 0, padding)).view(-1, size, d)  # (B · windows, size, d)
+        real = F.pad(attention_mask, (0, padding)).view(-1, size)  # (B · windows, size)
+        # A window of padding alone would leave its softmax without a single score: let it look at itself, nobody reads it.
+        visible = real | ~real.any(dim=1, keepdim=True)
+        rotation = rotations(size, self.d_head, x.device)
+        for block in self.blocks:
+            windows = block(windows, visible, rotation)
+        return self.norm(windows).view(B, T + padding, d)[:, :T]

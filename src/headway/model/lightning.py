@@ -1,0 +1,160 @@
+"""The classifier as Lightning trains it: loss, optimisers, schedule and validation metrics of one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from headway.errors import HeadwayError
+from headway.model.classifier import Classifier
+from headway.params import ModelParams, TrainingParams
+
+BETAS = (0.9, 0.98)
+
+
+class ClassifierModule(pl.LightningModule):
+    """Trains a :class:`~headway.model.classifier.Classifier`.
+
+    There are two optimisers, so the steps are taken by hand: fused AdamW for the dense parameters, and SparseAdam for the
+    bigram table, of which a batch touches only a few rows.
+
+    Args:
+        model, training: the sections of params.yaml.
+        vocabulary_size: of the tokenizer.
+        class_rows: training rows of each class.
+        seed: of the initial weights and, with the epoch's number, of everything random in an epoch; so an epoch that starts
+            from a checkpoint is bit for bit the epoch that would have followed.
+        total_steps: over which the learning rate rises and falls.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        model: ModelParams,
+        training: TrainingParams,
+        vocabulary_size: int,
+        class_rows: Sequence[int],
+        seed: int,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.params = training
+        self.seed = seed
+        self.total_steps = total_steps
+        n_classes = len(class_rows)
+        torch.manual_seed(seed)
+        self.classifier = Classifier(model, vocabulary_size, n_classes, training.word_dropout)
+        weights = balanced_weights(class_rows) if training.class_weights == "balanced" else None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.metrics = MetricCollection(
+            {
+                "validation_accuracy": MulticlassAccuracy(n_classes, average="micro"),
+                "validation_macro_f1": MulticlassF1Score(n_classes, average="macro"),
+            }
+        )
+        #: One entry an epoch: losses and validation metrics; it travels in the checkpoint.
+        self.history: list[dict[str, float]] = []
+        #: Told each epoch's entry as soon as it is known; may raise to end the training.
+        self.report: Callable[[dict[str, float]], None] | None = None
+        self._losses: list[Tensor] = []
+
+    def configure_optimizers(self) -> Any:
+        decayed, plain, sparse = parameter_groups(self.classifier)
+        optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [
+                    {"params": decayed, "weight_decay": self.params.weight_decay},
+                    {"params": plain, "weight_decay": 0.0},
+                ],
+                lr=self.params.learning_rate,
+                betas=BETAS,
+                fused=True,
+            )
+        ]
+        if sparse:
+            optimisers.append(torch.optim.SparseAdam(sparse, lr=self.params.learning_rate, betas=BETAS))
+        return optimisers, [torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_at) for optimiser in optimisers]
+
+    def learning_rate_at(self, step: int) -> float:
+        """Share of the peak learning rate at a step: up linearly over the warm-up, then down linearly to 0."""
+        warmup = self.params.warmup_share * self.total_steps
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return max(0.0, (self.total_steps - step) / max(1.0, self.total_steps - warmup))
+
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.seed * 1_000 + self.current_epoch)
+        self._losses = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        tokens, labels = batch
+        logits = self.classifier(tokens)
+        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.params.label_smoothing)
+        if not torch.isfinite(loss):
+            raise HeadwayError(
+                f"training diverged: loss {loss.item()} in epoch {self.current_epoch + 1}; "
+                f"lower training.learning_rate (now {self.params.learning_rate:g}) or training.gradient_clip"
+            )
+        optimisers = self.optimizers()
+        for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
+            optimiser.zero_grad()
+        self.manual_backward(loss)
+        dense = [p for p in self.classifier.parameters() if p.grad is not None and not p.grad.is_sparse]
+        nn.utils.clip_grad_norm_(dense, self.params.gradient_clip)
+        for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
+            optimiser.step()
+        schedulers = self.lr_schedulers()
+        for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+            scheduler.step()  # type: ignore[union-attr]
+        self._losses.append(loss.detach())
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        tokens, labels = batch
+        logits = self.classifier(tokens)
+        self.metrics.update(logits, labels)
+        self.log("validation_loss", F.cross_entropy(logits, labels), batch_size=len(labels))
+        self.log_dict(self.metrics, batch_size=len(labels))
+
+    def on_train_epoch_end(self) -> None:
+        """Validation has run by now: one line of history."""
+        train_loss = torch.stack(self._losses).mean().item()
+        self.log("train_loss", train_loss)
+        measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        self.history.append({"epoch": self.current_epoch + 1, **measured, "train_loss": train_loss})
+        if self.report:
+            self.report(self.history[-1])
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = checkpoint["history"]
+
+
+def balanced_weights(class_rows: Sequence[int]) -> Tensor:
+    """A weight for each class, (classes,): rows / (classes · rows of the class), as in King & Zeng (2001).
+
+    Every class then weighs the same in the loss of an epoch, whatever its size. A class without rows has weight 1.
+    """
+    rows = torch.tensor(class_rows, dtype=torch.float)
+    return torch.where(rows > 0, rows.sum() / (len(rows) * rows.clamp(min=1)), 1.0)
+
+
+def parameter_groups(classifier: Classifier) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with weight decay (matrices), without (embeddings, norms, biases), and with sparse gradients."""
+    sparse = {m.weight for m in classifier.modules() if isinstance(m, nn.Embedding) and m.sparse}
+    embeddings = {m.weight for m in classifier.modules() if isinstance(m, nn.Embedding)}
+    dense = [p for p in classifier.parameters() if p not in sparse]
+    decayed = [p for p in dense if p.ndim == 2 and p not in embeddings]
+    chosen = set(decayed)
+    return decayed, [p for p in dense if p not in chosen], [p for p in classifier.parameters() if p in sparse]

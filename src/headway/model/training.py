@@ -1,0 +1,138 @@
+"""One training run: Lightning's Trainer with our callbacks, resumable at the end of each epoch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+
+from headway.model.lightning import ClassifierModule
+
+MONITOR = "validation_accuracy"
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Patience(EarlyStopping):
+    """Early stopping that still holds when a training it had stopped, and which was then killed, is started again."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class LineProgress(Callback):
+    """Progress as lines, for where no terminal can redraw one: a log, a file, the flow's console."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.started = self.said = self.tokens = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = self.said = time.monotonic()
+        self.tokens = 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.tokens += batch[0].numel()
+        now = time.monotonic()
+        total = trainer.num_training_batches
+        if now - self.said < SECONDS_BETWEEN_LINES and batch_idx + 1 < total:
+            return
+        self.said = now
+        share = (batch_idx + 1) / total
+        bar = "━" * round(20 * share) + "╌" * (20 - round(20 * share))
+        elapsed = now - self.started
+        print(  # noqa: T201
+            f"{self.title} · epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {share:4.0%} · "
+            f"loss {float(outputs['loss']):.3f} · {self.tokens / elapsed / 1000:.0f}k tokens/s · "
+            f"{elapsed * (1 - share) / share:.0f} s left",
+            flush=True,
+        )
+
+
+def fit(
+    module: ClassifierModule,
+    data: pl.LightningDataModule,
+    *,
+    max_epochs: int,
+    title: str,
+    report: Callable[[dict[str, float]], None] | None = None,
+    checkpoints: Path | None = None,
+) -> ClassifierModule:
+    """Train a module and return it with the weights of its best epoch.
+
+    Args:
+        module: fresh, not yet trained.
+        data: serves batches of (tokens, labels).
+        max_epochs: at most so many; early stopping may end it sooner.
+        title: stands before each line of progress.
+        report: told the metrics of each epoch; may raise to end the training.
+        checkpoints: folder for checkpoints; an interrupted training continues from the last whole epoch that it holds.
+            None keeps no checkpoint, and the last epoch's weights are returned.
+
+    Raises:
+        HeadwayError: the loss is no longer a finite number.
+    """
+    pin(module.params.threads)
+    module.report = report
+    callbacks: list[Callback] = [Patience(MONITOR, mode="max", patience=module.params.patience)]
+    callbacks.append(RichProgressBar(leave=True) if sys.stdout.isatty() else LineProgress(title))
+    if checkpoints:
+        # Two, because `save_last` of one saves the last epoch only when it is the best so far as well.
+        callbacks.append(ModelCheckpoint(checkpoints, "best", monitor=MONITOR, mode="max", enable_version_counter=False))
+        callbacks.append(ModelCheckpoint(checkpoints, "last", enable_version_counter=False))
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=max_epochs,
+        callbacks=callbacks,
+        logger=False,
+        deterministic=True,
+        enable_checkpointing=checkpoints is not None,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),
+        num_sanity_val_steps=0,
+        log_every_n_steps=1_000_000,  # nothing is logged by step; epochs are
+        reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own
+    )
+    trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)
+    if checkpoints:
+        best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+    return module
+
+
+def pin(threads: int) -> None:
+    """Fix what the result depends on besides the seed: the number of threads, and tiny numbers flushed to zero."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers", ".*Checkpoint directory.*exists", ".*LeafSpec.* is deprecated"):
+        warnings.filterwarnings("ignore", message)
+
+
+def _last_whole(checkpoints: Path | None) -> str | None:
+    """The last checkpoint that can be read: a kill while one is written leaves a damaged file, which is set aside."""
+    if not checkpoints:
+        return None
+    for name in ("last.ckpt", "best.ckpt"):
+        path = checkpoints / name
+        if path.is_file():
+            try:
+                torch.load(path, map_location="cpu", weights_only=True)
+            except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+                print(f"{path.name} is damaged ({error}); training goes back further", flush=True)  # noqa: T201
+                path.unlink()
+            else:
+                return str(path)
+    return None

@@ -1,0 +1,68 @@
+"""Child processes that end with their parents, and commands whose whole process group can be ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+SECONDS_TO_END = 10.0
+#: DVC sets this for the command of a stage.
+RUN_BY_DVC = "DVC_STAGE"
+
+
+def die_with_parent() -> None:
+    """Ask Linux to end this process when the one that started it is gone, even by kill -9; elsewhere it does nothing."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1 and parent != 1:
+            os._exit(1)  # it was gone before it could be watched
+
+
+def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]) -> int:
+    """Run a command in a process group of its own, hand over its output line by line, return its exit status.
+
+    Whatever ends this call early, an exception in ``on_line`` or Ctrl+C, ends the whole group before it is raised on.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            on_line(line.rstrip())
+        return process.wait()
+    except BaseException:
+        _end_group(process)
+        raise
+    finally:
+        process.stdout.close()
+
+
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """SIGTERM to the group, and SIGKILL to what is left of it after some seconds."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(SECONDS_TO_END if sign == signal.SIGTERM else None)
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,1 @@
+"""Search: a study of hyperparameters that can be killed at any time and continued."""

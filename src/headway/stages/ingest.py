@@ -1,0 +1,76 @@
+"""Stage ingest: the source's rows as Parquet, with a manifest that says what was read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from headway.data.sources.files import open_files
+from headway.data.sources.hub import open_hub
+from headway.data.sources.manifest import Manifest, Tally
+from headway.data.sources.package import open_package
+from headway.data.sources.source import LABELLED, UNLABELLED, Source
+from headway.errors import HeadwayError
+from headway.files import fresh_folder, write_json
+from headway.layout import Layout
+from headway.params import DataParams, Params
+
+
+def ingest(params: Params, layout: Layout) -> Manifest:
+    """Read the source into ``data/raw``: ``rows.parquet``, ``unlabelled.parquet`` if there are any, ``manifest.json``.
+
+    When it was read stands in the scratch folder: the same data give the same outs.
+
+    Raises:
+        HeadwayError: the source is missing, damaged, empty, changes meanwhile, or lacks a column; ``data/raw`` stays.
+    """
+    cache = layout.scratch / "ingest"
+    shutil.rmtree(cache, ignore_errors=True)
+    try:
+        source = open_source(params.data, layout, cache)
+        tally = Tally()
+        with fresh_folder(layout.raw) as folder:
+            _write(folder / "rows.parquet", _counted(source, tally), LABELLED)
+            if not tally.rows:
+                raise HeadwayError(f"{source.name}: holds no rows; expected rows with a text and a label")
+            if source.unlabelled:
+                tally.unlabelled_rows = _write(folder / "unlabelled.parquet", source.unlabelled_batches(), UNLABELLED)
+            manifest = tally.manifest(source)
+            write_json(folder / "manifest.json", manifest.as_dict())
+    finally:
+        shutil.rmtree(cache, ignore_errors=True)
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(layout.ingested, {"when": when, "rows_sha256": manifest.rows_sha256})
+    return manifest
+
+
+def open_source(params: DataParams, layout: Layout, cache: Path) -> Source:
+    """The source that params name; ``cache`` is a folder that is emptied afterwards."""
+    match params.source:
+        case "package":
+            return open_package(params, cache)
+        case "file":
+            return open_files(params, layout.root, layout.scratch)
+        case "hub":
+            return open_hub(params, layout.root)
+
+
+def _counted(source: Source, tally: Tally) -> Iterator[pa.RecordBatch]:
+    for batch in source.labelled_batches():
+        tally.add(batch)
+        yield batch
+
+
+def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
+    """Write batches as they come, each as a row group; gives their rows."""
+    rows = 0
+    with pq.ParquetWriter(path, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            rows += batch.num_rows
+    return rows

@@ -1,0 +1,86 @@
+"""Stage tokenize: a tokenizer that has seen training texts only, and every split as int32 Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer
+
+from headway.data import encoded, fitting, tokenizer
+from headway.data.splits import SPLITS
+from headway.files import fresh_folder, write_json
+from headway.layout import Layout
+from headway.params import Params
+from headway.tables import read_batches
+
+UNLABELLED = "unlabelled"
+ROWS = 1_000
+
+
+def tokenize(params: Params, layout: Layout) -> dict[str, Any]:
+    """Write ``data/encoded``: ``tokenizer.json`` and an Arrow file a split; and the token metrics.
+
+    Texts without labels, if prepare left some, are encoded as one more split, with the label -1.
+    """
+    train = Texts(layout.prepared / "train.parquet")
+    seen = fitting.survey(train)
+    fitted = fitting.fit(train, params.tokenizer, seen)
+    report: dict[str, Any] = {
+        "kind": fitting.kind_of(params.tokenizer, seen),
+        "script_shares": shares(seen.scripts),
+        "share_without_spaces": round(seen.share_without_spaces, 6),
+        "vocabulary_size": fitted.get_vocab_size(),
+    }
+    unlabelled = [UNLABELLED] if (layout.prepared / f"{UNLABELLED}.parquet").exists() else []
+    with fresh_folder(layout.encoded) as folder:
+        fitted.save(str(folder / "tokenizer.json"))
+        for name in [*SPLITS, *unlabelled]:
+            rows = encode_rows(layout.prepared / f"{name}.parquet", fitted, params.tokenizer.max_length)
+            encoded.write(folder / f"{name}.arrow", rows)
+            report[name] = summary(encoded.EncodedTexts.open(folder / f"{name}.arrow"), params.tokenizer.max_length)
+    write_json(layout.metrics("tokens"), report)
+    return report
+
+
+class Texts:
+    """The texts of a split, read from its file anew whenever they are gone through."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in read_batches(self.path, "prepare", ROWS, columns=["text"]):
+            yield from batch["text"].to_pylist()
+
+
+def encode_rows(path: Path, fitted: Tokenizer, max_length: int) -> Iterator[encoded.Rows]:
+    """A split's ids, labels and encoded texts, so many rows at a time; the label is -1 where the file has none."""
+    for batch in read_batches(path, "prepare", ROWS):
+        labelled = "label_id" in batch.schema.names
+        labels = batch["label_id"] if labelled else pa.array(np.full(batch.num_rows, -1, np.int32))
+        yield batch["id"], labels, tokenizer.encode(fitted, batch["text"].to_pylist(), max_length)
+
+
+def shares(counts: dict[str, int]) -> dict[str, float]:
+    """Counts as shares of their sum, largest first; what rounds to nothing is left out."""
+    total = sum(counts.values())
+    rounded = {name: round(count / total, 6) for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
+    return {name: share for name, share in rounded.items() if share}
+
+
+def summary(texts: encoded.EncodedTexts, max_length: int) -> dict[str, Any]:
+    """How many texts and tokens, how long, how many texts are at the limit, and how many tokens are unknown."""
+    lengths = texts.lengths
+    if not len(lengths):
+        return {"rows": 0, "tokens": 0}
+    return {
+        "rows": len(texts),
+        "tokens": len(texts.tokens),
+        "median_length": float(np.median(lengths)),
+        "full_length_share": round(float((lengths == max_length).mean()), 6),
+        "unknown_share": round(texts.count(tokenizer.UNKNOWN_ID) / len(texts.tokens), 6),
+    }

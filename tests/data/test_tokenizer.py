@@ -1,0 +1,378 @@
+"""Text to token ids: the same vocabulary every time, ids within their range, and both ends of a long text."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from headway.data import fitting
+from headway.data.fitting import fit, kind_of, survey
+from headway.data.tokenizer import PADDING_ID, UNKNOWN_ID, encode, load, truncate
+from headway.errors import HeadwayError
+from tests.real_texts import chinese, english, translations
+
+KINDS = ["word", "bpe", "unigram"]
+MIXED = [
+    "A fine film, isn't it?",
+    "很好看的电影",
+    "фильм хороший",
+    "فيلم جيد",
+    "चलचित्र अच्छा",
+    "映画は良い",
+    "좋은 영화",
+    "🎬 👍🏽",
+    "[PAD] [UNK] ［PAD］",
+]
+# Another process fits the texts in the file that it is given, one a line.
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from headway.data.fitting import fit, survey
+from headway.params import TokenizerParams
+texts = Path(sys.argv[1]).read_text(encoding="utf-8").split("\\n")
+for kind in ("word", "bpe", "unigram"):
+    params = TokenizerParams.model_validate_json(sys.argv[2]).model_copy(update={"kind": kind})
+    print(fit(texts, params, survey(texts)).to_str())
+"""
+
+
+@pytest.fixture(scope="module")
+def knobs(params):
+    return params.tokenizer.model_copy(update={"vocabulary_size": 2000, "min_frequency": 1})
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """Texts in five scripts, one of them Chinese, with a line a text."""
+    languages = [text for language in ("ja", "th", "ar", "he") for text in translations(language)]
+    return [" ".join(text.split("\n")) for text in english(400)[0] + chinese(400)[0] + languages]
+
+
+def fitted_on(texts, knobs, **changed):
+    return fit(texts, knobs.model_copy(update=changed), survey(texts))
+
+
+@pytest.fixture(scope="module")
+def every(texts, knobs):
+    return {kind: fitted_on(texts, knobs, kind=kind) for kind in KINDS}
+
+
+@pytest.fixture(params=KINDS)
+def fitted(request, every):
+    return every[request.param]
+
+
+def pieces(tokenizer, text):
+    return tokenizer.encode(text, add_special_tokens=False).tokens
+
+
+def normal(tokenizer, text):
+    return tokenizer.normalizer.normalize_str(text)
+
+
+# The vocabulary
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_texts_give_the_same_json_twice(texts, knobs, every, kind):
+    assert fitted_on(texts, knobs, kind=kind).to_str() == every[kind].to_str()
+
+
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_the_vocabulary_depends_neither_on_threads_nor_on_a_hash_seed(texts, knobs, every, tmp_path, threads):
+    (tmp_path / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(tmp_path / "texts.txt"), knobs.model_dump_json()],
+        env={**os.environ, "RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode().splitlines() == [every[kind].to_str() for kind in KINDS]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_order_of_the_texts_does_not_change_the_vocabulary(texts, knobs, every, kind):
+    assert fitted_on(texts[::-1], knobs, kind=kind).to_str() == every[kind].to_str()
+
+
+@pytest.mark.parametrize("size", [300, 700])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_limit_counts_padding_and_unknown(texts, knobs, kind, size):
+    tokenizer = fitted_on(texts, knobs, kind=kind, vocabulary_size=size)
+    assert tokenizer.get_vocab_size() == size
+    assert sorted(tokenizer.get_vocab().values()) == list(range(size))
+
+
+def test_padding_is_0_and_unknown_is_1(fitted):
+    assert fitted.token_to_id("[PAD]") == PADDING_ID == 0
+    assert fitted.token_to_id("[UNK]") == UNKNOWN_ID == 1
+
+
+def test_the_most_frequent_words_are_kept(knobs):
+    texts = english(300)[0]
+    counted = fitted_on(texts, knobs, vocabulary_size=100_000)
+    small = fitted_on(texts, knobs, vocabulary_size=300)
+    seen = np.bincount(np.concatenate(encode(counted, texts, 10_000)), minlength=counted.get_vocab_size())
+    rarest = min(seen[counted.token_to_id(word)] for word in set(small.get_vocab()) - {"[PAD]", "[UNK]"})
+    assert {counted.id_to_token(int(index)) for index in np.flatnonzero(seen > rarest)} <= set(small.get_vocab())
+
+
+def test_a_word_rarer_than_the_minimum_is_unknown(knobs):
+    tokenizer = fitted_on(["rare common common"], knobs, min_frequency=2)
+    common, rare = encode(tokenizer, ["common", "rare"], 10)
+    assert common.tolist() == [2]
+    assert rare.tolist() == [UNKNOWN_ID]
+
+
+def test_bytes_that_occur_together_less_than_the_minimum_are_not_merged(knobs):
+    tokenizer = fitted_on(["rare common common"], knobs, kind="bpe", min_frequency=2)
+    assert len(pieces(tokenizer, "common")) == 1
+    assert len(pieces(tokenizer, "rare")) == 5
+
+
+def test_common_chinese_words_are_pieces_and_punctuation_sticks_to_none(knobs):
+    texts = chinese(3000)[0]
+    tokenizer = fitted_on(texts, knobs, kind="unigram")
+    assert {"我们", "没有", "的"} <= set(tokenizer.get_vocab())
+    longer = [piece for piece in tokenizer.get_vocab() if len(piece) > 1]
+    assert len(longer) > 400
+    assert not [
+        piece for piece in longer if {"，", "。", ",", "!", "[", "]"} & set(piece) and piece not in ("[PAD]", "[UNK]")
+    ]
+    words = fitted_on(texts, knobs, kind="word", vocabulary_size=30_000)
+    few = texts[::10]
+    assert sum(map(len, encode(tokenizer, few, 10_000))) < 0.8 * sum(map(len, encode(words, few, 10_000)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("some", [[], [""], [" \n"], ["好"]])
+def test_a_tokenizer_fitted_on_next_to_nothing_still_encodes(knobs, kind, some):
+    tokenizer = fitted_on(some, knobs, kind=kind)
+    assert all((ids > PADDING_ID).all() for ids in encode(tokenizer, MIXED, 50))
+
+
+# The kind
+
+
+@pytest.mark.parametrize(
+    ("language", "kind"),
+    [
+        ("ja", "unigram"),
+        ("th", "unigram"),
+        ("km", "unigram"),
+        ("ar", "word"),
+        ("he", "word"),
+        ("ko", "word"),
+        ("hi", "word"),
+    ],
+)
+def test_auto_takes_pieces_for_scripts_without_spaces_and_words_for_others(knobs, language, kind):
+    auto = knobs.model_copy(update={"kind": "auto"})
+    texts = translations(language)
+    assert kind_of(auto, survey(texts)) == kind
+    assert fit(texts, auto, survey(texts)).to_str() == fitted_on(texts, knobs, kind=kind).to_str()
+
+
+def test_auto_turns_to_pieces_at_a_fifth_of_the_letters(knobs):
+    auto = knobs.model_copy(update={"kind": "auto"})
+    assert [kind_of(auto, survey(["a" * latin, "好" * 20])) for latin in (80, 81)] == ["unigram", "word"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_that_is_asked_for_is_taken_whatever_the_script(knobs, kind):
+    assert kind_of(knobs.model_copy(update={"kind": kind}), survey(["好"])) == kind
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_of_very_many_texts_every_kth_is_looked_at(texts, knobs, kind, monkeypatch):
+    monkeypatch.setattr(fitting, "MAX_CHARACTERS", sum(map(len, texts)) // 3 + 1)
+    assert fitted_on(texts, knobs, kind=kind).to_str() == fitted_on(texts[::3], knobs, kind=kind).to_str()
+
+
+# Normalisation
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Isn't it GOOD?", ["isn", "'", "t", "it", "good", "?"]),
+        ("good<br /><br />bad", ["good", "bad"]),
+        ("很好看", ["很", "好", "看"]),
+        ("Хороший фильм.", ["хороший", "фильм", "."]),
+        ("فيلم جيد", ["فيلم", "جيد"]),
+        ("ﬁne ＦＩＬＭ", ["fine", "film"]),  # compatibility forms are folded
+        ("café", ["café"]),  # accents stay
+        ("a\u0000b\u200bc", ["abc"]),  # control and invisible characters go
+    ],
+)
+def test_words_are_cut_alike_in_every_script(knobs, text, expected):
+    assert pieces(fitted_on([text], knobs, kind="word"), text) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("changed", "text", "expected"),
+    [
+        ({"lowercase": True}, "Good ÉTÉ ПРИВЕТ", "good été привет"),
+        ({"lowercase": False}, "Good ÉTÉ", "Good ÉTÉ"),
+        ({"unicode": "nfkc"}, "ﬁ ＡＢ① cafe\u0301", "fi ab1 café"),
+        ({"unicode": "nfc"}, "ﬁ Ｂ① cafe\u0301", "ﬁ ｂ① café"),
+        ({"unicode": "none"}, "ﬁ cafe\u0301", "ﬁ cafe\u0301"),
+        ({"strip_accents": True}, "Café naïve Việt ёлка Ἀθῆναι", "cafe naive viet елка αθηναι"),
+        ({"strip_accents": True}, "שָׁלוֹם مُحَمَّد", "שלום محمد"),
+        ({"strip_accents": True}, "がぎ เป็นที่ हिन्दी 각", "がぎ เป็นที่ हिन्दी 각"),  # letters there, not accents
+        ({"strip_accents": False}, "café", "café"),
+        ({"strip_html": True}, 'a<br />b<BR>c <a href="/x?y=1" target=_blank>d</a>', "a b c d"),
+        ({"strip_html": True}, "fish &amp; chips&nbsp;&#39;hot&#x27; &amp;quot;", "fish chips hot"),
+        ({"strip_html": True}, "so <!-- not shown --> far", "so far"),
+        ({"strip_html": True}, "3 < 4 and 5 > 2, a<7>b", "3 < 4 and 5 > 2, a<7>b"),
+        (
+            {"strip_html": True},
+            "if a <b and c> d <sigh> i <3 u >.< AT&T; x & y;",
+            "if a <b and c> d <sigh> i <3 u >.< at&t; x & y;",
+        ),
+        ({"strip_html": False}, "a<br />b &amp; c", "a<br />b &amp; c"),
+        ({}, "tab\tline\nbreak\u2028em\u2003end\x00\x1b\ufeff\u200e", "tab line break em end"),
+    ],
+)
+def test_normalisation_does_what_its_options_say(knobs, kind, changed, text, expected):
+    again = Tokenizer.from_str(fitted_on([text], knobs, kind=kind, **changed).to_str())  # the JSON alone is what serves
+    # Han characters are set apart for the word kind, and what was removed leaves a space.
+    assert normal(again, text).split() == expected.split()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "<a " * 50_000,
+        "<!--" * 50_000,
+        '<a b="' * 50_000,
+        "&" + "amp;" * 50_000,
+        "<a" + " " * 500_000,
+        "<a x" + "=\n" * 50_000,
+    ],
+    ids=["tags", "comments", "attributes", "entities", "spaces", "values"],
+)
+def test_no_text_makes_the_html_expression_give_up(every, hostile):
+    assert len(encode(every["word"], [hostile], 512)[0]) > 0
+
+
+# Encoding
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\x00", "", " ", "<br />", "\ufeff"])
+def test_a_text_that_normalises_to_nothing_is_one_unknown_token(fitted, text):
+    assert [ids.tolist() for ids in encode(fitted, [text], 10)] == [[UNKNOWN_ID]]
+
+
+@pytest.mark.parametrize("text", ["[PAD]", "[PAD] [PAD]", "x[PAD]", "［PAD］", "[UNK]", "[ PAD ]"])
+def test_the_name_of_a_special_token_in_a_text_is_text(knobs, tmp_path, text):
+    texts = ["the [PAD] of a [UNK] [PAD] [UNK] pad unk x"] * 30
+    for kind in KINDS:
+        for lowercase in (True, False):
+            tokenizer = fitted_on(texts, knobs, kind=kind, lowercase=lowercase)
+            tokenizer.save(str(tmp_path / "tokenizer.json"))
+            for one in (tokenizer, load(tmp_path / "tokenizer.json")):
+                assert not {"[PAD]", "[UNK]"} & set(pieces(one, text.replace("［", "[").replace("］", "]")))
+                assert PADDING_ID not in encode(one, [text], 10)[0]
+
+
+@given(st.lists(st.text(), max_size=5), st.integers(2, 8))
+@example(MIXED, 2)
+@example(MIXED, 4)
+def test_any_text_gives_ids_in_range_and_never_padding(every, some, max_length):
+    for tokenizer in every.values():
+        encoded = encode(tokenizer, some, max_length)
+        assert len(encoded) == len(some)
+        for ids in encoded:
+            assert ids.dtype == np.int32
+            assert 1 <= len(ids) <= max_length
+            assert (ids > PADDING_ID).all()
+            assert (ids < tokenizer.get_vocab_size()).all()
+
+
+@given(st.text())
+@example("  Two  spaces\n")
+def test_bytes_decode_to_the_normalised_text(every, text):
+    tokenizer = every["bpe"]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    assert UNKNOWN_ID not in ids
+    assert tokenizer.decode(ids) == normal(tokenizer, text)
+
+
+@pytest.mark.parametrize("language", ["ja", "th", "ar", "he", "hi", "ko", "my", "ru", "zh_Hant"])
+def test_decoding_gives_real_text_back_in_every_script(every, language):
+    for text in translations(language)[:200]:
+        for kind, tokenizer in every.items():
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            back = tokenizer.decode(ids, skip_special_tokens=False)
+            if kind == "bpe":
+                assert back == normal(tokenizer, text)
+            elif UNKNOWN_ID not in ids:
+                assert "".join(back.split()) == "".join(normal(tokenizer, text).split())
+
+
+@pytest.mark.parametrize("language", ["ja", "th"])
+def test_pieces_cover_the_script_that_they_were_fitted_on(knobs, language):
+    texts = translations(language)
+    ids = np.concatenate(encode(fitted_on(texts[::2], knobs, kind="unigram"), texts[1::2], 10_000))
+    assert (ids == UNKNOWN_ID).mean() < 0.1
+
+
+def test_texts_are_encoded_alike_alone_and_among_thousands(fitted, texts):
+    few = texts[::9]
+    many = few * (2500 // len(few) + 1)
+    alone = [encode(fitted, [text], 512)[0] for text in few]
+    together = encode(fitted, many, 512)
+    assert len(together) == len(many) > 2000
+    for index, ids in enumerate(together):
+        np.testing.assert_array_equal(ids, alone[index % len(few)])
+
+
+@settings(max_examples=50)
+@given(st.lists(st.text(), max_size=8))
+def test_a_saved_tokenizer_encodes_like_the_fitted_one(every, tmp_path_factory, some):
+    for kind, tokenizer in every.items():
+        path = tmp_path_factory.getbasetemp() / f"{kind}.json"
+        if not path.exists():
+            tokenizer.save(str(path))
+        for one, other in zip(encode(load(path), some, 20), encode(tokenizer, some, 20), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@given(st.lists(st.integers(), max_size=40), st.integers(2, 20))
+def test_truncation_keeps_the_head_and_the_tail(ids, max_length):
+    short = truncate(ids, max_length)
+    if len(ids) <= max_length:
+        assert short == ids
+    else:
+        head, tail = (max_length + 1) // 2, max_length // 2
+        assert len(short) == max_length
+        assert short[:head] == ids[:head]
+        assert short[head:] == ids[-tail:]
+
+
+# The file
+
+
+def test_a_missing_tokenizer_is_told_with_the_stage_that_makes_it(tmp_path):
+    with pytest.raises(HeadwayError, match=r"tokenizer\.json: missing; it is made by `dvc repro tokenize`"):
+        load(tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"version": "1.0", "model": {"type": "Nothing"}}', b"\xff\xfe"])
+def test_a_damaged_tokenizer_is_told_in_one_line(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(HeadwayError, match=r"tokenizer\.json: damaged: .*dvc repro --force tokenize") as caught:
+        load(tmp_path / "tokenizer.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_file_is_the_tokenizers_librarys_own_format(fitted, tmp_path):
+    fitted.save(str(tmp_path / "tokenizer.json"))
+    assert Tokenizer.from_file(str(tmp_path / "tokenizer.json")).get_vocab() == fitted.get_vocab()

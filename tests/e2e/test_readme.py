@@ -1,0 +1,171 @@
+"""The README's commands, as they stand there. A command that is added to it without a test of what it does fails here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from headway import params as parameters
+from tests.e2e.conftest import BIN, Clone, end, free_port, wait_for
+from tests.real_texts import chinese
+
+pytestmark = pytest.mark.e2e
+
+BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: Run below as they stand, in the copy of the project.
+RUN = {
+    "make run",
+    ".venv/bin/headway params",
+    '.venv/bin/headway predict "I could not stop laughing." "Dull from start to end."',
+    "source .venv/bin/activate",
+    "dvc repro",
+    "dvc metrics show",
+    "dvc metrics diff",
+    "dvc params diff",
+    "dvc plots show",
+}
+#: These have a test of their own here, in test_versioning.py or, the last three, in test_schedule.py.
+TESTED_APART = {
+    "make test",
+    "make ui",
+    "dvc remote add --default store /mnt/team/headway",
+    "dvc push",
+    "git add dvc.lock metrics params.yaml .dvc/config",
+    'git commit --message "Retrained on the June reviews"',
+    "dvc pull",
+    ".venv/bin/pip install --constraint requirements-dev.lock -e '.[s3]'",
+    "dvc remote add --default store s3://your-bucket/headway",
+    "dvc remote modify store endpointurl https://s3.example.org",
+    "headway data diff HEAD~1",
+    "git checkout HEAD~1",
+    "dvc checkout",
+    "dvc add data/input/reviews.csv",
+    "git add data/input",
+    "prefect server start --background",
+    "export PREFECT_API_URL=http://127.0.0.1:4200/api",
+    'headway schedule --cron "0 3 * * *"',
+}
+
+
+def commands(repository: Path) -> list[str]:
+    blocks = BLOCK.findall((repository / "README.md").read_text())
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def write_reviews(file: Path, rows: int = 1500) -> None:
+    """Real reviews of books, hotels and shops with one star or five, and the mess that such a file has."""
+    texts, labels = chinese(2 * rows)
+    table = [(text.strip(), str(1 + 4 * label)) for text, label in zip(texts, labels, strict=True) if len(text.strip()) > 10]
+    table = list(dict(table[::2]).items())
+    table += table[:40]  # repeats
+    table += [("", "5"), ("没有星级的评论", ""), ("一样的话", "1"), ("一样的话", "5"), ("第一行\n第二行, “引号”", "5")]
+    with file.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["id", "review", "stars"])
+        writer.writerows([number, text, stars] for number, (text, stars) in enumerate(table))
+
+
+def own_csv(repository: Path) -> str:
+    """The commands of the section that brings a CSV, as one script."""
+    section = (repository / "README.md").read_text().split("## Bring your own CSV")[1]
+    return BLOCK.findall(section)[0]
+
+
+def with_this_environment(clone: Clone) -> Clone:
+    """The copy with this environment as its .venv, so that make finds everything installed."""
+    environment = clone.root / ".venv"
+    if not environment.exists():
+        environment.symlink_to(BIN.parent)
+    for stamp in ("installed", "installed-dev"):
+        asked = clone.run("make", "--question", f".venv/{stamp}")
+        # It would install this copy, which is gone when the tests are over, into the environment that they run in.
+        assert asked.returncode == 0, "the environment is older than the project says: run the tests with `make test`"
+    return clone
+
+
+@pytest.fixture
+def installed(ran: Clone) -> Clone:
+    """The copy whose first flow has run, ready for make."""
+    return with_this_environment(ran)
+
+
+def bash(clone: Clone, script: str) -> subprocess.CompletedProcess[str]:
+    return clone.run("bash", "-e", "-c", script)
+
+
+def test_every_command_in_the_readme_is_tested(repository: Path) -> None:
+    found = set(commands(repository))
+    section = set(own_csv(repository).splitlines())
+    assert found - RUN - TESTED_APART - section == set()
+    assert (RUN | TESTED_APART) - found == set()
+
+
+def test_make_help_lists_every_word_the_readme_uses(repository: Path, installed: Clone) -> None:
+    listed = set(re.findall(r"make ([a-z-]+)", bash(installed, "make help").stdout))
+    quoted = re.findall(r"`([^`\n]+)`", (repository / "README.md").read_text())
+    used = {match[1] for text in quoted if (match := re.fullmatch(r"make ([a-z-]+)", text))}
+    assert "run" in used
+    assert used <= listed | {"help"}
+    assert {"run", "test", "check", "ui", "bench", "lock", "clean", "help"} <= listed
+
+
+def test_make_test_runs_the_fast_tests_and_then_the_others(installed: Clone) -> None:
+    planned = bash(installed, "make --dry-run test").stdout.splitlines()
+    assert [line.split("pytest ")[1] for line in planned if "pytest" in line] == [
+        '-m "not e2e and not slow"',
+        '-m "e2e and not slow"',
+    ]
+
+
+@pytest.mark.parametrize("command", sorted(RUN - {"source .venv/bin/activate"}))
+def test_the_command_works_as_it_stands(command: str, installed: Clone) -> None:
+    done = bash(installed, f"source .venv/bin/activate\n{command}")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "Installing" not in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_make_ui_serves_the_experiments(installed: Clone, tmp_path: Path) -> None:
+    log = tmp_path / "ui.log"
+    port = free_port()
+    process = installed.start("make", "ui", f"PORT={port}", log=log)
+
+    def page() -> str:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                return str(answer.read())
+        except OSError:
+            return ""
+
+    try:
+        wait_for(page, 120, "MLflow's page")
+        assert f"http://127.0.0.1:{port}" in log.read_text()
+    finally:
+        end(process)
+
+
+def test_a_csv_in_another_language_with_a_mess_runs_to_a_verdict(repository: Path, clone: Clone) -> None:
+    """The section is run literally, on Chinese shop reviews with empty cells, repeats, a conflict and quoted line breaks."""
+    with_this_environment(clone)
+    write_reviews(clone.root / "reviews.csv")
+    clone.edit(("  min_test_rows: 100", "  min_test_rows: 10"), ("  baseline_margin: 0.2", "  baseline_margin: 0.9"))
+    done = bash(clone, own_csv(repository))
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    assert "PROMOTED: version 1" in printed
+    assert parameters.load(clone.layout.params).data.source == "file"
+    predicted = bash(clone, '.venv/bin/headway predict "服务很好，很喜欢"')
+    label, probability, text = predicted.stdout.strip().split("\t")
+    assert label in {"1", "5"}
+    assert 0.5 <= float(probability) <= 1
+    assert text == "服务很好，很喜欢"
+    report = json.loads(clone.layout.metrics("data").read_text())
+    gone = {reason: count for reason, count in report["rows_quarantined"].items() if count}
+    assert gone == {"missing text": 1, "missing label": 1, "duplicate": 40, "conflicting labels": 2}
+    assert bash(clone, "git status --porcelain -- data").stdout == ""

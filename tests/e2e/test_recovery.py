@@ -1,0 +1,165 @@
+"""What goes wrong in real life: kills, a second flow, lost files, servers that are away. One line each, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import Clone, end, wait_for
+
+pytestmark = pytest.mark.e2e
+NAME = "headway"
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def only_line(text: str) -> str:
+    """The one line that the command itself said on its error output."""
+    (line,) = [line for line in text.splitlines() if line.startswith("headway: ")]
+    assert "Traceback" not in text
+    return line
+
+
+def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clone, tmp_path: Path) -> None:
+    """kill -9 in the middle of the training; in between, a second flow is turned away; at the end DVC finishes the work."""
+    log = tmp_path / "flow.log"
+    clone.edit(("  max_epochs: 3\n", "  max_epochs: 6\n"), ("  patience: 1 ", "  patience: 9 "))
+    flow = clone.start("headway", "run", log=log)
+    try:
+        wait_for(lambda: "train · epoch 2/" in log.read_text(), 300, "the second epoch of the training")
+        second = clone.run("headway", "run")
+        assert second.returncode == 2
+        assert re.search(rf"another flow is running in this project \(process {flow.pid}, since", only_line(second.stderr))
+        workers = [process for process in descendants(flow.pid) if "headway" in " ".join(process.cmdline())]
+        assert any("train" in process.cmdline() for process in workers)
+        flow.send_signal(signal.SIGKILL)
+        flow.wait(30)
+        _, alive = psutil.wait_procs(workers, timeout=30)
+        assert not alive, alive
+    finally:
+        end(flow)
+    reproduced = clone.run("dvc", "repro")
+    printed = reproduced.stdout + reproduced.stderr
+    assert reproduced.returncode == 0, printed[-3000:]
+    assert "Running stage 'train'" in printed
+    assert "Running stage 'tune'" not in printed
+    assert "train · epoch 1/" not in printed, "the training began anew instead of going on from its checkpoint"
+    history = json.loads((clone.layout.training / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5, 6]
+    after = clone.run("headway", "run")
+    printed = after.stdout + after.stderr
+    assert after.returncode == 0, printed[-3000:]
+    assert "Running stage" not in printed, "a flow after `dvc repro` has no stage to run"
+    assert "PROMOTED: version 1" in printed
+    tracker = clone.tracker()
+    runs = tracker.client.search_runs([tracker.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert len([run for run in runs if run.data.tags["headway.kind"] == "pipeline"]) == 1
+    assert len([run for run in runs if run.data.tags["headway.kind"] == "training"]) == 1
+
+
+def test_a_flow_that_is_interrupted_ends_its_stages(clone: Clone, tmp_path: Path) -> None:
+    log = tmp_path / "flow.log"
+    flow = clone.start("headway", "run", log=log)
+    try:
+        wait_for(lambda: "headway baseline" in log.read_text(), 200, "the baseline to begin")
+        workers = descendants(flow.pid)
+        flow.send_signal(signal.SIGINT)
+        assert flow.wait(60) != 0
+        stages = [process for process in workers if process.is_running() and "baseline" in " ".join(process.cmdline())]
+        _, alive = psutil.wait_procs(stages, timeout=20)
+        assert not alive, alive
+    finally:
+        end(flow)
+
+
+def test_half_written_outs_are_made_again(ran: Clone) -> None:
+    weights = ran.layout.candidate / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    weights.write_bytes(whole[: len(whole) // 2])
+    done = ran.run("headway", "run")
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    assert weights.read_bytes() == whole
+
+
+def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
+    """Its files are kept apart from its run: the gate scores it, and the candidate's run is logged anew where it is needed."""
+    client = ran.tracker().client
+    champion = client.get_model_version_by_alias(NAME, "champion")
+    client.delete_run(champion.run_id)
+    done = ran.run("headway", "run")
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    assert f"champion, version {champion.version}" in printed or "UNCHANGED" in printed
+
+
+def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone) -> None:
+    """Nothing can be compared with it: the gate refuses and says what to do; after that, the next run elects anew."""
+    client = ran.tracker().client
+    champion = client.get_model_version_by_alias(NAME, "champion")
+    (stored,) = (ran.layout.tracking / "artifacts").rglob(f"{champion.source.split('/')[-1]}/artifacts")
+    shutil.move(stored, stored.with_name("lost"))
+    refused = ran.run("headway", "run")
+    printed = refused.stdout + refused.stderr
+    assert refused.returncode == 2, printed[-3000:]
+    assert "is not promoted" in printed
+    assert f"version {champion.version} stays champion" in printed
+    for said in ("cannot be loaded", "headway retire"):
+        assert said in only_line(refused.stderr)
+    predicted = ran.run("headway", "predict", "a fine film")
+    assert predicted.returncode == 2
+    assert "cannot be loaded" in only_line(predicted.stderr)
+    retired = ran.run("headway", "retire", "--reason", "its files were lost")
+    assert retired.returncode == 0, retired.stderr
+    elected = ran.run("headway", "run")
+    assert "PROMOTED" in elected.stdout, elected.stdout[-3000:] + elected.stderr[-3000:]
+    assert ran.run("headway", "predict", "a fine film").returncode == 0, "the elected version is no better than the lost one"
+    assert "its files were lost" in client.get_model_version(NAME, champion.version).tags["headway.retired"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        (
+            {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
+            r"MLflow at http://127.0.0.1:9 does not answer \(.*refused\); start",
+        ),
+        ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, r"the Prefect server at http://127.0.0.1:9/api does not answer"),
+    ],
+    ids=["tracking", "prefect"],
+)
+def test_a_server_that_is_away_is_one_line(ran: Clone, environment: dict[str, str], expected: str) -> None:
+    done = ran.run("headway", "run", **environment)
+    assert done.returncode == 2
+    assert re.search(expected, only_line(done.stderr))
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_misspelt_param_is_one_line_before_anything_runs(ran: Clone) -> None:
+    ran.edit(("  d_model: 64", "  d_modle: 64"))
+    try:
+        for command in (["headway", "run"], ["headway", "params"], ["headway", "train"]):
+            done = ran.run(*command)
+            assert done.returncode == 2
+            assert re.fullmatch(
+                r"headway: params\.yaml:\d+: model\.d_modle: unknown key; did you mean d_model\?.*", done.stderr.strip()
+            )
+            assert not done.stdout
+    finally:
+        ran.edit(("  d_modle: 64", "  d_model: 64"))
+
+
+def test_outside_a_project_every_command_says_so(tmp_path: Path, ran: Clone) -> None:
+    done = Clone(tmp_path).run("headway", "run")
+    assert done.returncode == 2
+    assert "not inside a Headway project" in only_line(done.stderr)

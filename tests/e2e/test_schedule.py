@@ -1,0 +1,90 @@
+"""Scheduled retraining against a real Prefect server: the deployment appears, runs once, and does not overlap."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Clone, end, free_port, wait_for
+
+pytestmark = pytest.mark.e2e
+
+
+def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(ask(f"{url}/health"))
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def server(ran: Clone, tmp_path: Path) -> Iterator[str]:
+    """The URL of a Prefect server of this test's own."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    log = tmp_path / "server.log"
+    process = ran.start("prefect", "server", "start", "--port", str(port), log=log, PREFECT_HOME=str(tmp_path / "prefect"))
+    try:
+        wait_for(lambda: answers(url), 120, f"the Prefect server; its log ends: {log.read_text()[-500:]}")
+        yield url
+    finally:
+        end(process)
+
+
+def test_a_schedule_needs_a_server_and_says_how_to_start_one(ran: Clone) -> None:
+    done = ran.run("headway", "schedule", "--cron", "0 3 * * *")
+    assert done.returncode == 2
+    assert "prefect server start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_cron_expression_is_one_line(ran: Clone) -> None:
+    done = ran.run("headway", "schedule", "--cron", "at three")
+    assert done.returncode == 2
+    assert "not a cron expression" in done.stderr.splitlines()[-1]
+
+
+def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Clone, server: str, tmp_path: Path) -> None:
+    log = tmp_path / "schedule.log"
+    # Work for the first run, so that the second comes while it goes on.
+    smoothing = re.search(r"  label_smoothing: [0-9.]+", ran.layout.params.read_text())[0]
+    ran.edit((smoothing, "  label_smoothing: 0.15"))
+    serving = ran.start("headway", "schedule", "--cron", "0 3 * * *", log=log, PREFECT_API_URL=server)
+
+    def deployment() -> Any:
+        found = ask(f"{server}/deployments/filter", {})
+        return found[0] if found else None
+
+    def state(run: str) -> str:
+        return str(ask(f"{server}/flow_runs/{run}")["state_type"])
+
+    try:
+        made = wait_for(deployment, 120, "the deployment")
+        assert made["name"] == "retrain"
+        assert made["schedules"][0]["schedule"]["cron"] == "0 3 * * *"
+        assert made["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+        create = f"{server}/deployments/{made['id']}/create_flow_run"
+        now = {"state": {"type": "SCHEDULED"}}
+        first = ask(create, now)["id"]
+        wait_for(lambda: state(first) == "RUNNING", 120, "the first run to begin")
+        second = ask(create, now)["id"]
+        wait_for(lambda: state(second) == "CANCELLED", 120, "the overlapping run to be cancelled")
+        wait_for(lambda: state(first) not in ("RUNNING", "PENDING"), 300, "the first run to end")
+        assert state(first) == "COMPLETED", log.read_text()[-3000:]
+        keys = {artifact["key"] for artifact in ask(f"{server}/artifacts/filter", {})}
+        assert {"headway-stages", "headway-metrics", "headway-decision"} <= keys
+    finally:
+        end(serving)

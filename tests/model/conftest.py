@@ -1,0 +1,53 @@
+"""What the model's tests share: a classifier's sizes small enough to run hundreds of times, and nothing random in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from headway.model.classifier import Classifier
+from headway.params import ModelParams
+
+torch.set_num_threads(1)  # a second one only costs time where everything is tiny
+
+SMALL = {
+    "d_model": 8,
+    "n_heads": 2,
+    "n_layers": 2,
+    "d_feedforward": 12,
+    "similarity": "inner_product",
+    "window_size": 4,
+    "bigram_buckets": 101,
+    "bigram_dropout": 0.0,
+    "embedding_dropout": 0.0,
+    "dropout": 0.0,
+}
+VOCABULARY_SIZE = 20
+
+
+@pytest.fixture(scope="session")
+def sizes() -> Callable[..., ModelParams]:
+    """Makes the model section of params.yaml, small, with the knobs that a test cares about changed."""
+    return lambda **changes: ModelParams.model_validate({**SMALL, **changes})
+
+
+@pytest.fixture(scope="session")
+def classifier(sizes: Callable[..., ModelParams]) -> Callable[..., Classifier]:
+    """Makes a small classifier in evaluation mode.
+
+    All of its parameters are random, also those that start at zero: a zero would hide what a test looks for.
+    """
+
+    def make(n_classes: int = 3, word_dropout: float = 0.0, **changes: Any) -> Classifier:
+        torch.manual_seed(5)
+        made = Classifier(sizes(**changes), VOCABULARY_SIZE, n_classes, word_dropout)
+        with torch.no_grad():
+            for weight in made.parameters():
+                if not weight.any():
+                    weight.normal_()
+        return made.eval()
+
+    return make

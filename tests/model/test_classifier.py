@@ -1,0 +1,146 @@
+"""The classifier: padding is invisible, pairs of words add meaning once trained, and dropout is for training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from headway.model.classifier import BIGRAM_MULTIPLIER, AttentionPooling, Classifier
+from headway.params import ModelParams
+
+Make = Callable[..., Classifier]
+VOCABULARY_SIZE = 20
+texts = st.lists(st.lists(st.integers(1, VOCABULARY_SIZE - 1), min_size=1, max_size=13), min_size=1, max_size=5)
+
+
+def pad(rows: list[list[int]], length: int = 0) -> torch.Tensor:
+    T = max(length, *map(len, rows))
+    return torch.tensor([row + [0] * (T - len(row)) for row in rows])
+
+
+@settings(max_examples=40, deadline=None)
+@given(texts, st.integers(0, 6), st.sampled_from([0, 4, 5]), st.sampled_from([0, 101]))
+def test_a_padded_batch_gives_each_text_the_logits_it_gets_alone(
+    classifier: Make, rows: list[list[int]], more_padding: int, window_size: int, bigram_buckets: int
+) -> None:
+    model = classifier(window_size=window_size, bigram_buckets=bigram_buckets)
+    together = model(pad(rows, max(map(len, rows)) + more_padding))
+    alone = torch.cat([model(torch.tensor([row])) for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [3, 4, 5, 7, 8, 9])
+def test_padding_is_invisible_around_multiples_of_the_window_size(classifier: Make, length: int) -> None:
+    model = classifier(window_size=4)
+    row = [1 + index % 19 for index in range(length)]
+    alone = model(torch.tensor([row]))
+    for padded_length in range(length, 18):
+        torch.testing.assert_close(model(pad([row], padded_length)), alone, rtol=1e-4, atol=1e-4)
+
+
+def test_windows_of_nothing_but_padding_give_finite_gradients(classifier: Make) -> None:
+    model = classifier(window_size=4)
+    F.cross_entropy(model(pad([[3], list(range(1, 13))])), torch.tensor([0, 1])).backward()
+    for weight in model.parameters():
+        gradient = weight.grad.coalesce().values() if weight.grad.is_sparse else weight.grad
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 50])
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+def test_there_is_one_logit_a_class(classifier: Make, n_classes: int, similarity: str) -> None:
+    logits = classifier(n_classes, similarity=similarity)(pad([[1, 2, 3], [4], [5, 6]]))
+    assert logits.shape == (3, n_classes)
+    assert logits.isfinite().all()
+    assert logits.std() > 0
+
+
+def test_every_class_is_equally_likely_before_training(sizes: Callable[..., ModelParams]) -> None:
+    logits = Classifier(sizes(), VOCABULARY_SIZE, 3)(pad([[1, 2], [3]]))
+    assert (logits.softmax(dim=1) == 1 / 3).all()
+
+
+def test_bigrams_change_nothing_at_the_start(sizes: Callable[..., ModelParams]) -> None:
+    torch.manual_seed(0)
+    with_pairs = Classifier(sizes(), VOCABULARY_SIZE, 3).eval()
+    torch.nn.init.normal_(with_pairs.output.weight)
+    without = Classifier(sizes(bigram_buckets=0), VOCABULARY_SIZE, 3).eval()
+    left_over = without.load_state_dict(with_pairs.state_dict(), strict=False)
+    assert left_over.unexpected_keys == ["bigram_embedding.weight"]  # 0 buckets: there is no such table
+    assert not left_over.missing_keys
+    tokens = pad([[1, 2, 3, 4], [5, 6]])
+    assert with_pairs(tokens).std() > 0
+    torch.testing.assert_close(with_pairs(tokens), without(tokens), rtol=0, atol=0)
+
+
+def test_trained_bigrams_tell_two_orders_of_the_same_words_apart(sizes: Callable[..., ModelParams]) -> None:
+    torch.manual_seed(0)
+    model = Classifier(sizes(), VOCABULARY_SIZE, 2).eval()
+    readout = torch.randn(8, 2)
+    tokens, labels = torch.tensor([[2, 3, 4], [4, 3, 2]]), torch.tensor([0, 1])
+
+    def logits() -> torch.Tensor:
+        return model.embed(tokens).sum(dim=1) @ readout  # blind to order, but for the pairs
+
+    assert torch.allclose(*logits(), atol=1e-6)
+    optimiser = torch.optim.SparseAdam([model.bigram_embedding.weight], lr=0.1)
+    for _ in range(50):
+        optimiser.zero_grad()
+        F.cross_entropy(logits(), labels).backward()
+        optimiser.step()
+    assert logits().argmax(dim=1).tolist() == [0, 1]
+    touched = model.bigram_embedding.weight.any(dim=1).sum().item()
+    assert touched == 4  # the four pairs of the two texts
+
+
+@pytest.mark.parametrize("pair_of", [(7, 0), (0, 0)])
+def test_a_pair_that_touches_padding_never_changes_a_result(classifier: Make, pair_of: tuple[int, int]) -> None:
+    model = classifier(bigram_buckets=4099, window_size=0)
+    tokens = pad([[5, 6, 7], [8, 9, 10, 11, 12, 13]])
+    before = model(tokens)
+    with torch.no_grad():
+        model.bigram_embedding.weight[(pair_of[0] * BIGRAM_MULTIPLIER + pair_of[1]) % 4099] = 1_000
+    torch.testing.assert_close(model(tokens), before)
+    with torch.no_grad():
+        model.bigram_embedding.weight[(6 * BIGRAM_MULTIPLIER + 7) % 4099] = 1_000
+    assert not torch.allclose(model(tokens)[0], before[0])  # a real pair does
+
+
+def test_words_are_blanked_in_training_only(classifier: Make) -> None:
+    model = classifier(word_dropout=0.25)
+    tokens = torch.randint(1, VOCABULARY_SIZE, (200, 20))
+    embedded = model.embed(tokens)
+    assert torch.equal(model.embed(tokens), embedded)
+    assert embedded.any(dim=-1).all()
+    blanked = model.train().embed(tokens)
+    kept = blanked.any(dim=-1)  # (200, 20)
+    assert (~kept).float().mean().item() == pytest.approx(0.25, abs=0.03)
+    torch.testing.assert_close(blanked[kept], embedded[kept] / 0.75)  # the expectation stays
+
+
+def test_pairs_are_blanked_in_training_only(classifier: Make) -> None:
+    model = classifier(bigram_dropout=0.5)
+    tokens = torch.randint(1, VOCABULARY_SIZE, (200, 20))
+    words, both = model.embedding(tokens), model.embed(tokens)
+    blanked = model.train().embed(tokens)
+    alone = torch.isclose(blanked, words, atol=1e-6).all(dim=-1)[:, 1:]
+    assert alone.float().mean().item() == pytest.approx(0.5, abs=0.04)
+    torch.testing.assert_close(blanked[:, 1:][~alone], (words + 2 * (both - words))[:, 1:][~alone])
+
+
+def test_pooling_weighs_real_positions_alone(sizes: Callable[..., ModelParams]) -> None:
+    torch.manual_seed(0)
+    pooling = AttentionPooling(8, 2)
+    x = torch.randn(1, 6, 8)
+    mask = torch.tensor([[True, True, True, False, False, False]])
+    pooled = pooling(x, mask)
+    assert pooled.shape == (1, pooling.d_out)
+    torch.testing.assert_close(pooled[0, 8:], x[0, :3].mean(dim=0))
+    weights = pooling.score(x[0, :3]).softmax(dim=0)  # (3, heads)
+    torch.testing.assert_close(pooled[0, :4], weights[:, 0] @ x[0, :3, :4])
+    torch.testing.assert_close(pooled[0, 4:8], weights[:, 1] @ x[0, :3, 4:])

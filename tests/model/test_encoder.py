@@ -1,0 +1,114 @@
+"""The encoder: blocks of tokens that attend within themselves, whatever is padding, and dropout of whole features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headway.model.attention import SelfAttention
+from headway.model.encoder import Encoder, SequenceDropout
+from headway.params import ModelParams
+
+Sizes = Callable[..., ModelParams]
+BLOCK = 4
+
+
+def encoder(sizes: Sizes, window_size: int) -> Encoder:
+    torch.manual_seed(2)
+    return Encoder(sizes(window_size=window_size)).eval()
+
+
+def right_padded(lengths: list[int], length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random vectors and the mask of texts of these lengths."""
+    T = length or max(lengths)
+    torch.manual_seed(7)
+    return torch.randn(len(lengths), T, 8), torch.arange(T) < torch.tensor(lengths)[:, None]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 3 * BLOCK + 1), min_size=1, max_size=5), st.sampled_from([0, 1, BLOCK, 100]))
+def test_a_padded_batch_gives_each_text_what_it_gets_alone(sizes: Sizes, lengths: list[int], window_size: int) -> None:
+    model = encoder(sizes, window_size)
+    x, mask = right_padded(lengths)
+    together = model(x, mask)
+    assert together.shape == x.shape
+    for row, length in enumerate(lengths):
+        alone = model(x[row : row + 1, :length], mask[row : row + 1, :length])
+        torch.testing.assert_close(together[row, :length], alone[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("window_size", [0, 1, BLOCK])
+def test_windows_of_nothing_but_padding_give_numbers_and_gradients(sizes: Sizes, window_size: int) -> None:
+    model = encoder(sizes, window_size)
+    x, mask = right_padded([1, 3 * BLOCK, BLOCK], 3 * BLOCK + 1)
+    x.requires_grad_()
+    encoded = model(x, mask)
+    assert encoded.isfinite().all()
+    encoded[mask].sum().backward()
+    assert x.grad.isfinite().all()
+    assert (x.grad[~mask] == 0).all()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters())
+
+
+@pytest.mark.parametrize("window_size", [0, 1, BLOCK])
+def test_the_plain_path_encodes_the_same_where_windows_are_nothing_but_padding(
+    sizes: Sizes, window_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = encoder(sizes, window_size)
+    x, mask = right_padded([1, 3 * BLOCK, BLOCK], 3 * BLOCK + 1)
+    fast = model(x, mask)
+    # PyTorch's fused kernel gives 0 where a softmax has no score; the equations give no number at all.
+    monkeypatch.setattr(SelfAttention, "forward", lambda *given: SelfAttention.forward_with_weights(*given)[0])
+    plain = model(x, mask)
+    assert plain.isfinite().all()
+    torch.testing.assert_close(fast[mask], plain[mask], rtol=1e-4, atol=1e-5)
+
+
+def test_a_token_reaches_its_own_window_and_no_other(sizes: Sizes) -> None:
+    model = encoder(sizes, BLOCK)
+    x, mask = right_padded([3 * BLOCK])
+    changed = x.clone()
+    changed[0, BLOCK + 1, 0] += 1
+    moved = (model(x, mask) - model(changed, mask)).abs().sum(dim=-1)[0] > 1e-4
+    assert moved.tolist() == [False] * BLOCK + [True] * BLOCK + [False] * BLOCK
+
+
+def test_without_windows_a_token_reaches_all_others(sizes: Sizes) -> None:
+    model = encoder(sizes, 0)
+    x, mask = right_padded([3 * BLOCK])
+    changed = x.clone()
+    changed[0, BLOCK + 1, 0] += 1
+    assert ((model(x, mask) - model(changed, mask)).abs().sum(dim=-1) > 1e-6).all()
+
+
+def test_positions_count_from_the_start_of_a_window(sizes: Sizes) -> None:
+    model = encoder(sizes, BLOCK)
+    x, mask = right_padded([BLOCK])
+    twice = model(x.repeat(1, 2, 1), mask.repeat(1, 2))
+    torch.testing.assert_close(twice[:, :BLOCK], twice[:, BLOCK:])
+
+
+def test_sequence_dropout_drops_a_feature_at_all_positions_of_a_text() -> None:
+    torch.manual_seed(0)
+    dropped = SequenceDropout(0.5).train()(torch.ones(20, 7, 16))
+    assert (dropped == dropped[:, :1]).all()
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert len({tuple(row) for row in dropped[:, 0].tolist()}) > 15  # each text has a mask of its own
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.05, 0.9))
+def test_sequence_dropout_keeps_the_expectation(p: float) -> None:
+    torch.manual_seed(0)
+    n = 40_000
+    mean = SequenceDropout(p).train()(torch.ones(n, 1, 1)).mean().item()
+    assert mean == pytest.approx(1, abs=5 * (p / (1 - p) / n) ** 0.5)  # five standard deviations
+
+
+def test_sequence_dropout_does_nothing_in_evaluation() -> None:
+    x = torch.randn(2, 3, 4)
+    assert torch.equal(SequenceDropout(0.9).eval()(x), x)

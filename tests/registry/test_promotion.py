@@ -1,0 +1,127 @@
+"""Registering, recording and promoting in a real MLflow registry, each step repeatable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from headway.errors import HeadwayError
+from headway.files import fresh_folder
+from headway.model.classifier import Classifier
+from headway.params import Params
+from headway.registry.gate import REFUSE
+from headway.registry.promotion import CHALLENGER, CHAMPION, DECISION_TAG, MODEL_TAG, Registry, decision_record
+from headway.serving import package
+from headway.serving.package import ModelPackage
+from headway.tracking import Tracker
+from tests.conftest import Slice
+
+DECISION = {"verdict": REFUSE, "checks": [{"name": "enough_test_rows", "passed": False, "explanation": "7 rows"}]}
+
+
+@dataclass
+class Office:
+    """A registry on a database of its own, a training run, and two packages of untrained models."""
+
+    registry: Registry
+    run: str
+    folders: list[Path]
+
+
+@pytest.fixture(scope="module")
+def office(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> Office:
+    root = tmp_path_factory.mktemp("registry")
+    shutil.copytree(reviews.layout.root, root / "project")
+    layout = type(reviews.layout)(root / "project")
+    small: Params = reviews.params.override({"model.d_model": 8, "model.d_feedforward": 8, "model.bigram_buckets": 64})
+    tracker = Tracker(small, layout)
+    with tracker.nested("training", "train", "a key") as run:
+        pass
+    folders = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        classifier = Classifier(small.model, 2000, 2)
+        torch.nn.init.normal_(classifier.output.weight)
+        with fresh_folder(root / f"package {seed}") as folder:
+            package.save(folder, classifier, layout.encoded / "tokenizer.json", 64, 2000, ["negative", "positive"])
+        folders.append(root / f"package {seed}")
+    return Office(Registry(tracker), run.id, folders)
+
+
+def test_the_life_of_two_versions(office: Office) -> None:
+    """In order, as it happens: register, register again, refuse, promote, a challenger, promote it, retire it."""
+    registry, client = office.registry, office.registry.client
+    assert registry.champion() is None
+    with pytest.raises(HeadwayError, match="has no champion yet"):
+        registry.champion_package()
+
+    first = registry.register(office.folders[0], office.run, {"headway.git_commit": "abc"})
+    again = registry.register(office.folders[0], office.run, {"headway.git_commit": "abc"})
+    assert str(first.version) == str(again.version) == "1", "registering the same package twice made two versions"
+    kept = client.get_model_version(registry.name, "1")
+    assert kept.tags["headway.git_commit"] == "abc"
+    assert kept.tags[MODEL_TAG] == package.fingerprint(office.folders[0])
+    assert kept.aliases == [CHALLENGER]
+
+    record = decision_record(DECISION, {"candidate": {"version": "1"}})
+    registry.record(first, office.run, record)
+    kept = client.get_model_version(registry.name, "1")
+    assert json.loads(kept.tags[DECISION_TAG]) == record
+    assert "7 rows" in kept.description
+    (artifact,) = client.list_artifacts(office.run, "decisions")
+    assert artifact.path.startswith("decisions/version-1-")
+
+    registry.promote(first, instead_of=None)
+    registry.promote(first, instead_of=first)
+    assert client.get_model_version(registry.name, "1").aliases == [CHAMPION]
+
+    second = registry.register(office.folders[1], office.run, {})
+    assert str(registry.champion().version) == "1"
+    assert client.get_model_version_by_alias(registry.name, CHALLENGER).version == second.version
+    with pytest.raises(HeadwayError, match=r"version 1 is champion now.*run again"):
+        registry.promote(second, instead_of=None)
+    registry.promote(second, instead_of=first)
+    assert str(registry.champion().version) == str(second.version)
+    assert client.get_model_version(registry.name, "1").aliases == []
+
+    assert registry.retire("only a test") == str(second.version)
+    assert registry.champion() is None
+    assert "only a test" in client.get_model_version(registry.name, second.version).tags["headway.retired"]
+    with pytest.raises(HeadwayError, match="no champion to retire"):
+        registry.retire("again")
+
+
+def test_a_registered_package_predicts_what_the_folder_predicts(office: Office) -> None:
+    version = office.registry.register(office.folders[0], office.run, {})
+    texts = ["a fine film", "dull"]
+    here, there = ModelPackage.load(office.folders[0]), office.registry.load(version)
+    np.testing.assert_array_equal(here.predict_proba(texts), there.predict_proba(texts))
+
+
+def test_a_version_with_altered_files_is_refused(office: Office) -> None:
+    version = office.registry.register(office.folders[0], office.run, {})
+    artifacts = office.registry.tracker.layout.tracking / "artifacts"
+    name = str(version.source).split("/")[-1]
+    (weights,) = [path for path in artifacts.rglob(package.WEIGHTS) if name in str(path)]
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-4] + b"\0\0\0\1")
+    try:
+        with pytest.raises(HeadwayError, match="was altered"):
+            office.registry.load(version)
+        anew = office.registry.register(office.folders[0], office.run, {})
+        assert str(anew.version) != str(version.version), "a version whose files are damaged was taken for the model"
+        office.registry.load(anew)
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_two_records_of_the_same_decision_have_the_same_id() -> None:
+    facts = {"candidate": {"version": "1"}}
+    assert decision_record(DECISION, facts)["id"] == decision_record(DECISION, facts)["id"]
+    assert decision_record(DECISION, facts)["id"] != decision_record(DECISION, {"candidate": {"version": "2"}})["id"]

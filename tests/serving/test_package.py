@@ -1,0 +1,282 @@
+"""The model package: what is loaded is what was saved, whatever was altered is refused, and loading needs little."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from headway.data import tokenizer as tokenization
+from headway.data.batching import pad
+from headway.errors import HeadwayError
+from headway.files import sha256_of_file, sha256_of_json
+from headway.model.classifier import Classifier
+from headway.serving import package, pyfunc
+from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage
+
+CLASSES = ["negative", "positive", "unsure"]
+MAX_LENGTH = 40
+TEXTS = [
+    "a charming , funny and quietly moving film",
+    "",
+    "tedious",
+    "the plot is a mess and nobody seems to care " * 20,
+    "🤷 zxqv",
+    "it is neither good nor bad .",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer_file(reviews: Any) -> Path:
+    return reviews.layout.encoded / "tokenizer.json"
+
+
+@pytest.fixture(scope="module")
+def classifier(reviews: Any, tokenizer_file: Path) -> Classifier:
+    """With random weights throughout: one that is not trained calls every class equally likely."""
+    sizes = reviews.params.override({"model.d_model": 8, "model.window_size": 16, "model.bigram_buckets": 64}).model
+    torch.manual_seed(0)
+    made = Classifier(sizes, tokenization.load(tokenizer_file).get_vocab_size(), len(CLASSES))
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.normal_()
+    return made
+
+
+@pytest.fixture(scope="module")
+def saved(classifier: Classifier, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package; only to be read."""
+    return save(tmp_path_factory.mktemp("package"), classifier, tokenizer_file)
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    """The package, to be altered."""
+    return Path(shutil.copytree(saved, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="module")
+def model(saved: Path) -> ModelPackage:
+    return ModelPackage.load(saved)
+
+
+def save(folder: Path, classifier: Classifier, tokenizer_file: Path) -> Path:
+    vocabulary_size = tokenization.load(tokenizer_file).get_vocab_size()
+    package.save(folder, classifier, tokenizer_file, MAX_LENGTH, vocabulary_size, CLASSES)
+    return folder
+
+
+# Predicting.
+
+
+def test_a_loaded_model_gives_exactly_the_probabilities_of_the_saved_one(
+    model: ModelPackage, classifier: Classifier, tokenizer_file: Path
+) -> None:
+    tokenizer = tokenization.load(tokenizer_file)
+    assert model.classes == CLASSES
+    assert model.max_length == MAX_LENGTH
+    for text in TEXTS:
+        tokens = pad(tokenization.encode(tokenizer, [text], MAX_LENGTH))
+        with torch.inference_mode():
+            expected = classifier.eval()(tokens).softmax(dim=1)
+        assert torch.equal(torch.from_numpy(model.predict_proba([text])), expected)
+    assert model.predict_proba(TEXTS).std(axis=0).min() > 0.01  # the texts do differ
+
+
+def test_probabilities_are_proper(model: ModelPackage) -> None:
+    probabilities = model.predict_proba(TEXTS)
+    assert probabilities.shape == (len(TEXTS), len(CLASSES))
+    assert probabilities.dtype == np.float32
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([*TEXTS, "good", "a b c d e f g"]), max_size=12))
+def test_neither_the_order_nor_the_company_of_a_text_matters(model: ModelPackage, texts: list[str]) -> None:
+    together = model.predict_proba(texts)
+    alone = np.array([model.predict_proba([text])[0] for text in texts], dtype=np.float32).reshape(len(texts), len(CLASSES))
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(model.predict_proba(texts[::-1])[::-1], together, atol=1e-5)
+
+
+def test_more_texts_than_one_batch_holds_come_back_in_their_order(model: ModelPackage) -> None:
+    texts = [" ".join(["good", "film", "bad", "plot"][: 1 + index % 4] * (1 + index % 9)) for index in range(2000)]
+    assert sum(len(text.split()) for text in texts) > package.TOKENS_PER_BATCH
+    together = model.predict_proba(texts)
+    some = [0, 1, 999, 1998, 1999]
+    np.testing.assert_allclose(together[some], [model.predict_proba([texts[index]])[0] for index in some], atol=1e-5)
+
+
+def test_no_text_gives_no_row(model: ModelPackage) -> None:
+    assert model.predict_proba([]).shape == (0, len(CLASSES))
+
+
+def test_a_text_of_a_megabyte_is_one_row_like_any_other(model: ModelPackage) -> None:
+    opening, end = "a wonderful film from the first minute ", " what a dreadful and boring end"
+    text = opening + "and then it goes on and on " * 40_000 + end
+    assert len(text) > 1_000_000
+    huge, short = model.predict_proba([text, "good"])
+    assert np.isfinite(huge).all()
+    np.testing.assert_allclose(short, model.predict_proba(["good"])[0], atol=1e-5)
+    assert not np.allclose(
+        huge, model.predict_proba([text.replace("dreadful and boring", "splendid and fine")])[0], atol=1e-4
+    )
+
+
+def test_the_pyfunc_gives_labels_and_probabilities_by_row(saved: Path, model: ModelPackage) -> None:
+    table = pd.DataFrame({"text": TEXTS, "other": range(len(TEXTS))}, index=[10, 20, 30, 40, 50, 60])
+    answer = pyfunc._load_pyfunc(str(saved)).predict(table)
+    assert list(answer.columns) == ["label", *(f"probability of {name}" for name in CLASSES)]
+    assert list(answer.index) == list(table.index)
+    expected = model.predict_proba(TEXTS)
+    np.testing.assert_array_equal(answer.iloc[:, 1:].to_numpy(), expected)
+    assert answer["label"].tolist() == [CLASSES[index] for index in expected.argmax(axis=1)]
+
+
+# What is refused.
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-10] ^= 1
+    path.write_bytes(content)
+
+
+def edit(**changes: Any) -> Callable[[Path], None]:
+    """Changes values in the config."""
+
+    def apply(folder: Path) -> None:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        (folder / CONFIG).write_text(json.dumps({**config, **changes}), encoding="utf-8")
+
+    return apply
+
+
+def drop(key: str) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        del config[key]
+        (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        pytest.param(lambda folder: flip_a_byte(folder / WEIGHTS), f"{WEIGHTS}: its SHA-256 is not", id="weights"),
+        pytest.param(lambda folder: flip_a_byte(folder / TOKENIZER), f"{TOKENIZER}: its SHA-256 is not", id="tokenizer"),
+        pytest.param(edit(classes=CLASSES[::-1]), f"{CONFIG}: its SHA-256 is not", id="swapped labels"),
+        pytest.param(edit(max_length=7), f"{CONFIG}: its SHA-256 is not", id="truncation"),
+        pytest.param(edit(extra=1), f"{CONFIG}: its SHA-256 is not", id="one key more"),
+        pytest.param(drop("model"), f"{CONFIG}: its SHA-256 is not", id="one key less"),
+        pytest.param(drop("sha256"), f"{CONFIG}: its SHA-256 is not", id="no hashes"),
+        pytest.param(edit(sha256={}), f"{CONFIG}: its SHA-256 is not", id="empty hashes"),
+        pytest.param(edit(sha256="abc"), f"{CONFIG}: its SHA-256 is not", id="odd hashes"),
+        pytest.param(edit(format=2), f"{CONFIG}: format 2, this Headway reads format 1", id="a later format"),
+        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 1", id="no format"),
+        pytest.param(lambda folder: (folder / CONFIG).write_text("{"), "damaged (not JSON)", id="not JSON"),
+        pytest.param(lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged (not JSON)", id="not text"),
+        pytest.param(lambda folder: (folder / CONFIG).write_text("[1]"), "expected an object, found list", id="a list"),
+        pytest.param(lambda folder: (folder / WEIGHTS).unlink(), f"{WEIGHTS}: missing", id="no weights"),
+        pytest.param(lambda folder: (folder / TOKENIZER).unlink(), f"{TOKENIZER}: missing", id="no tokenizer"),
+        pytest.param(lambda folder: (folder / CONFIG).unlink(), "no model package here", id="no config"),
+        pytest.param(shutil.rmtree, "no model package here", id="no folder"),
+    ],
+)
+def test_an_altered_or_incomplete_package_is_refused_in_one_line(
+    copy: Path, alter: Callable[[Path], None], message: str
+) -> None:
+    alter(copy)
+    with pytest.raises(HeadwayError) as refusal:
+        ModelPackage.load(copy)
+    assert message in str(refusal.value)
+    assert str(copy) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("change", ["other weights", "no weights at all", "other sizes", "odd sizes"])
+def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_line(copy: Path, change: str) -> None:
+    """As a faulty program could write one: all hashes are right, and the contents are not."""
+    config = json.loads((copy / CONFIG).read_text(encoding="utf-8"))
+    hashes = config.pop("sha256")
+    if change == "other weights":
+        weights = load_file(copy / WEIGHTS)
+        weights.pop("output.bias")
+        save_file(weights, copy / WEIGHTS)
+    elif change == "no weights at all":
+        (copy / WEIGHTS).write_bytes(b"nothing")
+    elif change == "other sizes":
+        config["model"]["d_model"] = 16
+    else:
+        config["model"]["n_heads"] = 3
+    hashes |= {CONFIG: sha256_of_json(config), WEIGHTS: sha256_of_file(copy / WEIGHTS)}
+    (copy / CONFIG).write_text(json.dumps({**config, "sha256": hashes}), encoding="utf-8")
+    with pytest.raises(HeadwayError, match="not a model package this Headway can load") as refusal:
+        ModelPackage.load(copy)
+    assert "\n" not in str(refusal.value)
+
+
+# Identity.
+
+
+def test_saving_a_model_twice_gives_the_same_bytes(
+    saved: Path, classifier: Classifier, tokenizer_file: Path, tmp_path: Path
+) -> None:
+    again = save(tmp_path, classifier, tokenizer_file)
+    assert sorted(file.name for file in again.iterdir()) == sorted([WEIGHTS, TOKENIZER, CONFIG])
+    for file in again.iterdir():
+        assert file.read_bytes() == (saved / file.name).read_bytes(), file.name
+    assert package.fingerprint(again) == package.fingerprint(saved)
+
+
+def test_the_fingerprint_changes_with_a_single_weight(
+    saved: Path, classifier: Classifier, tokenizer_file: Path, tmp_path: Path
+) -> None:
+    weight = classifier.output.bias
+    before = weight.detach().clone()
+    with torch.no_grad():
+        weight[0] += 0.001
+    try:
+        assert package.fingerprint(save(tmp_path, classifier, tokenizer_file)) != package.fingerprint(saved)
+    finally:
+        weight.data.copy_(before)
+
+
+def test_what_is_no_package_has_no_fingerprint(tmp_path: Path) -> None:
+    with pytest.raises(HeadwayError, match="no model package here"):
+        package.fingerprint(tmp_path)
+
+
+# What loading needs.
+
+ASK = """
+import sys
+from pathlib import Path
+from headway.serving.package import ModelPackage
+
+model = ModelPackage.load(Path(sys.argv[1]))
+print(model.classes[model.predict_proba([sys.argv[2]]).argmax()])
+print(",".join(sys.modules))
+"""
+
+
+def test_loading_and_asking_a_model_imports_no_library_that_only_training_needs(saved: Path, model: ModelPackage) -> None:
+    done = subprocess.run([sys.executable, "-c", ASK, str(saved), TEXTS[0]], capture_output=True, text=True, check=True)
+    label, modules = done.stdout.splitlines()
+    assert label == CLASSES[model.predict_proba([TEXTS[0]])[0].argmax()]
+    heavy = {"pytorch_lightning", "optuna", "datasets", "sklearn", "prefect", "dvc", "mlflow", "pandas", "matplotlib"}
+    assert not heavy & set(modules.split(","))

@@ -1,0 +1,182 @@
+"""The data stages: the same bytes every time and on any machine, and every row accounted for."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from ruamel.yaml import YAML
+
+from headway.data.encoded import EncodedTexts
+from headway.data.splits import SPLITS
+from headway.errors import HeadwayError
+from headway.files import read_json, sha256_of_folder
+from headway.layout import Layout
+from headway.params import load
+from headway.stages.ingest import ingest
+from headway.stages.prepare import prepare
+from headway.stages.tokenize import tokenize
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = {"ingest": ingest, "prepare": prepare, "tokenize": tokenize}
+
+# Another process runs the data stages of the project in its folder, and hashes what they leave.
+ELSEWHERE = """
+import json
+from headway.quiet import switch_off
+switch_off()
+from headway.files import sha256_of_folder
+from headway.layout import Layout
+from headway.params import load
+from headway.stages.ingest import ingest
+from headway.stages.prepare import prepare
+from headway.stages.tokenize import tokenize
+layout = Layout.find()
+for stage in (ingest, prepare, tokenize):
+    stage(load(layout.params), layout)
+folders = (layout.raw, layout.prepared, layout.encoded, layout.metrics("data").parent)
+print(json.dumps([sha256_of_folder(folder) for folder in folders]))
+"""
+
+
+def run_all(params, layout):
+    for stage in STAGES.values():
+        stage(params, layout)
+    return hashes(layout)
+
+
+def hashes(layout):
+    return [sha256_of_folder(path) for path in (layout.raw, layout.prepared, layout.encoded, layout.metrics("data").parent)]
+
+
+def project_with(root, **data):
+    """A project whose params.yaml has other values in its data section."""
+    layout = Layout(root)
+    yaml = YAML()
+    tree = yaml.load(layout.params)
+    tree["data"].update(data)
+    yaml.dump(tree, layout.params)
+    return load(layout.params), layout
+
+
+def run_elsewhere(layout):
+    """The hashes of what another process leaves: one thread instead of many, another hash seed, another locale and zone."""
+    layout = Layout(shutil.copytree(layout.root, layout.root.with_name("elsewhere"), ignore=shutil.ignore_patterns("data")))
+    other = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "12", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE], cwd=layout.root, env={**os.environ, **other}, capture_output=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_all_rotten_tomatoes_give_the_same_bytes_twice_and_in_another_process(project):
+    params, layout = project_with(project.root, subset="rotten_tomatoes")
+    first = run_all(params, layout)
+    assert run_all(params, layout) == first
+    assert run_elsewhere(layout) == first
+
+
+@pytest.mark.e2e
+def test_all_of_imdb_gives_the_same_bytes_here_and_in_another_process(project):
+    params, layout = project_with(project.root, subset="imdb", source="package", max_rows=0)
+    assert run_all(params, layout) == run_elsewhere(layout)
+
+
+@pytest.mark.e2e
+def test_the_data_stages_give_what_dvc_lock_says(tmp_path):
+    """In a copy of the project as git has it; on any machine, for no weights are involved."""
+    assert (ROOT / "dvc.lock").is_file(), "dvc.lock is not there yet: run `dvc repro` and commit it"
+    committed = YAML(typ="safe").load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "dvc.lock").unlink(missing_ok=True)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["dvc", "repro", "tokenize"], cwd=tmp_path, check=True)
+    made = YAML(typ="safe").load((tmp_path / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    for stage in STAGES:
+        assert made[stage]["outs"] == committed[stage]["outs"]
+
+
+def test_every_row_is_in_one_split_or_counted(reviews):
+    report = read_json(reviews.layout.metrics("data"), made_by="prepare")
+    left = report["rows_kept"] + report["rows_left_by_sampling"] + sum(report["rows_quarantined"].values())
+    assert report["rows_in"] == left == 8530
+    assert report["rows_kept"] == sum(report["splits"].values())
+    for name in SPLITS:
+        rows = pq.read_table(reviews.layout.prepared / f"{name}.parquet")
+        encoded = EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow")
+        assert report["splits"][name] == rows.num_rows == len(encoded)
+
+
+def test_no_text_stands_in_two_splits(reviews):
+    texts = [pq.read_table(reviews.layout.prepared / f"{name}.parquet")["text"].to_pylist() for name in SPLITS]
+    assert len(set().union(*texts)) == sum(map(len, texts))
+
+
+def test_label_ids_are_the_ranks_of_the_labels(reviews):
+    labels = read_json(reviews.layout.prepared / "labels.json", made_by="prepare")
+    assert labels == ["negative", "positive"]
+    for name in SPLITS:
+        rows = pq.read_table(reviews.layout.prepared / f"{name}.parquet")
+        assert [labels[index] for index in rows["label_id"].to_pylist()] == rows["label"].to_pylist()
+
+
+def test_the_tokenizer_has_seen_the_training_split_and_no_other(own_reviews):
+    layout = own_reviews.layout
+    before = (layout.encoded / "tokenizer.json").read_bytes()
+    for name in ("validation", "test"):
+        table = pq.read_table(layout.prepared / f"{name}.parquet")
+        column = table.schema.get_field_index("text")
+        unseen = ["unheard unheard words words"] * table.num_rows
+        pq.write_table(table.set_column(column, "text", [unseen]), layout.prepared / f"{name}.parquet")
+    report = tokenize(own_reviews.params, layout)
+    assert (layout.encoded / "tokenizer.json").read_bytes() == before
+    assert report["test"]["unknown_share"] >= 0.5
+
+
+def test_a_file_of_ones_own_goes_all_the_way(project):
+    sentiments = {"好": "很好看的电影", "坏": "非常无聊", "جيد": "فيلم رائع"}
+    lines = [f'"{text}, {number}\nend",{label}' for number in range(40) for label, text in sentiments.items()]
+    (project.root / "own.csv").write_text("\n".join(["comment,mood", *lines, ",好", "alone,"]), encoding="utf-8")
+    params, layout = project_with(
+        project.root, source="file", path="own.csv", text_column="comment", label_column="mood", max_rows=0
+    )
+    run_all(params, layout)
+    report = read_json(layout.metrics("data"), made_by="prepare")
+    assert report["rows_kept"] == 120
+    gone = {reason: count for reason, count in report["rows_quarantined"].items() if count}
+    assert gone == {"missing text": 1, "missing label": 1}
+    assert read_json(layout.prepared / "labels.json", made_by="prepare") == sorted(sentiments)
+    manifest = read_json(layout.raw / "manifest.json", made_by="ingest")
+    assert manifest["label_counts"] == {"": 1, "جيد": 40, "坏": 40, "好": 41}
+    train = pq.read_table(layout.prepared / "train.parquet")
+    assert all("\nend" in text for text in train["text"].to_pylist())
+
+
+def test_a_source_that_cannot_be_read_leaves_the_last_data_and_no_scratch(own_reviews):
+    layout = own_reviews.layout
+    before = hashes(layout)
+    (layout.root / "own.csv").write_text("text,mood\nfine,1\ndull,0\n")
+    params, _ = project_with(layout.root, source="file", path="own.csv")
+    with pytest.raises(HeadwayError, match=r"own\.csv"):
+        ingest(params, layout)
+    assert hashes(layout) == before
+    assert not (layout.scratch / "ingest").exists()
+
+
+def test_rows_that_cannot_be_split_leave_the_last_splits(own_reviews):
+    layout = own_reviews.layout
+    before = hashes(layout)
+    (layout.root / "own.csv").write_text("text,label\nfine,1\ndull,0\n")
+    params, _ = project_with(layout.root, source="file", path="own.csv")
+    ingest(params, layout)
+    with pytest.raises(HeadwayError, match=r"no row of 2 falls into it"):
+        prepare(params, layout)
+    assert hashes(layout)[1:] == before[1:]

@@ -1,0 +1,285 @@
+"""Stage prepare on real texts in many languages, and with the mess that comes with them."""
+
+import csv
+import json
+import os
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from headway.data import writing
+from headway.data.duplicates import normal_form
+from headway.data.splits import SPLITS
+from headway.errors import HeadwayError
+from headway.files import read_json, sha256_of_folder
+from headway.stages.prepare import prepare
+from headway.tables import read_batches
+from tests.real_texts import chinese, languages, translations
+
+LOOSE = {"split.train": 0.6, "split.validation": 0.2, "split.test": 0.2, "data.max_rows": 0}
+
+
+def put(layout, rows, unlabelled=None):
+    """Leave rows as ingest does: (text, label), (text, label, from a test file) or (text, label, False, problem)."""
+    layout.raw.mkdir(parents=True, exist_ok=True)
+    texts, labels, tests, problems = zip(*[(*row, *(False, "")[len(row) - 2 :]) for row in rows], strict=True)
+    columns = {
+        "row": pa.array(range(1, len(rows) + 1), pa.int64()),
+        "text": pa.array(texts, pa.large_string()),
+        "label": pa.array(labels, pa.string()),
+        "test": pa.array(tests, pa.bool_()),
+        "problem": pa.array(problems, pa.string()),
+    }
+    pq.write_table(pa.table(columns), layout.raw / "rows.parquet")
+    if unlabelled is not None:
+        none = {
+            "row": pa.array(range(1, len(unlabelled) + 1), pa.int64()),
+            "text": pa.array(unlabelled, pa.large_string()),
+            "problem": pa.array([""] * len(unlabelled), pa.string()),
+        }
+        pq.write_table(pa.table(none), layout.raw / "unlabelled.parquet")
+    sizes = [("test.csv", sum(tests)), ("own.csv", len(rows) - sum(tests)), ("more.csv", len(unlabelled or []))]
+    files = [{"name": name, "rows": size, "encoding": "utf-8", "delimiter": ","} for name, size in sizes if size]
+    (layout.raw / "manifest.json").write_text(json.dumps({"source": "file own", "version": "", "files": files}))
+
+
+def splits_of(layout):
+    """Text to split."""
+    return {text: name for name in SPLITS for text in pq.read_table(layout.prepared / f"{name}.parquet")["text"].to_pylist()}
+
+
+def quarantined(layout):
+    with (layout.prepared / "quarantine.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def knobs(params):
+    return params.override(LOOSE)
+
+
+@pytest.fixture
+def english(ingested):
+    """Real sentences with their labels; the source has them sorted by label, here they are mixed."""
+    table = pq.read_table(ingested.layout.raw / "rows.parquet")
+    rows = list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
+    return [rows[index] for index in np.random.default_rng(0).permutation(len(rows))]
+
+
+def test_bad_rows_are_listed_with_their_number_reason_and_text_and_the_others_are_kept(knobs, project, english):
+    good = english[:200]
+    good[7] = (good[7][0], f" {good[7][1]}\u00a0")
+    bad = [
+        (None, "positive"),
+        ("<br />", "positive"),
+        ("no label", None),
+        ("no label either", " "),
+        ("x" * 2_000_001, "positive"),
+        ('a,"torn line', None, False, "a quote is opened and never closed"),
+        (good[0][0], good[0][1]),
+        (good[1][0], "other than before"),
+    ]
+    put(project, good + bad)
+    result = prepare(knobs, project)
+    listed = quarantined(project)
+    assert [(int(row["row"]), row["reason"]) for row in listed] == [
+        (2, "conflicting labels"),
+        (201, "missing text"),
+        (202, "missing text"),
+        (203, "missing label"),
+        (204, "missing label"),
+        (205, "too long"),
+        (206, "unreadable: a quote is opened and never closed"),
+        (207, "duplicate of row 1"),
+        (208, "conflicting labels"),
+    ]
+    assert listed[6]["text"] == 'a,"torn line'
+    assert len(listed[5]["text"]) < 500
+    assert result["rows_in"] == 208
+    assert result["rows_kept"] == 199 == sum(result["splits"].values())
+    assert {reason: count for reason, count in result["rows_quarantined"].items() if count} == {
+        "unreadable": 1,
+        "missing text": 2,
+        "missing label": 2,
+        "too long": 1,
+        "conflicting labels": 2,
+        "duplicate": 1,
+    }
+    assert result["bad_share"] == pytest.approx(8 / 208, abs=1e-6)
+    assert splits_of(project).keys() == {text for text, _ in good} - {good[1][0]}
+
+
+def test_too_many_bad_rows_stop_the_stage_with_the_counts_and_a_list_and_leave_the_last_data(own_reviews):
+    layout = own_reviews.layout
+    before = sha256_of_folder(layout.prepared)
+    put(layout, [("fine film", "good"), ("dull film", "bad")] * 40 + [("", "bad")] * 15 + [("text", None)] * 5)
+    with pytest.raises(
+        HeadwayError, match=r"^20\.0% of the 100 rows cannot be used, more than data\.max_bad_share"
+    ) as caught:
+        prepare(own_reviews.params.override({"data.max_bad_share": 0.19}), layout)
+    listed = os.path.relpath(layout.scratch / "quarantine.csv")
+    assert f"missing text 15, missing label 5; each is listed in {listed}: mend them" in str(caught.value)
+    with (layout.scratch / "quarantine.csv").open(encoding="utf-8", newline="") as file:
+        assert Counter(row["reason"] for row in csv.DictReader(file))["missing text"] == 15
+    assert sha256_of_folder(layout.prepared) == before
+
+
+def test_repeats_and_near_repeats_are_not_counted_as_bad(knobs, project, english):
+    put(project, english[:150] * 5)
+    result = prepare(knobs.override({"data.max_bad_share": 0.0}), project)
+    assert result["rows_quarantined"]["duplicate"] == 600
+    assert result["bad_share"] == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("fine", "good")] * 3, "the 1 usable rows have 1 label ('good'); expected two or more"),
+        ([("fine", "good"), ("dull", "bad")], "split.validation: no row of 2 falls into it; bring more rows or raise"),
+        ([(f"text {number}", f"label {number}") for number in range(1001)], "1,001 different labels in 1,001 rows, at most"),
+    ],
+)
+def test_labels_that_are_no_classes_and_rows_that_are_too_few_are_one_line(knobs, project, rows, message):
+    put(project, rows)
+    with pytest.raises(HeadwayError) as caught:
+        prepare(knobs, project)
+    assert message in str(caught.value)
+    assert not project.prepared.exists()
+
+
+def test_fifty_languages_are_fifty_classes(knobs, project):
+    chosen = languages()[:50]
+    rows = [(text, code) for code in chosen for text in [text for text in translations(code) if len(text) > 25][:60]]
+    put(project, rows)
+    result = prepare(knobs, project)
+    assert read_json(project.prepared / "labels.json", made_by="prepare") == sorted(chosen)
+    # Sentences that closely related languages share have two labels.
+    assert 0 < result["rows_quarantined"]["conflicting labels"] < 300
+    assert {entry["label"] for entry in result["classes"] if entry["test"]} == set(chosen)
+    assert result["leakage"]["after"] == 0
+    assert {"Latin", "Cyrillic", "Hebrew", "Greek"} <= result["scripts"].keys()
+
+
+def test_a_thousand_classes_are_possible(knobs, project):
+    texts = [text for code in languages()[:6] for text in translations(code) if len(text) > 8]
+    different = {normal_form(text): text for text in texts}.values()
+    put(project, [(text, f"class {number % 1000}") for number, text in enumerate(different)])
+    result = prepare(knobs.override({"data.max_bad_share": 1.0, "split.first_rows_in_training": 1}), project)
+    assert len(result["classes"]) == 1000
+    assert all(entry["train"] for entry in result["classes"])
+    assert set(result["rare_classes"]) == {e["label"] for e in result["classes"] if not (e["validation"] and e["test"])}
+    assert 0 < len(result["rare_classes"]) < 1000
+
+
+def test_a_class_with_a_single_row_is_trained_and_told_but_not_tested(knobs, project, english):
+    put(project, [*english[:300], ("一个人的看法", "alone")])
+    result = prepare(knobs, project)
+    assert result["rare_classes"] == ["alone"]
+    assert splits_of(project)["一个人的看法"] == "train"
+    page = (project.data_report / "index.html").read_text(encoding="utf-8")
+    assert "alone" in page
+
+
+@pytest.mark.parametrize("language", ["ar", "he", "th", "ja", "ko", "zh_Hans", "hi"])
+def test_texts_in_every_script_are_kept_as_they_are(knobs, project, language):
+    texts = [text for text in translations(language) if len(text) > 10]
+    put(project, [(text, ("ثقيل", "קל")[len(text) % 2]) for text in texts])
+    result = prepare(knobs, project)
+    assert result["rows_in"] == result["rows_kept"] + sum(result["rows_quarantined"].values()) == len(texts)
+    assert splits_of(project).keys() <= set(texts)
+    assert result["rows_kept"] > 0.9 * len(texts)
+    assert set(pq.read_table(project.prepared / "train.parquet")["label"].to_pylist()) == {"ثقيل", "קל"}
+
+
+def test_appended_chinese_reviews_move_none_that_was_there(knobs, project):
+    reviews = [(text.strip(), str(label)) for text, label in zip(*chinese(2000), strict=True) if len(text.strip()) > 10]
+    reviews = [reviews[index] for index in np.random.default_rng(0).permutation(len(reviews))]
+    rows = reviews[:1200]
+    put(project, rows)
+    prepare(knobs, project)
+    before = splits_of(project)
+    more = [(text + "！", label) for text, label in rows[:100]]
+    put(project, rows + more + reviews[1200:])
+    prepare(knobs, project)
+    after = splits_of(project)
+    assert before.items() <= after.items()
+    assert len(after) > len(before) + 400
+
+
+def test_a_test_file_is_the_test_split_and_what_resembles_it_is_not_trained_on(knobs, project, english):
+    tested = [(*row, True) for row in english[:300]]
+    twins = [(text + " !", label) for text, label in english[:60] if len(text.split()) > 15]
+    rest = english[1000:1600]
+    put(project, [*tested, english[0], *twins, *rest])
+    result = prepare(knobs, project)
+    split = splits_of(project)
+    assert {text for text, name in split.items() if name == "test"} == {text for text, _, _ in tested}
+    assert result["rows_quarantined"]["twin of a test row"] >= 0.9 * len(twins)
+    assert result["rows_quarantined"]["duplicate"] == 1
+    assert quarantined(project)[0] == {
+        "file": "own.csv",
+        "row": "1",
+        "reason": "duplicate of row 1 of test.csv",
+        **dict(zip(("text", "label"), english[0], strict=True)),
+    }
+    assert result["leakage"]["before"] > 0.1
+    assert result["leakage"]["after"] == 0
+
+
+def test_unlabelled_texts_are_kept_apart_once_each_and_without_twins_of_what_is_tested(knobs, project, english):
+    unlabelled = [text for text, _ in english[1000:1100]] * 2 + ["", None] + [text for text, _ in english[:300]]
+    put(project, english[:300], unlabelled)
+    result = prepare(knobs, project)
+    texts = pq.read_table(project.prepared / "unlabelled.parquet")["text"].to_pylist()
+    assert texts == [text for text, _ in english[1000:1100]]
+    assert result["unlabelled_rows"] == 100
+    assert result["rows_in"] == 300 == result["rows_kept"]
+    reasons = Counter(row["reason"].split(" of row")[0] for row in quarantined(project))
+    assert reasons == {"unlabelled: duplicate": 400, "unlabelled: missing text": 2}
+    first = next(row for row in quarantined(project) if row["reason"].startswith("unlabelled: duplicate"))
+    assert (first["file"], first["row"], first["reason"]) == ("more.csv", "101", "unlabelled: duplicate of row 1")
+
+
+def test_documents_of_a_megabyte_and_control_characters_go_through(knobs, project, english):
+    long = [(" ".join(text for text, _ in english[start : start + 9_000 : 1]) * 1, "long") for start in range(0, 40, 2)]
+    assert all(len(text) > 900_000 for text, _ in long)
+    put(project, [*english[:100], ("bell\x07 and nul\x00", "positive"), *long[:4]])
+    result = prepare(knobs, project)
+    assert result["remarks"]["control_characters"] == 1
+    assert "bell\x07 and nul\x00" in splits_of(project)
+    # All but the first resemble it, so they are where it is.
+    assert {splits_of(project)[text] for text, _ in long[:4]} == {"train"}
+
+
+def test_rows_that_sampling_leaves_are_counted_and_are_no_quarantine(knobs, project, english):
+    put(project, [*english[:400], english[0]])
+    result = prepare(knobs.override({"data.max_rows": 200}), project)
+    assert [row["reason"] for row in quarantined(project)] == ["duplicate of row 1"]
+    assert result["rows_left_by_sampling"] == 400 - result["rows_kept"]
+    assert result["rows_kept"] == pytest.approx(200, rel=0.2)
+
+
+def test_long_texts_are_written_in_small_groups_and_read_a_group_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "CHARACTERS_AT_A_TIME", 1000)
+    with writing.SplitWriter(tmp_path / "split.parquet", ["a"]) as writer:
+        for _ in range(10):
+            writer.add(["x" * 600], [0])
+    assert pq.ParquetFile(tmp_path / "split.parquet").num_row_groups == 5
+    assert [batch.num_rows for batch in read_batches(tmp_path / "split.parquet", "prepare", 100)] == [2] * 5
+
+
+def test_the_page_and_the_profile_tell_the_same_numbers_and_the_same_bytes_come_every_time(knobs, project, english):
+    put(project, english[:400])
+    prepare(knobs, project)
+    first = [sha256_of_folder(folder) for folder in (project.data_report, project.prepared, project.plot("x").parent)]
+    prepare(knobs, project)
+    assert [
+        sha256_of_folder(folder) for folder in (project.data_report, project.prepared, project.plot("x").parent)
+    ] == first
+    profile = read_json(project.data_report / "profile.json", made_by="prepare")
+    metrics = read_json(project.metrics("data"), made_by="prepare")
+    assert metrics["splits"] == profile["splits"]
+    assert f"{profile['rows_kept']:,}" in (project.data_report / "index.html").read_text(encoding="utf-8")

@@ -1,0 +1,104 @@
+"""The command line: quick to answer, one line for a person's mistake, a traceback only on request."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from headway.layout import Layout
+from headway.params import Params, load
+
+HEAVY = ["torch", "pytorch_lightning", "mlflow", "prefect", "datasets", "optuna", "sklearn", "pandas", "pydantic", "dvc"]
+
+
+def headway(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "headway.cli", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = f"""
+import contextlib, io, sys
+from headway import cli
+sys.argv = ["headway", "--help"]
+with contextlib.suppress(SystemExit):
+    cli.main()
+print("HEAVY", sorted(set({HEAVY!r}) & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "HEAVY []" in done.stdout
+    assert "Retrain on a schedule" in done.stdout
+
+
+def test_every_stage_of_the_graph_is_a_command(repository: Path) -> None:
+    stages = YAML(typ="safe").load((repository / "dvc.yaml").read_text())["stages"]
+    listed = headway("--help", folder=repository).stdout
+    for name, stage in stages.items():
+        assert stage["cmd"] == f"headway {name}"
+        assert f" {name} " in listed
+
+
+def test_params_prints_the_effective_values(project: Layout, params: Params) -> None:
+    done = headway("params", folder=project.root)
+    assert done.returncode == 0, done.stderr
+    assert YAML(typ="safe").load(done.stdout) == params.model_dump()
+
+
+def test_params_work_from_a_folder_below_the_project(project: Layout) -> None:
+    below = project.root / "deep" / "down"
+    below.mkdir(parents=True)
+    assert headway("params", folder=below).returncode == 0
+
+
+def test_the_schema_has_every_section_and_forbids_other_keys(project: Layout) -> None:
+    schema = json.loads(headway("params", "--schema", folder=project.root).stdout)
+    assert schema["properties"].keys() == Params.model_fields.keys()
+    assert schema["additionalProperties"] is False
+    assert schema["$defs"]["ModelParams"]["properties"]["d_model"]["exclusiveMinimum"] == 0
+
+
+def test_a_mistake_is_one_line_and_status_two(project: Layout) -> None:
+    project.params.write_text(project.params.read_text().replace("n_heads: 2", "n_heads: 3"))
+    done = headway("params", folder=project.root)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("headway: params.yaml:")
+    assert "d_model (64) must be divisible by n_heads (3)" in line
+
+
+def test_debug_shows_where_the_mistake_was_found(project: Layout) -> None:
+    project.params.unlink()
+    done = headway("--debug", "params", folder=project.root)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+    assert "not inside a Headway project" in done.stderr
+
+
+def test_a_stage_whose_inputs_are_missing_names_the_stage_that_makes_them(project: Layout) -> None:
+    done = headway("evaluate", folder=project.root)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "models/candidate" in line
+
+
+@pytest.mark.parametrize("stage", ["prepare", "tokenize", "baseline", "train"])
+def test_a_stage_run_too_early_is_one_line(project: Layout, stage: str) -> None:
+    done = headway(stage, folder=project.root)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert "missing; it is made by `dvc repro" in line
+
+
+def test_the_version_is_the_projects_own(repository: Path) -> None:
+    done = headway("--version", folder=repository)
+    assert f'version = "{done.stdout.strip()}"' in (repository / "pyproject.toml").read_text()
+
+
+def test_params_of_the_repository_are_valid(repository: Path) -> None:
+    assert load(repository / "params.yaml").model_dump()

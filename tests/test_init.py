@@ -1,0 +1,247 @@
+"""``headway init``: the right columns are proposed, and params.yaml is filled in without losing a comment."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from headway import init
+from headway.data.columns import glimpse, propose
+from headway.data.sources.streams import LocalFile
+from headway.errors import HeadwayError
+from headway.params import load
+from tests.real_texts import chinese, english, languages, translations
+
+REVIEWS = 600
+
+
+def write_csv(path, columns, delimiter=",", encoding="utf-8"):
+    with path.open("w", encoding=encoding, newline="") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    return path
+
+
+@pytest.fixture
+def table():
+    """Chinese reviews sorted by label, as people have them: an id, a date, a shop and a comment besides."""
+    texts, labels = chinese(REVIEWS)
+    size = len(texts)
+    return {
+        "id": list(range(size)),
+        "date": [f"2024-01-{1 + row % 28:02}" for row in range(size)],
+        "评论": texts,
+        "shop": [f"shop {row % 7}" for row in range(size)],
+        "stars": [(1, 5)[label] for label in labels],
+        "empty": [""] * size,
+    }
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.tsv", "semicolon.csv", "gb.csv", "r.jsonl", "r.json", "r.parquet", "r.csv.gz"])
+def test_the_columns_are_found_in_files_of_every_kind(tmp_path, table, name):
+    path = tmp_path / name
+    match name:
+        case "r.tsv":
+            write_csv(path, table, "\t")
+        case "semicolon.csv":
+            write_csv(path, table, ";")
+        case "gb.csv":
+            write_csv(path, table, encoding="gb18030")
+        case "r.jsonl":
+            rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+            path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
+        case "r.json":
+            rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+            path.write_text(json.dumps(rows), encoding="utf-8")
+        case "r.parquet":
+            pq.write_table(pyarrow.table(table), path)
+        case _:
+            import gzip
+
+            plain = write_csv(tmp_path / "plain.csv", table)
+            path.write_bytes(gzip.compress(plain.read_bytes()) if name.endswith("gz") else plain.read_bytes())
+    found = glimpse(LocalFile(path, name), "auto")
+    assert list(found) == list(table)
+    proposal = propose(found, name)
+    assert (proposal.text, proposal.label) == ("评论", "stars")
+    assert "shop" in proposal.others
+
+
+def test_rows_from_all_over_a_long_file_are_looked_at(tmp_path):
+    texts, labels = english(8000)
+    path = write_csv(tmp_path / "sorted.csv", {"t": texts, "l": labels})
+    found = glimpse(LocalFile(path, path.name), "auto")
+    assert len(found["t"]) == 2000
+    assert set(found["l"]) == {"0", "1"}
+    assert propose(found, "x").label == "l"
+
+
+def test_labels_that_alternate_are_seen_however_long_the_file_is(tmp_path):
+    texts, _ = english(5000)
+    path = write_csv(tmp_path / "alternating.csv", {"text": texts, "mood": ["good", "bad"] * 2500})
+    found = glimpse(LocalFile(path, path.name), "auto")
+    assert 800 < found["mood"].count("bad") < 1200
+    assert propose(found, "x").label == "mood"
+
+
+def test_a_usual_name_decides_between_columns_that_are_alike():
+    texts, labels = english(100)
+    columns = {
+        "kind": [str(label) for label in labels],
+        "label": ["a", "b"] * 50,
+        "title": [t[:9] for t in texts],
+        "words": texts,
+    }
+    assert propose(columns, "x").label == "label"
+    assert propose(columns, "x").text == "words"
+
+
+def test_what_is_long_and_always_the_same_is_no_text():
+    texts, labels = english(100)
+    columns = {
+        "notice": ["All rights reserved, and so on, " * 30] * 100,
+        "words": texts,
+        "label": [str(label) for label in labels],
+    }
+    assert propose(columns, "x").text == "words"
+
+
+def test_fifty_languages_are_labels():
+    rows = [(text, code) for code in languages()[:50] for text in translations(code)[:20]]
+    texts, codes = (list(column) for column in zip(*rows, strict=True))
+    assert propose({"lang": codes, "msg": texts}, "x").label == "lang"
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"n": ["1", "2", "3"], "m": ["4", "5", "6"]}, "no column looks like texts; name it with --text (n, m)"),
+        ({"text": ["one", "two", "three"], "id": ["1", "2", "3"]}, "no column looks like labels (2 to 1,000 different"),
+        ({"text": ["one", "two", "three"]}, "has one column (text); expected one of texts and one of labels"),
+        ({"text": ["a b"] * 9, "n": list("abcabcabc")[:5] + list("wxyz")}, "no column looks like labels"),
+    ],
+)
+def test_what_cannot_be_proposed_is_asked_for(columns, message):
+    with pytest.raises(HeadwayError, match=r"^own\.csv: ") as caught:
+        propose(columns, "own.csv")
+    assert message in str(caught.value)
+
+
+def test_columns_that_are_named_are_taken():
+    columns = {"a": ["x y", "z w", "u v"], "b": ["long text", "longer text", "longest text"], "c": ["1", "2", "3"]}
+    assert propose(columns, "x", text="a", label="c").text == "a"
+    assert propose(columns, "x", text="a", label="c").label == "c"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"text": "a", "label": "a"}, "--text and --label both name the column a"),
+        ({"label": "moood"}, "--label: own.csv has no column 'moood'; did you mean mood?"),
+    ],
+)
+def test_columns_that_cannot_be_taken_are_one_line(words, message):
+    with pytest.raises(HeadwayError) as caught:
+        propose({"a": ["x"], "mood": ["y"]}, "own.csv", **words)
+    assert message in str(caught.value)
+
+
+def run(project, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "headway.cli", "init", *words],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_params_are_filled_in_for_the_file_and_nothing_else_changes(project, table):
+    write_csv(project.root / "shop reviews.csv", table)
+    before = project.params.read_text(encoding="utf-8")
+    asked = run(project, "--data", "shop reviews.csv")
+    assert asked.returncode == 2
+    assert asked.stderr.strip() == (
+        "headway: params.yaml stays as it is: nobody is there to ask; add --yes to write without asking"
+    )
+    assert project.params.read_text(encoding="utf-8") == before
+    done = run(project, "--data", "shop reviews.csv", "--yes")
+    assert done.returncode == 0, done.stderr
+    for said in ("评论", "stars", "shop", f"{REVIEWS:,}", "Han", "unigram", "leakage", "second"):
+        assert said in done.stdout
+    params = load(project.params)
+    assert (params.data.source, params.data.path) == ("file", "shop reviews.csv")
+    assert (params.data.text_column, params.data.label_column) == ("评论", "stars")
+    assert params.registry.model_name == "shop-reviews"
+    changed = [
+        (old, new)
+        for old, new in zip(before.splitlines(), project.params.read_text(encoding="utf-8").splitlines(), strict=True)
+        if old != new
+    ]
+    assert len(changed) == 5
+    assert all(("#" in old) == ("#" in new) for old, new in changed)
+    assert not project.raw.exists()
+    assert not (project.scratch / "init" / "data").exists()
+    assert (project.scratch / "init" / "reports" / "data" / "index.html").is_file()
+
+
+def test_a_folder_with_a_test_file_and_unlabelled_texts_is_taken_as_it_is(project, table):
+    folder = project.root / "corpus"
+    folder.mkdir()
+    rows = list(zip(*table.values(), strict=True))
+    for name, part in (("train.csv", rows[::2]), ("test.csv", rows[1::4]), ("more.csv", rows[3::4])):
+        write_csv(folder / name, dict(zip(table, map(list, zip(*part, strict=True)), strict=True)))
+    found = init.survey(project, str(folder), test_files="test.csv", unlabelled_files="more.csv", say=lambda _: None)
+    assert found.changes["data.test_files"] == "test.csv"
+    assert found.changes["data.unlabelled_files"] == "more.csv"
+    assert found.profile["splits"]["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile["unlabelled_rows"] == pytest.approx(REVIEWS / 4, rel=0.1)
+
+
+def test_what_may_need_doing_is_said_before_anything_is_written(project, table, capsys):
+    table["stars"] = [f"{label}".upper() if row % 40 == 0 else label for row, label in enumerate(["good", "bad"] * 300)]
+    write_csv(project.root / "own.csv", table)
+    init.show(init.survey(project, str(project.root / "own.csv")))
+    printed = capsys.readouterr().out
+    assert printed.startswith("own.csv: texts from column 评论, labels from stars")
+    assert "! " in printed
+    assert "GOOD" in printed
+
+
+def test_the_time_that_is_foretold_grows_with_what_there_is_to_do(params):
+    tokens = {"vocabulary_size": 1000, "train": {"tokens": 10**6, "median_length": 200.0}, "validation": {"tokens": 10**5}}
+    shares = {"tune.train_share": 0.5, "tune.max_epochs": 1, "training.max_epochs": 2, "tune.timeout_minutes": 1e6}
+    few, many = (
+        init._seconds_to_train(params.override({**shares, "tune.trials": trials}), tokens, 2) for trials in (1, 1000)
+    )
+    # Noisy as the measurement is: 2.5 epochs against 502.
+    assert many > 20 * few > 0
+
+
+def test_a_file_that_is_not_there_is_one_line(project):
+    done = run(project, "--data", "nowhere.csv", "--yes")
+    assert done.returncode == 2
+    assert done.stderr.startswith("headway: data.path: ")
+    assert "nowhere.csv does not exist" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "path", "files"),
+    [
+        ("/a/b.csv", "/a/b.csv", "*"),
+        ("/a/2024-*/r?.csv", "/a", "2024-*/r?.csv"),
+        ("s3://bucket/r.csv", "s3://bucket/r.csv", "*"),
+        ("s3://bucket/all/*.csv", "s3://bucket/all", "*.csv"),
+        ("https://example.org/r.csv?download=1", "https://example.org/r.csv?download=1", "*"),
+        ("/a/b/", "/a/b", "*"),
+    ],
+)
+def test_a_glob_is_taken_apart_into_folder_and_pattern(given, path, files):
+    assert init._path_and_pattern(given) == (path, files)

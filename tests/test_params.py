@@ -1,0 +1,352 @@
+"""params.yaml as types: whatever a person gets wrong in it is told in one line that says where, what and what instead."""
+
+import string
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from headway.errors import HeadwayError
+from headway.params import Params, Section, flatten, load
+
+TEXT = (Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8")
+
+
+def sections(kind=Params, prefix=()):
+    """Every section of the params with its path, the whole first."""
+    yield prefix, kind
+    for name, field in kind.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from sections(field.annotation, (*prefix, name))
+
+
+KEYS = [".".join((*path, name)) for path, kind in sections() for name in kind.model_fields]
+
+
+def line_of(path):
+    """The 1-based number of the line of params.yaml on which a key stands."""
+    section, _, name = path.rpartition(".")
+    lines = TEXT.splitlines()
+    start = line_of(section) if section else 0
+    indent = "  " if section else ""
+    return next(at for at in range(start, len(lines)) if lines[at].startswith(f"{indent}{name}:")) + 1
+
+
+def edited(changes):
+    """The repository's params with the lines of some keys replaced."""
+    lines = TEXT.splitlines()
+    for path, line in changes.items():
+        lines[line_of(path) - 1] = ("  " if "." in path else "") + line
+    return "\n".join(lines)
+
+
+def with_space(*knobs):
+    """The repository's params with a search over these knobs, whose lines begin below ``tune.space``."""
+    lines = TEXT.splitlines()
+    at = line_of("tune.space")
+    rest = next(index for index in range(at, len(lines)) if lines[index] and not lines[index].startswith(" "))
+    return "\n".join([*lines[:at], *(f"    {knob}" for knob in knobs), *lines[rest:]])
+
+
+def refusal(folder, text):
+    """The message that a params file of this text is refused with."""
+    path = folder / "params.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(HeadwayError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_repositorys_own_params_are_accepted(params):
+    assert params.model.d_model % params.model.n_heads == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "says"),
+    [
+        # Unknown keys, at the top and in a section: the nearest key.
+        ("seed", "sed: 1", "sed: unknown key; did you mean seed?"),
+        ("tokenizer", "tokeniser:", "tokeniser: unknown key; did you mean tokenizer?"),
+        ("data.subset", "subst: imdb", "data.subst: unknown key; did you mean subset?"),
+        ("seed", "int: 3", "int: unknown key; known: seed"),
+        # Wrong types: no value is bent into another type.
+        ("seed", "seed: one", "seed: 'one' is not allowed: input should be a valid integer"),
+        ("seed", "seed: 1.0", "seed: 1.0 is not allowed: input should be a valid integer"),
+        ("tokenizer.lowercase", "lowercase: yes", "tokenizer.lowercase: 'yes' is not allowed: input should be a valid bool"),
+        ("model.n_layers", "n_layers: true", "model.n_layers: True is not allowed: input should be a valid integer"),
+        ("split.salt", "salt: 7", "split.salt: 7 is not allowed: input should be a valid string"),
+        ("split.salt", "salt:", "split.salt: None is not allowed: input should be a valid string"),
+        ("data.path", "path: [a, b]", "data.path: ['a', 'b'] is not allowed: input should be a valid string"),
+        ("gate", "gate: strict\nrest:", "gate: 'strict' is not allowed: expected a section of policy, champion_margin"),
+        # Out of range.
+        ("seed", "seed: -1", "seed: -1 is not allowed: input should be greater than or equal to 0"),
+        ("model.n_layers", "n_layers: 0", "model.n_layers: 0 is not allowed: input should be greater than 0"),
+        (
+            "baseline.max_ngram",
+            "max_ngram: 9",
+            "baseline.max_ngram: 9 is not allowed: input should be less than or equal to 5",
+        ),
+        ("split.train", "train: 80", "split.train: 80 is not allowed: input should be less than 1"),
+        (
+            "training.weight_decay",
+            "weight_decay: .nan",
+            "training.weight_decay: nan is not allowed: input should be a finite",
+        ),
+        (
+            "training.gradient_clip",
+            "gradient_clip: .inf",
+            "training.gradient_clip: inf is not allowed: input should be a fin",
+        ),
+        ("data.source", "source: web", "data.source: 'web' is not allowed: input should be 'package', 'file' or 'hub'"),
+        # Not YAML.
+        ("seed", "\tseed: 1", "not valid YAML: found character '\\t'"),
+        ("model.n_heads", "n_heads: ]2", "not valid YAML: "),
+    ],
+)
+def test_a_wrong_key_or_value_is_told_with_its_line_what_was_given_and_what_is_allowed(tmp_path, path, line, says):
+    message = refusal(tmp_path, edited({path: line}))
+    assert message.startswith(f"params.yaml:{line_of(path)}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"split.train": "train: 0.0001"}, "split: train + validation + test must be 1, their sum is 0."),
+        (
+            {"model.n_heads": "n_heads: 3", "model.d_model": "d_model: 64"},
+            "model: d_model (64) must be divisible by n_heads (3)",
+        ),
+        (
+            {"model.n_heads": "n_heads: 4", "model.d_model": "d_model: 12"},
+            "model: d_model / n_heads (12 / 4 = 3) must be even",
+        ),
+    ],
+)
+def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, changes, says):
+    section = says.split(":")[0]
+    message = refusal(tmp_path, edited(changes))
+    assert message.startswith(f"params.yaml:{line_of(section)}: {says}")
+
+
+@pytest.mark.parametrize(
+    ("knob", "says"),
+    [
+        # The name.
+        (
+            "training.word_dropuot: {type: float, low: 0.0, high: 0.9}",
+            ": no knob of model or training; did you mean training.word",
+        ),
+        (
+            "tokenizer.max_length: {type: int, low: 10, high: 900}",
+            ": no knob of model or training; known: model.d_model, model",
+        ),
+        # The kind of range.
+        (
+            "training.word_dropout: {type: flaot, low: 0.0, high: 0.9}",
+            ".type: 'flaot' is not allowed: expected 'float', 'int', ",
+        ),
+        ("training.word_dropout: {low: 0.0, high: 0.9}", ".type: missing; expected 'float', 'int' or 'categorical'"),
+        # What a range may hold.
+        ("training.word_dropout: {type: float, low: 0.0, high: 0.9, lg: true}", ".lg: unknown key; did you mean log?"),
+        ("training.word_dropout: {type: float, high: 0.9}", ".low: missing; add it"),
+        (
+            "training.word_dropout: {type: float, low: nothing, high: 0.9}",
+            ".low: 'nothing' is not allowed: input should be a",
+        ),
+        (
+            "training.word_dropout: {type: float, low: 0.0, high: .inf}",
+            ".high: inf is not allowed: input should be a finite",
+        ),
+        (
+            "training.patience: {type: int, low: 1, high: 4, step: 0}",
+            ".step: 0 is not allowed: input should be greater than 0",
+        ),
+        (
+            "model.similarity: {type: categorical, choices: []}",
+            ".choices: [] is not allowed: list should have at least 1 item",
+        ),
+        ("model.similarity: {type: categorical, choices: [cosine, [1]]}", ".choices.1: [1] is not allowed"),
+        # Its ends.
+        ("training.word_dropout: {type: float, low: 0.5, high: 0.4}", ": low (0.5) must not exceed high (0.4)"),
+        ("training.patience: {type: int, low: 4, high: 1}", ": low (4) must not exceed high (1)"),
+        ("training.word_dropout: {type: float, low: 0.0, high: 0.9, log: true}", ": low (0) must be above 0 on a log scale"),
+        # What the knob itself may be.
+        (
+            "training.word_dropout: {type: float, low: 0.0, high: 1.4}",
+            ": 1.4 is not allowed there: input should be less than 1",
+        ),
+        (
+            "training.patience: {type: float, low: 1.0, high: 900.0}",
+            ": 1.0 is not allowed there: input should be a valid integer",
+        ),
+        ("model.similarity: {type: int, low: 0, high: 3}", ": 0 is not allowed there: input should be 'inner_product' or"),
+        (
+            "model.similarity: {type: float, low: 0.0, high: 3.0}",
+            ": 0.0 is not allowed there: input should be 'inner_product'",
+        ),
+        ("model.similarity: {type: categorical, choices: [inner_product, cosin]}", ": 'cosin' is not allowed there"),
+        ("model.d_model: {type: int, low: 1, high: 1024}", ": 1 is not allowed there: d_model "),
+        # Trial 0, the values in the file.
+        ("training.word_dropout: {type: float, low: 0.98, high: 0.99}", ": leaves out 0."),
+        ("training.patience: {type: int, low: 901, high: 902}", ": leaves out "),
+        ("training.learning_rate: {type: int, low: 1, high: 2}", ": leaves out 0."),
+    ],
+)
+def test_a_wrong_range_of_the_search_is_told_with_its_knob_and_line(tmp_path, knob, says):
+    name = knob.split(":")[0]
+    message = refusal(tmp_path, with_space("model.dropout: {type: float, low: 0.0, high: 0.9}", knob))
+    assert message.startswith(f"params.yaml:{line_of('tune.space') + 2}: tune.space.{name}{says}")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "knob", "fits"),
+    [
+        ("max_epochs: 3", "{type: int, low: 1, high: 5, step: 2}", True),
+        ("max_epochs: 4", "{type: int, low: 1, high: 5, step: 2}", False),
+        ("max_epochs: 4", "{type: categorical, choices: [1, 4]}", True),
+        ("max_epochs: 4", "{type: categorical, choices: [1, 5]}", False),
+        ("max_epochs: 5", "{type: int, low: 1, high: 5}", True),
+    ],
+)
+def test_a_range_holds_the_value_in_the_file_exactly_when_the_search_could_draw_it(tmp_path, chosen, knob, fits):
+    text = with_space(f"training.max_epochs: {knob}").splitlines()
+    text[line_of("training.max_epochs") - 1] = f"  {chosen}"
+    (tmp_path / "params.yaml").write_text("\n".join(text), encoding="utf-8")
+    if fits:
+        assert list(load(tmp_path / "params.yaml").tune.space) == ["training.max_epochs"]
+    else:
+        assert "training.max_epochs: leaves out 4" in refusal(tmp_path, "\n".join(text))
+
+
+def test_a_search_over_nothing_is_allowed(tmp_path):
+    lines = edited({"tune.space": "space: {}"}).splitlines()
+    (tmp_path / "params.yaml").write_text("\n".join(line for line in lines if not line.startswith("    ")), encoding="utf-8")
+    assert load(tmp_path / "params.yaml").tune.space == {}
+
+
+def test_a_key_given_twice_is_refused_with_the_line_of_the_second(tmp_path):
+    message = refusal(tmp_path, edited({"seed": "seed: 1\nseed: 2"}))
+    assert message.startswith(f"params.yaml:{line_of('seed') + 1}: not valid YAML: found duplicate key")
+    assert "seed" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (edited({"split.salt": "salt: head\0way"}), "not valid YAML: unacceptable character #x0000"),
+        ("", "expected sections such as 'data:'"),
+        ("- seed\n- data\n", "expected sections such as 'data:'"),
+        (TEXT.encode() + b"# \xff\xfe\n", "not UTF-8; save it as UTF-8"),
+        (TEXT.encode("utf-16"), "not UTF-8; save it as UTF-8"),
+    ],
+)
+def test_a_file_that_is_no_params_file_at_all_is_refused_with_the_reason(tmp_path, text, says):
+    message = refusal(tmp_path, text)
+    assert "params.yaml: " in message
+    assert says in message
+
+
+def test_a_missing_file_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(HeadwayError, match=r"params\.yaml: no such file; run inside a Headway project"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_no_key_may_be_left_out(tmp_path, key):
+    tree = YAML().load(TEXT)
+    node = tree
+    for part in key.split(".")[:-1]:
+        node = node[part]
+    del node[key.split(".")[-1]]
+    YAML().dump(tree, tmp_path / "without.yaml")
+    message = refusal(tmp_path, (tmp_path / "without.yaml").read_bytes())
+    assert f": {key}: missing; add it" in message
+
+
+def one_edit(word):
+    """Words one edit away: a letter dropped, put in or changed, or two neighbours swapped."""
+    letters = st.sampled_from(string.ascii_lowercase + "_")
+    places = st.integers(0, len(word) - 1)
+    return st.one_of(
+        places.map(lambda at: word[:at] + word[at + 1 :]),
+        st.builds(lambda at, letter: word[:at] + letter + word[at:], places, letters),
+        st.builds(lambda at, letter: word[:at] + letter + word[at + 1 :], places, letters),
+        places.map(lambda at: word[:at] + word[at + 1 : at + 2] + word[at] + word[at + 2 :]),
+    )
+
+
+@given(st.sampled_from(KEYS).flatmap(lambda key: st.tuples(st.just(key), one_edit(key.rpartition(".")[2]))))
+@example(("model.dropout", "droput"))
+def test_any_misspelt_key_is_refused_and_the_true_one_is_suggested(tmp_path_factory, misspelt):
+    key, wrong = misspelt
+    section, _, name = key.rpartition(".")
+    assume(wrong not in dict(sections())[tuple(section.split(".")) if section else ()].model_fields)
+    lines = TEXT.splitlines()
+    at = line_of(key) - 1
+    lines[at] = lines[at].replace(f"{name}:", f"{wrong}:", 1)
+    message = refusal(tmp_path_factory.getbasetemp(), "\n".join(lines))
+    said = f"{section}.{wrong}" if section else wrong
+    assert message == f"params.yaml:{at + 1}: {said}: unknown key; did you mean {name}?"
+
+
+def test_several_mistakes_are_counted_behind_the_first(tmp_path):
+    text = edited({"seed": "seed: x", "model.n_layers": "n_layers: 0", "baseline.max_ngram": "max_ngram: 0"})
+    assert refusal(tmp_path, text).endswith("(and 2 more)")
+
+
+def test_a_whole_number_is_fine_where_a_real_one_is_asked(tmp_path):
+    (tmp_path / "params.yaml").write_text(edited({"tune.timeout_minutes": "timeout_minutes: 12"}), encoding="utf-8")
+    assert load(tmp_path / "params.yaml").tune.timeout_minutes == 12.0
+
+
+def test_an_override_replaces_the_named_values_and_no_other(params):
+    changed = params.override({"model.d_feedforward": 77, "seed": 5, "tune.trials": 3})
+    assert (changed.model.d_feedforward, changed.seed, changed.tune.trials) == (77, 5, 3)
+    as_before = {"model.d_feedforward": params.model.d_feedforward, "seed": params.seed, "tune.trials": params.tune.trials}
+    assert changed.override(as_before) == params
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"model.d_modle": 8}, "model.d_modle: no such knob; did you mean model.d_model?"),
+        ({"modle.d_model": 8}, "modle.d_model: no such knob; did you mean model.d_model?"),
+        ({"model.d_model.x": 8}, "model.d_model.x: no such knob; did you mean model.d_model?"),
+        ({"sead": 8}, "sead: no such knob; did you mean seed?"),
+        ({"training.patience": 0}, "training.patience: 0 is not allowed"),
+        ({"model.n_heads": 3, "model.d_model": 64}, "model: d_model (64) must be divisible by n_heads (3)"),
+        ({"tune.space": {"model.dropout": {"type": "float", "low": 0.98, "high": 0.99}}}, "model.dropout: leaves out"),
+    ],
+)
+def test_an_override_is_checked_like_the_file(params, values, says):
+    with pytest.raises(HeadwayError) as caught:
+        params.override(values)
+    assert says in str(caught.value)
+
+
+def test_an_override_leaves_the_params_it_started_from_alone(params):
+    before = params.model_dump_json()
+    params.override({"model.d_feedforward": 77})
+    assert params.model_dump_json() == before
+
+
+@pytest.mark.parametrize("path", [path for path, _ in sections()], ids=lambda path: ".".join(path) or "all")
+def test_params_cannot_be_changed_in_place(params, path):
+    node = params
+    for part in path:
+        node = getattr(node, part)
+    name = next(iter(type(node).model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(node, name, getattr(node, name))
+
+
+def test_the_values_are_the_files_and_only_a_ranges_options_have_defaults(params):
+    in_file = set(flatten(YAML(typ="safe").load(TEXT)))
+    in_types = set(flatten(params.model_dump()))
+    assert in_file <= in_types
+    assert all(path.startswith("tune.space.") and path.endswith((".log", ".step")) for path in in_types - in_file)

@@ -1,0 +1,173 @@
+"""Child processes end with their parents, and a command that is given up takes its whole group along. All of it for real."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from headway.process import SECONDS_TO_END, stream
+
+PATIENCE = 20.0  # seconds for the kernel and a busy machine; nothing waits that long when all is well
+
+# A parent that starts a child with die_with_parent, and says its process id.
+PARENT = """
+import subprocess, sys, time
+from headway.process import die_with_parent
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], preexec_fn=die_with_parent)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+# A command that starts a child and says both process ids; it ignores SIGTERM, or its child does, when it is told so.
+COMMAND = """
+import os, signal, subprocess, sys, time
+who = sys.argv[1:]
+if who:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+if who == ["child"]:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+print(os.getpid(), child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def is_gone(pid):
+    """Whether a process ends within our patience; one that only waits to be reaped has ended. It never outlives the test."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    psutil.Process(pid).kill()
+    return False
+
+
+def run(tmp_path, program, on_line, *arguments):
+    return stream([sys.executable, "-c", program, *arguments], tmp_path, os.environ, on_line)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_child_dies_when_its_parent_is_killed_with_kill_9():
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        child = int(parent.stdout.readline())
+        assert psutil.pid_exists(child)
+        parent.kill()
+    assert is_gone(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_streamed_command_dies_when_the_process_that_reads_it_is_killed_with_kill_9(tmp_path):
+    reader = (
+        "import os, pathlib, sys; from headway.process import stream; "
+        "command = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(600)']; "
+        "stream(command, pathlib.Path.cwd(), os.environ, lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", reader], cwd=tmp_path, stdout=subprocess.PIPE) as parent:
+        command = int(parent.stdout.readline())
+        parent.kill()
+    assert is_gone(command)
+
+
+@pytest.mark.parametrize("status", [0, 3])
+def test_the_exit_status_is_returned(tmp_path, status):
+    assert run(tmp_path, f"raise SystemExit({status})", lambda line: None) == status
+
+
+def test_lines_come_in_order_from_both_outputs_without_their_ends(tmp_path):
+    lines = []
+    program = "import sys; print('one'); sys.stdout.flush(); print('zwei 好', file=sys.stderr); print('three', end='')"
+    assert run(tmp_path, program, lines.append) == 0
+    assert lines == ["one", "zwei 好", "three"]
+
+
+def test_a_line_is_handed_over_while_the_command_still_runs(tmp_path):
+    (tmp_path / "unanswered").touch()
+    program = (
+        "import pathlib, time; print('question', flush=True)\n"
+        "while pathlib.Path('unanswered').exists(): time.sleep(0.01)\n"
+        "print('answer')"
+    )
+    lines = []
+
+    def answer(line):
+        lines.append(line)
+        (tmp_path / "unanswered").unlink(missing_ok=True)  # which the command waits for
+
+    assert run(tmp_path, program, answer) == 0
+    assert lines == ["question", "answer"]
+
+
+def test_bytes_that_are_no_utf8_do_not_end_the_command(tmp_path):
+    lines = []
+    assert run(tmp_path, r"import sys; sys.stdout.buffer.write(b'caf\xe9\n')", lines.append) == 0
+    assert lines == ["caf\ufffd"]
+
+
+def test_a_command_runs_in_its_folder_with_its_environment_and_no_input(tmp_path):
+    lines = []
+    program = "import os, sys; print(os.getcwd()); print(os.environ['WORD']); print(repr(sys.stdin.read()))"
+    environment = {**os.environ, "WORD": "headway"}
+    assert stream([sys.executable, "-c", program], tmp_path, environment, lines.append) == 0
+    assert lines == [str(tmp_path.resolve()), "headway", "''"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_exception_in_the_reader_ends_the_command_and_its_child_and_is_raised_on(tmp_path, error):
+    group = []
+
+    def give_up(line):
+        group.extend(map(int, line.split()))
+        raise error
+
+    with pytest.raises(error):
+        run(tmp_path, COMMAND, give_up)
+    assert len(group) == 2
+    assert all(is_gone(pid) for pid in group)
+
+
+@pytest.mark.parametrize("who", ["both", "child"])
+def test_a_group_that_ignores_the_polite_signal_is_killed(tmp_path, monkeypatch, who):
+    monkeypatch.setattr("headway.process.SECONDS_TO_END", 0.3)
+    assert SECONDS_TO_END > 1
+    group = []
+
+    def give_up(line):
+        group.extend(map(int, line.split()))
+        raise ValueError
+
+    with pytest.raises(ValueError, match=r"^$"):
+        run(tmp_path, COMMAND, give_up, who)
+    assert all(is_gone(pid) for pid in group)
+
+
+def test_a_command_may_clean_up_when_it_is_given_up(tmp_path):
+    program = (
+        "import pathlib, signal, sys, time\n"
+        "def end(*_):\n    pathlib.Path('cleaned').touch()\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end); print('ready', flush=True); time.sleep(600)"
+    )
+
+    def give_up(line):
+        raise ValueError(line)
+
+    with pytest.raises(ValueError, match="ready"):
+        run(tmp_path, program, give_up)
+    assert (tmp_path / "cleaned").is_file()
+
+
+def test_a_terminal_signal_to_our_group_does_not_reach_the_command(tmp_path):
+    groups = []
+    assert run(tmp_path, "import os; print(os.getpgid(0))", lambda line: groups.append(int(line))) == 0
+    assert groups[0] != os.getpgid(0)
+
+
+def test_a_command_that_a_signal_ended_returns_its_negative(tmp_path):
+    assert run(tmp_path, "import os; os.kill(os.getpid(), 9)", lambda line: None) == -signal.SIGKILL

@@ -1,0 +1,279 @@
+"""MLflow as the pipeline uses it: one database whoever comes first, runs that are closed whatever happens, and lineage."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from headway.errors import HeadwayError
+from headway.files import sha256_of_file, write_json
+from headway.layout import Layout
+from headway.params import Params, flatten
+from headway.tracking import URI_VARIABLE, Tracker
+
+MANIFEST = {
+    "source": "package:imdb",
+    "version": "1",
+    "rows": 25,
+    "sha256": "cd" * 32,
+    "rows_sha256": "ab" * 32,
+    "label_counts": {"a": 20, "b": 5},
+}
+forked = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(URI_VARIABLE, raising=False)
+
+
+def start(params: Params, layout: Layout, ready: Any, answers: Any) -> None:
+    ready.wait()  # so that all of them find no database
+    try:
+        tracker = Tracker(params, layout)
+        with tracker.nested("trial", f"trial of {os.getpid()}", str(os.getpid())):
+            pass
+        answers.put(tracker.experiment_id)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
+        answers.put(repr(error))
+
+
+@pytest.fixture(scope="module")
+def shared(params: Params, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Layout, list[str]]:
+    """A project whose database three processes created at the same time, and what each of them answered."""
+    root = tmp_path_factory.mktemp("tracking") / "project"
+    root.mkdir()
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copyfile(repository / name, root / name)
+    layout = Layout(root)
+    write_json(layout.raw / "manifest.json", MANIFEST)
+    layout.lock.write_text("schema: '2.0'\n")
+    git = ["git", "-C", str(root), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    ready, answers = forked.Barrier(3), forked.Queue()
+    processes = [forked.Process(target=start, args=(params, layout, ready, answers)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    told = [answers.get(timeout=120) for _ in processes]
+    for process in processes:
+        process.join(60)
+    return layout, told
+
+
+@pytest.fixture
+def layout(shared: tuple[Layout, list[str]]) -> Layout:
+    """The tests share a project; each has keys of its own."""
+    return shared[0]
+
+
+@pytest.fixture
+def tracker(params: Params, layout: Layout) -> Tracker:
+    return Tracker(params, layout)
+
+
+def status(tracker: Tracker, key: str) -> str:
+    run = tracker.find(kind="trial", key=key)
+    assert run is not None
+    return str(run.info.status)
+
+
+# The database.
+
+
+def test_processes_that_start_at_once_create_one_database_and_one_experiment(
+    shared: tuple[Layout, list[str]], tracker: Tracker
+) -> None:
+    _, told = shared
+    assert told == [tracker.experiment_id] * 3
+    named = [experiment.name for experiment in tracker.client.search_experiments()]
+    assert named.count(tracker.params.registry.experiment) == 1
+    runs = tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'")
+    assert sum(run.info.run_name.startswith("trial of ") for run in runs) == 3
+
+
+def test_an_experiment_that_was_deleted_is_restored_with_its_runs(params: Params, layout: Layout) -> None:
+    chosen = params.override({"registry.experiment": "deleted once"})
+    tracker = Tracker(chosen, layout)
+    with tracker.nested("trial", "kept", "kept") as run:
+        pass
+    tracker.client.delete_experiment(tracker.experiment_id)
+    again = Tracker(chosen, layout)
+    assert again.experiment_id == tracker.experiment_id
+    assert again.client.get_experiment(again.experiment_id).lifecycle_stage == "active"
+    found = again.find(kind="trial", key="kept")
+    assert found is not None
+    assert found.info.run_id == run.id
+
+
+def test_a_server_that_does_not_answer_is_one_line_within_half_a_minute(
+    params: Params, project: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(HeadwayError, match=r"^MLflow at http://127\.0\.0\.1:9 .*unset MLFLOW_TRACKING_URI") as refusal:
+        Tracker(params, project)
+    assert time.monotonic() - started < 30
+    assert "\n" not in str(refusal.value)
+    assert not project.tracking.exists()
+
+
+# How a run ends.
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, "FINISHED"),
+        (RuntimeError, "FAILED"),
+        (HeadwayError, "FAILED"),
+        (KeyboardInterrupt, "KILLED"),
+        (SystemExit, "KILLED"),
+    ],
+)
+def test_a_run_is_closed_whatever_ends_it(tracker: Tracker, error: type[BaseException] | None, expected: str) -> None:
+    key = f"ends with {error and error.__name__}"
+
+    def work() -> None:
+        with tracker.nested("trial", "trial", key):
+            assert status(tracker, key) == "RUNNING"
+            if error:
+                raise error
+
+    if error:
+        with pytest.raises(error):
+            work()
+    else:
+        work()
+    assert status(tracker, key) == expected
+
+
+def hang_until_killed(params: Params, layout: Layout, key: str) -> None:
+    with Tracker(params, layout).nested("trial", "trial", key) as run:
+        run.log_params({"learning_rate": 0.1})
+        run.log_metrics({"loss": 3.0}, step=1)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill(params: Params, layout: Layout, key: str) -> None:
+    process = forked.Process(target=hang_until_killed, args=(params, layout, key))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_the_run_of_a_killed_process_is_marked_so_by_the_next(params: Params, layout: Layout, tracker: Tracker) -> None:
+    kill(params, layout, "orphan")
+    assert status(tracker, "orphan") == "RUNNING"
+    with tracker.nested("trial", "another", "not the orphan"):
+        assert status(tracker, "orphan") == "KILLED"
+        tracker.close_orphans()
+        assert status(tracker, "not the orphan") == "RUNNING"  # its process lives
+
+
+def test_the_same_work_continues_the_run_that_a_kill_left(params: Params, layout: Layout, tracker: Tracker) -> None:
+    kill(params, layout, "continued")
+    left = tracker.find(kind="trial", key="continued")
+    assert left is not None
+    with tracker.nested("trial", "trial", "continued") as run:
+        assert run.id == left.info.run_id
+        assert status(tracker, "continued") == "RUNNING"
+        tracker.close_orphans()
+        assert status(tracker, "continued") == "RUNNING"  # it is this process's now
+        run.log_params({"learning_rate": 0.5, "heads": 2})
+        run.log_metrics({"loss": 2.0}, step=2)
+    done = tracker.client.get_run(run.id)
+    assert done.info.status == "FINISHED"
+    assert done.data.params == {"learning_rate": "0.1", "heads": "2"}  # what stands is not changed
+    assert [metric.value for metric in tracker.client.get_metric_history(run.id, "loss")] == [3.0, 2.0]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError])
+def test_work_that_came_to_an_end_of_its_own_gets_a_new_run_when_it_is_done_again(
+    tracker: Tracker, error: type[Exception] | None
+) -> None:
+    key = f"done twice, {error and error.__name__}"
+    ids = []
+    for _ in range(2):
+        try:
+            with tracker.nested("trial", "trial", key) as run:
+                ids.append(run.id)
+                if error:
+                    raise error
+        except RuntimeError:
+            pass
+    assert len(set(ids)) == 2
+    found = tracker.find(kind="trial", key=key)
+    assert found is not None
+    assert found.info.run_id == ids[1]  # the newest is found
+
+
+# What a run tells.
+
+
+def test_every_nested_run_lies_below_the_one_run_of_the_execution(tracker: Tracker) -> None:
+    parent = tracker.pipeline_run()
+    assert tracker.pipeline_run().id == parent.id
+    with tracker.nested("trial", "trial", "nested") as run:
+        pass
+    assert tracker.client.get_run(run.id).data.tags[MLFLOW_PARENT_RUN_ID] == parent.id
+    assert tracker.client.get_run(parent.id).info.status == "FINISHED"
+
+
+def test_other_params_are_another_execution_unless_no_stage_reads_them(
+    params: Params, layout: Layout, tracker: Tracker
+) -> None:
+    parent = tracker.pipeline_run().id
+    assert Tracker(params.override({"gate.min_test_rows": 7}), layout).pipeline_run().id == parent
+    assert Tracker(params.override({"seed": params.seed + 1}), layout).pipeline_run().id != parent
+
+
+def test_the_execution_shows_every_param_its_data_set_and_where_it_comes_from(
+    params: Params, layout: Layout, tracker: Tracker
+) -> None:
+    run = tracker.client.get_run(tracker.pipeline_run().id)
+    assert set(run.data.params) == set(flatten(params.model_dump(exclude={"gate", "registry"})))
+    assert run.data.params["model.d_model"] == str(params.model.d_model)
+    assert run.data.params["tune.space.training.learning_rate.type"] == "float"
+    (dataset,) = [entry.dataset for entry in run.inputs.dataset_inputs]
+    assert (dataset.name, dataset.digest) == (MANIFEST["source"], MANIFEST["rows_sha256"][:32])
+    assert json.loads(dataset.source) == {"uri": MANIFEST["source"], "version": MANIFEST["version"]}
+    assert json.loads(dataset.profile) == {"rows": MANIFEST["rows"], "labels": len(MANIFEST["label_counts"])}
+
+
+def test_lineage_leads_from_a_run_to_commit_lock_data_and_params(layout: Layout, tracker: Tracker) -> None:
+    with tracker.nested("trial", "trial", "lineage") as run:
+        pass
+    head = subprocess.run(["git", "-C", str(layout.root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    for run_id in (run.id, tracker.pipeline_run().id):
+        tags = tracker.client.get_run(run_id).data.tags
+        assert tags["headway.git_commit"] == head.stdout.strip()
+        assert tags["headway.dvc_lock"] == sha256_of_file(layout.lock)
+        assert tags["headway.data_fingerprint"] == MANIFEST["rows_sha256"]
+        assert len(tags["headway.params"]) == 64
+
+
+def test_the_input_data_set_is_logged_once(tracker: Tracker) -> None:
+    with tracker.nested("trial", "trial", "data set") as run:
+        run.log_dataset(MANIFEST)
+        run.log_dataset(MANIFEST)
+    assert len(tracker.client.get_run(run.id).inputs.dataset_inputs) == 1
+
+
+def test_files_are_kept_with_the_run_in_the_project(layout: Layout, tracker: Tracker, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("a note")
+    with tracker.nested("trial", "trial", "files") as run:
+        run.log_artifacts([tmp_path / "note.txt"], "notes")
+    assert [file.path for file in tracker.client.list_artifacts(run.id, "notes")] == ["notes/note.txt"]
+    (kept,) = (layout.tracking / "artifacts").rglob("note.txt")
+    assert kept.read_text() == "a note"
