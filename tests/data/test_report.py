@@ -325,7 +325,9 @@ def test_the_file_of_an_example_is_told_where_there_are_several(reviews_profile)
     several = reviews_profile | {"files": [one, one | {"name": "reviews-10.csv"}]}
     cells = [[words(cell) for cell in row.iter("td")] for row in tree(several, [example]).iter("tr")]
     assert ["reviews-9.csv", "3", "missing text", "a", "none"] in cells
-    cells = [[words(cell) for cell in row.iter("td")] for row in tree(reviews_profile | {"files": [one]}, [example]).iter("tr")]
+    cells = [
+        [words(cell) for cell in row.iter("td")] for row in tree(reviews_profile | {"files": [one]}, [example]).iter("tr")
+    ]
     assert ["3", "missing text", "a", "none"] in cells
 
 

@@ -434,7 +434,7 @@ def test_a_missing_column_is_told_with_the_knob_and_the_nearest_one(refusal, tmp
         ("a.jsonl", b"\n\n", "a.jsonl: empty; expected rows"),
         ("a.csv.gz", gzip.compress(b""), "a.csv.gz: empty; expected rows"),
         ("a.csv", b"text,text,label\na,b,1\n", "a.csv: has more than one column 'text'"),
-        ("a.jsonl", b"PK not json\n", "a.jsonl: holds no JSON object; expected one a line"),
+        ("a.jsonl", b"PK not json\n", "a.jsonl: holds no JSON object; expected one object a line"),
         ("a.json", b'[{"text": "fine", "label": 1}, {"text": "du', "a.json: cannot be read as json: "),
         ("a.json", b'[{"text": "fine", "label": 1}', "a.json: cannot be read as json: "),
         ("a.json", b'[{"text": "fine", "label": 1}] [', "a.json: cannot be read as json: more follows after the end"),

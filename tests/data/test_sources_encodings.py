@@ -119,7 +119,8 @@ def test_a_few_broken_rows_among_few_with_accents_leave_a_file_utf_8(read_file, 
 
 
 def test_the_first_row_with_a_letter_beyond_ascii_does_not_decide_alone(read_file, sentences, chinese):
-    english = b"".join(text.encode("ascii", "ignore").replace(b'"', b"").replace(b",", b"") + b",1\n" for text in sentences["text"])
+    plain = (text.encode("ascii", "ignore").replace(b'"', b"").replace(b",", b"") for text in sentences["text"])
+    english = b"".join(text + b",1\n" for text in plain)
     later = "".join(f"{text},1\n" for text in chinese[:50] if "," not in text and '"' not in text)
     content = b"text,label\ncaf\xe9,1\n" + english * 12 + later.encode()
     assert len(english) * 12 > encodings.BLOCK
