@@ -22,7 +22,7 @@ from headway.data.batching import TextBatches, TokenBudgetSampler
 from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
 from headway.layout import Layout
-from headway.model.classifier import Classifier
+from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import parameter_groups
 from headway.model.training import pin
 from headway.params import Params
@@ -50,7 +50,9 @@ class PaddedTransformer(nn.Module):
         return self.output((encoded * real).sum(1) / real.sum(1))
 
 
-def train_ours(texts: EncodedTexts, model: Classifier, optimisers: list[torch.optim.Optimizer], params: Params) -> None:
+def train_ours(
+    texts: EncodedTexts, model: AttentionClassifier, optimisers: list[torch.optim.Optimizer], params: Params
+) -> None:
     """One pass in token-budget batches."""
     batches = TextBatches(texts)
     for indices in TokenBudgetSampler(texts.lengths, params.training.tokens_per_batch, params.seed):
@@ -82,7 +84,7 @@ def main() -> None:
     rows = np.random.default_rng(params.seed).permutation(len(everything))[:ROWS]
     texts = subset(everything, rows)
     vocabulary_size, n_classes = int(everything.tokens.max()) + 1, int(everything.labels.max()) + 1
-    ours = Classifier(params.model, vocabulary_size, n_classes, params.training.word_dropout).train()
+    ours = AttentionClassifier(params.model, vocabulary_size, n_classes, params.training.word_dropout).train()
     peer = PaddedTransformer(params, vocabulary_size, n_classes).train()
     decayed, plain, sparse = parameter_groups(ours)
     our_optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW([*decayed, *plain], fused=True)]

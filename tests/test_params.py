@@ -143,7 +143,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ),
         (
             "tokenizer.max_length: {type: int, low: 10, high: 900}",
-            ": no knob of model or training; known: model.d_model, model",
+            ": no knob of model or training; did you mean model.max_length?",
         ),
         # The kind of range.
         (

@@ -104,7 +104,8 @@ def train() -> None:
     from headway.stages.train import train as stage
 
     report = _run_stage(stage, tracked=True)
-    print(f"best epoch {report['epoch']:.0f}: validation accuracy {report['validation_accuracy']:.4f}")
+    parts = [f"{name} {report[name]['validation_accuracy']:.4f}" for name in ("ngrams", "attention") if name in report]
+    print(f"validation accuracy {report['validation_accuracy']:.4f} ({', '.join(parts)} alone)")
 
 
 @app.command(rich_help_panel=STAGES)

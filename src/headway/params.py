@@ -124,9 +124,19 @@ class BaselineParams(Section):
     inverse_regularisation: PositiveFloat
 
 
-class ModelParams(Section):
-    """Sizes and regularisation of the self-attention classifier."""
+class NgramParams(Section):
+    """The classifier's linear part."""
 
+    max_order: Annotated[int, Field(ge=0, le=5)]
+    min_document_frequency: PositiveInt
+    max_features: PositiveInt
+    inverse_regularisation: PositiveFloat
+
+
+class ModelParams(Section):
+    """Sizes and regularisation of the classifier's self-attention part."""
+
+    max_length: Annotated[int, Field(ge=2)]
     d_model: PositiveInt
     n_heads: PositiveInt
     n_layers: PositiveInt
@@ -251,6 +261,7 @@ class Params(Section):
     split: SplitParams
     tokenizer: TokenizerParams
     baseline: BaselineParams
+    ngrams: NgramParams
     model: ModelParams
     training: TrainingParams
     tune: TuneParams

@@ -125,21 +125,21 @@ def test_a_batch_of_real_texts_carries_their_labels(train):
 
 
 def test_the_validation_loader_serves_every_text_once_and_the_same_way_each_time(train, validation):
-    data = TextDataModule(train, validation, tokens_per_batch=512, seed=1)
+    data = TextDataModule(train, validation, max_length=512, tokens_per_batch=512, seed=1)
     served = [[(tokens.tolist(), labels.tolist()) for tokens, labels in data.val_dataloader()] for _ in range(2)]
     assert served[0] == served[1]
     assert sum(len(labels) for _, labels in served[0]) == len(validation)
 
 
 def test_the_announced_steps_are_the_batches_of_all_epochs(train, validation):
-    data = TextDataModule(train, validation, tokens_per_batch=60, seed=1)
+    data = TextDataModule(train, validation, max_length=512, tokens_per_batch=60, seed=1)
     steps = [len(batches(train.lengths, 60, seed=1, epoch=epoch)) for epoch in range(5)]
     assert len(set(steps)) > 1
     assert data.steps(5) == sum(steps)
 
 
 def test_loading_batches_draws_nothing_from_the_random_numbers_of_the_training(train, validation):
-    data = TextDataModule(train, validation, tokens_per_batch=512, seed=1)
+    data = TextDataModule(train, validation, max_length=512, tokens_per_batch=512, seed=1)
     before = torch.random.get_rng_state()
     for loader in (data.train_dataloader(), data.val_dataloader()):
         next(iter(loader))

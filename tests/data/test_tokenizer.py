@@ -347,7 +347,7 @@ def test_a_saved_tokenizer_encodes_like_the_fitted_one(every, tmp_path_factory, 
 
 @given(st.lists(st.integers(), max_size=40), st.integers(2, 20))
 def test_truncation_keeps_the_head_and_the_tail(ids, max_length):
-    short = truncate(ids, max_length)
+    short = truncate(np.array(ids, dtype=object), max_length).tolist()
     if len(ids) <= max_length:
         assert short == ids
     else:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from headway.model.classifier import Classifier
+from headway.model.classifier import AttentionClassifier
 from headway.params import ModelParams
 
 torch.set_num_threads(1)  # a second one only costs time where everything is tiny
 
 SMALL = {
+    "max_length": 512,
     "d_model": 8,
     "n_heads": 2,
     "n_layers": 2,
@@ -35,15 +36,15 @@ def sizes() -> Callable[..., ModelParams]:
 
 
 @pytest.fixture(scope="session")
-def classifier(sizes: Callable[..., ModelParams]) -> Callable[..., Classifier]:
+def classifier(sizes: Callable[..., ModelParams]) -> Callable[..., AttentionClassifier]:
     """Makes a small classifier in evaluation mode.
 
     All of its parameters are random, also those that start at zero: a zero would hide what a test looks for.
     """
 
-    def make(n_classes: int = 3, word_dropout: float = 0.0, **changes: Any) -> Classifier:
+    def make(n_classes: int = 3, word_dropout: float = 0.0, **changes: Any) -> AttentionClassifier:
         torch.manual_seed(5)
-        made = Classifier(sizes(**changes), VOCABULARY_SIZE, n_classes, word_dropout)
+        made = AttentionClassifier(sizes(**changes), VOCABULARY_SIZE, n_classes, word_dropout)
         with torch.no_grad():
             for weight in made.parameters():
                 if not weight.any():

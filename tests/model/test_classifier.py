@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from headway.model.classifier import BIGRAM_MULTIPLIER, AttentionPooling, Classifier
+from headway.model.classifier import BIGRAM_MULTIPLIER, AttentionClassifier, AttentionPooling
 from headway.params import ModelParams
 
-Make = Callable[..., Classifier]
+Make = Callable[..., AttentionClassifier]
 VOCABULARY_SIZE = 20
 texts = st.lists(st.lists(st.integers(1, VOCABULARY_SIZE - 1), min_size=1, max_size=13), min_size=1, max_size=5)
 
@@ -61,15 +61,15 @@ def test_there_is_one_logit_a_class(classifier: Make, n_classes: int, similarity
 
 
 def test_every_class_is_equally_likely_before_training(sizes: Callable[..., ModelParams]) -> None:
-    logits = Classifier(sizes(), VOCABULARY_SIZE, 3)(pad([[1, 2], [3]]))
+    logits = AttentionClassifier(sizes(), VOCABULARY_SIZE, 3)(pad([[1, 2], [3]]))
     assert (logits.softmax(dim=1) == 1 / 3).all()
 
 
 def test_bigrams_change_nothing_at_the_start(sizes: Callable[..., ModelParams]) -> None:
     torch.manual_seed(0)
-    with_pairs = Classifier(sizes(), VOCABULARY_SIZE, 3).eval()
+    with_pairs = AttentionClassifier(sizes(), VOCABULARY_SIZE, 3).eval()
     torch.nn.init.normal_(with_pairs.output.weight)
-    without = Classifier(sizes(bigram_buckets=0), VOCABULARY_SIZE, 3).eval()
+    without = AttentionClassifier(sizes(bigram_buckets=0), VOCABULARY_SIZE, 3).eval()
     left_over = without.load_state_dict(with_pairs.state_dict(), strict=False)
     assert left_over.unexpected_keys == ["bigram_embedding.weight"]  # 0 buckets: there is no such table
     assert not left_over.missing_keys
@@ -80,7 +80,7 @@ def test_bigrams_change_nothing_at_the_start(sizes: Callable[..., ModelParams]) 
 
 def test_trained_bigrams_tell_two_orders_of_the_same_words_apart(sizes: Callable[..., ModelParams]) -> None:
     torch.manual_seed(0)
-    model = Classifier(sizes(), VOCABULARY_SIZE, 2).eval()
+    model = AttentionClassifier(sizes(), VOCABULARY_SIZE, 2).eval()
     readout = torch.randn(8, 2)
     tokens, labels = torch.tensor([[2, 3, 4], [4, 3, 2]]), torch.tensor([0, 1])
 

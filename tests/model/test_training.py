@@ -56,7 +56,9 @@ def new(
 ) -> tuple[ClassifierModule, TextDataModule]:
     """A fresh module and the data to train it on."""
     splits = [EncodedTexts.open(encoded / f"{name}.arrow") for name in ("train", "validation")]
-    return module_for(knobs, TextDataModule(*splits, knobs.training.tokens_per_batch, knobs.seed), kind)
+    return module_for(
+        knobs, TextDataModule(*splits, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed), kind
+    )
 
 
 def module_for(
@@ -113,7 +115,7 @@ def test_one_batch_can_be_learned_by_heart(knobs: Params, encoded: Path, similar
     )
     texts = EncodedTexts.open(encoded / "train.arrow")
     few = subset(texts, np.concatenate([np.flatnonzero(texts.labels == label)[:8] for label in (0, 1)]))
-    module, data = module_for(chosen, TextDataModule(few, few, 100_000, 1))
+    module, data = module_for(chosen, TextDataModule(few, few, 512, 100_000, 1))
     assert data.steps(1) == 1
     trained((module, data))
     assert module.history[0]["train_loss"] == pytest.approx(np.log(2), abs=1e-5)  # it starts knowing nothing
@@ -339,7 +341,7 @@ def test_every_text_comes_exactly_once_an_epoch(knobs: Params) -> None:
     tokens = np.ones(offsets[-1], dtype=np.int32)
     tokens[offsets[:-1]] = np.arange(2, 452)
     texts = EncodedTexts(tokens, offsets, np.arange(450, dtype=np.int32) % 2, [str(index) for index in range(450)])
-    data = TextDataModule(texts, subset(texts, [0, 1]), 50, 1)
+    data = TextDataModule(texts, subset(texts, [0, 1]), 512, 50, 1)
     module, _ = module_for(knobs.override({"training.max_epochs": 3}), data, Watched)
     trained((module, data))
     batches = Counter(epoch for epoch, _ in module.rows)
@@ -408,7 +410,7 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(knobs: Param
     found = {}
     for weights in ("none", "balanced"):
         chosen = knobs.override({"training.class_weights": weights})
-        data = TextDataModule(few, splits[1], chosen.training.tokens_per_batch, chosen.seed)
+        data = TextDataModule(few, splits[1], chosen.model.max_length, chosen.training.tokens_per_batch, chosen.seed)
         module = trained(module_for(chosen, data)).eval()
         with torch.no_grad():
             predicted = [module.classifier(tokens).argmax(dim=1) for tokens, _ in data.val_dataloader()]

@@ -13,7 +13,8 @@ import torch
 
 from headway.errors import HeadwayError
 from headway.files import fresh_folder
-from headway.model.classifier import Classifier
+from headway.model.classifier import AttentionClassifier
+from headway.model.joint import JointClassifier
 from headway.params import Params
 from headway.registry.gate import REFUSE
 from headway.registry.promotion import CHALLENGER, CHAMPION, DECISION_TAG, MODEL_TAG, Registry, decision_record
@@ -46,10 +47,17 @@ def office(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> Office:
     folders = []
     for seed in range(2):
         torch.manual_seed(seed)
-        classifier = Classifier(small.model, 2000, 2)
+        classifier = AttentionClassifier(small.model, 2000, 2)
         torch.nn.init.normal_(classifier.output.weight)
         with fresh_folder(root / f"package {seed}") as folder:
-            package.save(folder, classifier, layout.encoded / "tokenizer.json", 64, 2000, ["negative", "positive"])
+            package.save(
+                folder,
+                JointClassifier(None, classifier),
+                layout.encoded / "tokenizer.json",
+                64,
+                2000,
+                ["negative", "positive"],
+            )
         folders.append(root / f"package {seed}")
     return Office(Registry(tracker), run.id, folders)
 

@@ -22,7 +22,9 @@ from headway.data import tokenizer as tokenization
 from headway.data.batching import pad
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json
-from headway.model.classifier import Classifier
+from headway.model.classifier import AttentionClassifier
+from headway.model.joint import JointClassifier
+from headway.model.ngrams import NgramClassifier, ngrams
 from headway.serving import package, pyfunc
 from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage
 
@@ -44,19 +46,25 @@ def tokenizer_file(reviews: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def classifier(reviews: Any, tokenizer_file: Path) -> Classifier:
+def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
     """With random weights throughout: one that is not trained calls every class equally likely."""
     sizes = reviews.params.override({"model.d_model": 8, "model.window_size": 16, "model.bigram_buckets": 64}).model
     torch.manual_seed(0)
-    made = Classifier(sizes, tokenization.load(tokenizer_file).get_vocab_size(), len(CLASSES))
+    tokenizer = tokenization.load(tokenizer_file)
+    attention = AttentionClassifier(sizes, tokenizer.get_vocab_size(), len(CLASSES))
+    keys = ngrams(pad(tokenization.encode(tokenizer, TEXTS[:3], MAX_LENGTH)), 2)[1].unique()
+    linear = NgramClassifier(len(keys), len(CLASSES), 2)
+    linear.keys = keys
+    made = JointClassifier(linear, attention)
     with torch.no_grad():
-        for weight in made.parameters():
+        for weight in (*attention.parameters(), linear.weight):
             weight.normal_()
-    return made
+        made.mix[:] = torch.tensor([0.7, 0.4])
+    return made.eval()
 
 
 @pytest.fixture(scope="module")
-def saved(classifier: Classifier, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(classifier: JointClassifier, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package; only to be read."""
     return save(tmp_path_factory.mktemp("package"), classifier, tokenizer_file)
 
@@ -72,7 +80,7 @@ def model(saved: Path) -> ModelPackage:
     return ModelPackage.load(saved)
 
 
-def save(folder: Path, classifier: Classifier, tokenizer_file: Path) -> Path:
+def save(folder: Path, classifier: JointClassifier, tokenizer_file: Path) -> Path:
     vocabulary_size = tokenization.load(tokenizer_file).get_vocab_size()
     package.save(folder, classifier, tokenizer_file, MAX_LENGTH, vocabulary_size, CLASSES)
     return folder
@@ -82,7 +90,7 @@ def save(folder: Path, classifier: Classifier, tokenizer_file: Path) -> Path:
 
 
 def test_a_loaded_model_gives_exactly_the_probabilities_of_the_saved_one(
-    model: ModelPackage, classifier: Classifier, tokenizer_file: Path
+    model: ModelPackage, classifier: JointClassifier, tokenizer_file: Path
 ) -> None:
     tokenizer = tokenization.load(tokenizer_file)
     assert model.classes == CLASSES
@@ -90,7 +98,7 @@ def test_a_loaded_model_gives_exactly_the_probabilities_of_the_saved_one(
     for text in TEXTS:
         tokens = pad(tokenization.encode(tokenizer, [text], MAX_LENGTH))
         with torch.inference_mode():
-            expected = classifier.eval()(tokens).softmax(dim=1)
+            expected = classifier(tokens).softmax(dim=1)
         assert torch.equal(torch.from_numpy(model.predict_proba([text])), expected)
     assert model.predict_proba(TEXTS).std(axis=0).min() > 0.01  # the texts do differ
 
@@ -186,8 +194,8 @@ def drop(key: str) -> Callable[[Path], None]:
         pytest.param(drop("sha256"), f"{CONFIG}: its SHA-256 is not", id="no hashes"),
         pytest.param(edit(sha256={}), f"{CONFIG}: its SHA-256 is not", id="empty hashes"),
         pytest.param(edit(sha256="abc"), f"{CONFIG}: its SHA-256 is not", id="odd hashes"),
-        pytest.param(edit(format=2), f"{CONFIG}: format 2, this Headway reads format 1", id="a later format"),
-        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 1", id="no format"),
+        pytest.param(edit(format=3), f"{CONFIG}: format 3, this Headway reads format 2", id="a later format"),
+        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 2", id="no format"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("{"), "damaged (not JSON)", id="not JSON"),
         pytest.param(lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged (not JSON)", id="not text"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("[1]"), "expected an object, found list", id="a list"),
@@ -215,7 +223,7 @@ def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_li
     hashes = config.pop("sha256")
     if change == "other weights":
         weights = load_file(copy / WEIGHTS)
-        weights.pop("output.bias")
+        weights.pop("attention.output.bias")
         save_file(weights, copy / WEIGHTS)
     elif change == "no weights at all":
         (copy / WEIGHTS).write_bytes(b"nothing")
@@ -234,7 +242,7 @@ def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_li
 
 
 def test_saving_a_model_twice_gives_the_same_bytes(
-    saved: Path, classifier: Classifier, tokenizer_file: Path, tmp_path: Path
+    saved: Path, classifier: JointClassifier, tokenizer_file: Path, tmp_path: Path
 ) -> None:
     again = save(tmp_path, classifier, tokenizer_file)
     assert sorted(file.name for file in again.iterdir()) == sorted([WEIGHTS, TOKENIZER, CONFIG])
@@ -244,9 +252,9 @@ def test_saving_a_model_twice_gives_the_same_bytes(
 
 
 def test_the_fingerprint_changes_with_a_single_weight(
-    saved: Path, classifier: Classifier, tokenizer_file: Path, tmp_path: Path
+    saved: Path, classifier: JointClassifier, tokenizer_file: Path, tmp_path: Path
 ) -> None:
-    weight = classifier.output.bias
+    weight = classifier.attention.output.bias
     before = weight.detach().clone()
     with torch.no_grad():
         weight[0] += 0.001

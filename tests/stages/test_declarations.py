@@ -221,7 +221,7 @@ def test_imports_are_found_wherever_they_stand_but_not_those_for_types_alone(tmp
         "from typing import TYPE_CHECKING\n"
         "import headway.files\n"
         "from headway.data import encoded, batching as cut\n"
-        "if TYPE_CHECKING:\n    from headway.model.classifier import Classifier\n"
+        "if TYPE_CHECKING:\n    from headway.model.classifier import AttentionClassifier\n"
         "def later():\n    from headway.evaluation.plots import INK\n    import numpy\n"
     )
     assert imports(tmp_path / "module.py") == {

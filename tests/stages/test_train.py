@@ -6,11 +6,17 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from headway.data.datamodule import subset
+from headway.data.encoded import EncodedTexts
+from headway.files import write_json
 from headway.serving import package
 from headway.serving.package import ModelPackage
-from headway.stages.train import training_run
+from headway.stages.evaluate import predict_split
+from headway.stages.train import fit_ngrams, train, training_run
 from headway.tracking import Tracker
 
 
@@ -46,11 +52,36 @@ def test_mlflow_shows_what_was_trained_and_how_each_epoch_went(trained: Any) -> 
     assert dataset.dataset.digest == json.loads((trained.layout.raw / "manifest.json").read_text())["rows_sha256"][:32]
 
 
-def test_the_metrics_are_those_of_the_best_epoch(trained: Any) -> None:
+def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any) -> None:
+    written = json.loads(trained.layout.metrics("training").read_text(encoding="utf-8"))
+    assert written == trained.report
     history = json.loads((trained.layout.training / "history.json").read_text(encoding="utf-8"))
     best = max(history, key=lambda entry: entry["validation_accuracy"])
-    written = json.loads(trained.layout.metrics("training").read_text(encoding="utf-8"))
-    assert written == trained.report == {name: round(value, 6) for name, value in best.items()}
+    assert written["epoch"] == best["epoch"]
+    assert written["attention"]["validation_accuracy"] == round(best["validation_accuracy"], 6)
+    model = ModelPackage.load(trained.layout.candidate)
+    assert [written[part]["weight"] for part in ("ngrams", "attention")] == np.round(
+        model.classifier.mix.tolist(), 6
+    ).tolist()
+    assert written["ngrams"]["features"] == len(model.classifier.ngrams.keys) > 100
+    found = predict_split(model, trained.layout, "validation")
+    assert written["validation_accuracy"] == round(float(found.correct.mean()), 6)
+
+
+def test_without_ngrams_the_package_is_attention_alone(tunable: Any) -> None:
+    params, layout = tunable
+    params = params.override({"ngrams.max_order": 0, "training.max_epochs": 1})
+    write_json(layout.study / "best_params.json", {})
+    report = train(params, layout, Tracker(params, layout))
+    assert "ngrams" not in report
+    assert ModelPackage.load(layout.candidate).classifier.ngrams is None
+
+
+def test_of_too_many_tokens_the_linear_part_sees_every_kth_text(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = EncodedTexts.open(trained.layout.encoded / "train.arrow")
+    monkeypatch.setattr("headway.stages.train.MAX_NGRAM_TOKENS", len(texts.tokens) // 2)
+    third = np.arange(0, len(texts), 3)  # a half would still be a token too much
+    assert torch.equal(fit_ngrams(texts, 2, trained.params).keys, fit_ngrams(subset(texts, third), 2, trained.params).keys)
 
 
 def test_checkpoints_are_gone_once_the_package_is_written(trained: Any) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from headway.data.encoded import EncodedTexts
+from headway.data.tokenizer import truncate
 
 CHUNK_BATCHES = 50
 
@@ -69,13 +70,25 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
 
 class TextBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Encoded texts, taken a whole batch at a time: indexing with a list gives padded tokens (B, T) and labels (B,)."""
+    """Encoded texts, taken a whole batch at a time: indexing with a list gives padded tokens (B, T) and labels (B,).
 
-    def __init__(self, texts: EncodedTexts) -> None:
+    Args:
+        texts: an encoded split.
+        max_length: tokens of a text, of a longer one the first and the last half of that; None takes all.
+    """
+
+    def __init__(self, texts: EncodedTexts, max_length: int | None = None) -> None:
         self.texts = texts
+        self.max_length = max_length
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens that are taken of each text, int64, (texts,)."""
+        return self.texts.lengths if self.max_length is None else np.minimum(self.texts.lengths, self.max_length)
 
     def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        tokens = pad([self.texts[index] for index in indices])
+        chosen = [self.texts[index] for index in indices]
+        tokens = pad(chosen if self.max_length is None else [truncate(text, self.max_length) for text in chosen])
         return tokens, torch.from_numpy(self.texts.labels[indices].astype(np.int64))
 
     def __len__(self) -> int:

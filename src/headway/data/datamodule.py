@@ -13,6 +13,8 @@ from torch.utils.data import DataLoader
 from headway.data.batching import TextBatches, TokenBudgetSampler
 from headway.data.encoded import EncodedTexts
 
+TOKENS_AT_ONCE = 32_768
+
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
@@ -21,13 +23,17 @@ class TextDataModule(pl.LightningDataModule):
 
     Args:
         train, validation: encoded splits.
+        max_length: tokens that are taken of a text.
         tokens_per_batch: budget of a batch, padding included.
         seed: of the shuffling.
     """
 
-    def __init__(self, train: EncodedTexts, validation: EncodedTexts, tokens_per_batch: int, seed: int) -> None:
+    def __init__(
+        self, train: EncodedTexts, validation: EncodedTexts, max_length: int, tokens_per_batch: int, seed: int
+    ) -> None:
         super().__init__()
         self.train, self.validation = train, validation
+        self.max_length = max_length
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed
 
@@ -45,14 +51,23 @@ class TextDataModule(pl.LightningDataModule):
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         # The loader draws a number whenever it is asked to iterate, which Lightning does once more or less after a resume:
         # with a generator of its own it leaves alone the one that dropout draws from.
-        return DataLoader(TextBatches(self.train), sampler=sampler, batch_size=None, generator=torch.Generator())
+        return DataLoader(
+            TextBatches(self.train, self.max_length), sampler=sampler, batch_size=None, generator=torch.Generator()
+        )
 
     def val_dataloader(self) -> Batches:
-        sampler = TokenBudgetSampler(self.validation.lengths, self.tokens_per_batch)
-        return DataLoader(TextBatches(self.validation), sampler=sampler, batch_size=None, generator=torch.Generator())
+        texts = TextBatches(self.validation, self.max_length)
+        sampler = TokenBudgetSampler(texts.lengths, self.tokens_per_batch)
+        return DataLoader(texts, sampler=sampler, batch_size=None, generator=torch.Generator())
 
     def _train_sampler(self) -> TokenBudgetSampler:
-        return TokenBudgetSampler(self.train.lengths, self.tokens_per_batch, self.seed)
+        return TokenBudgetSampler(TextBatches(self.train, self.max_length).lengths, self.tokens_per_batch, self.seed)
+
+
+def in_batches(texts: EncodedTexts) -> Batches:
+    """All of the texts, whole, in batches of similar length and always in the same order."""
+    sampler = TokenBudgetSampler(texts.lengths, TOKENS_AT_ONCE)
+    return DataLoader(TextBatches(texts), sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 def subset(texts: EncodedTexts, indices: Sequence[int] | np.ndarray) -> EncodedTexts:

@@ -31,12 +31,12 @@ def load(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def truncate(ids: list[int], max_length: int) -> list[int]:
+def truncate(ids: np.ndarray, max_length: int) -> np.ndarray:
     """The first and the last half of ``max_length`` ids of a longer text, which keeps how a review opens and concludes."""
     if len(ids) <= max_length:
         return ids
     head = (max_length + 1) // 2
-    return ids[:head] + ids[len(ids) - (max_length - head) :]
+    return np.concatenate([ids[:head], ids[len(ids) - (max_length - head) :]])
 
 
 def encode(tokenizer: Tokenizer, texts: list[str], max_length: int) -> list[np.ndarray]:
@@ -47,5 +47,5 @@ def encode(tokenizer: Tokenizer, texts: list[str], max_length: int) -> list[np.n
     encoded = []
     for portion in portions(texts):
         for encoding in tokenizer.encode_batch_fast(portion, add_special_tokens=False):
-            encoded.append(np.asarray(truncate(encoding.ids, max_length) or [UNKNOWN_ID], dtype=np.int32))
+            encoded.append(truncate(np.asarray(encoding.ids or [UNKNOWN_ID], dtype=np.int32), max_length))
     return encoded

@@ -1,4 +1,4 @@
-"""The classifier: embeddings → encoder → attention pooling → a linear map to one logit a class."""
+"""The self-attention part of the classifier: embeddings → encoder → attention pooling → a linear map to one logit a class."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AttentionPooling(nn.Module):
         return torch.cat([attended, mean], dim=1)
 
 
-class Classifier(nn.Module):
+class AttentionClassifier(nn.Module):
     """Self-attention text classifier for two or more classes.
 
     There is one logit a class, two classes included: the sigmoid of a single logit z is the softmax over (0, z), so
@@ -75,6 +75,7 @@ class Classifier(nn.Module):
         Returns:
             (B, n_classes).
         """
+        tokens = clip(tokens, self.params.max_length)
         attention_mask = tokens != 0  # (B, T)
         encoded = self.encoder(self.embedding_dropout(self.embed(tokens)), attention_mask)  # (B, T, d_model)
         return self.output(self.pooling(encoded, attention_mask))
@@ -94,3 +95,14 @@ class Classifier(nn.Module):
             return x
         keep = torch.rand(x.shape[:2], device=x.device) >= p
         return x * (keep[:, :, None].to(x.dtype) / (1 - p))
+
+
+def clip(tokens: Tensor, max_length: int) -> Tensor:
+    """The first and the last half of ``max_length`` tokens of each longer text, in a padded batch, (B, min(T, max_length))."""
+    B, T = tokens.shape
+    if max_length >= T:
+        return tokens
+    lengths = (tokens != 0).sum(dim=1, keepdim=True)  # (B, 1)
+    places = torch.arange(max_length, device=tokens.device).expand(B, -1)  # (B, max_length)
+    in_tail = (places >= (max_length + 1) // 2) & (lengths > max_length)
+    return tokens.gather(1, torch.where(in_tail, places + lengths - max_length, places))

@@ -13,14 +13,14 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from headway.errors import HeadwayError
-from headway.model.classifier import Classifier
+from headway.model.classifier import AttentionClassifier
 from headway.params import ModelParams, TrainingParams
 
 BETAS = (0.9, 0.98)
 
 
 class ClassifierModule(pl.LightningModule):
-    """Trains a :class:`~headway.model.classifier.Classifier`.
+    """Trains a :class:`~headway.model.classifier.AttentionClassifier`.
 
     There are two optimisers, so the steps are taken by hand: fused AdamW for the dense parameters, and SparseAdam for the
     bigram table, of which a batch touches only a few rows.
@@ -52,7 +52,7 @@ class ClassifierModule(pl.LightningModule):
         self.total_steps = total_steps
         n_classes = len(class_rows)
         torch.manual_seed(seed)
-        self.classifier = Classifier(model, vocabulary_size, n_classes, training.word_dropout)
+        self.classifier = AttentionClassifier(model, vocabulary_size, n_classes, training.word_dropout)
         weights = balanced_weights(class_rows) if training.class_weights == "balanced" else None
         self.register_buffer("class_weights", weights, persistent=False)
         self.metrics = MetricCollection(
@@ -150,7 +150,7 @@ def balanced_weights(class_rows: Sequence[int]) -> Tensor:
     return torch.where(rows > 0, rows.sum() / (len(rows) * rows.clamp(min=1)), 1.0)
 
 
-def parameter_groups(classifier: Classifier) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+def parameter_groups(classifier: AttentionClassifier) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
     """Parameters with weight decay (matrices), without (embeddings, norms, biases), and with sparse gradients."""
     sparse = {m.weight for m in classifier.modules() if isinstance(m, nn.Embedding) and m.sparse}
     embeddings = {m.weight for m in classifier.modules() if isinstance(m, nn.Embedding)}

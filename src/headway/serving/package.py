@@ -24,10 +24,12 @@ from headway.data import tokenizer as tokenization
 from headway.data.batching import TokenBudgetSampler, pad
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json, write_json
-from headway.model.classifier import Classifier
+from headway.model.classifier import AttentionClassifier
+from headway.model.joint import JointClassifier
+from headway.model.ngrams import NgramClassifier
 from headway.params import ModelParams
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 TOKENS_PER_BATCH = 16_384
 
@@ -39,7 +41,7 @@ class ModelPackage:
         classes: label names, in the order of the probabilities.
     """
 
-    def __init__(self, classifier: Classifier, tokenizer: Tokenizer, max_length: int, classes: Sequence[str]) -> None:
+    def __init__(self, classifier: JointClassifier, tokenizer: Tokenizer, max_length: int, classes: Sequence[str]) -> None:
         self.classifier = classifier.eval()
         self.tokenizer = tokenizer
         self.max_length = max_length
@@ -72,8 +74,13 @@ class ModelPackage:
             if sha256_of_file(folder / name) != config["sha256"][name]:
                 raise HeadwayError(f"{folder / name}: its SHA-256 is not the one in {CONFIG}; the model package was altered")
         try:
-            params = ModelParams.model_validate(config["model"])
-            classifier = Classifier(params, config["vocabulary_size"], len(config["classes"]))
+            n_classes = len(config["classes"])
+            attention = AttentionClassifier(
+                ModelParams.model_validate(config["model"]), config["vocabulary_size"], n_classes
+            )
+            sizes = config["ngrams"]
+            ngrams = NgramClassifier(sizes["n_features"], n_classes, sizes["max_order"]) if sizes else None
+            classifier = JointClassifier(ngrams, attention)
             classifier.load_state_dict(load_file(folder / WEIGHTS))
         except (ValidationError, SafetensorError, RuntimeError, KeyError) as error:
             raise HeadwayError(
@@ -84,13 +91,14 @@ class ModelPackage:
 
 def save(
     folder: Path,
-    classifier: Classifier,
+    classifier: JointClassifier,
     tokenizer_file: Path,
     max_length: int,
     vocabulary_size: int,
     classes: Sequence[str],
 ) -> None:
     """Write a package into an existing, empty folder."""
+    ngrams = classifier.ngrams
     save_file({name: value.contiguous() for name, value in classifier.state_dict().items()}, folder / WEIGHTS)
     shutil.copyfile(tokenizer_file, folder / TOKENIZER)
     config = {
@@ -98,7 +106,8 @@ def save(
         "classes": list(classes),
         "max_length": max_length,
         "vocabulary_size": vocabulary_size,
-        "model": classifier.params.model_dump(),
+        "ngrams": ngrams and {"n_features": len(ngrams.keys), "max_order": ngrams.max_order},
+        "model": classifier.attention.params.model_dump(),
     }
     hashes = {CONFIG: sha256_of_json(config), **{name: sha256_of_file(folder / name) for name in (WEIGHTS, TOKENIZER)}}
     write_json(folder / CONFIG, {**config, "sha256": hashes})

@@ -1,4 +1,4 @@
-"""Stage train: the classifier on all training rows, with what the search found, packed to be served."""
+"""Stage train: the classifier's two parts on all training rows, with what the search found, joined and packed to be served."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import shutil
 from typing import Any
 
 import numpy as np
+import torch
 
 from headway.data import tokenizer
-from headway.data.datamodule import TextDataModule
+from headway.data.datamodule import TextDataModule, in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.evaluation import plots
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
+from headway.model.joint import JointClassifier
 from headway.model.lightning import ClassifierModule
-from headway.model.training import fit
-from headway.params import Params
+from headway.model.ngrams import NgramClassifier
+from headway.model.training import fit, pin
+from headway.params import Params, flatten
 from headway.serving import package
 from headway.tracking import RunningRun, Tracker
+
+#: Sections of params.yaml that shape the model.
+KNOBS = ("ngrams", "model", "training")
+#: Of more tokens than this the linear part is fitted on every k-th text, k as small as keeps within it.
+MAX_NGRAM_TOKENS = 50_000_000
 
 
 def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
@@ -34,18 +42,22 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
     vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
     splits = {name: EncodedTexts.open(layout.encoded / f"{name}.arrow") for name in ("train", "validation")}
     class_rows = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
-    data = TextDataModule(splits["train"], splits["validation"], knobs.training.tokens_per_batch, params.seed)
+    data = TextDataModule(
+        splits["train"], splits["validation"], knobs.model.max_length, knobs.training.tokens_per_batch, params.seed
+    )
     module = ClassifierModule(
         knobs.model, knobs.training, vocabulary_size, class_rows, params.seed, data.steps(knobs.training.max_epochs)
     )
     inputs = [code_fingerprint(layout, "train")]
     inputs += [sha256_of_file(layout.encoded / f"{name}.arrow") for name in splits] + [sha256_of_file(tokenizer_file)]
-    key = sha256_of_json([knobs.model.model_dump(), knobs.training.model_dump(), params.seed, inputs])
+    sections = [getattr(knobs, name).model_dump() for name in KNOBS]
+    key = sha256_of_json([*sections, params.seed, inputs])
     checkpoints = layout.scratch / "checkpoints"
     for old in checkpoints.glob("*"):
         if old.name != key[:16]:
             shutil.rmtree(old)
     with tracker.nested("training", "train", key) as run:
+        ngrams = fit_ngrams(splits["train"], len(classes), knobs)
         fit(
             module,
             data,
@@ -54,15 +66,48 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
             report=lambda entry: _log_epoch(run, entry),
             checkpoints=checkpoints / key[:16],
         )
+        model = JointClassifier(ngrams, module.classifier.eval())
+        best = max(module.history, key=lambda entry: entry["validation_accuracy"])
+        report = {"epoch": best["epoch"], **join(model, splits["validation"])}
         with fresh_folder(layout.candidate) as folder:
-            package.save(folder, module.classifier, tokenizer_file, params.tokenizer.max_length, vocabulary_size, classes)
+            package.save(folder, model, tokenizer_file, params.tokenizer.max_length, vocabulary_size, classes)
         plots.learning_curve(module.history, layout.plot("learning_curve"))
         write_json(layout.training / "history.json", module.history)
-        best = max(module.history, key=lambda entry: entry["validation_accuracy"])
-        report = {name: value if name == "epoch" else round(value, 6) for name, value in best.items()}
         write_json(layout.metrics("training"), report)
         _log_result(run, knobs, layout)
     shutil.rmtree(checkpoints, ignore_errors=True)
+    return report
+
+
+def fit_ngrams(texts: EncodedTexts, n_classes: int, knobs: Params) -> NgramClassifier | None:
+    """The first step: the linear part, None where params.yaml has none."""
+    if not knobs.ngrams.max_order:
+        return None
+    pin(knobs.training.threads)
+    every = -(-len(texts.tokens) // MAX_NGRAM_TOKENS)
+    some = texts if every <= 1 else subset(texts, np.arange(0, len(texts), every))
+    print(f"train · n-grams of {len(some):,} texts", flush=True)  # noqa: T201 - progress, for a person
+    return NgramClassifier.fit(in_batches(some), n_classes, knobs.ngrams, knobs.training.class_weights == "balanced")
+
+
+def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
+    """The second step's end: how much each part counts, found on validation rows; and the accuracy there, part by part."""
+    with torch.inference_mode():
+        parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
+    linear, attended, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    model.fit_mix(linear, attended, labels)
+
+    def accuracy(logits: torch.Tensor) -> float:
+        return round((logits.argmax(dim=1) == labels).double().mean().item(), 6)
+
+    report: dict[str, Any] = {"validation_accuracy": accuracy(model.combine(linear, attended))}
+    report["attention"] = {"validation_accuracy": accuracy(attended), "weight": round(float(model.mix[1]), 6)}
+    if model.ngrams is not None:
+        report["ngrams"] = {
+            "validation_accuracy": accuracy(linear),
+            "weight": round(float(model.mix[0]), 6),
+            "features": len(model.ngrams.keys),
+        }
     return report
 
 
@@ -84,8 +129,11 @@ def _log_epoch(run: RunningRun, entry: dict[str, float]) -> None:
 
 
 def _log_result(run: RunningRun, knobs: Params, layout: Layout) -> None:
-    for section in ("model", "training"):
+    for section in KNOBS:
         run.log_params({f"{section}.{name}": value for name, value in getattr(knobs, section).model_dump().items()})
+    run.log_metrics(
+        {f"joint_{name}": value for name, value in flatten(read_json(layout.metrics("training"), "train")).items()}
+    )
     run.log_dataset(read_json(layout.raw / "manifest.json", made_by="ingest"))
     run.log_artifacts([layout.plot("learning_curve")], "plots")
     run.set_tags({"headway.model": package.fingerprint(layout.candidate)})

@@ -39,7 +39,7 @@ def tune(params: Params, layout: Layout, tracker: Tracker) -> TrialResult:
 
     def objective(number: int, point: dict[str, Value], report: Report) -> float:
         knobs = params.override(point)
-        data = TextDataModule(few, validation, knobs.training.tokens_per_batch, params.seed)
+        data = TextDataModule(few, validation, knobs.model.max_length, knobs.training.tokens_per_batch, params.seed)
         module = ClassifierModule(
             knobs.model, knobs.training, vocabulary_size, class_rows, params.seed, data.steps(params.tune.max_epochs)
         )
