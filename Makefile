@@ -11,10 +11,10 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow check ui bench bench-data lock format clean
+.PHONY: help run test test-fast test-slow check ui bench bench-data bench-accuracy lock format clean
 
 help:  ## List these words
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: $(INSTALLED)  ## Run the whole flow: data, search, training, evaluation, gate, promotion
 	@$(BIN)/headway run
@@ -43,6 +43,9 @@ bench: $(INSTALLED_DEV)  ## Measure speed and print a table
 
 bench-data: $(INSTALLED_DEV)  ## Measure how the data stages grow, from 10,000 rows to a million (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.data
+
+bench-accuracy: $(INSTALLED_DEV)  ## Score every row by a model that never saw it, against the linear baseline (an hour)
+	@$(BIN)/python -m benchmarks.accuracy
 
 lock: $(INSTALLED_DEV)  ## Resolve pyproject.toml into requirements.lock and requirements-dev.lock
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
