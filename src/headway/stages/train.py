@@ -55,7 +55,8 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
     with tracker.nested("training", "train", key) as run:
         ngrams = fit_ngrams(splits["train"], len(classes), knobs)
         attention, history = fit_attention(
-            *splits.values(),
+            splits["train"],
+            splits["validation"],
             vocabulary_size,
             len(classes),
             knobs,
