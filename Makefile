@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow check ui bench bench-data bench-accuracy lock format clean
+.PHONY: help run test test-fast test-slow check ui bench bench-data bench-accuracy bench-ablation lock format clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ bench-data: $(INSTALLED_DEV)  ## Measure how the data stages grow, from 10,000 r
 
 bench-accuracy: $(INSTALLED_DEV)  ## Score every row by a model that never saw it, against the linear baseline (an hour)
 	@$(BIN)/python -m benchmarks.accuracy
+
+bench-ablation: $(INSTALLED_DEV)  ## Switch off each option of the classifier in turn, and write benchmarks/ablation.md (hours)
+	@$(BIN)/python -m benchmarks.ablation
 
 lock: $(INSTALLED_DEV)  ## Resolve pyproject.toml into requirements.lock and requirements-dev.lock
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
