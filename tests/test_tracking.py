@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from sqlalchemy.exc import OperationalError
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.files import sha256_of_file, write_json
 from headway.layout import Layout
 from headway.params import Params, flatten
-from headway.tracking import URI_VARIABLE, Tracker
+from headway.tracking import URI_VARIABLE, Tracker, reachable
 
 MANIFEST = {
     "source": "package:imdb",
@@ -121,11 +124,27 @@ def test_a_server_that_does_not_answer_is_one_line_within_half_a_minute(
 ) -> None:
     monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
     started = time.monotonic()
-    with pytest.raises(HeadwayError, match=r"^MLflow at http://127\.0\.0\.1:9 .*unset MLFLOW_TRACKING_URI") as refusal:
+    with pytest.raises(Unreachable, match=r"^MLflow at http://127\.0\.0\.1:9 .*unset MLFLOW_TRACKING_URI") as refusal:
         Tracker(params, project)
     assert time.monotonic() - started < 30
     assert "\n" not in str(refusal.value)
     assert not project.tracking.exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException("no connection\nand a second line"),
+        OperationalError("select 1", {}, Exception("no connection")),
+        requests.ConnectionError("no connection"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_mlflow_fails_with_is_one_line_that_says_nothing_of_the_work(error: Exception) -> None:
+    one_line = r"^MLflow at sqlite:///x failed: .*no connection.*; start that server"
+    with pytest.raises(Unreachable, match=one_line) as told, reachable("sqlite:///x"):
+        raise error
+    assert "\n" not in str(told.value)
 
 
 # How a run ends.
@@ -138,6 +157,7 @@ def test_a_server_that_does_not_answer_is_one_line_within_half_a_minute(
         (RuntimeError, "FAILED"),
         (HeadwayError, "FAILED"),
         (KeyboardInterrupt, "KILLED"),
+        (Unreachable, "KILLED"),
         (SystemExit, "KILLED"),
     ],
 )

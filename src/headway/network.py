@@ -6,7 +6,7 @@ import http.client
 import urllib.error
 import urllib.request
 
-from headway.errors import HeadwayError
+from headway.errors import Unreachable
 
 SECONDS = 10
 
@@ -20,7 +20,7 @@ def require_answer(url: str, server: str, remedy: str) -> None:
         remedy: what a person can do when it does not answer.
 
     Raises:
-        HeadwayError: nothing answers within some seconds.
+        Unreachable: nothing answers within some seconds.
     """
     try:
         with urllib.request.urlopen(url, timeout=SECONDS):
@@ -29,4 +29,4 @@ def require_answer(url: str, server: str, remedy: str) -> None:
         return
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise HeadwayError(f"{server} does not answer ({reason}); {remedy}") from None
+        raise Unreachable(f"{server} does not answer ({reason}); {remedy}") from None

@@ -23,9 +23,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from headway.errors import HeadwayError
+from headway.errors import Unreachable
 from headway.files import read_json
 from headway.layout import Layout
 from headway.lineage import AFTERWARDS, execution_key, trace
@@ -51,13 +52,13 @@ def reachable(uri: str) -> Iterator[None]:
     """Turns MLflow's own failures into one line that names the server.
 
     Raises:
-        HeadwayError: MLflow does not answer, or refuses.
+        Unreachable: MLflow does not answer, or refuses.
     """
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, RequestException) as error:
         reason = str(error).strip().splitlines()[0]
-        raise HeadwayError(f"MLflow at {without_password(uri)} failed: {reason[:200]}; {REMEDY}") from error
+        raise Unreachable(f"MLflow at {without_password(uri)} failed: {reason[:200]}; {REMEDY}") from error
 
 
 class RunningRun:
@@ -208,7 +209,7 @@ class Tracker:
         try:
             yield run
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, Unreachable):
             status = "KILLED"
             raise
         finally:
