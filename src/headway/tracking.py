@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,7 +29,7 @@ from headway.errors import Unreachable
 from headway.files import read_json
 from headway.layout import Layout
 from headway.lineage import AFTERWARDS, execution_key, trace
-from headway.network import require_answer
+from headway.network import require_answer, without_password
 from headway.params import Params, flatten
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -40,11 +39,6 @@ REMEDY = f"start that server or unset {URI_VARIABLE}, then run again"
 def tracking_uri(layout: Layout) -> str:
     """The server that MLFLOW_TRACKING_URI names, else a SQLite file in the project, by its absolute path."""
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{layout.tracking / 'mlflow.db'}"
-
-
-def without_password(uri: str) -> str:
-    """A server's URI as it may be shown."""
-    return re.sub(r"://[^/@]*@", "://", uri)
 
 
 @contextmanager
@@ -57,7 +51,7 @@ def reachable(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, RequestException) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = without_password(str(error).strip().splitlines()[0])
         raise Unreachable(f"MLflow at {without_password(uri)} failed: {reason[:200]}; {REMEDY}") from error
 
 
