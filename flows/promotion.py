@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.verdict import PROMOTED, REFUSED, Verdict, candidate_scores
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate
 from headway.evaluation.predictions import Predictions
 from headway.files import sha256_of_file, write_json
@@ -62,12 +62,18 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
 def _scored_now(
     registry: Registry, champion: ModelVersion | None, params: Params, layout: Layout
 ) -> Predictions | HeadwayError | None:
-    """The champion's predictions on today's test split; an error, which makes the gate refuse, when it cannot be scored."""
+    """The champion's predictions on today's test split; an error, which makes the gate refuse, when it cannot be scored.
+
+    Raises:
+        Unreachable: its files cannot be fetched now; that is nothing to refuse a candidate for.
+    """
     if champion is None:
         return None
     pin(params.training.threads)
     try:
         return predict_split(registry.load(champion), layout, "test")
+    except Unreachable:
+        raise
     except HeadwayError as error:
         return error
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlflow.entities.model_registry import ModelVersion
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.files import fresh_folder
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
@@ -127,6 +128,73 @@ def test_a_version_with_altered_files_is_refused(office: Office) -> None:
         office.registry.load(anew)
     finally:
         weights.write_bytes(whole)
+
+
+def stored(office: Office, version: ModelVersion) -> Path:
+    """The folder of a version's files."""
+    artifacts = office.registry.tracker.layout.tracking / "artifacts"
+    (folder,) = artifacts.rglob(f"{str(version.source).split('/')[-1]}/artifacts")
+    return folder
+
+
+@pytest.mark.parametrize("damage", ["", "{]", "a word", "flavors: {}", "flavors: {python_function: }"])
+def test_a_version_whose_description_is_missing_or_damaged_is_lost(office: Office, damage: str) -> None:
+    version = office.registry.register(office.folders[0], office.run, {})
+    file = stored(office, version) / "MLmodel"
+    whole = file.read_text()
+    file.unlink()
+    if damage:
+        file.write_text(damage)
+    try:
+        with pytest.raises(
+            HeadwayError, match=r"^version \d+ of headway cannot be loaded \(.+\); bring its files back"
+        ) as told:
+            office.registry.load(version)
+        assert not isinstance(told.value, Unreachable)
+        assert "\n" not in str(told.value)
+        assert not office.registry.loads(version)
+    finally:
+        file.write_text(whole)
+    assert office.registry.loads(version)
+
+
+def test_a_version_whose_folder_is_gone_is_lost(office: Office) -> None:
+    version = office.registry.register(office.folders[0], office.run, {})
+    folder = stored(office, version)
+    folder.rename(folder.with_name("lost"))
+    try:
+        assert not office.registry.loads(version)
+    finally:
+        folder.with_name("lost").rename(folder)
+
+
+@pytest.mark.parametrize("source", ["http://user:secret@127.0.0.1:9/model", "s3://bucket/model"])
+def test_a_store_that_does_not_answer_has_lost_nothing(office: Office, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client, name = office.registry.client, office.registry.name
+    office.registry.register(office.folders[0], office.run, {})
+    version = client.create_model_version(name, source, tags={MODEL_TAG: package.fingerprint(office.folders[0])})
+    before = len(client.search_model_versions(f"name = '{name}'"))
+    try:
+        for asked in (office.registry.load, office.registry.loads):
+            with pytest.raises(
+                Unreachable, match=r"^the files of version \d+ of headway cannot be fetched \(.+\); see"
+            ) as told:
+                asked(version)
+            assert "retire" not in str(told.value)
+            assert "secret" not in str(told.value)
+        with pytest.raises(Unreachable):
+            office.registry.register(office.folders[0], office.run, {})
+        assert len(client.search_model_versions(f"name = '{name}'")) == before
+    finally:
+        client.delete_model_version(name, version.version)
 
 
 def test_two_records_of_the_same_decision_have_the_same_id() -> None:
