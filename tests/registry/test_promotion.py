@@ -18,7 +18,14 @@ from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.params import Params
 from headway.registry.gate import REFUSE
-from headway.registry.promotion import CHALLENGER, CHAMPION, DECISION_TAG, MODEL_TAG, Registry, decision_record
+from headway.registry.promotion import (
+    CHALLENGER,
+    CHAMPION,
+    DECISION_TAG,
+    MODEL_TAG,
+    Registry,
+    decision_record,
+)
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.tracking import Tracker
@@ -67,7 +74,8 @@ def test_the_life_of_two_versions(office: Office) -> None:
     """In order, as it happens: register, register again, refuse, promote, a challenger, promote it, retire it."""
     registry, client = office.registry, office.registry.client
     assert registry.champion() is None
-    with pytest.raises(HeadwayError, match="has no champion yet"):
+    no_champion = r"^model headway has no champion yet; `make run` elects one$"
+    with pytest.raises(HeadwayError, match=no_champion):
         registry.champion_package()
 
     first = registry.register(office.folders[0], office.run, {"headway.git_commit": "abc"})
@@ -77,6 +85,8 @@ def test_the_life_of_two_versions(office: Office) -> None:
     assert kept.tags["headway.git_commit"] == "abc"
     assert kept.tags[MODEL_TAG] == package.fingerprint(office.folders[0])
     assert kept.aliases == [CHALLENGER]
+    with pytest.raises(HeadwayError, match=no_champion):  # nothing was decided yet
+        registry.champion_package()
 
     record = decision_record(DECISION, {"candidate": {"version": "1"}})
     registry.record(first, office.run, record)
@@ -85,6 +95,10 @@ def test_the_life_of_two_versions(office: Office) -> None:
     assert "7 rows" in kept.description
     (artifact,) = client.list_artifacts(office.run, "decisions")
     assert artifact.path.startswith("decisions/version-1-")
+    with pytest.raises(
+        HeadwayError, match=r"^model headway has no champion yet; version 1 was refused: 7 rows; bring more rows"
+    ):
+        registry.champion_package()
 
     registry.promote(first, instead_of=None)
     registry.promote(first, instead_of=first)

@@ -67,7 +67,7 @@ class Registry:
         """
         champion = self.champion()
         if champion is None:
-            raise HeadwayError(f"model {self.name} has no champion yet; `make run` elects one")
+            raise HeadwayError(f"model {self.name} has no champion yet; {self._way_to_one()}")
         return self.load(champion)
 
     def load(self, version: ModelVersion) -> ModelPackage:
@@ -168,6 +168,18 @@ class Registry:
             self.client.set_model_version_tag(self.name, champion.version, "headway.retired", f"{_now()}: {reason}")
             self.client.delete_registered_model_alias(self.name, CHAMPION)
         return str(champion.version)
+
+    def _way_to_one(self) -> str:
+        """What elects a champion: a run, or what the gate asks for when it refused the last candidate."""
+        challenger = self._by_alias(CHALLENGER)
+        record = json.loads(challenger.tags.get(DECISION_TAG, "{}")) if challenger else {}
+        failed = [check["explanation"] for check in record.get("checks", []) if not check["passed"]]
+        if challenger is None or not failed:
+            return "`make run` elects one"
+        return (
+            f"version {challenger.version} was refused: {failed[0]}; "
+            "bring more rows or a better model, or loosen gate.* in params.yaml, then `make run`"
+        )
 
     def _download(self, version: ModelVersion, folder: str) -> Path:
         """Fetch a version's files; that some are missing is found by whoever reads them, or said by the error that passes."""
