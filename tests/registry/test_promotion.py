@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable
 from headway.files import fresh_folder
@@ -22,7 +25,9 @@ from headway.registry.promotion import (
     CHALLENGER,
     CHAMPION,
     DECISION_TAG,
+    EXAMPLE,
     MODEL_TAG,
+    SERVING_REQUIREMENTS,
     Registry,
     decision_record,
 )
@@ -125,6 +130,32 @@ def test_a_registered_package_predicts_what_the_folder_predicts(office: Office) 
     texts = ["a fine film", "dull"]
     here, there = ModelPackage.load(office.folders[0]), office.registry.load(version)
     np.testing.assert_array_equal(here.predict_proba(texts), there.predict_proba(texts))
+
+
+def test_a_registered_model_says_what_goes_in_what_comes_out_and_what_it_needs(office: Office) -> None:
+    version = office.registry.register(office.folders[0], office.run, {})
+    folder = stored(office, version)
+    model = Model.load(str(folder))
+    assert model.signature is not None
+    assert model.signature.inputs.input_names() == ["text"]
+    assert model.signature.outputs.input_names() == ["label", "probability of negative", "probability of positive"]
+    example = model.load_input_example(str(folder))
+    assert list(example.columns) == ["text"]
+    assert len(example) >= 2, "one row does not show that rows are scored each for itself"
+    needed = (folder / "requirements.txt").read_text().split()
+    assert {line.split("==")[0] for line in needed} == set(SERVING_REQUIREMENTS)
+    installed = [f"{name}=={importlib.metadata.version(name).split('+')[0]}" for name in SERVING_REQUIREMENTS]
+    assert sorted(needed) == sorted(installed)
+
+
+def test_a_registered_model_scores_its_own_example_row_by_row(office: Office) -> None:
+    folder = stored(office, office.registry.register(office.folders[0], office.run, {}))
+    model = mlflow.pyfunc.load_model(str(folder))
+    table = model.predict(EXAMPLE)
+    expected = ModelPackage.load(office.folders[0]).predict_proba(list(EXAMPLE["text"]))
+    np.testing.assert_array_equal(table.iloc[:, 1:].to_numpy(), expected)
+    single = model.predict(EXAMPLE.tail(1))
+    assert list(single["label"]) == list(table["label"])[1:]
 
 
 def test_a_version_with_altered_files_is_refused(office: Office) -> None:
