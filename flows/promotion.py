@@ -50,7 +50,7 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
     )
     # The record first, the office last: a kill in between leaves the old champion, and the next run does all of it again.
     registry.record(version, run_id, record)
-    _log_outcome(layout, tracker, record)
+    _log_outcome(layout, tracker, version, run_id, record)
     if decision.promotes:
         registry.promote(version, instead_of=champion)
         return Verdict(PROMOTED, str(version.version), str(version.version), record["summary"], scores)
@@ -78,8 +78,13 @@ def _scored_now(
         return error
 
 
-def _log_outcome(layout: Layout, tracker: Tracker, record: dict[str, Any]) -> None:
-    """The parent run's summary: test metrics by model, plots, the decision."""
+def _log_outcome(layout: Layout, tracker: Tracker, version: ModelVersion, run_id: str, record: dict[str, Any]) -> None:
+    """The parent run's summary: test metrics by model, plots, the decision; and the version's lineage for the training run.
+
+    DVC writes a stage's part of dvc.lock when the stage is over, so the training could not know the lock that it led to.
+    """
+    lineage = {name: version.tags[name] for name in record["lineage"] if name in version.tags}
+    tracker.run(run_id).set_tags(lineage)
     run = tracker.pipeline_run()
     for model, scores in record["scores"].items():
         prefix = {"self-attention": "", "linear baseline": "baseline_"}.get(model, "champion_")

@@ -149,6 +149,10 @@ class Tracker:
             runs = self.client.search_runs([self.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
         return runs[0] if runs else None
 
+    def run(self, run_id: str) -> RunningRun:
+        """A run that is there already, to write more into it; its status stays."""
+        return RunningRun(self.client, run_id, self.uri)
+
     def pipeline_run(self) -> RunningRun:
         """The parent run of the present execution, made if it is not there yet, with params, data set and lineage.
 
@@ -158,7 +162,7 @@ class Tracker:
         flow = os.environ.get(FLOW_VARIABLE)
         found = self.find(kind="pipeline", key=key)
         if found:
-            run = RunningRun(self.client, found.info.run_id, self.uri)
+            run = self.run(found.info.run_id)
             run.set_tags(trace(self.params, self.layout).as_tags())
         else:
             run = self._new_pipeline_run(key)
@@ -217,7 +221,7 @@ class Tracker:
             self._open(parent, _process_tags())
         found = self.find(kind=kind, key=key)
         if found and found.info.status in ("RUNNING", "KILLED") and found.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
-            run = RunningRun(self.client, found.info.run_id, self.uri)
+            run = self.run(found.info.run_id)
             self._open(run, _process_tags())
         else:
             run = self._create(kind, name, key, parent=parent.id)
@@ -267,7 +271,7 @@ class Tracker:
             tags[MLFLOW_PARENT_RUN_ID] = parent
         with reachable(self.uri):
             run = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
-        return RunningRun(self.client, run.info.run_id, self.uri)
+        return self.run(run.info.run_id)
 
 
 def _process_tags() -> dict[str, str]:

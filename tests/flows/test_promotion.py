@@ -16,16 +16,18 @@ from flows.promotion import decide_and_promote
 from flows.verdict import PROMOTED, REFUSED, UNCHANGED, unchanged
 from headway.errors import Unreachable
 from headway.evaluation import plots
-from headway.files import write_json
+from headway.files import sha256_of_file, write_json
 from headway.layout import Layout
 from headway.params import Params
 from headway.registry.promotion import CHAMPION, DECISION_TAG, Registry
+from headway.stages.train import training_run
 from headway.tracking import Tracker
 from tests.conftest import Slice
 from tests.stages.conftest import FOUND, SMALL, with_database
 
 # Few sentences are no match for the linear model; what is tested is what becomes of the verdict.
 LENIENT = {"gate.min_test_rows": 10, "gate.baseline_margin": 0.9, "gate.bootstrap_samples": 200}
+LINEAGE = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,21 @@ def test_what_an_interruption_left_is_completed_with_one_champion_and_one_record
     again = unchanged(candidate.layout, whole)
     assert again is not None
     assert (again.outcome, again.champion) == (UNCHANGED, "1")
+
+
+def test_run_and_version_agree_on_the_lock_that_the_training_led_to(candidate: Candidate) -> None:
+    run_id = training_run(candidate.params, candidate.layout, candidate.tracker)
+    client = candidate.tracker.client
+    before = client.get_run(run_id)
+    candidate.layout.lock.write_text("schema: '2.0'\nstages: {}\n")  # as DVC does once the stage is over
+    candidate.decide()
+    champion = Registry(candidate.tracker).champion()
+    assert champion is not None
+    after = client.get_run(run_id)
+    assert {name: after.data.tags[name] for name in LINEAGE} == {name: champion.tags[name] for name in LINEAGE}
+    assert after.data.tags["headway.dvc_lock"] == sha256_of_file(candidate.layout.lock)
+    assert after.data.tags["headway.dvc_lock"] != before.data.tags["headway.dvc_lock"]
+    assert after.info.status == "FINISHED"
 
 
 def test_a_refusal_leaves_its_reasons_and_no_champion(candidate: Candidate) -> None:
