@@ -76,7 +76,8 @@ def pipeline(project: str = "") -> str:
         with tracker.execution():
             results = run_stages(layout)
             verdict = gate(params, layout, tracker)
-        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, report.search_told(layout), seconds)
         report.show(closing)
         report.publish(closing)
     if verdict.problem:

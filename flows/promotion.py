@@ -76,7 +76,7 @@ def _log_outcome(layout: Layout, tracker: Tracker, record: dict[str, Any]) -> No
     """The parent run's summary: test metrics by model, plots, the decision."""
     run = tracker.pipeline_run()
     for model, scores in record["scores"].items():
-        prefix = {"self-attention": "", "linear baseline": "baseline_"}.get(model, "champion_")
+        prefix = {"candidate": "", "linear baseline": "baseline_"}.get(model, "champion_")
         names = ("accuracy", "macro_f1", "negative_log_likelihood")
         run.log_metrics({f"{prefix}test_{name}": scores[name] for name in names})
     run.log_artifacts([layout.plot(name) for name in ("confusion_matrix", "learning_curve", "search_history")], "plots")

@@ -11,6 +11,8 @@ from headway.registry.promotion import MODEL_TAG, Registry
 from headway.serving import package
 
 PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
+#: What the two models that the stages leave are called in scores.
+CANDIDATE, BASELINE = "candidate", "linear baseline"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,6 @@ def unchanged(layout: Layout, registry: Registry) -> Verdict | None:
 def candidate_scores(layout: Layout) -> dict[str, dict[str, Any]]:
     """Test metrics of the candidate and of the linear baseline, of the same rows."""
     return {
-        "self-attention": read_json(layout.metrics("test"), made_by="evaluate"),
-        "linear baseline": read_json(layout.metrics("baseline"), made_by="baseline")["test"],
+        CANDIDATE: read_json(layout.metrics("test"), made_by="evaluate"),
+        BASELINE: read_json(layout.metrics("baseline"), made_by="baseline")["test"],
     }
