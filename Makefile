@@ -71,7 +71,8 @@ $(BIN)/python:
 		"or name one: make PYTHON=/path/to/python3.11 run" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "make: $(PYTHON) is $$($(PYTHON) --version), Python 3.11 is needed" >&2; exit 2; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "make: $(PYTHON) could not make $(VENV), see above;" \
+		"on Debian and Ubuntu, install python3.11-venv" >&2; exit 2; }
 
 $(INSTALLED): requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked packages into $(VENV): some minutes, once."

@@ -36,7 +36,7 @@ def test_the_first_run_promotes_and_says_why(finished: tuple[Clone, str]) -> Non
     clone, printed = finished
     assert "PROMOTED: version 1 is champion" in printed
     assert "no_worse_than_baseline" in printed
-    for model in ("self-attention", "linear baseline"):
+    for model in ("candidate", "linear baseline"):
         assert model in printed
     version = registry(clone).get_model_version_by_alias(NAME, "champion")
     record = json.loads(version.tags["headway.decision"])

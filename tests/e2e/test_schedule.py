@@ -1,4 +1,4 @@
-"""Scheduled retraining against a real Prefect server: the deployment appears, runs once, and does not overlap."""
+"""Scheduled retraining against a real Prefect server: the deployments appear, run once, and do not overlap."""
 
 from __future__ import annotations
 
@@ -88,3 +88,31 @@ def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Cl
         assert {"headway-stages", "headway-metrics", "headway-decision"} <= keys
     finally:
         end(serving)
+
+
+def test_the_work_pools_schedule_is_made_and_its_worker_runs_the_flow_in_the_project(
+    ran: Clone, server: str, tmp_path: Path
+) -> None:
+    """The commands that prefect.yaml gives, as they stand there; the worker polls once instead of forever."""
+    given = re.findall(r"^#   (prefect .+)$", (ran.root / "prefect.yaml").read_text(), re.MULTILINE)
+    assert [command.split()[1:3] for command in given] == [
+        ["work-pool", "create"],
+        ["--no-prompt", "deploy"],
+        ["worker", "start"],
+    ]
+    environment = {"PREFECT_API_URL": server, "PREFECT_HOME": str(tmp_path / "prefect")}
+    for command in given[:2]:
+        done = ran.run(*command.split(), **environment)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (made,) = ask(f"{server}/deployments/filter", {})
+    assert made["name"] == "retrain"
+    assert made["work_pool_name"] == "headway"
+    assert [schedule["schedule"]["cron"] for schedule in made["schedules"]] == ["0 3 * * *"]
+    assert made["global_concurrency_limit"]["limit"] == 1
+    assert made["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    run = ask(f"{server}/deployments/{made['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    worked = ran.run(*given[2].split(), "--run-once", **environment)
+    printed = worked.stdout + worked.stderr
+    assert worked.returncode == 0, printed[-3000:]
+    assert ask(f"{server}/flow_runs/{run}")["state_type"] == "COMPLETED", printed[-3000:]
+    assert "stays champion" in printed
