@@ -173,6 +173,8 @@ class TrainingParams(Section):
     label_smoothing: Probability
     word_dropout: Probability
     class_weights: Literal["none", "balanced"]
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: PositiveInt
     threads: PositiveInt
 
 
@@ -308,7 +310,7 @@ class Params(Section):
 
 SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams}
 #: What a trial may cost: with more of it, nearly every trial would do better.
-BUDGET = ("training.max_epochs", "training.patience", "training.threads")
+BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "accelerator", "devices", "threads"))
 TUNABLE = [
     path for section, kind in SECTIONS.items() for name in kind.model_fields if (path := f"{section}.{name}") not in BUDGET
 ]

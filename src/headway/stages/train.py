@@ -99,9 +99,17 @@ def fit_attention(
     """The second step: the attention part with the weights of its best epoch, and the history of its epochs."""
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
     data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
-    steps = data.steps(knobs.training.max_epochs)
+    steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
     module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, steps)
-    fit(module, data, max_epochs=knobs.training.max_epochs, title="train", report=report, checkpoints=checkpoints)
+    fit(
+        module,
+        data,
+        max_epochs=knobs.training.max_epochs,
+        title="train",
+        report=report,
+        checkpoints=checkpoints,
+        devices=knobs.training.devices,
+    )
     return module.classifier.eval(), module.history
 
 
