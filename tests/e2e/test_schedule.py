@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from headway.quiet import SWITCHES
 from tests.e2e.conftest import Clone, end, free_port, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -23,25 +24,25 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
         return json.load(answer)
 
 
-def answers(url: str) -> bool:
-    try:
-        return bool(ask(f"{url}/health"))
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def server(ran: Clone, tmp_path: Path) -> Iterator[str]:
-    """The URL of a Prefect server of this test's own."""
+    """The URL of a Prefect server of this test's own, started as the README says from a shell without our switches."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    log = tmp_path / "server.log"
-    process = ran.start("prefect", "server", "start", "--port", str(port), log=log, PREFECT_HOME=str(tmp_path / "prefect"))
+    environment = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_API_PORT": str(port), "PREFECT_API_URL": url}
+    switches = " ".join(SWITCHES)
     try:
-        wait_for(lambda: answers(url), 120, f"the Prefect server; its log ends: {log.read_text()[-500:]}")
+        started = ran.run("bash", "-c", f"unset {switches}; prefect server start --background", **environment)
+        assert started.returncode == 0, started.stdout[-2000:] + started.stderr[-2000:]
+        waited = ran.run("prefect", "server", "status", "--wait", "--timeout", "120", **environment)
+        assert waited.returncode == 0, waited.stdout[-2000:] + waited.stderr[-2000:]
         yield url
     finally:
-        end(process)
+        ran.run("prefect", "server", "stop", **environment)
+
+
+def test_the_server_has_its_analytics_off(server: str) -> None:
+    assert ask(f"{server}/admin/settings")["server"]["analytics_enabled"] is False
 
 
 def test_a_schedule_needs_a_server_and_says_how_to_start_one(ran: Clone) -> None:
