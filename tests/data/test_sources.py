@@ -330,6 +330,49 @@ def test_one_stray_quote_in_a_real_file_loses_one_row(read_file, sentences):
     assert [*read.rows[:500], *read.rows[501:]] == pairs_of(sentences)
 
 
+@pytest.mark.parametrize("layout", [("text", "label"), ("label", "text"), ("id", "text", "label")])
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_stray_quotes_in_pairs_join_no_rows(read_file, sentences, layout, delimiter):
+    texts = [text.replace('"', "").replace(",", ";") for text in sentences["text"][:300]]
+    texts = ['"' + text if number % 30 == 4 else text for number, text in enumerate(texts)]
+    texts = [text + '"' if number % 30 == 11 else text for number, text in enumerate(texts)]
+    rows = [{"id": str(number), "text": text, "label": ("good", "bad")[number % 7 > 2]} for number, text in enumerate(texts)]
+    lines = [delimiter.join(row[name] for name in layout) for row in rows]
+    read = read_file("a.csv", "\n".join([delimiter.join(layout), *lines]))
+    assert read.rows == [(row["text"], row["label"]) for row in rows]
+    assert read.problems == {}
+
+
+def test_a_stray_pair_around_a_broken_line_costs_that_line_alone(read_file):
+    fine = ["fine,1", "dull,0"] * 10
+    read = read_file("a.csv", "\n".join(["text,label", *fine, '"oops,1', "a,b,1", *fine, 'so so",0', "end,1"]))
+    assert [text for text, _ in read.rows[20:23]] == ['"oops', "a,b,1", "fine"]
+    assert [text for text, _ in read.rows[-2:]] == ['so so"', "end"]
+    assert read.problems == {22: "3 fields where 2 are expected"}
+    odd = read_file("a.csv", "\n".join(["text,label", *fine, '"oops,x', *fine, 'so so",0', "end,1"]))
+    assert odd.problems == {21: "a quote spans rows"}
+    assert len(odd.rows) == 43
+
+
+def test_texts_with_line_breaks_stay_whole_beside_labels_in_any_column(read_file):
+    texts = ["well, it\nwas", "bad,\n\nreally\nbad, yes", 'He said: "no",\nand left', "tab\tand\nline", "1\n2,3\n4", "1,x\n0"]
+    for columns in (["text", "label"], ["label", "text"], ["label", "text", "id"]):
+        frame = pd.DataFrame({"text": texts * 4, "label": [1, 0] * 12, "id": range(24)})[columns]
+        for delimiter in ",\t":
+            read = read_file("a.csv", frame.to_csv(index=False, sep=delimiter))
+            assert [text for text, _ in read.rows] == texts * 4
+            assert read.problems == {}
+
+
+def test_quotes_may_be_letters_like_any(read_file):
+    lines = ['"Great" film\t1', '"dull\t0', '"all of it"\t1', 'so "so"\t0']
+    content = "\n".join(["text\tlabel", *lines])
+    assert list(read_file("a.tsv", content).problems.values())[0].startswith("text follows a closing quote")
+    read = read_file("a.tsv", content, quoting="none")
+    assert read.rows == [tuple(line.split("\t")) for line in lines]
+    assert read.problems == {}
+
+
 def test_a_quote_that_is_not_closed_swallows_no_more_than_the_longest_cell_at_a_time(read_file, monkeypatch):
     monkeypatch.setattr("headway.data.sources.delimited.LONGEST_CELL", 5_000)
     held = []
@@ -348,7 +391,7 @@ def test_a_file_full_of_quotes_that_lead_astray_is_not_parsed_over_and_over(read
     monkeypatch.setattr(delimited._Lines, "__next__", lambda lines: taken.append(1) or following(lines))
     read = read_file("a.csv", "text,label\n" + 'y","z\n' * 2_000)
     assert list(read.problems) == list(range(1, 2_001))
-    assert len(taken) < 2_000 * (delimited.READINGS + 4)
+    assert len(taken) < (2_000 + delimited.LOOK_AHEAD) * (delimited.READINGS + 4)
 
 
 def test_a_line_that_is_no_json_object_is_told_at_its_place(read_file):

@@ -39,7 +39,7 @@ TESTED_APART = {
     "git add dvc.lock metrics params.yaml .dvc/config",
     'git commit --message "Retrained on the June reviews"',
     "dvc pull",
-    ".venv/bin/pip install --constraint requirements-dev.lock -e '.[s3]'",
+    "pip install --constraint requirements-dev.lock -e '.[s3]'",
     "dvc remote add --default store s3://your-bucket/headway",
     "dvc remote modify store endpointurl https://s3.example.org",
     "headway data diff HEAD~1",
@@ -104,6 +104,13 @@ def test_every_command_in_the_readme_is_tested(repository: Path) -> None:
     section = set(own_csv(repository).splitlines())
     assert found - RUN - TESTED_APART - section == set()
     assert (RUN | TESTED_APART) - found == set()
+
+
+def test_a_block_that_needs_the_environment_activates_it_first(repository: Path) -> None:
+    """Each can be pasted into a new terminal, where `dvc`, `prefect` and `headway` are not on the path."""
+    for block in BLOCK.findall((repository / "README.md").read_text()):
+        bare = [line for line in block.splitlines() if line.split(" ")[0] in {"dvc", "prefect", "headway", "pip"}]
+        assert not bare or block.startswith("source .venv/bin/activate\n"), block
 
 
 def test_make_help_lists_every_word_the_readme_uses(repository: Path, installed: Clone) -> None:

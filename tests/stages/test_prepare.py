@@ -127,6 +127,12 @@ def test_too_many_bad_rows_stop_the_stage_with_the_counts_and_a_list_and_leave_t
     assert sha256_of_folder(layout.prepared) == before
 
 
+def test_quotes_that_make_many_rows_bad_are_told_with_their_knob(knobs, project, english):
+    put(project, [*english[:40], *[('"Great" film', None, False, "text follows a closing quote")] * 20])
+    with pytest.raises(HeadwayError, match=r"if quotes are letters in your file, set data\.quoting to none$"):
+        prepare(knobs, project)
+
+
 def test_repeats_and_near_repeats_are_not_counted_as_bad(knobs, project, english):
     put(project, english[:150] * 5)
     result = prepare(knobs.override({"data.max_bad_share": 0.0}), project)

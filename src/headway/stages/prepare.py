@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -79,9 +80,11 @@ def _refuse_bad(scanned: Scan, assignment: Assignment, allowed: float, origins: 
             quarantine.add(start, batch, *_fate(assignment, start, batch))
     counts = {reason: int((assignment.reason[labelled] == CODE[reason]).sum()) for reason in BAD}
     told = ", ".join(f"{reason} {count:,}" for reason, count in counts.items() if count)
+    quotes = any(re.match("unreadable: .*quote", example["reason"]) for example in quarantine.examples)
+    advice = "; if quotes are letters in your file, set data.quoting to none" if quotes else ""
     raise HeadwayError(
         f"{share:.1%} of the {labelled.sum():,} rows cannot be used, more than data.max_bad_share ({allowed:.1%}): {told}; "
-        f"each is listed in {os.path.relpath(path)}: mend them, or raise the share"
+        f"each is listed in {os.path.relpath(path)}: mend them, or raise the share{advice}"
     )
 
 

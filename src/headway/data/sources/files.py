@@ -44,7 +44,8 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
     both, text = Columns(params.text_column, params.label_column), Columns(params.text_column, None)
 
     def parts(names: Iterable[str], columns: Columns, test: bool = False) -> list[Part]:
-        return [FilePart(LocalFile(place.fetch(name), as_unicode(name)), columns, params.encoding, test) for name in names]
+        files = [LocalFile(place.fetch(name), as_unicode(name), params.quoting) for name in names]
+        return [FilePart(file, columns, params.encoding, test) for file in files]
 
     return Source(
         name=f"file {params.path}",
@@ -58,7 +59,7 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
 def first_file(params: DataParams, root: Path, scratch: Path) -> LocalFile:
     """The first of the files with labels; for what is read and raised, see :func:`open_files`."""
     place, (files, _, _) = _chosen(params, root, scratch)
-    return LocalFile(place.fetch(files[0]), files[0])
+    return LocalFile(place.fetch(files[0]), files[0], params.quoting)
 
 
 class Fingerprint(NamedTuple):
