@@ -56,6 +56,7 @@ def profile_of(classes, **changes):
         "leakage": {"before": 0.0, "after": 0.0, "test_rows": splits["test"]},
         "splits": splits,
         "unlabelled_rows": 0,
+        "unlabelled_quarantined": {},
     }
     return profile | changes
 

@@ -43,7 +43,9 @@ def put(layout, rows, unlabelled=None):
         pq.write_table(pa.table(none), layout.raw / "unlabelled.parquet")
     sizes = [("test.csv", sum(tests)), ("own.csv", len(rows) - sum(tests)), ("more.csv", len(unlabelled or []))]
     files = [{"name": name, "rows": size, "encoding": "utf-8", "delimiter": ","} for name, size in sizes if size]
-    (layout.raw / "manifest.json").write_text(json.dumps({"source": "file own", "version": "", "files": files}))
+    manifest = {"source": "file own", "version": "", "files": files, "rows": len(rows)}
+    manifest["unlabelled_rows"] = len(unlabelled or [])
+    (layout.raw / "manifest.json").write_text(json.dumps(manifest))
 
 
 def splits_of(layout):
@@ -242,11 +244,38 @@ def test_unlabelled_texts_are_kept_apart_once_each_and_without_twins_of_what_is_
     texts = pq.read_table(project.prepared / "unlabelled.parquet")["text"].to_pylist()
     assert texts == [text for text, _ in english[1000:1100]]
     assert result["unlabelled_rows"] == 100
+    assert result["unlabelled_quarantined"] == {"missing text": 2, "duplicate": 400}
     assert result["rows_in"] == 300 == result["rows_kept"]
     reasons = Counter(row["reason"].split(" of row")[0] for row in quarantined(project))
     assert reasons == {"unlabelled: duplicate": 400, "unlabelled: missing text": 2}
     first = next(row for row in quarantined(project) if row["reason"].startswith("unlabelled: duplicate"))
     assert (first["file"], first["row"], first["reason"]) == ("more.csv", "101", "unlabelled: duplicate of row 1")
+
+
+@pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
+def test_a_row_that_gets_lost_on_its_way_stops_the_stage_and_leaves_the_last_data(
+    knobs, project, english, monkeypatch, kind
+):
+    put(project, english[:300], [text for text, _ in english[1000:1100]])
+    prepare(knobs, project)
+    before = sha256_of_folder(project.prepared)
+    add = writing.SplitWriter.add
+
+    def forget(writer, texts, label_ids):
+        kept = [index for index, label in enumerate(label_ids) if (label < 0) != (kind == "unlabelled") or index]
+        add(writer, [texts[index] for index in kept], [label_ids[index] for index in kept])
+
+    monkeypatch.setattr(writing.SplitWriter, "add", forget)
+    with pytest.raises(HeadwayError, match=r"rows that ingest has read, .* are kept and .* in quarantine: \d were lost"):
+        prepare(knobs, project)
+    assert sha256_of_folder(project.prepared) == before
+
+
+def test_raw_rows_that_are_not_those_of_the_manifest_are_refused(knobs, project, english):
+    put(project, english[:300], ["one text", "another text"])
+    (project.raw / "unlabelled.parquet").unlink()
+    with pytest.raises(HeadwayError, match=r"^of 2 unlabelled rows .*: 2 were lost; run `dvc repro --force ingest`"):
+        prepare(knobs, project)
 
 
 def test_documents_of_a_megabyte_and_control_characters_go_through(knobs, project, english):

@@ -19,7 +19,7 @@ BINS = 30
 def profile(
     scan: Scan, assignment: Assignment, labels: Sequence[str], params: Params, manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Counts and shares over the labelled rows, and how many unlabelled ones were kept.
+    """Counts and shares over the labelled rows; of unlabelled ones, how many were kept, and why others were not.
 
     Args:
         scan: the rows as read.
@@ -32,6 +32,7 @@ def profile(
     labelled = rows.given != UNLABELLED
     kept = (split != -1) & labelled
     reasons = np.bincount(assignment.reason[labelled], minlength=len(REASONS))
+    unlabelled = np.bincount(assignment.reason[~labelled], minlength=len(REASONS))
     counts = {reason: int(reasons[CODE[reason]]) for reason in REASONS[1:-1]}
     classes = _classes(rows.label, split, scan.labels, labels)
     lengths = scan.characters[kept]
@@ -64,6 +65,7 @@ def profile(
         },
         "splits": {name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
         "unlabelled_rows": int((split == UNLABELLED).sum()),
+        "unlabelled_quarantined": {reason: int(unlabelled[CODE[reason]]) for reason in REASONS[1:] if unlabelled[CODE[reason]]},
     }
 
 

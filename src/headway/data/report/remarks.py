@@ -150,10 +150,18 @@ def _sampling(profile: Mapping[str, Any]) -> Iterator[Remark]:
         yield Remark("sampling", words.format(left))
 
 
+def _unlabelled(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    gone = sorted(profile["unlabelled_quarantined"].items(), key=lambda item: (-item[1], item[0]))
+    if gone:
+        words = Markup("Of {:,} unlabelled rows, {:,} are kept; the others are in quarantine: {}.")
+        kept, reasons = profile["unlabelled_rows"], ", ".join(f"{reason} {rows:,}" for reason, rows in gone)
+        yield Remark("unlabelled", words.format(kept + sum(rows for _, rows in gone), kept, reasons))
+
+
 #: Those that warn stand first, and a page has their remarks in this order.
 _RULES = (
     *(_sums, _bad_rows, _look_alikes, _imbalance, _rare_classes),
-    *(_leakage, _repeats, _debris, _scripts, _sampling),
+    *(_leakage, _repeats, _debris, _scripts, _sampling, _unlabelled),
 )
 
 
