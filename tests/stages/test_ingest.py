@@ -39,6 +39,7 @@ def test_a_messy_file_is_ingested_with_every_row_and_told_in_the_manifest(params
             "size": len(MESSY.encode("utf-8-sig")),
             "sha256": written["sha256"],
             "encoding": "utf-8-sig",
+            "encoding_guessed": False,
             "delimiter": ";",
             "rows": 5,
             "columns": ["text", "label"],

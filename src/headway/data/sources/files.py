@@ -90,7 +90,8 @@ class FilePart(Part):
             if not before.size:
                 raise HeadwayError(f"{self.file.name}: empty; expected rows with a text and a label")
             if self.file.kind != ".parquet":
-                self.facts.encoding = encodings.recognise(self.file.open_bytes, self.encoding, self.file.name)
+                found = encodings.recognise(self.file.open_bytes, self.encoding, self.file.name)
+                self.facts.encoding, self.facts.encoding_guessed = found
             yield from READERS[self.file.kind](self.file, self.columns, self.facts)
             if Fingerprint.of(self.file.path) != before:
                 raise HeadwayError(f"{self.file.name}: changed while it was read; run again when it is complete")

@@ -69,6 +69,7 @@ class Facts:
         size: bytes of the file.
         sha256: of these bytes.
         encoding: Python's name of a text file's encoding.
+        encoding_guessed: whether that was guessed from the frequency of letters.
         delimiter: between the cells of a CSV file.
         rows: those that were taken so far.
         columns: all that were found.
@@ -78,6 +79,7 @@ class Facts:
     size: int | None = None
     sha256: str = ""
     encoding: str = ""
+    encoding_guessed: bool = False
     delimiter: str = ""
     rows: int = 0
     columns: list[str] = field(default_factory=list)
