@@ -163,6 +163,7 @@ def test_the_files_of_a_folder_are_read_in_the_order_of_their_names_and_kinds_ma
     assert read.manifest.source == "file input"
     assert [file.name for file in read.manifest.files][:3] == ["0.jsonl.gz", "1.csv", "2.jsonl.gz"]
     assert read.manifest.left_aside == ["README.md"]
+    assert read.manifest.data_left_aside == []
 
 
 def test_globs_choose_files_and_give_them_their_roles(read_file, params, tmp_path):
@@ -170,7 +171,10 @@ def test_globs_choose_files_and_give_them_their_roles(read_file, params, tmp_pat
     for name in ("a-1.csv", "a-test.csv", "b.csv", "deep/a-2.csv", "deep/er/a-3.csv"):
         (tmp_path / "input" / name).write_text(f"text,label\n{name},1\n")
     (tmp_path / "input" / "more.jsonl").write_text('{"text": "no label"}\n{"text": 3}\nnothing\n')
-    assert read_file("input", files="a-*.csv").rows == [("a-1.csv", "1"), ("a-test.csv", "1")]
+    read = read_file("input", files="a-*.csv")
+    assert read.rows == [("a-1.csv", "1"), ("a-test.csv", "1")]
+    assert read.manifest.left_aside == ["b.csv", "deep/a-2.csv", "deep/er/a-3.csv", "more.jsonl"]
+    assert read.manifest.data_left_aside == read.manifest.left_aside
     roles = {"test_files": "*-test.csv", "unlabelled_files": "*.jsonl"}
     read = read_file("input", files="**/a-*", **roles)
     assert [text for text, _ in read.rows] == ["a-test.csv", "a-1.csv", "deep/a-2.csv", "deep/er/a-3.csv"]

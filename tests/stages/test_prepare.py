@@ -42,9 +42,17 @@ def put(layout, rows, unlabelled=None):
         }
         pq.write_table(pa.table(none), layout.raw / "unlabelled.parquet")
     sizes = [("test.csv", sum(tests)), ("own.csv", len(rows) - sum(tests)), ("more.csv", len(unlabelled or []))]
-    files = [{"name": name, "rows": size, "encoding": "utf-8", "delimiter": ","} for name, size in sizes if size]
-    manifest = {"source": "file own", "version": "", "files": files, "rows": len(rows)}
-    manifest["unlabelled_rows"] = len(unlabelled or [])
+    facts = {"encoding": "utf-8", "encoding_guessed": False, "delimiter": ",", "columns": ["text", "label"], "loose_end": None}
+    manifest = {
+        "source": "file own",
+        "version": "",
+        "files": [{"name": name, "rows": size, **facts} for name, size in sizes if size],
+        "rows": len(rows),
+        "unlabelled_rows": len(unlabelled or []),
+        "label_counts": Counter(label or "" for label in labels),
+        "columns_that_differ": {},
+        "data_left_aside": [],
+    }
     (layout.raw / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -133,6 +141,14 @@ def test_quotes_that_make_many_rows_bad_are_told_with_their_knob(knobs, project,
     put(project, [*english[:40], *[('"Great" film', None, False, "text follows a closing quote")] * 20])
     with pytest.raises(HeadwayError, match=r"if quotes are letters in your file, set data\.quoting to none$"):
         prepare(knobs, project)
+
+
+def test_labels_that_look_the_same_are_one_class_and_told(knobs, project, english):
+    ways = {"positive": ["1", "1.0", "1\u200b", "\ufeff1 "], "negative": ["0", "0.00"]}
+    put(project, [(text, ways[label][number % len(ways[label])]) for number, (text, label) in enumerate(english[:200])])
+    result = prepare(knobs, project)
+    assert [entry["label"] for entry in result["classes"]] == ["0", "1"]
+    assert result["spellings"] == {"0": ["0", "0.00"], "1": ["1", "1.0", "1\u200b", "\ufeff1"]}
 
 
 def test_repeats_and_near_repeats_are_not_counted_as_bad(knobs, project, english):

@@ -45,10 +45,12 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
     for cells, lines, problem in rows:
         if not problem and len(cells) != width:
             problem = f"{len(cells)} field{'s' * (len(cells) != 1)} where {width} are expected"
-        if problem:
-            yield unreadable("".join(lines), problem)
-        else:
-            yield row_of(cells[text], None if label is None else cells[label], facts.encoding)
+        row = unreadable("".join(lines), problem) if problem else row_of(
+            cells[text], None if label is None else cells[label], facts.encoding
+        )
+        if label is not None:
+            facts.loose_end = None if lines[-1].endswith(("\n", "\r")) else (row.label or "")
+        yield row
 
 
 def _header(file: LocalFile, columns: Columns, encoding: str) -> tuple[str, list[str]]:

@@ -40,19 +40,23 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
     Raises:
         HeadwayError: there are none, or one is of no known kind.
     """
-    place, (files, test_files, unlabelled_files) = _chosen(params, root, scratch)
+    place, roles = _chosen(params, root, scratch)
+    files, test_files, unlabelled_files = roles
     both, text = Columns(params.text_column, params.label_column), Columns(params.text_column, None)
 
     def parts(names: Iterable[str], columns: Columns, test: bool = False) -> list[Part]:
         files = [LocalFile(place.fetch(name), as_unicode(name), params.quoting) for name in names]
         return [FilePart(file, columns, params.encoding, test) for file in files]
 
+    others = set(place.names).difference(*roles) if place.is_folder else set()
+    left_aside = [name for name in place.names if name in others and not _is_hidden(name)]
     return Source(
         name=f"file {params.path}",
         version="",
         labelled=[*parts(test_files, both, test=True), *parts(files, both)],
         unlabelled=parts(unlabelled_files, text),
-        left_aside=[as_unicode(name) for name in place.names if not kind_of(name) and not _is_hidden(name)],
+        left_aside=[as_unicode(name) for name in left_aside],
+        data_left_aside=[as_unicode(name) for name in left_aside if kind_of(name)],
     )
 
 
