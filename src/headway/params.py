@@ -51,6 +51,7 @@ class DataParams(Section):
     text_column: Name
     label_column: Name
     encoding: Name
+    quoting: Literal["auto", "none"]
     max_rows: Annotated[int, Field(ge=0)]
     max_characters: PositiveInt
     max_bad_share: Annotated[float, Field(ge=0, le=1)]

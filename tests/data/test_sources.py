@@ -163,6 +163,7 @@ def test_the_files_of_a_folder_are_read_in_the_order_of_their_names_and_kinds_ma
     assert read.manifest.source == "file input"
     assert [file.name for file in read.manifest.files][:3] == ["0.jsonl.gz", "1.csv", "2.jsonl.gz"]
     assert read.manifest.left_aside == ["README.md"]
+    assert read.manifest.data_left_aside == []
 
 
 def test_globs_choose_files_and_give_them_their_roles(read_file, params, tmp_path):
@@ -170,7 +171,10 @@ def test_globs_choose_files_and_give_them_their_roles(read_file, params, tmp_pat
     for name in ("a-1.csv", "a-test.csv", "b.csv", "deep/a-2.csv", "deep/er/a-3.csv"):
         (tmp_path / "input" / name).write_text(f"text,label\n{name},1\n")
     (tmp_path / "input" / "more.jsonl").write_text('{"text": "no label"}\n{"text": 3}\nnothing\n')
-    assert read_file("input", files="a-*.csv").rows == [("a-1.csv", "1"), ("a-test.csv", "1")]
+    read = read_file("input", files="a-*.csv")
+    assert read.rows == [("a-1.csv", "1"), ("a-test.csv", "1")]
+    assert read.manifest.left_aside == ["b.csv", "deep/a-2.csv", "deep/er/a-3.csv", "more.jsonl"]
+    assert read.manifest.data_left_aside == read.manifest.left_aside
     roles = {"test_files": "*-test.csv", "unlabelled_files": "*.jsonl"}
     read = read_file("input", files="**/a-*", **roles)
     assert [text for text, _ in read.rows] == ["a-test.csv", "a-1.csv", "deep/a-2.csv", "deep/er/a-3.csv"]
@@ -330,6 +334,49 @@ def test_one_stray_quote_in_a_real_file_loses_one_row(read_file, sentences):
     assert [*read.rows[:500], *read.rows[501:]] == pairs_of(sentences)
 
 
+@pytest.mark.parametrize("layout", [("text", "label"), ("label", "text"), ("id", "text", "label")])
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_stray_quotes_in_pairs_join_no_rows(read_file, sentences, layout, delimiter):
+    texts = [text.replace('"', "").replace(",", ";") for text in sentences["text"][:300]]
+    texts = ['"' + text if number % 30 == 4 else text for number, text in enumerate(texts)]
+    texts = [text + '"' if number % 30 == 11 else text for number, text in enumerate(texts)]
+    rows = [{"id": str(number), "text": text, "label": ("good", "bad")[number % 7 > 2]} for number, text in enumerate(texts)]
+    lines = [delimiter.join(row[name] for name in layout) for row in rows]
+    read = read_file("a.csv", "\n".join([delimiter.join(layout), *lines]))
+    assert read.rows == [(row["text"], row["label"]) for row in rows]
+    assert read.problems == {}
+
+
+def test_a_stray_pair_around_a_broken_line_costs_that_line_alone(read_file):
+    fine = ["fine,1", "dull,0"] * 10
+    read = read_file("a.csv", "\n".join(["text,label", *fine, '"oops,1', "a,b,1", *fine, 'so so",0', "end,1"]))
+    assert [text for text, _ in read.rows[20:23]] == ['"oops', "a,b,1", "fine"]
+    assert [text for text, _ in read.rows[-2:]] == ['so so"', "end"]
+    assert read.problems == {22: "3 fields where 2 are expected"}
+    odd = read_file("a.csv", "\n".join(["text,label", *fine, '"oops,x', *fine, 'so so",0', "end,1"]))
+    assert odd.problems == {21: "a quote spans rows"}
+    assert len(odd.rows) == 43
+
+
+def test_texts_with_line_breaks_stay_whole_beside_labels_in_any_column(read_file):
+    texts = ["well, it\nwas", "bad,\n\nreally\nbad, yes", 'He said: "no",\nand left', "tab\tand\nline", "1\n2,3\n4", "1,x\n0"]
+    for columns in (["text", "label"], ["label", "text"], ["label", "text", "id"]):
+        frame = pd.DataFrame({"text": texts * 4, "label": [1, 0] * 12, "id": range(24)})[columns]
+        for delimiter in ",\t":
+            read = read_file("a.csv", frame.to_csv(index=False, sep=delimiter))
+            assert [text for text, _ in read.rows] == texts * 4
+            assert read.problems == {}
+
+
+def test_quotes_may_be_letters_like_any(read_file):
+    lines = ['"Great" film\t1', '"dull\t0', '"all of it"\t1', 'so "so"\t0']
+    content = "\n".join(["text\tlabel", *lines])
+    assert list(read_file("a.tsv", content).problems.values())[0].startswith("text follows a closing quote")
+    read = read_file("a.tsv", content, quoting="none")
+    assert read.rows == [tuple(line.split("\t")) for line in lines]
+    assert read.problems == {}
+
+
 def test_a_quote_that_is_not_closed_swallows_no_more_than_the_longest_cell_at_a_time(read_file, monkeypatch):
     monkeypatch.setattr("headway.data.sources.delimited.LONGEST_CELL", 5_000)
     held = []
@@ -348,7 +395,7 @@ def test_a_file_full_of_quotes_that_lead_astray_is_not_parsed_over_and_over(read
     monkeypatch.setattr(delimited._Lines, "__next__", lambda lines: taken.append(1) or following(lines))
     read = read_file("a.csv", "text,label\n" + 'y","z\n' * 2_000)
     assert list(read.problems) == list(range(1, 2_001))
-    assert len(taken) < 2_000 * (delimited.READINGS + 4)
+    assert len(taken) < (2_000 + delimited.LOOK_AHEAD) * (delimited.READINGS + 4)
 
 
 def test_a_line_that_is_no_json_object_is_told_at_its_place(read_file):

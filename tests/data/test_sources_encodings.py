@@ -71,6 +71,43 @@ def test_legacy_encodings_are_recognised_by_their_letters(read_file, translation
     assert read_file("a.csv", content.encode(encoding)).rows == rows
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("très été déjà", "cp1252"),
+        ("El niño también comió jamón ayer, ¿qué más? ¡Olé!", "cp1252"),
+        ("Größe, Fuß, schön", "cp1252"),
+        ("Não há ações. “São” lições…", "cp1252"),
+        ("Żółta łódka płynie, a źródło bije wśród gęstych traw", "cp1250"),
+        ("Nő a főváros, erősen fűt az időjárás, bőven süt", "cp1250"),
+        ("Ağaçların gölgesinde şarkı söylüyor, çocuğun kağıdı", "cp1254"),
+    ],
+)
+def test_a_few_accented_words_are_western_unless_their_letters_are_another_languages(read_file, text, encoding):
+    rows = [(f"{text} {number}", str(number % 2)) for number in range(5)]
+    content = "\n".join(["text,label", *(f'"{text}",{label}' for text, label in rows)]).encode(encoding)
+    read = read_file("a.csv", content)
+    assert read.rows == rows
+    assert (read.manifest.files[0].encoding, read.manifest.files[0].encoding_guessed) == (encoding, True)
+
+
+@pytest.mark.parametrize("language", ["es", "pt", "de", "it", "sv", "da", "nb", "nl", "fi", "is", "ca", "hu", "cs", "lt", "et", "vi"])
+def test_pages_of_the_latin_script_are_not_confused(read_file, translations, language):
+    pages = {"hu": "cp1250", "cs": "cp1250", "lt": "cp1257", "et": "cp1257", "vi": "cp1258"}
+    encoding = pages.get(language, "cp1252")
+    content, rows = as_csv([text.encode(encoding, "ignore").decode(encoding) for text in translations(language)])
+    assert read_file("a.csv", content.encode(encoding)).rows == rows
+
+
+def test_broken_bytes_in_a_few_rows_of_plain_english_leave_a_file_utf_8(read_file, sentences):
+    lines = [f"{text.replace(',', ' ').replace(chr(34), ' ')},1".encode("ascii", "ignore") for text in sentences["text"]]
+    for row, damage in enumerate([b"\xff\xfe", b"caf\xc3", b"\xf0\x9f", b"\x81\x8d", b"\xe2\x82"] * 2):
+        lines[row * 90 + 5] = b"a film " + damage + b" of note,1"
+    read = read_file("a.csv", b"\n".join([b"text,label", *lines]))
+    assert (read.manifest.files[0].encoding, read.manifest.files[0].encoding_guessed) == ("utf-8", False)
+    assert list(read.problems) == [row * 90 + 6 for row in range(10)]
+
+
 def test_letters_that_first_show_up_far_down_tell_the_encoding(read_file, sentences, translations):
     english = [text for text in sentences["text"] if text.isascii()]
     content, rows = as_csv([*(english * 12), *translations("ru")])

@@ -78,6 +78,24 @@ def test_every_line_of_a_csv_with_stray_quotes_is_in_exactly_one_row(read_file, 
     assert found == [f"<{number}>" for number in range(len(lines))]
 
 
+@many
+@given(
+    marks=st.lists(st.tuples(*[st.sampled_from(["", '"', ' "', '" ', "x"])] * 2), min_size=2, max_size=40),
+    label_first=st.booleans(),
+    delimiter=st.sampled_from(",\t"),
+)
+def test_no_row_of_a_table_holds_the_texts_of_two_lines(read_file, marks, label_first, delimiter):
+    names = ("label", "text") if label_first else ("text", "label")
+    rows = [
+        {"text": f"{before}<{number}>{after}", "label": "yes" if number % 3 else "no"}
+        for number, (before, after) in enumerate(marks)
+    ]
+    known = [{"text": f"fine {number}", "label": ("yes", "no")[number % 2]} for number in range(4)]
+    lines = [delimiter.join(row[name] for name in names) for row in [*known, *rows]]
+    read = read_file("a.csv", "\n".join([delimiter.join(names), *lines]))
+    assert [re.findall(r"<\d+>", text) for text, _ in read.rows[4:]] == [[f"<{number}>"] for number in range(len(marks))]
+
+
 @pytest.mark.parametrize("rows", [1, 10_000, 10_001])
 def test_rows_in_are_rows_out(read_file, rows):
     read = read_file("a.jsonl", '{"text": "x", "label": 1}\n' * rows)

@@ -90,6 +90,18 @@ def test_labels_that_look_the_same_are_the_same():
 
 
 @pytest.mark.parametrize(
+    ("label", "plain"),
+    [
+        *(("pos\u200b", "pos"), ("\ufeff pos \u200e", "pos"), ("so\u00adso", "soso"), ("\u200d pos \u200c", "pos")),
+        *(("1.0", "1"), ("-3.00", "-3"), ("1.5", "1.5"), ("007", "007"), ("1.0.0", "1.0.0"), ("v1.0", "v1.0")),
+        *(("می\u200cخواهم", "می\u200cخواهم"), ("👩\u200d🚀", "👩\u200d🚀")),
+    ],
+)
+def test_what_nobody_sees_makes_no_other_label(label, plain):
+    assert plain_label(label) == plain
+
+
+@pytest.mark.parametrize(
     ("labels", "ordered"),
     [
         ({"10", "9", "1"}, ["1", "9", "10"]),

@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from headway.data.encoded import EncodedTexts
+from headway.data.report.remarks import remarks
 from headway.data.splits import SPLITS
 from headway.errors import HeadwayError
 from headway.files import read_json, sha256_of_folder
@@ -158,6 +159,24 @@ def test_a_file_of_ones_own_goes_all_the_way(project):
     assert manifest["label_counts"] == {"": 1, "جيد": 40, "坏": 40, "好": 41}
     train = pq.read_table(layout.prepared / "train.parquet")
     assert all("\nend" in text for text in train["text"].to_pylist())
+
+
+def test_what_is_odd_about_the_files_is_remarked_upon(project):
+    folder = project.root / "own"
+    (folder / "more").mkdir(parents=True)
+    rows = "".join(f"a film number {number} or more;{('good', 'bad')[number % 2]}\n" for number in range(60))
+    (folder / "a.csv").write_text("text;label\n" + rows)
+    (folder / "b.csv").write_text("id;text;label\n1;très été déjà;good\n2;and so;goo", encoding="cp1252")
+    (folder / "more" / "c.csv").write_text("text;label\n" + rows)
+    (folder / "texts.csv").write_text("text\nno label here\n\n<br>")
+    params, layout = project_with(project.root, source="file", path="own", unlabelled_files="texts.csv", max_rows=0)
+    ingest(params, layout)
+    found = {remark.key: remark.words.striptags() for remark in remarks(prepare(params, layout)) if remark.warning}
+    assert list(found) == ["files_left", "cut_files", "encodings", "columns", "imbalance", "rare_classes"]
+    assert "One data file is in the folder not read: more/c.csv." in found["files_left"]
+    assert found["cut_files"].endswith(": b.csv.")
+    assert "cp1252 for b.csv" in found["encodings"]
+    assert found["columns"].endswith(": b.csv (id).")
 
 
 def test_a_source_that_cannot_be_read_leaves_the_last_data_and_no_scratch(own_reviews):

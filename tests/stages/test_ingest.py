@@ -39,11 +39,21 @@ def test_a_messy_file_is_ingested_with_every_row_and_told_in_the_manifest(params
             "size": len(MESSY.encode("utf-8-sig")),
             "sha256": written["sha256"],
             "encoding": "utf-8-sig",
+            "encoding_guessed": False,
             "delimiter": ";",
             "rows": 5,
             "columns": ["text", "label"],
+            "loose_end": None,
         }
     ]
+
+
+@pytest.mark.parametrize(
+    ("end", "label"), [("dull,0\n", None), ("dull,0", "0"), ("dull,", ""), ("du", ""), ("dull,neg\r\n", None), ("dull,ne", "ne")]
+)
+def test_a_file_that_ends_within_a_line_is_told_in_the_manifest(params, project, end, label):
+    (project.root / "own.csv").write_bytes(b"text,label\nfine,1\nso so,0\n" + end.encode())
+    assert ingest(of_file(params, "own.csv"), project).files[0].loose_end == label
 
 
 def test_texts_without_labels_have_a_file_of_their_own(params, project):

@@ -42,8 +42,18 @@ def put(layout, rows, unlabelled=None):
         }
         pq.write_table(pa.table(none), layout.raw / "unlabelled.parquet")
     sizes = [("test.csv", sum(tests)), ("own.csv", len(rows) - sum(tests)), ("more.csv", len(unlabelled or []))]
-    files = [{"name": name, "rows": size, "encoding": "utf-8", "delimiter": ","} for name, size in sizes if size]
-    (layout.raw / "manifest.json").write_text(json.dumps({"source": "file own", "version": "", "files": files}))
+    facts = {"encoding": "utf-8", "encoding_guessed": False, "delimiter": ",", "columns": ["text", "label"], "loose_end": None}
+    manifest = {
+        "source": "file own",
+        "version": "",
+        "files": [{"name": name, "rows": size, **facts} for name, size in sizes if size],
+        "rows": len(rows),
+        "unlabelled_rows": len(unlabelled or []),
+        "label_counts": Counter(label or "" for label in labels),
+        "columns_that_differ": {},
+        "data_left_aside": [],
+    }
+    (layout.raw / "manifest.json").write_text(json.dumps(manifest))
 
 
 def splits_of(layout):
@@ -125,6 +135,20 @@ def test_too_many_bad_rows_stop_the_stage_with_the_counts_and_a_list_and_leave_t
     with (layout.scratch / "quarantine.csv").open(encoding="utf-8", newline="") as file:
         assert Counter(row["reason"] for row in csv.DictReader(file))["missing text"] == 15
     assert sha256_of_folder(layout.prepared) == before
+
+
+def test_quotes_that_make_many_rows_bad_are_told_with_their_knob(knobs, project, english):
+    put(project, [*english[:40], *[('"Great" film', None, False, "text follows a closing quote")] * 20])
+    with pytest.raises(HeadwayError, match=r"if quotes are letters in your file, set data\.quoting to none$"):
+        prepare(knobs, project)
+
+
+def test_labels_that_look_the_same_are_one_class_and_told(knobs, project, english):
+    ways = {"positive": ["1", "1.0", "1\u200b", "\ufeff1 "], "negative": ["0", "0.00"]}
+    put(project, [(text, ways[label][number % len(ways[label])]) for number, (text, label) in enumerate(english[:200])])
+    result = prepare(knobs, project)
+    assert [entry["label"] for entry in result["classes"]] == ["0", "1"]
+    assert result["spellings"] == {"0": ["0", "0.00"], "1": ["1", "1.0", "1\u200b", "\ufeff1"]}
 
 
 def test_repeats_and_near_repeats_are_not_counted_as_bad(knobs, project, english):
@@ -236,11 +260,38 @@ def test_unlabelled_texts_are_kept_apart_once_each_and_without_twins_of_what_is_
     texts = pq.read_table(project.prepared / "unlabelled.parquet")["text"].to_pylist()
     assert texts == [text for text, _ in english[1000:1100]]
     assert result["unlabelled_rows"] == 100
+    assert result["unlabelled_quarantined"] == {"missing text": 2, "duplicate": 400}
     assert result["rows_in"] == 300 == result["rows_kept"]
     reasons = Counter(row["reason"].split(" of row")[0] for row in quarantined(project))
     assert reasons == {"unlabelled: duplicate": 400, "unlabelled: missing text": 2}
     first = next(row for row in quarantined(project) if row["reason"].startswith("unlabelled: duplicate"))
     assert (first["file"], first["row"], first["reason"]) == ("more.csv", "101", "unlabelled: duplicate of row 1")
+
+
+@pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
+def test_a_row_that_gets_lost_on_its_way_stops_the_stage_and_leaves_the_last_data(
+    knobs, project, english, monkeypatch, kind
+):
+    put(project, english[:300], [text for text, _ in english[1000:1100]])
+    prepare(knobs, project)
+    before = sha256_of_folder(project.prepared)
+    add = writing.SplitWriter.add
+
+    def forget(writer, texts, label_ids):
+        kept = [index for index, label in enumerate(label_ids) if (label < 0) != (kind == "unlabelled") or index]
+        add(writer, [texts[index] for index in kept], [label_ids[index] for index in kept])
+
+    monkeypatch.setattr(writing.SplitWriter, "add", forget)
+    with pytest.raises(HeadwayError, match=r"rows that ingest has read, .* are kept and .* in quarantine: \d were lost"):
+        prepare(knobs, project)
+    assert sha256_of_folder(project.prepared) == before
+
+
+def test_raw_rows_that_are_not_those_of_the_manifest_are_refused(knobs, project, english):
+    put(project, english[:300], ["one text", "another text"])
+    (project.raw / "unlabelled.parquet").unlink()
+    with pytest.raises(HeadwayError, match=r"^of 2 unlabelled rows .*: 2 were lost; run `dvc repro --force ingest`"):
+        prepare(knobs, project)
 
 
 def test_documents_of_a_megabyte_and_control_characters_go_through(knobs, project, english):

@@ -74,7 +74,7 @@ def glimpse(file: LocalFile, encoding: str) -> Columns:
         if file.kind == ".parquet":
             rows = _spread(columnar.records_of(file, SAMPLE))
         else:
-            name = encodings.recognise(file.open_bytes, encoding, file.name)
+            name = encodings.recognise(file.open_bytes, encoding, file.name).name
             rows = _spread(_objects(file, name) if file.kind in (".json", ".jsonl") else _records(file, name))
     if not rows:
         raise HeadwayError(f"{file.name}: holds no rows; expected rows with a text and a label")

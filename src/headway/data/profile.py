@@ -10,16 +10,17 @@ import numpy as np
 from headway.data.preparation import Assignment, leakage, split_by_row
 from headway.data.scan import Scan
 from headway.data.splits import SPLITS, TEST, TRAIN, UNLABELLED, VALIDATION
-from headway.data.validation import BAD, CODE, REASONS
+from headway.data.validation import BAD, CODE, REASONS, plain_label
 from headway.params import Params
 
 BINS = 30
+FILE_FACTS = ("name", "rows", "encoding", "encoding_guessed", "delimiter")
 
 
 def profile(
     scan: Scan, assignment: Assignment, labels: Sequence[str], params: Params, manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Counts and shares over the labelled rows, and how many unlabelled ones were kept.
+    """Counts and shares over the labelled rows; of unlabelled ones, how many were kept, and why others were not.
 
     Args:
         scan: the rows as read.
@@ -32,6 +33,7 @@ def profile(
     labelled = rows.given != UNLABELLED
     kept = (split != -1) & labelled
     reasons = np.bincount(assignment.reason[labelled], minlength=len(REASONS))
+    unlabelled = np.bincount(assignment.reason[~labelled], minlength=len(REASONS))
     counts = {reason: int(reasons[CODE[reason]]) for reason in REASONS[1:-1]}
     classes = _classes(rows.label, split, scan.labels, labels)
     lengths = scan.characters[kept]
@@ -40,7 +42,11 @@ def profile(
     return {
         "source": manifest["source"],
         "version": manifest["version"],
-        "files": [{name: file[name] for name in ("name", "rows", "encoding", "delimiter")} for file in manifest["files"]],
+        "files": [{name: file[name] for name in FILE_FACTS} for file in manifest["files"]],
+        "data_left_aside": manifest["data_left_aside"],
+        "columns_that_differ": manifest["columns_that_differ"],
+        "perhaps_cut": [file["name"] for file in manifest["files"] if _is_perhaps_cut(file, manifest["label_counts"])],
+        "spellings": _spellings(manifest["label_counts"], labels),
         "rows_in": int(labelled.sum()),
         "rows_kept": int(kept.sum()),
         "rows_quarantined": counts,
@@ -64,6 +70,7 @@ def profile(
         },
         "splits": {name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
         "unlabelled_rows": int((split == UNLABELLED).sum()),
+        "unlabelled_quarantined": {reason: int(unlabelled[CODE[reason]]) for reason in REASONS[1:] if unlabelled[CODE[reason]]},
     }
 
 
@@ -80,6 +87,20 @@ def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: 
     }
     code_of = {name: code for code, name in enumerate(names)}
     return [{"label": name, **{part: int(count[code_of[name]]) for part, count in counts.items()}} for name in order]
+
+
+def _is_perhaps_cut(file: Mapping[str, Any], label_counts: Mapping[str, int]) -> bool:
+    """Whether a file ends within a line, and what is there of it is no row, or has a label that no other row has."""
+    label = file["loose_end"]
+    return label is not None and (not label or label_counts.get(label, 0) <= 1)
+
+
+def _spellings(label_counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, list[str]]:
+    """The labels that are written in more ways than one, with these; spaces around them do not count."""
+    ways: dict[str, set[str]] = {}
+    for label in label_counts:
+        ways.setdefault(plain_label(label), set()).add(label.strip())
+    return {label: sorted(ways[label]) for label in labels if len(ways.get(label, ())) > 1}
 
 
 def _characters(lengths: np.ndarray) -> dict[str, Any]:

@@ -30,6 +30,10 @@ CODE: Mapping[str, int] = {reason: code for code, reason in enumerate(REASONS)}
 #: Rows with these are bad; a file with many of them is not what its owner thinks. The others are good rows, too many of a kind.
 BAD = REASONS[1:6]
 
+_WHOLE = re.compile(r"([+-]?\d+)\.0+")
+#: Characters that nobody sees; joiners are left out, which within a word make other letters of its neighbours.
+_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_JOINERS = "\u200c\u200d"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 # Nothing but spaces, control and format characters; of a text, markup besides.
 _BLANK = r"^[\s\pC\pZ]*$"
@@ -64,8 +68,12 @@ def debris(texts: pa.Array) -> dict[str, int]:
 
 
 def plain_label(label: str) -> str:
-    """A label as it is counted: without spaces around it, and one way to write an accented letter."""
-    return unicodedata.normalize("NFC", label).strip()
+    """A label as it is counted: nothing unseen in or around it, one way to write an accented letter, and 1 for 1.0."""
+    seen, before = _UNSEEN.sub("", unicodedata.normalize("NFC", label)), None
+    while seen != before:
+        before, seen = seen, seen.strip().strip(_JOINERS)
+    whole = _WHOLE.fullmatch(seen)
+    return whole[1] if whole else seen
 
 
 def in_order(labels: set[str]) -> list[str]:

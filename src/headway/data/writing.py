@@ -22,9 +22,15 @@ SCHEMA = pa.schema({"id": pa.string(), "text": pa.large_string(), "label": pa.st
 
 
 class SplitWriter:
-    """Writes a split's rows to a Parquet file."""
+    """Writes a split's rows to a Parquet file.
+
+    Attributes:
+        rows: how many stand in the file, once the block has ended.
+    """
 
     def __init__(self, path: Path, labels: list[str]) -> None:
+        self.rows = 0
+        self._path = path
         self._labels = labels
         self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
         self._texts: list[str] = []
@@ -37,6 +43,7 @@ class SplitWriter:
     def __exit__(self, *exception: object) -> None:
         self._flush()
         self._writer.close()
+        self.rows = pq.read_metadata(self._path).num_rows
 
     def add(self, texts: list[str], label_ids: list[int]) -> None:
         """Take rows; an unlabelled one has the label id -1."""
@@ -77,6 +84,7 @@ class Quarantine:
 
     Attributes:
         examples: the first ones of each reason, as dictionaries.
+        rows: how many were written, labelled ones and unlabelled ones.
     """
 
     def __init__(self, path: Path, origins: Origins) -> None:
@@ -85,6 +93,7 @@ class Quarantine:
         self._writer = csv.DictWriter(self._file, ["file", "row", "reason", "label", "text"])
         self._writer.writeheader()
         self.examples: list[dict[str, Any]] = []
+        self.rows = {"labelled": 0, "unlabelled": 0}
         self._seen: Counter[int] = Counter()
 
     def __enter__(self) -> Self:
@@ -114,6 +123,7 @@ class Quarantine:
                 "text": text[:EXCERPT] + ("…" if len(text) > EXCERPT else ""),
             }
             self._writer.writerow(entry)
+            self.rows["labelled" if "label" in row else "unlabelled"] += 1
             self._seen[reasons[index]] += 1
             if self._seen[reasons[index]] <= EXAMPLES_OF_A_REASON:
                 self.examples.append(entry)

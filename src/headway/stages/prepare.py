@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +28,7 @@ MAX_CLASSES = 1_000
 #: What of the profile is worth comparing from commit to commit.
 METRICS = (
     *("rows_in", "rows_kept", "rows_quarantined", "rows_left_by_sampling", "bad_share"),
-    *("duplicates", "leakage", "splits", "unlabelled_rows"),
+    *("duplicates", "leakage", "splits", "unlabelled_rows", "unlabelled_quarantined"),
 )
 
 
@@ -51,12 +52,10 @@ def prepare(params: Params, layout: Layout) -> dict[str, Any]:
         labels = _labels(scanned, assignment)
         with fresh_folder(layout.prepared) as folder:
             write_json(folder / "labels.json", labels)
-            examples = _write(scanned, assignment, labels, origins, layout.raw, folder)
+            examples = _write(scanned, assignment, labels, manifest, layout.raw, folder)
         result = profile(scanned, assignment, labels, params, manifest)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    kept, gone = result["rows_kept"], sum(result["rows_quarantined"].values())
-    assert result["rows_in"] == kept + gone + result["rows_left_by_sampling"], "a row was lost or counted twice"
     with fresh_folder(layout.data_report) as folder:
         write_json(folder / "profile.json", result)
         (folder / "index.html").write_text(page.render(result, examples), encoding="utf-8")
@@ -79,9 +78,11 @@ def _refuse_bad(scanned: Scan, assignment: Assignment, allowed: float, origins: 
             quarantine.add(start, batch, *_fate(assignment, start, batch))
     counts = {reason: int((assignment.reason[labelled] == CODE[reason]).sum()) for reason in BAD}
     told = ", ".join(f"{reason} {count:,}" for reason, count in counts.items() if count)
+    quotes = any(re.match("unreadable: .*quote", example["reason"]) for example in quarantine.examples)
+    advice = "; if quotes are letters in your file, set data.quoting to none" if quotes else ""
     raise HeadwayError(
         f"{share:.1%} of the {labelled.sum():,} rows cannot be used, more than data.max_bad_share ({allowed:.1%}): {told}; "
-        f"each is listed in {os.path.relpath(path)}: mend them, or raise the share"
+        f"each is listed in {os.path.relpath(path)}: mend them, or raise the share{advice}"
     )
 
 
@@ -109,14 +110,18 @@ def _labels(scanned: Scan, assignment: Assignment) -> list[str]:
 
 
 def _write(
-    scanned: Scan, assignment: Assignment, labels: list[str], origins: Origins, raw: Path, folder: Path
+    scanned: Scan, assignment: Assignment, labels: list[str], manifest: dict[str, Any], raw: Path, folder: Path
 ) -> list[dict[str, Any]]:
-    """Put every row where it belongs; returns some of the quarantined ones."""
+    """Put every row where it belongs; returns some of the quarantined ones.
+
+    Raises:
+        HeadwayError: other rows were written than ingest has read.
+    """
     label_ids = {name: index for index, name in enumerate(labels)}
     by_code = np.array([label_ids.get(name, -1) for name in scanned.labels] + [-1])
     names = [*SPLITS, "unlabelled"] if (scanned.rows.given == UNLABELLED).any() else [*SPLITS]
     with ExitStack() as stack:
-        quarantine = stack.enter_context(Quarantine(folder / "quarantine.csv", origins))
+        quarantine = stack.enter_context(Quarantine(folder / "quarantine.csv", Origins(manifest["files"])))
         writers = [stack.enter_context(SplitWriter(folder / f"{name}.parquet", labels)) for name in names]
         for start, batch in batches(raw):
             quarantine.add(start, batch, *_fate(assignment, start, batch))
@@ -126,7 +131,22 @@ def _write(
                 writer.add(
                     batch["text"].take(pa.array(chosen)).to_pylist(), by_code[scanned.rows.label[here][chosen]].tolist()
                 )
+    sampled = int((assignment.reason == CODE["left by sampling"]).sum())
+    split = sum(writer.rows for writer in writers[: len(SPLITS)])
+    unlabelled = sum(writer.rows for writer in writers[len(SPLITS) :])
+    _refuse_lost("rows", manifest["rows"], split + sampled, quarantine.rows["labelled"])
+    _refuse_lost("unlabelled rows", manifest["unlabelled_rows"], unlabelled, quarantine.rows["unlabelled"])
     return quarantine.examples
+
+
+def _refuse_lost(what: str, read: int, kept: int, quarantined: int) -> None:
+    """Stop when not every row that was read was also written, once."""
+    if read != kept + quarantined:
+        raise HeadwayError(
+            f"of {read:,} {what} that ingest has read, {kept:,} are kept and {quarantined:,} in quarantine: "
+            f"{abs(read - kept - quarantined):,} were {'lost' if read > kept + quarantined else 'written twice'}; "
+            "run `dvc repro --force ingest`, and if it comes again, report it: it is a mistake of Headway's"
+        )
 
 
 def _fate(assignment: Assignment, start: int, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:

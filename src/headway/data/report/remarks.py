@@ -117,6 +117,48 @@ def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
         yield Remark("leakage", words.format(share(before), rows, share(after)))
 
 
+def _files_left(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    left = profile["data_left_aside"]
+    if left:
+        words = Markup("{} in the folder not read: {}. <code>data.files</code> says which are; <code>**/*</code> takes all.")
+        count = "One data file is" if len(left) == 1 else f"{len(left):,} data files are"
+        yield Remark("files_left", words.format(count, _named(left[:NAMED]) + _more(left)), warning=True)
+
+
+def _encodings(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    guessed = {file["encoding"]: file["name"] for file in reversed(profile["files"]) if file["encoding_guessed"]}
+    if guessed:
+        words = Markup(
+            "The encoding was guessed from the letters: {}. Look at some texts; if they are wrong, name it in "
+            "<code>data.encoding</code>, or save the file as UTF-8."
+        )
+        told = Markup("; ").join(Markup("{} for {}").format(visible(name), _named([file])) for name, file in guessed.items())
+        yield Remark("encodings", words.format(told), warning=True)
+
+
+def _cut_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    cut = profile["perhaps_cut"]
+    if cut:
+        words = Markup("Perhaps not whole, for the last line has no end, and no label that another row has: {}.")
+        yield Remark("cut_files", words.format(_named(cut[:NAMED]) + _more(cut)), warning=True)
+
+
+def _columns(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    differ = profile["columns_that_differ"]
+    if differ:
+        words = Markup("Some files have other columns than the first one: {}.")
+        told = [Markup("{} ({})").format(_named([file]), _named(names[:NAMED])) for file, names in differ.items()]
+        yield Remark("columns", words.format(Markup("; ").join(told[:NAMED]) + _more(told)), warning=True)
+
+
+def _spellings(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    spellings = profile["spellings"]
+    if spellings:
+        words = Markup("Some labels are written in several ways, which count as one class each: {}.")
+        told = [Markup("{} ({})").format(_named([label]), _named(list(map(_spelt, ways)))) for label, ways in spellings.items()]
+        yield Remark("spellings", words.format(Markup("; ").join(told[:NAMED]) + _more(told)))
+
+
 def _repeats(profile: Mapping[str, Any]) -> Iterator[Remark]:
     exact, near, groups = (profile["duplicates"][key] for key in ("exact", "near_rows", "near_groups"))
     if exact + near >= REPEATS * max(profile["rows_in"], 1):
@@ -150,16 +192,29 @@ def _sampling(profile: Mapping[str, Any]) -> Iterator[Remark]:
         yield Remark("sampling", words.format(left))
 
 
+def _unlabelled(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    gone = sorted(profile["unlabelled_quarantined"].items(), key=lambda item: (-item[1], item[0]))
+    if gone:
+        words = Markup("Of {:,} unlabelled rows, {:,} are kept; the others are in quarantine: {}.")
+        kept, reasons = profile["unlabelled_rows"], ", ".join(f"{reason} {rows:,}" for reason, rows in gone)
+        yield Remark("unlabelled", words.format(kept + sum(rows for _, rows in gone), kept, reasons))
+
+
 #: Those that warn stand first, and a page has their remarks in this order.
 _RULES = (
-    *(_sums, _bad_rows, _look_alikes, _imbalance, _rare_classes),
-    *(_leakage, _repeats, _debris, _scripts, _sampling),
+    *(_sums, _files_left, _cut_files, _bad_rows, _encodings, _columns, _look_alikes, _imbalance, _rare_classes),
+    *(_leakage, _spellings, _repeats, _debris, _scripts, _sampling, _unlabelled),
 )
 
 
 def _folded(label: str) -> str:
     """What labels have in common that a person would take for the same."""
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
+def _spelt(label: str) -> str:
+    """A label in which the characters that nobody sees are written as Python would."""
+    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in label)
 
 
 def _named(labels: Sequence[str]) -> Markup:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TextIO
 
 from headway.data.sources.source import Columns, Facts, Row, as_unicode, row_of, unreadable
@@ -14,6 +15,9 @@ from headway.errors import HeadwayError
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 1 << 24  # characters; a quote that is never closed swallows no more than that
 READINGS = 8  # characters that may be parsed again for each of the file: stray quotes cost no more, however many
+LOOK_AHEAD = 1_000  # rows from which it is known, at a file's beginning, what its labels are
+SPANS = "a quote spans rows"
+LIKE_ROWS = 2 / 3  # of the lines of a row: when they are like rows of their own, so many are no text with line breaks
 
 Parsed = tuple[list[str], list[str], str]  # cells, lines, problem
 
@@ -36,15 +40,17 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
     text = facts.columns.index(columns.text)
     label = facts.columns.index(columns.label) if columns.label is not None else None
     width = len(facts.columns)
-    rows = table_rows(file, facts.encoding, facts.delimiter)
+    rows = table_rows(file, facts.encoding, facts.delimiter, Lone(file, facts, width, label))
     next(rows)
     for cells, lines, problem in rows:
         if not problem and len(cells) != width:
             problem = f"{len(cells)} field{'s' * (len(cells) != 1)} where {width} are expected"
-        if problem:
-            yield unreadable("".join(lines), problem)
-        else:
-            yield row_of(cells[text], None if label is None else cells[label], facts.encoding)
+        row = unreadable("".join(lines), problem) if problem else row_of(
+            cells[text], None if label is None else cells[label], facts.encoding
+        )
+        if label is not None:
+            facts.loose_end = None if lines[-1].endswith(("\n", "\r")) else (row.label or "")
+        yield row
 
 
 def _header(file: LocalFile, columns: Columns, encoding: str) -> tuple[str, list[str]]:
@@ -71,25 +77,71 @@ def names_of(header: list[str]) -> list[str]:
     return [as_unicode(cell.strip()) for cell in header]
 
 
-def table_rows(file: LocalFile, encoding: str, delimiter: str) -> Iterator[Parsed]:
+class Lone:
+    """What a line says when it is read on its own, its quotes being letters: whether it is like a row of the table.
+
+    It is when it has as many cells, of which one is a label that other rows have; a text with line breaks may hold
+    delimiters, too, but hardly ever before such a word. Where there are no labels, only tabs tell.
+    """
+
+    def __init__(self, file: LocalFile, facts: Facts, width: int, label: int | None):
+        self._delimiter, self._width, self._label = facts.delimiter, width, label
+        self._labels: set[str] = set()
+        if label is not None:
+            for cells, _, _ in islice(table_rows(file, facts.encoding, facts.delimiter), 1, LOOK_AHEAD):
+                self.learn(cells)
+
+    def cells(self, line: str) -> list[str]:
+        """What stands between a line's delimiters."""
+        return line.rstrip("\r\n").split(self._delimiter)
+
+    def learn(self, cells: Sequence[str]) -> None:
+        """Take the label of a row for known: be it one or several that a quote joins, it is the label of one."""
+        if label := self._label_of(cells):
+            self._labels.add(label)
+
+    def is_like_a_row(self, line: str) -> bool:
+        cells = self.cells(line)
+        if self._label is None:
+            return self._delimiter == "\t" and self._width == len(cells) > 1
+        return self._label_of(cells) in self._labels
+
+    def _label_of(self, cells: Sequence[str]) -> str:
+        """The label of a row that has as many cells as the table; "" where it has none."""
+        return cells[self._label].strip() if self._label is not None and len(cells) == self._width else ""
+
+
+def table_rows(file: LocalFile, encoding: str, delimiter: str, lone: Lone | None = None) -> Iterator[Parsed]:
     """The rows of a file under a delimiter, the header first; see :func:`parsed`."""
     with file.open_text(encoding, newline="") as stream:
         # A carriage return alone is the end of a line only where the first line has it.
         line_end = "\r" if stream.readline().endswith("\r") else "\n"
     with file.open_text(encoding, line_end) as stream:
-        yield from parsed(stream, delimiter)
+        yield from parsed(stream, delimiter, file.quoting, lone)
 
 
-def parsed(stream: TextIO, delimiter: str) -> Iterator[Parsed]:
+def parsed(stream: TextIO, delimiter: str, quoting: str = "auto", lone: Lone | None = None) -> Iterator[Parsed]:
     """Rows of a CSV, the header first: their cells, the lines they stand on, the problem.
 
     What is wrong with a row is "" when nothing is; else there are no cells. A quote that leads astray costs the line on
     which its row begins, and what it swallowed is parsed anew; where that happens too often, it costs all these lines.
+    Where a line that begins a text with line breaks is like a row of its own, its quote is a letter, and costs nothing.
+
+    Args:
+        stream: the file.
+        delimiter: between its cells.
+        quoting: ``none`` where quotes are letters, else ``auto``.
+        lone: tells lines that are like rows; without it, whatever a pair of quotes encloses is one cell.
     """
     csv.field_size_limit(LONGEST_CELL)
     lines = _Lines(stream)
-    # Strict: a parser that forgives would take everything up to the next quote for one text, and not tell.
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+
+    def reading() -> Iterator[list[str]]:
+        # Strict: a parser that forgives would take everything up to the next quote for one text, and not tell.
+        rule = csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL
+        return csv.reader(lines, delimiter=delimiter, quoting=rule, strict=True)
+
+    reader = reading()
     while True:
         lines.of_row = []
         try:
@@ -98,12 +150,23 @@ def parsed(stream: TextIO, delimiter: str) -> Iterator[Parsed]:
             return
         except csv.Error as error:
             problem = next((said for start, said in PROBLEMS.items() if str(error).startswith(start)), str(error))
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            reader = reading()
             for line in lines.lost():
                 yield [], [line], problem
-        else:
-            if cells:
-                yield cells, lines.of_row, ""
+            continue
+        if lone and len(lines.of_row) > 1 and _spans_rows(lines.of_row, lone):
+            reader = reading()
+            for line in lines.lost():
+                yield (lone.cells(line), [line], "") if lone.is_like_a_row(line) else ([], [line], SPANS)
+        elif cells:
+            if lone:
+                lone.learn(cells)
+            yield cells, lines.of_row, ""
+
+
+def _spans_rows(lines: Sequence[str], lone: Lone) -> bool:
+    """Whether what was read as one row is several that a pair of stray quotes joins: most lines are like rows themselves."""
+    return sum(map(lone.is_like_a_row, lines)) >= max(2, LIKE_ROWS * len(lines))
 
 
 class _Lines:

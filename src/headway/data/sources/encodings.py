@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
+from headway.data.sources.alphabets import latin_page
 from headway.errors import HeadwayError
 
 #: Error handler of ours: a lone surrogate stands where bytes are not valid, so that a row tells of it and no text is lost.
@@ -22,6 +24,7 @@ BOMS = {  # the longer first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF16_BE: "utf-16",
 }
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
+FEW_LINES, FEW_LETTERS = 0.2, 0.3  # share of all lines, and of the letters in them, that are not ASCII where something broke
 VALID_LINES = 0.5  # share of the lines beyond ASCII; those of another encoding are hardly ever valid UTF-8 by chance
 #: Supersets, where a standard has one in use: what is shift_jis is cp932 too.
 LEGACY = [
@@ -37,8 +40,23 @@ LEGACY = [
 ]
 
 
-def recognise(open_file: Callable[[], BinaryIO], wanted: str, where: str) -> str:
-    """The name of a file's encoding, as Python's codecs know it.
+class Recognised(NamedTuple):
+    """An encoding's name, as Python's codecs know it, and whether it was guessed from the frequency of letters."""
+
+    name: str
+    guessed: bool = False
+
+
+class Head(NamedTuple):
+    """A file's first block; its first lines with a byte beyond ASCII; and how many lines were looked at for these."""
+
+    block: bytes
+    telling: bytes
+    lines: int
+
+
+def recognise(open_file: Callable[[], BinaryIO], wanted: str, where: str) -> Recognised:
+    """A file's encoding.
 
     Args:
         open_file: opens the file's bytes, decompressed.
@@ -49,30 +67,37 @@ def recognise(open_file: Callable[[], BinaryIO], wanted: str, where: str) -> str
         HeadwayError: the encoding cannot be recognised, or what is wanted is none for text.
     """
     with open_file() as file:
-        head, telling = _telling_lines(file)
-    by_mark = next((name for mark, name in BOMS.items() if head.startswith(mark)), None)
+        head = _head(file)
+    by_mark = next((name for mark, name in BOMS.items() if head.block.startswith(mark)), None)
     if wanted != "auto":
-        return _as_wanted(wanted, by_mark)
-    found = by_mark or _utf_16(head) or _utf_8(telling) or _by_frequencies(telling)
+        return Recognised(_as_wanted(wanted, by_mark))
+    found = by_mark or _utf_16(head.block) or _utf_8(head.telling)
+    if found:
+        return Recognised(found)
+    found = latin_page(_whole_lines(head.telling))
+    if not found and _is_broken_ascii(head):
+        return Recognised("utf-8")
+    found = found or _by_frequencies(head.telling)
     if found is None:
         raise HeadwayError(
             f"{where}: its encoding cannot be recognised; name it in data.encoding (as gb18030, or windows-1251), "
             "or save the file as UTF-8"
         )
-    return found
+    return Recognised(found, guessed=True)
 
 
-def _telling_lines(file: BinaryIO) -> tuple[bytes, bytes]:
-    """The first block, and the first lines with a byte beyond ASCII, about ``SAMPLE`` bytes; the last may be cut."""
+def _head(file: BinaryIO) -> Head:
+    """What tells of a file: about ``SAMPLE`` bytes of lines beyond ASCII, the last of which may be cut."""
     head = block = file.read(BLOCK)
-    telling, rest = b"", b""
+    telling, rest, seen = b"", b"", 0
     while block and len(telling) + len(rest) < SAMPLE:
         *lines, rest = (rest + block).split(b"\n")
+        seen += len(lines)
         telling += b"".join(line + b"\n" for line in lines if not line.isascii())
         if rest.isascii():
             rest = b""
         block = file.read(BLOCK)
-    return head, telling + rest
+    return Head(head, telling + rest, seen + 1)
 
 
 def _as_wanted(wanted: str, by_mark: str | None) -> str:
@@ -103,15 +128,27 @@ def _utf_8(telling: bytes) -> str | None:
     return "utf-8" if valid >= VALID_LINES * len(lines) else None
 
 
+def _is_broken_ascii(head: Head) -> bool:
+    """Whether bytes beyond ASCII are so few that they are damage rather than a script: the rows are told one by one."""
+    beyond = len(head.telling.translate(None, bytes(range(128))))
+    letters = len(re.findall(b"[A-Za-z]", head.telling))
+    return head.telling.count(b"\n") <= FEW_LINES * head.lines and beyond <= FEW_LETTERS * letters
+
+
 def _by_frequencies(telling: bytes) -> str | None:
     """One of the encodings from before Unicode, by how often its letters occur in the languages written in it."""
     import charset_normalizer
 
+    best = charset_normalizer.from_bytes(_whole_lines(telling), cp_isolation=LEGACY).best()
+    return best.encoding if best else None
+
+
+def _whole_lines(telling: bytes) -> bytes:
+    """A sample in which no character is cut."""
     sample = telling[:SAMPLE]
     if len(telling) > SAMPLE and b"\n" in sample:
-        sample = sample[: sample.rindex(b"\n")]  # no character is cut
-    best = charset_normalizer.from_bytes(sample, cp_isolation=LEGACY).best()
-    return best.encoding if best else None
+        sample = sample[: sample.rindex(b"\n")]
+    return sample
 
 
 def _decoded(block: bytes, encoding: str) -> str | None:

@@ -40,25 +40,30 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
     Raises:
         HeadwayError: there are none, or one is of no known kind.
     """
-    place, (files, test_files, unlabelled_files) = _chosen(params, root, scratch)
+    place, roles = _chosen(params, root, scratch)
+    files, test_files, unlabelled_files = roles
     both, text = Columns(params.text_column, params.label_column), Columns(params.text_column, None)
 
     def parts(names: Iterable[str], columns: Columns, test: bool = False) -> list[Part]:
-        return [FilePart(LocalFile(place.fetch(name), as_unicode(name)), columns, params.encoding, test) for name in names]
+        files = [LocalFile(place.fetch(name), as_unicode(name), params.quoting) for name in names]
+        return [FilePart(file, columns, params.encoding, test) for file in files]
 
+    others = set(place.names).difference(*roles) if place.is_folder else set()
+    left_aside = [name for name in place.names if name in others and not _is_hidden(name)]
     return Source(
         name=f"file {params.path}",
         version="",
         labelled=[*parts(test_files, both, test=True), *parts(files, both)],
         unlabelled=parts(unlabelled_files, text),
-        left_aside=[as_unicode(name) for name in place.names if not kind_of(name) and not _is_hidden(name)],
+        left_aside=[as_unicode(name) for name in left_aside],
+        data_left_aside=[as_unicode(name) for name in left_aside if kind_of(name)],
     )
 
 
 def first_file(params: DataParams, root: Path, scratch: Path) -> LocalFile:
     """The first of the files with labels; for what is read and raised, see :func:`open_files`."""
     place, (files, _, _) = _chosen(params, root, scratch)
-    return LocalFile(place.fetch(files[0]), files[0])
+    return LocalFile(place.fetch(files[0]), files[0], params.quoting)
 
 
 class Fingerprint(NamedTuple):
@@ -89,7 +94,8 @@ class FilePart(Part):
             if not before.size:
                 raise HeadwayError(f"{self.file.name}: empty; expected rows with a text and a label")
             if self.file.kind != ".parquet":
-                self.facts.encoding = encodings.recognise(self.file.open_bytes, self.encoding, self.file.name)
+                found = encodings.recognise(self.file.open_bytes, self.encoding, self.file.name)
+                self.facts.encoding, self.facts.encoding_guessed = found
             yield from READERS[self.file.kind](self.file, self.columns, self.facts)
             if Fingerprint.of(self.file.path) != before:
                 raise HeadwayError(f"{self.file.name}: changed while it was read; run again when it is complete")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -30,7 +30,9 @@ class Manifest:
         unlabelled_rows: rows from what is said to have no labels.
         label_counts: readable rows per label, as written in the source; a missing label counts under "".
         files: what is known of each file or split.
-        left_aside: files of the folder that are of no known kind.
+        columns_that_differ: by file with labels, the columns that it has and the first one has not, or the other way round.
+        left_aside: files of the folder that were not read.
+        data_left_aside: those of them that are of a known kind.
     """
 
     source: str
@@ -42,7 +44,9 @@ class Manifest:
     unlabelled_rows: int
     label_counts: dict[str, int]
     files: list[Facts]
+    columns_that_differ: dict[str, list[str]]
     left_aside: list[str]
+    data_left_aside: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -91,8 +95,15 @@ class Tally:
             unlabelled_rows=self.unlabelled_rows,
             label_counts=dict(sorted(self.labels.items())),
             files=files,
+            columns_that_differ=_columns_that_differ([part.facts for part in source.labelled]),
             left_aside=list(source.left_aside),
+            data_left_aside=list(source.data_left_aside),
         )
+
+
+def _columns_that_differ(files: Sequence[Facts]) -> dict[str, list[str]]:
+    first = set(files[0].columns) if files else set()
+    return {file.name: sorted(first.symmetric_difference(file.columns)) for file in files if set(file.columns) != first}
 
 
 def _strings(column: pa.Array) -> Iterable[str]:

@@ -38,7 +38,7 @@ class PackagePart(Part):
     """The reviews of one kind in the package's CSV."""
 
     def __init__(self, path: Path, subset: str, scratch: Path):
-        super().__init__(Facts(PACKAGE_FILE, path.stat().st_size, sha256_of_file(path), "utf-8", ","))
+        super().__init__(Facts(PACKAGE_FILE, path.stat().st_size, sha256_of_file(path), "utf-8", delimiter=","))
         self.path = path
         self.subset = subset
         self.scratch = scratch

@@ -69,18 +69,22 @@ class Facts:
         size: bytes of the file.
         sha256: of these bytes.
         encoding: Python's name of a text file's encoding.
+        encoding_guessed: whether that was guessed from the frequency of letters.
         delimiter: between the cells of a CSV file.
         rows: those that were taken so far.
         columns: all that were found.
+        loose_end: where the last line of a CSV has no end, its label, or "" if it cannot be read; None where it has one.
     """
 
     name: str
     size: int | None = None
     sha256: str = ""
     encoding: str = ""
+    encoding_guessed: bool = False
     delimiter: str = ""
     rows: int = 0
     columns: list[str] = field(default_factory=list)
+    loose_end: str | None = None
 
 
 class Part:
@@ -113,7 +117,8 @@ class Source:
         version: of the package, revision on the Hub, or "" for files.
         labelled: parts with labels, test parts first.
         unlabelled: parts without.
-        left_aside: names of files that are of no known kind.
+        left_aside: names of the folder's files that are not read, be it for their kind or because no pattern takes them.
+        data_left_aside: those of them that are of a known kind.
     """
 
     name: str
@@ -121,6 +126,7 @@ class Source:
     labelled: Sequence[Part]
     unlabelled: Sequence[Part] = ()
     left_aside: Sequence[str] = ()
+    data_left_aside: Sequence[str] = ()
 
     def labelled_batches(self) -> Iterator[pa.RecordBatch]:
         """All labelled rows, numbered from 1, in batches of the schema ``LABELLED``."""

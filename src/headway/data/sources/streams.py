@@ -28,10 +28,12 @@ class LocalFile:
     Attributes:
         path: where it lies.
         name: how a person knows it; the same but for a download.
+        quoting: of CSV: ``auto``, or ``none`` where a quote is a letter like any other.
     """
 
     path: Path
     name: str
+    quoting: str = "auto"
 
     @property
     def kind(self) -> str:
