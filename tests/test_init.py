@@ -241,7 +241,92 @@ def test_a_file_that_is_not_there_is_one_line(project):
         ("s3://bucket/all/*.csv", "s3://bucket/all", "*.csv"),
         ("https://example.org/r.csv?download=1", "https://example.org/r.csv?download=1", "*"),
         ("/a/b/", "/a/b", "*"),
+        ("file:///a/my%20files/b.csv", "/a/my files/b.csv", "*"),
+        ("file:///a/*.csv", "/a", "*.csv"),
     ],
 )
 def test_a_glob_is_taken_apart_into_folder_and_pattern(given, path, files):
     assert init._path_and_pattern(given) == (path, files)
+
+
+def quietly(project, data, **words):
+    return init.survey(project, str(data), say=lambda _: None, **words)
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("hf://datasets/a/b.csv", "DVC cannot tell when a hf:// file changes; download it and give its path, or a URL that"),
+        ("memory://b.csv", "DVC cannot tell when a memory:// file changes"),
+        ("webdav://somewhere/b.csv", "webdav:// needs one more package: `pip install dvc-webdav`, and run again"),
+    ],
+)
+def test_a_url_that_dvc_cannot_depend_on_is_refused_before_anything_is_read(project, url, says):
+    with pytest.raises(HeadwayError, match=f"^--data: {url}: ") as caught:
+        quietly(project, url)
+    assert says in str(caught.value)
+
+
+def test_a_file_url_is_the_files_path(project, table):
+    path = write_csv(project.root / "own.csv", table)
+    assert quietly(project, path.as_uri()).changes["data.path"] == "own.csv"
+
+
+@pytest.mark.parametrize("columns", [["text", "label"], ["label", "text"]])
+def test_a_file_without_a_header_is_told_to_get_one(project, columns):
+    texts, labels = english(40)
+    table = {"text": texts, "label": [("good", "bad")[label] for label in labels]}
+    path = project.root / "own.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(zip(*(table[name] for name in columns), strict=True))
+    with pytest.raises(
+        HeadwayError, match=r"^own\.csv: its first line looks like a row and no header, for 'bad' stands"
+    ) as told:
+        quietly(project, path)
+    assert str(told.value).endswith("put a line of names before it, as text,label")
+
+
+def test_a_header_that_comes_again_where_files_were_joined_is_no_missing_header(project, table):
+    rows = write_csv(project.root / "own.csv", table).read_text()
+    (project.root / "own.csv").write_text(rows + rows.splitlines()[0] + "\n")
+    assert quietly(project, project.root / "own.csv").proposal.label == "stars"
+
+
+def test_a_label_without_a_name_is_told_by_its_place():
+    texts, labels = english(40)
+    with pytest.raises(HeadwayError, match=r"column 2 has no name: give it one in the file's first line$"):
+        propose({"text": texts, "": [str(label) for label in labels], "id": [str(n) for n in range(40)]}, "own.csv")
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_test_and_unlabelled_files_may_be_given_by_their_paths(project, table, apart):
+    folder = project.root / "corpus"
+    rows = list(zip(*table.values(), strict=True))
+    names = {"train.csv": rows[::2], "more/test [1].csv" if apart else "test [1].csv": rows[1::4], "u.csv": rows[3::4]}
+    (folder / "more").mkdir(parents=True)
+    for name, part in names.items():
+        write_csv(folder / name, dict(zip(table, map(list, zip(*part, strict=True)), strict=True)))
+    paths = [str(folder / name) for name in names]
+    found = quietly(project, paths[0], test_files=paths[1], unlabelled_files=paths[2])
+    assert (found.changes["data.path"], found.changes["data.files"]) == ("corpus", "train.csv")
+    assert found.profile["splits"]["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile["unlabelled_rows"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.changes["registry.model_name"] == "train"
+
+
+def test_a_test_file_in_the_projects_own_folder_is_told_where_to_go(project, table, monkeypatch):
+    monkeypatch.chdir(project.root)
+    for name in ("train.csv", "test.csv"):
+        write_csv(project.root / name, table)
+    with pytest.raises(HeadwayError, match=r"put them into a folder of their own, such as data/input, and name them there$"):
+        quietly(project, "train.csv", test_files="test.csv")
+
+
+def test_encoding_and_delimiter_are_shown(project, capsys):
+    texts = [text for text in translations("ru") if len(text) > 10]
+    rows = {"text": texts, "label": [("a", "b")[number % 2] for number in range(len(texts))]}
+    path = write_csv(project.root / "own.csv", rows, delimiter=";", encoding="cp1251")
+    init.show(quietly(project, path))
+    printed = capsys.readouterr().out
+    assert "cp1251 (guessed), ; between cells" in printed
+    assert "! The encoding was guessed from the letters: cp1251 for own.csv." in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -10,10 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from headway.data.columns import Proposal, glimpse, propose
+from headway.data.columns import Proposal, glimpse, propose, require_header
 from headway.data.report.remarks import remarks
 from headway.data.sources.files import first_file
+from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.params import DataParams, Params, flatten, load
 
@@ -57,28 +60,30 @@ def survey(
         layout: the project.
         data: path of a file or folder, a glob, or a URL; a relative one starts in the working directory.
         text, label: columns, where the file's owner names them.
-        test_files, unlabelled_files: globs in the folder, for files that are a test split or have no labels.
+        test_files, unlabelled_files: paths of files that are a test split or have no labels, or globs in the folder.
         say: told what is being read, before it is.
 
     Raises:
-        HeadwayError: the file cannot be read, or no column looks like texts or labels.
+        HeadwayError: the file cannot be read, has no header, or no column looks like texts or labels; or DVC cannot tell
+            when what a URL names has changed.
     """
     from headway.stages.ingest import ingest
     from headway.stages.prepare import prepare
     from headway.stages.tokenize import tokenize
 
     params = load(layout.params)
-    path, files = _path_and_pattern(data)
-    place = {"source": "file", "path": path, "files": files, "test_files": test_files, "unlabelled_files": unlabelled_files}
+    place = {"source": "file", **_place(layout, data, test_files, unlabelled_files)}
     probe = DataParams.model_validate({**params.data.model_dump(), **place, "text_column": "text", "label_column": "label"})
     first = first_file(probe, layout.root, layout.scratch)
-    proposal = propose(glimpse(first, params.data.encoding), first.name, text, label)
+    found = glimpse(first, params.data.encoding)
+    proposal = propose(found, first.name, text, label)
+    require_header(found, proposal, first)
     say(f"{first.name}: texts from column {proposal.text}, labels from {proposal.label}")
     changes: dict[str, Any] = {
         **{f"data.{name}": value for name, value in place.items()},
         "data.text_column": proposal.text,
         "data.label_column": proposal.label,
-        "registry.model_name": _slug(path, files),
+        "registry.model_name": _slug(data, place["files"]),
     }
     chosen = params.override(changes)
     trial = _trial(layout)
@@ -89,7 +94,7 @@ def survey(
     finally:
         shutil.rmtree(trial.root / "data", ignore_errors=True)
     seconds = _seconds_to_train(chosen, tokens, len(profile["classes"]))
-    changes["data.path"] = _from(layout.root, path)
+    changes["data.path"] = _from(layout.root, place["path"])
     before = flatten(params.model_dump())
     changes = {knob: value for knob, value in changes.items() if value != before[knob]}
     return Survey(changes, proposal, profile, tokens, seconds, trial.data_report / "index.html")
@@ -130,6 +135,7 @@ def show(found: Survey) -> None:
         "label column": found.proposal.label + others,
         "rows": f"{profile['rows_in']:,}, of which {profile['rows_kept']:,} can be used",
         "in quarantine": ", ".join(lost) or "none",
+        "read as": _largest_first(profile["files"]),
         "classes": f"{len(profile['classes']):,}: {_largest(profile['classes'])}{rare}",
         "characters": f"{lengths['median']:,} in the median text, from {lengths['min']:,} to {lengths['max']:,}",
         "scripts": ", ".join(f"{name} {share:.1%}" for name, share in list(profile["scripts"].items())[:5]),
@@ -158,6 +164,17 @@ def _largest(classes: list[dict[str, Any]], most: int = 8) -> str:
     )
 
 
+def _largest_first(files: list[dict[str, Any]], most: int = 3) -> str:
+    """How the files were read: the encodings and the delimiters, those of the most rows first."""
+    rows: dict[str, int] = {}
+    for file in files:
+        delimiter = {"": "", "\t": ", tabs between cells"}.get(file["delimiter"], f", {file['delimiter']} between cells")
+        way = (file["encoding"] or "Parquet") + " (guessed)" * file["encoding_guessed"] + delimiter
+        rows[way] = rows.get(way, 0) + file["rows"]
+    ways = sorted(rows, key=lambda way: -rows[way])
+    return "; ".join(ways[:most]) + (f" and {len(ways) - most} more" if len(ways) > most else "")
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
@@ -173,8 +190,44 @@ def _trial(layout: Layout) -> Layout:
     return trial
 
 
+def _place(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, str]:
+    """The knobs that say where the files lie: a folder or file, and patterns of names in it.
+
+    Raises:
+        HeadwayError: the files lie apart, or beside what the pipeline writes; or a URL's kind is none of DVC's.
+    """
+    path, files = _path_and_pattern(data)
+    roles = {"test_files": test, "unlabelled_files": unlabelled}
+    if "://" in path:
+        _require_scheme(path)
+        return {"path": path, "files": files, **roles}
+    if not any(roles.values()):
+        return {"path": path, "files": files} | roles
+    single = Path(path).is_file()
+    folder = Path(path).parent if single else Path(path)
+    given = {role: Path(name).expanduser().absolute() for role, name in roles.items() if name}
+    # A name of a file in the folder is one also where the working directory has its like.
+    in_folder = {role for role in given if not Path(roles[role]).is_absolute() and (folder / roles[role]).is_file()}
+    alone = {role: file for role, file in given.items() if file.is_file() and role not in in_folder}
+    base = Path(os.path.commonpath([folder, *(file.parent for file in alone.values())]))
+    if layout.raw.is_relative_to(base):
+        raise HeadwayError(
+            f"--data: {base} holds your files and what the pipeline writes, so that a change of them would go unseen; "
+            "put them into a folder of their own, such as data/input, and name them there"
+        )
+
+    def pattern(file: Path) -> str:
+        return glob.escape(file.relative_to(base).as_posix())
+
+    inside = "" if folder == base else pattern(folder) + "/"
+    patterns = {role: pattern(alone[role]) if role in alone else name and inside + name for role, name in roles.items()}
+    return {"path": str(base), "files": pattern(Path(path)) if single else inside + files, **patterns}
+
+
 def _path_and_pattern(given: str) -> tuple[str, str]:
-    """A path, absolute unless it is a URL, and the pattern of files in it."""
+    """A path, absolute unless it is a URL, and the pattern of files in it; ``file://`` is a path, too."""
+    if given.startswith("file://"):
+        given = unquote(urlsplit(given).path)
     if "://" in given:
         folder, _, tail = given.rpartition("/")
         return (folder, tail) if URL_WILDCARDS.search(tail) else (given, "*")
@@ -183,14 +236,33 @@ def _path_and_pattern(given: str) -> tuple[str, str]:
     return str(Path(*parts[:fixed])), "/".join(parts[fixed:]) or "*"
 
 
+def _require_scheme(url: str) -> None:
+    """Return when DVC can tell whether what a URL names has changed: the stage ingest depends on that."""
+    from dvc.fs import registry
+
+    scheme = url.partition("://")[0]
+    known = sorted(set(registry) - {"local", "memory"})
+    if scheme not in known:
+        raise HeadwayError(
+            f"--data: {url}: DVC cannot tell when a {scheme}:// file changes; download it and give its path, or a URL that "
+            f"begins with one of {', '.join(known)}"
+        )
+    try:
+        registry[scheme]
+    except ImportError as error:
+        package = re.search(r"dvc-\w+", str(error))
+        extra = f"`pip install {package[0]}`" if package else "the extra of DVC"
+        raise HeadwayError(f"--data: {url}: {scheme}:// needs one more package: {extra}, and run again") from None
+
+
 def _from(root: Path, path: str) -> str:
     """A path as params.yaml should have it: from the project's folder when it lies there."""
     return Path(path).relative_to(root).as_posix() if "://" not in path and Path(path).is_relative_to(root) else path
 
 
-def _slug(path: str, files: str) -> str:
+def _slug(data: str, files: str) -> str:
     """A name for the model, from its data's."""
-    name = Path(path).name.split(".")[0] or files
+    name = Path(_path_and_pattern(data)[0]).name.split(".")[0] or files
     return re.sub(r"[^\w-]+", "-", name).strip("-_") or "model"
 
 

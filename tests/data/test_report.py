@@ -287,9 +287,19 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
             ["files_left"],
             "One data file is in the folder not read: more/b.csv. data.files says which are; **/* takes all.",
         ),
-        ({"data_left_aside": [f"{n}.csv" for n in range(9)]}, ["files_left"], "9 data files are in the folder not read: 0.csv,"),
         (
-            {"files": [file_of("a.csv"), file_of("b.csv", "cp1252", guessed=True), file_of("c.csv", "cp1252", guessed=True)]},
+            {"data_left_aside": [f"{n}.csv" for n in range(9)]},
+            ["files_left"],
+            "9 data files are in the folder not read: 0.csv,",
+        ),
+        (
+            {
+                "files": [
+                    file_of("a.csv"),
+                    file_of("b.csv", "cp1252", guessed=True),
+                    file_of("c.csv", "cp1252", guessed=True),
+                ]
+            },
             ["encodings"],
             "The encoding was guessed from the letters: cp1252 for b.csv.",
         ),

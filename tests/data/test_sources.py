@@ -208,6 +208,15 @@ def test_a_folders_hash_changes_with_any_of_its_files(read_file, tmp_path, sente
     assert read_file("input").manifest.sha256 != before
 
 
+@pytest.mark.parametrize("separator", list(";,|^"))
+def test_the_line_with_which_excel_names_the_separator_is_no_header(read_file, separator):
+    lines = ["sep=" + separator, f"text{separator}label", f"fine{separator}1", f"dull{separator}0"]
+    for end in ("\r\n", "\n"):
+        read = read_file("a.csv", end.join(lines), encoding="utf-8")
+        assert read.rows == [("fine", "1"), ("dull", "0")]
+        assert read.manifest.files[0].delimiter == separator
+
+
 def test_other_columns_and_their_gaps_are_left_aside(read_file):
     read = read_file("a.csv", "id,stars, review ,mood\n,5,fine,good\nx,,dull,bad\n", text="review", label="mood")
     assert read.rows == [("fine", "good"), ("dull", "bad")]
@@ -359,7 +368,14 @@ def test_a_stray_pair_around_a_broken_line_costs_that_line_alone(read_file):
 
 
 def test_texts_with_line_breaks_stay_whole_beside_labels_in_any_column(read_file):
-    texts = ["well, it\nwas", "bad,\n\nreally\nbad, yes", 'He said: "no",\nand left', "tab\tand\nline", "1\n2,3\n4", "1,x\n0"]
+    texts = [
+        "well, it\nwas",
+        "bad,\n\nreally\nbad, yes",
+        'He said: "no",\nand left',
+        "tab\tand\nline",
+        "1\n2,3\n4",
+        "1,x\n0",
+    ]
     for columns in (["text", "label"], ["label", "text"], ["label", "text", "id"]):
         frame = pd.DataFrame({"text": texts * 4, "label": [1, 0] * 12, "id": range(24)})[columns]
         for delimiter in ",\t":
@@ -469,6 +485,10 @@ def test_a_missing_column_is_told_with_the_knob_and_the_nearest_one(refusal, tmp
     )
     assert refusal(name) == f"{name}: has no column 'text' (data.text_column); did you mean texts?"
     assert refusal(name, text="texts", label="y") == f"{name}: has no column 'y' (data.label_column); known: texts, label"
+
+
+def test_a_column_without_a_name_is_told_as_such(refusal):
+    assert refusal("a.csv", "text,\nfine,1\n").endswith("known: text, (one without a name)")
 
 
 @pytest.mark.parametrize(

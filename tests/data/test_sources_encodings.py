@@ -91,7 +91,9 @@ def test_a_few_accented_words_are_western_unless_their_letters_are_another_langu
     assert (read.manifest.files[0].encoding, read.manifest.files[0].encoding_guessed) == (encoding, True)
 
 
-@pytest.mark.parametrize("language", ["es", "pt", "de", "it", "sv", "da", "nb", "nl", "fi", "is", "ca", "hu", "cs", "lt", "et", "vi"])
+@pytest.mark.parametrize(
+    "language", ["es", "pt", "de", "it", "sv", "da", "nb", "nl", "fi", "is", "ca", "hu", "cs", "lt", "et", "vi"]
+)
 def test_pages_of_the_latin_script_are_not_confused(read_file, translations, language):
     pages = {"hu": "cp1250", "cs": "cp1250", "lt": "cp1257", "et": "cp1257", "vi": "cp1258"}
     encoding = pages.get(language, "cp1252")

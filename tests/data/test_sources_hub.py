@@ -3,11 +3,13 @@
 import os
 
 import datasets
+import httpx
 import huggingface_hub
 import pandas as pd
 import pytest
+import tenacity
 
-from headway.data.sources import hub
+from headway.data.sources import hub, remote
 from headway.data.sources.hub import open_hub
 from headway.errors import HeadwayError
 from headway.quiet import SWITCHES
@@ -33,7 +35,7 @@ def read_hub(params, tmp_path, monkeypatch):
     """Opens the splits of a folder in the Hub's layout."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
-    def reader(name="reviews", **knobs):
+    def reader(name="./reviews", **knobs):
         chosen = {"source": "hub", "hub_name": name, "hub_revision": "0" * 40, **knobs}
         return open_hub(params.override({f"data.{knob}": value for knob, value in chosen.items()}).data, tmp_path)
 
@@ -65,7 +67,7 @@ def test_splits_become_rows_with_the_names_of_their_classes(read_hub, dataset):
     unlabelled = [row for batch in source.unlabelled_batches() for row in batch.to_pylist()]
     assert [row["text"] for row in unlabelled] == list(dataset["text"][600:700])
     assert source.version == "0" * 40
-    assert source.name == "hub reviews"
+    assert source.name == "hub ./reviews"
 
 
 def test_an_id_that_stands_for_no_class_is_a_gap(read_hub, dataset):
@@ -74,9 +76,9 @@ def test_an_id_that_stands_for_no_class_is_a_gap(read_hub, dataset):
 
 
 def test_a_split_and_a_column_that_are_not_there_are_told(read_hub, dataset):
-    with pytest.raises(HeadwayError, match=r"hub reviews, split dev: Unknown split .dev.*check data\.hub_split"):
+    with pytest.raises(HeadwayError, match=r"hub \./reviews, split dev: Unknown split .dev.*check data\.hub_split"):
         read_hub(hub_split="dev")
-    with pytest.raises(HeadwayError, match=r"hub reviews, split train: has no column 'texts' .*did you mean text\?"):
+    with pytest.raises(HeadwayError, match=r"hub \./reviews, split train: has no column 'texts' .*did you mean text\?"):
         read_hub(text_column="texts")
 
 
@@ -96,6 +98,8 @@ def test_the_network_is_on_for_the_hub_alone(read_hub, monkeypatch):
 
 
 def test_no_network_and_an_unknown_name_are_told_in_one_line(read_hub, monkeypatch):
+    monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
+
     def raising(error):
         def load_dataset(*_, **__):
             assert not huggingface_hub.constants.HF_HUB_OFFLINE
@@ -112,3 +116,65 @@ def test_no_network_and_an_unknown_name_are_told_in_one_line(read_hub, monkeypat
     raising(datasets.exceptions.DatasetNotFoundError("Dataset 'nobody/nothing' doesn't exist on the Hub"))
     with pytest.raises(HeadwayError, match=r"doesn't exist on the Hub; check data\.hub_name"):
         read_hub("nobody/nothing")
+
+
+@pytest.fixture
+def asked(monkeypatch, dataset):
+    """Stands for the Hub: notes what it is asked for, fails as often as ``troubles`` says, and then gives three rows."""
+    monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
+    calls, troubles = [], []
+
+    def load_dataset(*words, **knobs):
+        calls.append((*words, knobs))
+        if troubles:
+            raise troubles.pop(0)
+        return datasets.Dataset.from_dict({"text": list(dataset["text"][:3]), "label": ["neg", "pos", "neg"]})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return calls, troubles
+
+
+def test_the_hub_is_asked_for_the_pinned_revision_and_no_other(read_hub, asked):
+    read_hub("stanfordnlp/imdb", hub_revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31", hub_test_split="test")
+    assert [(name, knobs["revision"], knobs["split"]) for name, knobs in asked[0]] == [
+        ("stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31", split) for split in ("test", "train")
+    ]
+
+
+def http_error(status):
+    response = httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co"))
+    return huggingface_hub.errors.HfHubHTTPError(f"{status}", response=response)
+
+
+def caused_by(cause):
+    error = RuntimeError("a builder failed")
+    error.__cause__ = cause
+    return error
+
+
+def test_what_may_pass_is_tried_again_and_a_clear_no_is_not(read_hub, asked):
+    calls, troubles = asked
+    for trouble in (ConnectionError("reset"), http_error(503), http_error(429), caused_by(TimeoutError("slow"))):
+        calls.clear()
+        troubles.append(trouble)
+        (batch,) = read_hub("stanfordnlp/imdb").labelled_batches()
+        assert (batch.num_rows, len(calls)) == (3, 2)
+    for trouble in (http_error(404), ValueError("Unknown split"), datasets.exceptions.DatasetNotFoundError("nobody")):
+        calls.clear()
+        troubles[:] = [trouble]
+        with pytest.raises(HeadwayError):
+            read_hub("stanfordnlp/imdb")
+        assert len(calls) == 1
+    calls.clear()
+    troubles[:] = [ConnectionError("no network")] * 9
+    with pytest.raises(HeadwayError, match=r"no network; check the network, and run again"):
+        read_hub("stanfordnlp/imdb")
+    assert len(calls) == remote.ATTEMPTS
+
+
+def test_a_folder_with_a_data_sets_name_is_not_read_in_its_place(read_hub, dataset, asked):
+    with pytest.raises(
+        HeadwayError, match=r"^data\.hub_name: a folder reviews lies here, .*; rename it, or write \./reviews"
+    ):
+        read_hub("reviews")
+    assert asked[0] == []

@@ -133,7 +133,7 @@ def test_ingest_reads_exactly_the_params_that_it_declares_from_all_of_its_source
     chosen = [
         {"data.source": "package"},
         {"data.source": "file", "data.path": "own", "data.files": "**/*.csv"},
-        {"data.source": "hub", "data.hub_name": "own", "data.hub_revision": "0" * 40},
+        {"data.source": "hub", "data.hub_name": "./own", "data.hub_revision": "0" * 40},
     ]
     for knobs in chosen:
         before = set(recorded)

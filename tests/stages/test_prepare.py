@@ -42,7 +42,13 @@ def put(layout, rows, unlabelled=None):
         }
         pq.write_table(pa.table(none), layout.raw / "unlabelled.parquet")
     sizes = [("test.csv", sum(tests)), ("own.csv", len(rows) - sum(tests)), ("more.csv", len(unlabelled or []))]
-    facts = {"encoding": "utf-8", "encoding_guessed": False, "delimiter": ",", "columns": ["text", "label"], "loose_end": None}
+    facts = {
+        "encoding": "utf-8",
+        "encoding_guessed": False,
+        "delimiter": ",",
+        "columns": ["text", "label"],
+        "loose_end": None,
+    }
     manifest = {
         "source": "file own",
         "version": "",
@@ -196,6 +202,17 @@ def test_a_thousand_classes_are_possible(knobs, project):
     assert all(entry["train"] for entry in result["classes"])
     assert set(result["rare_classes"]) == {e["label"] for e in result["classes"] if not (e["validation"] and e["test"])}
     assert 0 < len(result["rare_classes"]) < 1000
+
+
+def test_a_split_that_first_rows_leave_empty_is_told_with_their_knob(knobs, project):
+    texts = [text for code in languages()[:3] for text in translations(code) if len(text) > 8]
+    different = list({normal_form(text): text for text in texts}.values())[:600]
+    put(project, [(text, f"class {number % 200}") for number, text in enumerate(different)])
+    with pytest.raises(
+        HeadwayError, match=r"^split\.validation: no row of \d+ falls into it, for .* leaves 0 rows; lower split\.f"
+    ):
+        prepare(knobs, project)
+    assert prepare(knobs.override({"split.first_rows_in_training": 1}), project)["splits"]["validation"] > 50
 
 
 def test_a_class_with_a_single_row_is_trained_and_told_but_not_tested(knobs, project, english):

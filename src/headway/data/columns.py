@@ -96,23 +96,43 @@ def propose(found: Columns, where: str, text: str | None = None, label: str | No
     for option, name in (("--text", text), ("--label", label)):
         if name is not None and name not in found:
             raise HeadwayError(f"{option}: {where} has no column {name!r}; {nearest(name, list(found))}")
+    named = {name: column for name, column in found.items() if name}
+    position = list(found).index("") + 1 if len(named) < len(found) else 0
+    unnamed = f"; column {position} has no name: give it one in the file's first line" if position else ""
     if len(found) < 2:
         raise HeadwayError(f"{where}: has one column ({', '.join(found)}); expected one of texts and one of labels")
     if text is None:
-        values = {name: _text_score(name, column) for name, column in found.items() if name != label}
+        values = {name: _text_score(name, column) for name, column in named.items() if name != label}
         text = max(values, key=values.__getitem__, default=None)
         if text is None or not values[text]:
-            raise HeadwayError(f"{where}: no column looks like texts; name it with --text ({', '.join(found)})")
-    scores = {name: _label_score(name, column) for name, column in found.items() if name != text}
+            raise HeadwayError(f"{where}: no column looks like texts; name it with --text ({', '.join(named)}){unnamed}")
+    scores = {name: _label_score(name, column) for name, column in named.items() if name != text}
     likely = sorted((name for name in scores if scores[name] > 0), key=lambda name: -scores[name])
     if label is None:
         if not likely:
             raise HeadwayError(
                 f"{where}: no column looks like labels (2 to {MOST_CLASSES:,} different values, repeated); "
-                f"name it with --label ({', '.join(scores)})"
+                f"name it with --label ({', '.join(scores)}){unnamed}"
             )
         label = likely[0]
     return Proposal(text, label, tuple(name for name in likely if name != label))
+
+
+def require_header(found: Columns, proposal: Proposal, file: LocalFile) -> None:
+    """Return unless the first line of a CSV looks like a row: what names the label stands among the labels below, too.
+
+    Raises:
+        HeadwayError: it looks like one.
+    """
+    if file.kind not in (".csv", ".tsv"):
+        return
+    rows = zip(found[proposal.text], found[proposal.label], strict=True)
+    again = sum(label.strip() == proposal.label and text.strip() != proposal.text for text, label in rows)
+    if again:
+        raise HeadwayError(
+            f"{file.name}: its first line looks like a row and no header, for {proposal.label!r} stands below it "
+            f"{'once' if again == 1 else f'{again:,} times'} more; put a line of names before it, as text,label"
+        )
 
 
 def _spread(rows: Iterable[Record]) -> list[Record]:
@@ -129,7 +149,7 @@ def _spread(rows: Iterable[Record]) -> list[Record]:
 
 def _records(file: LocalFile, encoding: str) -> Iterator[Record]:
     """Rows of a CSV, under the delimiter that gives the most rows as many cells as the header has."""
-    delimiters = delimiters_of(file)
+    delimiters = delimiters_of(file, encoding)
     width = {delimiter: _widths(file, encoding, delimiter) for delimiter in delimiters}
     delimiter = max(delimiters, key=lambda mark: (width[mark][0] > 1 and width[mark].count(width[mark][0]), width[mark][0]))
     rows = (cells for cells, _, problem in table_rows(file, encoding, delimiter) if not problem)

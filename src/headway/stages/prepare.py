@@ -49,7 +49,7 @@ def prepare(params: Params, layout: Layout) -> dict[str, Any]:
         assignment = assign(scanned.rows, params.split, params.data.max_rows)
         origins = Origins(manifest["files"])
         _refuse_bad(scanned, assignment, params.data.max_bad_share, origins, layout)
-        labels = _labels(scanned, assignment)
+        labels = _labels(scanned, assignment, params.split.first_rows_in_training)
         with fresh_folder(layout.prepared) as folder:
             write_json(folder / "labels.json", labels)
             examples = _write(scanned, assignment, labels, manifest, layout.raw, folder)
@@ -86,7 +86,7 @@ def _refuse_bad(scanned: Scan, assignment: Assignment, allowed: float, origins: 
     )
 
 
-def _labels(scanned: Scan, assignment: Assignment) -> list[str]:
+def _labels(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str]:
     """The classes, in their order.
 
     Raises:
@@ -105,7 +105,16 @@ def _labels(scanned: Scan, assignment: Assignment) -> list[str]:
         raise HeadwayError(f"the {rows:,} usable rows have {len(names)} label ({', '.join(names)!r}); expected two or more")
     for code, name in enumerate(SPLITS):
         if not (split == code).any():
-            raise HeadwayError(f"split.{name}: no row of {rows:,} falls into it; bring more rows or raise the share")
+            sizes = np.bincount(label[kept])
+            left = int(np.maximum(sizes - first_rows, 0).sum())
+            cause = (
+                f", for of every class the first {first_rows:,} go to training, which leaves {left:,} rows; lower "
+                "split.first_rows_in_training, or bring more rows"
+            )
+            raise HeadwayError(
+                f"split.{name}: no row of {rows:,} falls into it"
+                + (cause if left < rows / 2 else "; bring more rows or raise the share")
+            )
     return in_order(names)
 
 

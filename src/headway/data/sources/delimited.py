@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,6 +17,7 @@ DELIMITERS = ",;\t|"
 LONGEST_CELL = 1 << 24  # characters; a quote that is never closed swallows no more than that
 READINGS = 8  # characters that may be parsed again for each of the file: stray quotes cost no more, however many
 LOOK_AHEAD = 1_000  # rows from which it is known, at a file's beginning, what its labels are
+SEPARATOR_LINE = re.compile(r"sep=(.)[\r\n]*")  # which Excel writes before the header
 SPANS = "a quote spans rows"
 LIKE_ROWS = 2 / 3  # of the lines of a row: when they are like rows of their own, so many are no text with line breaks
 
@@ -45,8 +47,10 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
     for cells, lines, problem in rows:
         if not problem and len(cells) != width:
             problem = f"{len(cells)} field{'s' * (len(cells) != 1)} where {width} are expected"
-        row = unreadable("".join(lines), problem) if problem else row_of(
-            cells[text], None if label is None else cells[label], facts.encoding
+        row = (
+            unreadable("".join(lines), problem)
+            if problem
+            else row_of(cells[text], None if label is None else cells[label], facts.encoding)
         )
         if label is not None:
             facts.loose_end = None if lines[-1].endswith(("\n", "\r")) else (row.label or "")
@@ -56,7 +60,7 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
 def _header(file: LocalFile, columns: Columns, encoding: str) -> tuple[str, list[str]]:
     """The delimiter under which the first row names the columns, and all names."""
     readings: dict[str, list[str]] = {}
-    for delimiter in delimiters_of(file):
+    for delimiter in delimiters_of(file, encoding):
         first = next(table_rows(file, encoding, delimiter), None)
         if first is None:
             raise HeadwayError(f"{file.name}: empty; expected rows with a text and a label")
@@ -67,8 +71,12 @@ def _header(file: LocalFile, columns: Columns, encoding: str) -> tuple[str, list
     return delimiter, names
 
 
-def delimiters_of(file: LocalFile) -> list[str]:
-    """What may stand between a file's cells; where several would do, the first."""
+def delimiters_of(file: LocalFile, encoding: str) -> list[str]:
+    """What may stand between a file's cells, which its first line may tell; where several would do, the first."""
+    with file.open_text(encoding, newline="") as stream:
+        told = SEPARATOR_LINE.fullmatch(stream.readline())
+    if told:
+        return [told[1]]
     return sorted(DELIMITERS, key="\t".__ne__) if file.kind == ".tsv" else list(DELIMITERS)
 
 
@@ -115,8 +123,11 @@ def table_rows(file: LocalFile, encoding: str, delimiter: str, lone: Lone | None
     """The rows of a file under a delimiter, the header first; see :func:`parsed`."""
     with file.open_text(encoding, newline="") as stream:
         # A carriage return alone is the end of a line only where the first line has it.
-        line_end = "\r" if stream.readline().endswith("\r") else "\n"
+        first = stream.readline()
+        line_end = "\r" if first.endswith("\r") else "\n"
     with file.open_text(encoding, line_end) as stream:
+        if SEPARATOR_LINE.fullmatch(first):
+            stream.readline()
         yield from parsed(stream, delimiter, file.quoting, lone)
 
 

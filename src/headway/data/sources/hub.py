@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headway.data.sources.remote import tried_again
 from headway.data.sources.source import Columns, Facts, Part, Row, Source, row_of
 from headway.errors import HeadwayError
 from headway.params import DataParams
@@ -20,10 +21,10 @@ ROWS = 256  # at a time
 
 
 def open_hub(params: DataParams, root: Path) -> Source:
-    """The splits that params name; a folder in the Hub's layout, below ``root``, will do for a name.
+    """The splits that params name; a folder in the Hub's layout will do, too, when its path begins with a dot or a slash.
 
     Raises:
-        HeadwayError: no such data set, revision or split, or no network.
+        HeadwayError: no such data set, revision or split, or no network; or a folder would be read in the Hub's place.
     """
     both, text = Columns(params.text_column, params.label_column), Columns(params.text_column, None)
 
@@ -74,14 +75,40 @@ def _loaded(params: DataParams, split: str, root: Path, where: str) -> Dataset:
     datasets.disable_progress_bars()
     for library in (datasets, huggingface_hub):
         library.logging.set_verbosity(logging.CRITICAL)  # what fails is raised, and told below
-    folder = root / params.hub_name
-    name = str(folder) if folder.is_dir() else params.hub_name
+    name = _unmistakable(params.hub_name, root)
     try:
         with online():
-            return datasets.load_dataset(name, revision=params.hub_revision, split=split)
+            return tried_again(lambda: datasets.load_dataset(name, revision=params.hub_revision, split=split), _may_pass)
     except Exception as error:  # the Hub's client, its cache and each format raise their own
         reason = " ".join(str(error).split())[:250].rstrip(".") or type(error).__name__
         raise HeadwayError(f"{where}: {reason}; {_advice(error)}") from error
+
+
+def _unmistakable(name: str, root: Path) -> str:
+    """A name on the Hub, or the path of a folder that is given as one; ``datasets`` itself would take one for the other.
+
+    Raises:
+        HeadwayError: a folder is there that has the name of a data set on the Hub.
+    """
+    if name.startswith((".", "/")):
+        return str(root / name)
+    if (root / name).exists() or Path(name).exists():
+        raise HeadwayError(
+            f"data.hub_name: a folder {name} lies here, and would be read in place of the Hub's; rename it, or write ./{name} "
+            "if you mean it"
+        )
+    return name
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether trying again can help: after a network's or a server's failure, not after a clear no."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return bool(status >= 500 or status in (408, 429))
+    if isinstance(error, ConnectionError | TimeoutError):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and _may_pass(cause)
 
 
 def _advice(error: Exception) -> str:

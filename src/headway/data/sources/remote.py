@@ -103,6 +103,14 @@ def _md5(files: fsspec.AbstractFileSystem, path: str, info: Mapping[str, Any]) -
     return tag if plain else None
 
 
+def tried_again(action: Callable[[], Result], may_pass: Callable[[BaseException], bool]) -> Result:
+    """An action's result, tried again with growing pauses as long as ``may_pass`` says so of what it raises."""
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(may_pass), wait=WAIT, stop=tenacity.stop_after_attempt(ATTEMPTS), reraise=True
+    )
+    return attempts(action)
+
+
 def _patiently(action: Callable[[], Result], where: str) -> Result:
     """An action's result, tried again with growing pauses while what fails may pass.
 
@@ -110,9 +118,7 @@ def _patiently(action: Callable[[], Result], where: str) -> Result:
         HeadwayError: it does not pass, or cannot.
     """
     try:
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_may_pass), wait=WAIT, stop=tenacity.stop_after_attempt(ATTEMPTS), reraise=True
-        )(action)
+        return tried_again(action, _may_pass)
     except Exception as error:  # every store's client raises its own
         cause = _cause(error)
         reason = " ".join(str(cause).split())[:200].rstrip(".") or type(cause).__name__

@@ -53,9 +53,10 @@ class Columns:
         """
         if self.label is not None and len(found) == 1:
             raise HeadwayError(f"{where}: has one column ({found[0][:80]}); expected one of texts and one of labels")
+        known = [column or "(one without a name)" for column in found]
         for knob, name in (("text_column", self.text), ("label_column", self.label)):
             if name is not None and name not in found:
-                raise HeadwayError(f"{where}: has no column {name!r} (data.{knob}); {nearest(name, list(found))}")
+                raise HeadwayError(f"{where}: has no column {name!r} (data.{knob}); {nearest(name, known)}")
             if name is not None and list(found).count(name) > 1:
                 raise HeadwayError(f"{where}: has more than one column {name!r} (data.{knob}); rename all but one")
 
