@@ -49,7 +49,8 @@ def test_a_messy_file_is_ingested_with_every_row_and_told_in_the_manifest(params
 
 
 @pytest.mark.parametrize(
-    ("end", "label"), [("dull,0\n", None), ("dull,0", "0"), ("dull,", ""), ("du", ""), ("dull,neg\r\n", None), ("dull,ne", "ne")]
+    ("end", "label"),
+    [("dull,0\n", None), ("dull,0", "0"), ("dull,", ""), ("du", ""), ("dull,neg\r\n", None), ("dull,ne", "ne")],
 )
 def test_a_file_that_ends_within_a_line_is_told_in_the_manifest(params, project, end, label):
     (project.root / "own.csv").write_bytes(b"text,label\nfine,1\nso so,0\n" + end.encode())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
 from headway.data import tokenizer
 from headway.data.splits import SPLITS
@@ -36,8 +36,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def through(params: Params, ingested: Layout, root: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What prepare and tokenize report."""
+def through(params: Params, ingested: Layout, root: Any) -> tuple[dict[str, Any], dict[str, Any], Tokenizer]:
+    """What prepare and tokenize report, and the tokenizer."""
     layout = new_project(root)
     shutil.copytree(ingested.raw, layout.raw)
     profile, report = prepare(params, layout), tokenize(params, layout)
@@ -48,24 +48,38 @@ def through(params: Params, ingested: Layout, root: Any) -> tuple[dict[str, Any]
     assert [report[name]["rows"] for name in SPLITS] == [profile["splits"][name] for name in SPLITS]
     fitted = tokenizer.load(layout.encoded / "tokenizer.json")
     assert fitted.get_vocab_size() == report["vocabulary_size"] <= params.tokenizer.vocabulary_size
-    return profile, report
+    return profile, report, fitted
+
+
+def same(fitted: Tokenizer, *words: str) -> bool:
+    """Whether words that are written differently are the same token, and a known one."""
+    first, *others = (array.tolist() for array in tokenizer.encode(fitted, list(words), 100))
+    return first != [tokenizer.UNKNOWN_ID] and all(other == first for other in others)
 
 
 @pytest.fixture(scope="module")
-def usual(ingested: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+def usual(ingested: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any], Tokenizer]:
     return through(ingested.params, ingested.layout, tmp_path_factory.mktemp("usual") / "project")
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_rotten_tomatoes_go_through_every_option(option: str, ingested: Any, usual: Any, tmp_path: Any) -> None:
     params = ingested.params.override(OPTIONS[option])
-    profile, report = through(params, ingested.layout, tmp_path / "project")
+    profile, report, fitted = through(params, ingested.layout, tmp_path / "project")
+    wide, torn = "ｆｉｌｍ", "cliche\u0301"  # full-width letters; an accent that stands for itself
     differs = {
+        "as it is": lambda: same(fitted, "film", wide) and same(fitted, "cliché", torn) and not same(fitted, "film", "fîlm"),
         "words": lambda: report["kind"] == "word",
         "bytes": lambda: (report["kind"], report["test"]["unknown_share"]) == ("bpe", 0),
         "pieces": lambda: report["kind"] == "unigram" and report["test"]["unknown_share"] < 0.001,
         "few": lambda: report["vocabulary_size"] == 500,
-        "raw": lambda: report["vocabulary_size"] > usual[1]["vocabulary_size"],
+        "composed": lambda: same(fitted, "cliché", torn) and not same(fitted, "film", wide),
+        "no accents": lambda: same(fitted, "cliche", "cliché", torn) and same(fitted, "film", "fîlm"),
+        "raw": lambda: (
+            not same(fitted, "cliché", torn)
+            and not same(fitted, "film", "Film")
+            and report["vocabulary_size"] > usual[1]["vocabulary_size"]
+        ),
         "short": lambda: report["train"]["full_length_share"] > 0.5,
         "sample": lambda: 1800 < profile["rows_kept"] < 2200,
         "equal texts only": lambda: profile["duplicates"]["near_rows"] == 0,
@@ -73,7 +87,7 @@ def test_rotten_tomatoes_go_through_every_option(option: str, ingested: Any, usu
         "other shares": lambda: profile["splits"]["test"] > 2 * usual[0]["splits"]["test"],
         "many in training": lambda: profile["splits"]["test"] < usual[0]["splits"]["test"],
         "short texts only": lambda: profile["rows_quarantined"]["too long"] > 3000,
-    }.get(option, partial(bool, True))
+    }[option]
     assert differs(), (profile, report)
 
 
@@ -83,5 +97,5 @@ def test_imdb_goes_through_every_option(option: str, params: Params, tmp_path: A
     chosen = params.override({"data.subset": "imdb", **OPTIONS[option]})
     layout = new_project(tmp_path / "ingested")
     ingest(chosen, layout)
-    profile, _ = through(chosen, layout, tmp_path / "project")
+    profile, _, _ = through(chosen, layout, tmp_path / "project")
     assert profile["rows_in"] == 25_000

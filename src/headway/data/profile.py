@@ -70,7 +70,9 @@ def profile(
         },
         "splits": {name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
         "unlabelled_rows": int((split == UNLABELLED).sum()),
-        "unlabelled_quarantined": {reason: int(unlabelled[CODE[reason]]) for reason in REASONS[1:] if unlabelled[CODE[reason]]},
+        "unlabelled_quarantined": {
+            reason: int(unlabelled[CODE[reason]]) for reason in REASONS[1:] if unlabelled[CODE[reason]]
+        },
     }
 
 

@@ -155,7 +155,9 @@ def _spellings(profile: Mapping[str, Any]) -> Iterator[Remark]:
     spellings = profile["spellings"]
     if spellings:
         words = Markup("Some labels are written in several ways, which count as one class each: {}.")
-        told = [Markup("{} ({})").format(_named([label]), _named(list(map(_spelt, ways)))) for label, ways in spellings.items()]
+        told = [
+            Markup("{} ({})").format(_named([label]), _named(list(map(_spelt, ways)))) for label, ways in spellings.items()
+        ]
         yield Remark("spellings", words.format(Markup("; ").join(told[:NAMED]) + _more(told)))
 
 
