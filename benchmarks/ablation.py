@@ -20,21 +20,16 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from headway import params as parameters
+from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
 from headway.data import tokenizer
 from headway.data.encoded import EncodedTexts
 from headway.files import read_json, sha256_of_json, write_json
-from headway.layout import Layout
-from headway.lineage import code_fingerprint
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import Params
-from headway.stages.ingest import ingest
-from headway.stages.prepare import prepare
 from headway.stages.tokenize import tokenize
 from headway.stages.train import fit_attention, fit_ngrams, join
 
-PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "benchmarks" / "ablation.md"
 VARIANTS: dict[str, dict[str, Any]] = {
     "as in params.yaml": {},
@@ -58,15 +53,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Train what is not trained yet, and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--subset", default="imdb", choices=["imdb", "rotten_tomatoes"])
+    parser.add_argument("--subset", default="imdb", choices=SUBSETS)
     parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for less time")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
-    params = parameters.load(PROJECT / "params.yaml").override(
-        {"data.source": "package", "data.subset": arguments.subset, "data.max_rows": arguments.max_rows}
-    )
-    trial = Ablation(params, PROJECT / ".headway" / "bench-ablation")
+    trial = Ablation(params_for(arguments.subset, arguments.max_rows))
     console = Console()
     for number, name in enumerate(VARIANTS):
         for seed in range(1, arguments.seeds + 1):
@@ -82,23 +74,19 @@ class Ablation:
 
     Args:
         params: of everything.
-        folder: for the data and finished fits.
     """
 
-    def __init__(self, params: Params, folder: Path) -> None:
+    def __init__(self, params: Params) -> None:
         self.params = params
-        code = code_fingerprint(Layout(PROJECT))
-        self.folder = folder / sha256_of_json([params.model_dump(exclude={"tune", "gate", "registry"}), code])[:16]
-        self.layout = Layout(self.folder / "data")
-        if not (self.layout.encoded / "validation.arrow").exists():
-            ingest(params, self.layout)
-            prepare(params, self.layout)
-            tokenize(params, self.layout)
+        layout = prepared(params, "bench-ablation")
+        self.folder = layout.root.parent
+        if not (layout.encoded / "validation.arrow").exists():
+            tokenize(params, layout)
         self.train, self.validation = (
-            EncodedTexts.open(self.layout.encoded / f"{split}.arrow") for split in ("train", "validation")
+            EncodedTexts.open(layout.encoded / f"{split}.arrow") for split in ("train", "validation")
         )
-        self.n_classes = len(read_json(self.layout.prepared / "labels.json", made_by="prepare"))
-        self.vocabulary_size = tokenizer.load(self.layout.encoded / "tokenizer.json").get_vocab_size()
+        self.n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
+        self.vocabulary_size = tokenizer.load(layout.encoded / "tokenizer.json").get_vocab_size()
         self._ngrams: dict[str, NgramClassifier | None] = {}
 
     def path(self, name: str, seed: int) -> Path:

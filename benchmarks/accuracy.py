@@ -12,6 +12,7 @@ import argparse
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +22,20 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from headway import params as parameters
+from benchmarks.shipped import SUBSETS, params_for, prepared
 from headway.data import encoded, fitting, tokenizer
 from headway.data.datamodule import in_batches
 from headway.data.encoded import EncodedTexts
 from headway.data.splits import SPLITS, unit_hash
 from headway.evaluation import baseline as linear
 from headway.evaluation.metrics import bootstrap_mean
-from headway.files import read_json, sha256_of_json
-from headway.layout import Layout
-from headway.lineage import code_fingerprint
+from headway.files import read_json
 from headway.model.joint import JointClassifier
+from headway.model.ngrams import NgramClassifier
 from headway.params import Params
-from headway.stages.ingest import ingest
-from headway.stages.prepare import prepare
 from headway.stages.train import fit_attention, fit_ngrams, join
 from headway.tables import read_table
 
-PROJECT = Path(__file__).resolve().parents[1]
 FOLDS = 5
 MODELS = ("linear baseline", "n-grams alone", "attention alone", "joint")
 
@@ -46,19 +43,38 @@ MODELS = ("linear baseline", "n-grams alone", "attention alone", "joint")
 def main() -> None:
     """Print a table for each data set."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--subset", nargs="+", default=["imdb", "rotten_tomatoes"], choices=["imdb", "rotten_tomatoes"])
+    parser.add_argument("--subset", nargs="+", default=SUBSETS, choices=SUBSETS)
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the attention part in each fold")
     parser.add_argument("--folds", type=int, default=FOLDS, help="fewer for a quick look")
     parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for a quick look")
     arguments = parser.parse_args()
     console = Console(width=max(130, Console().width))
     for subset in arguments.subset:
-        params = parameters.load(PROJECT / "params.yaml").override(
-            {"data.source": "package", "data.subset": subset, "data.max_rows": arguments.max_rows}
-        )
-        rows = Rows(params, PROJECT / ".headway" / "bench-accuracy")
+        params = params_for(subset, arguments.max_rows)
+        rows = Rows(params)
         scores = [rows.scores(fold, arguments.seeds, console) for fold in range(arguments.folds)]
         console.print(table(subset, scores, params))
+
+
+@dataclass(frozen=True)
+class Seedless:
+    """What a fold has in common for all seeds.
+
+    Attributes:
+        baseline_right: which test rows the linear baseline has right, bool, (rows,).
+        train, validation, test: the encoded parts.
+        vocabulary_size: of the tokenizer.
+        ngrams: the classifier's linear part.
+        seconds: that each fit took, by model.
+    """
+
+    baseline_right: np.ndarray
+    train: EncodedTexts
+    validation: EncodedTexts
+    test: EncodedTexts
+    vocabulary_size: int
+    ngrams: NgramClassifier | None
+    seconds: dict[str, float]
 
 
 class Rows:
@@ -66,33 +82,32 @@ class Rows:
 
     Args:
         params: of everything.
-        folder: for the data and finished fits.
     """
 
-    def __init__(self, params: Params, folder: Path) -> None:
+    def __init__(self, params: Params) -> None:
         self.params = params
-        code = code_fingerprint(Layout(PROJECT))
-        self.folder = folder / sha256_of_json([params.model_dump(exclude={"tune", "gate", "registry"}), code])[:16]
-        layout = Layout(self.folder / "data")
-        if not (layout.prepared / "labels.json").exists():
-            ingest(params, layout)
-            prepare(params, layout)
+        layout = prepared(params, "bench-accuracy")
+        self.folder = layout.root.parent
         splits = [read_table(layout.prepared / f"{split}.parquet", made_by="prepare") for split in SPLITS]
         self.table = pa.concat_tables(splits)
         self.classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-        self.fold = np.array([int(unit_hash(row, "fold") * FOLDS) for row in self.table["id"].to_pylist()])
-        self.validation = np.array([unit_hash(row, "validation") < 0.1 for row in self.table["id"].to_pylist()])
+        ids = self.table["id"].to_pylist()
+        self.fold = np.array([int(unit_hash(row, "fold") * FOLDS) for row in ids])
+        self.validation = np.array([unit_hash(row, "validation") < 0.1 for row in ids])
 
     def scores(self, fold: int, seeds: int, console: Console) -> dict[str, np.ndarray]:
         """By model, which test rows of a fold are right: bool, (seeds, rows); and the seconds each fit took, (seeds,)."""
         tested = self.fold == fold
         parts = {"train": ~tested & ~self.validation, "validation": ~tested & self.validation, "test": tested}
         found: dict[str, list[np.ndarray]] = {}
+        seedless: Seedless | None = None
         for seed in range(1, seeds + 1):
             path = self.folder / f"fold-{fold}-seed-{seed}.npz"
             if not path.exists():
                 console.print(f"{self.params.data.subset}: fold {fold + 1} of {FOLDS}, seed {seed} of {seeds}")
-                scored = self._fit(parts, seed, self.folder / f"fold-{fold}")
+                folder = self.folder / f"fold-{fold}"
+                seedless = seedless or self._fit_seedless(parts, folder)
+                scored = self._fit(seedless, seed, folder)
                 with path.with_suffix(".partial").open("wb") as file:
                     np.savez(file, **scored)
                 path.with_suffix(".partial").rename(path)
@@ -101,15 +116,13 @@ class Rows:
                     found.setdefault(name, []).append(scored[name])
         return {name: np.stack(values) for name, values in found.items()}
 
-    def _fit(self, parts: dict[str, np.ndarray], seed: int, folder: Path) -> dict[str, np.ndarray]:
-        knobs = self.params.override({"seed": seed})
+    def _fit_seedless(self, parts: dict[str, np.ndarray], folder: Path) -> Seedless:
+        knobs = self.params
         texts = {name: self.table["text"].filter(pa.array(mask)).to_pylist() for name, mask in parts.items()}
         labels = {name: self.table["label_id"].filter(pa.array(mask)).to_numpy() for name, mask in parts.items()}
-        right, n_classes = {}, len(self.classes)
         started = time.monotonic()
         fitted = linear.fit(texts["train"], labels["train"].tolist(), knobs.baseline)
-        predicted = linear.predict_proba(fitted, texts["test"], n_classes).argmax(axis=1)
-        right["linear baseline"] = predicted == labels["test"]
+        right = linear.predict_proba(fitted, texts["test"], len(self.classes)).argmax(axis=1) == labels["test"]
         seconds = {"linear baseline": time.monotonic() - started}
         folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
@@ -120,14 +133,20 @@ class Rows:
         train, validation, test = (EncodedTexts.open(folder / f"{name}.arrow") for name in parts)
         seconds["tokenizer"] = time.monotonic() - started
         started = time.monotonic()
-        ngrams = fit_ngrams(train, n_classes, knobs)
+        ngrams = fit_ngrams(train, len(self.classes), knobs)
         seconds["n-grams alone"] = time.monotonic() - started
+        return Seedless(right, train, validation, test, words.get_vocab_size(), ngrams, seconds)
+
+    def _fit(self, fold: Seedless, seed: int, folder: Path) -> dict[str, np.ndarray]:
+        knobs = self.params.override({"seed": seed})
+        right, seconds = {"linear baseline": fold.baseline_right}, dict(fold.seconds)
+        train, validation, test = fold.train, fold.validation, fold.test
         started = time.monotonic()
         checkpoints = folder / "checkpoints"
         shutil.rmtree(checkpoints, ignore_errors=True)
-        attention, _ = fit_attention(train, validation, words.get_vocab_size(), n_classes, knobs, checkpoints)
+        attention, _ = fit_attention(train, validation, fold.vocabulary_size, len(self.classes), knobs, checkpoints)
         shutil.rmtree(checkpoints)
-        model = JointClassifier(ngrams, attention)
+        model = JointClassifier(fold.ngrams, attention)
         join(model, validation)
         seconds["attention alone"] = time.monotonic() - started
         order = np.argsort(test.lengths, kind="stable")  # in which in_batches goes through them

@@ -56,14 +56,14 @@ def train_ours(
     texts: EncodedTexts, model: AttentionClassifier, optimisers: list[torch.optim.Optimizer], params: Params
 ) -> None:
     """One pass in token-budget batches."""
-    batches = TextBatches(texts)
-    for indices in TokenBudgetSampler(texts.lengths, params.training.tokens_per_batch, params.seed):
+    batches = TextBatches(texts, params.model.max_length)
+    for indices in TokenBudgetSampler(batches.lengths, params.training.tokens_per_batch, params.seed):
         _step(model, *batches[indices], optimisers)
 
 
 def train_peer(texts: EncodedTexts, model: PaddedTransformer, optimisers: list[torch.optim.Optimizer]) -> None:
     """One pass in batches of 32 texts padded to 512 tokens."""
-    batches = TextBatches(texts)
+    batches = TextBatches(texts, PEER_LENGTH)
     for start in range(0, len(texts), PEER_BATCH):
         tokens, labels = batches[list(range(start, min(start + PEER_BATCH, len(texts))))]
         _step(model, F.pad(tokens, (0, PEER_LENGTH - tokens.shape[1])), labels, optimisers)
