@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flows.verdict import PROMOTED, REFUSED, Verdict, candidate_scores
+from flows.verdict import BASELINE, CANDIDATE, PROMOTED, REFUSED, Verdict, candidate_scores
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate
 from headway.evaluation.predictions import Predictions
@@ -87,7 +87,7 @@ def _log_outcome(layout: Layout, tracker: Tracker, version: ModelVersion, run_id
     tracker.run(run_id).set_tags(lineage)
     run = tracker.pipeline_run()
     for model, scores in record["scores"].items():
-        prefix = {"candidate": "", "linear baseline": "baseline_"}.get(model, "champion_")
+        prefix = {CANDIDATE: "", BASELINE: "baseline_"}.get(model, "champion_")
         names = ("accuracy", "macro_f1", "negative_log_likelihood")
         run.log_metrics({f"{prefix}test_{name}": scores[name] for name in names})
     run.log_artifacts([layout.plot(name) for name in ("confusion_matrix", "learning_curve", "search_history")], "plots")

@@ -10,9 +10,8 @@ from headway.files import read_json, sha256_of_file
 from headway.layout import Layout
 from headway.lineage import execution_key, trace
 from headway.params import Params
-from headway.registry.promotion import DECISION_TAG, MODEL_TAG, VERDICT_TAG, ModelVersion, Registry
+from headway.registry.promotion import DECISION_TAG, MODEL_TAG, VERDICT_TAG, Registry
 from headway.serving import package
-from headway.tracking import reachable
 
 PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
 #: What the two models that the stages leave are called in scores.
@@ -59,7 +58,7 @@ def decided_before(params: Params, layout: Layout, registry: Registry) -> Verdic
     elsewhere, and may be mended.
     """
     fingerprint = package.fingerprint(layout.candidate)
-    version = _registered(registry, fingerprint)
+    version = registry.with_model(fingerprint)
     if version is None or DECISION_TAG not in version.tags:
         return None
     record = json.loads(version.tags[DECISION_TAG])
@@ -82,13 +81,6 @@ def decided_before(params: Params, layout: Layout, registry: Registry) -> Verdic
         return None
     lines = [*record["summary"], f"decided before ({record['decided_at']}), nothing changed since"]
     return Verdict(REFUSED, str(version.version), stays, lines, record["scores"])
-
-
-def _registered(registry: Registry, fingerprint: str) -> ModelVersion | None:
-    """The newest version that holds this model."""
-    with reachable(registry.tracker.uri):
-        found = registry.client.search_model_versions(f"name = '{registry.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
-    return max(found, key=lambda version: int(version.version), default=None)
 
 
 def _same_inputs(record: dict[str, Any], params: Params, layout: Layout) -> bool:

@@ -105,6 +105,14 @@ class Registry:
             return False
         return True
 
+    def with_model(self, fingerprint: str) -> ModelVersion | None:
+        """The newest version that holds the model of this fingerprint, None when there is none."""
+        with reachable(self.tracker.uri):
+            if not self._exists():
+                return None
+            found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
+        return max(found, key=lambda version: int(version.version), default=None)
+
     def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """The version that holds this package, made if it is not there yet, and given the alias ``challenger``.
 
@@ -115,7 +123,7 @@ class Registry:
         """
         fingerprint = package.fingerprint(folder)
         with self._addressed():
-            version = self._with_model(fingerprint)
+            version = self.with_model(fingerprint)
             if version is None or not self.loads(version):
                 source = self._log_model(folder, run_id)
                 if not self._exists():
@@ -220,12 +228,6 @@ class Registry:
 
     def _exists(self) -> bool:
         return bool(self.client.search_registered_models(f"name = '{self.name}'"))
-
-    def _with_model(self, fingerprint: str) -> ModelVersion | None:
-        if not self._exists():
-            return None
-        found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
-        return max(found, key=lambda version: int(version.version), default=None)
 
     def _log_model(self, folder: Path, run_id: str) -> str:
         """Log the package as a pyfunc model that carries Headway's own code; returns where it lies."""
