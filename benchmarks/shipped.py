@@ -17,8 +17,11 @@ SUBSETS = ("imdb", "rotten_tomatoes")
 
 
 def params_for(subset: str, max_rows: int) -> Params:
-    """params.yaml with a shipped data set for its source; ``max_rows`` keeps a sample, 0 keeps all."""
-    chosen = {"data.source": "package", "data.subset": subset, "data.max_rows": max_rows}
+    """params.yaml with a shipped data set for its source; ``max_rows`` keeps a sample, 0 keeps all.
+
+    Nothing is searched, so that a knob may also have a value that the search leaves out.
+    """
+    chosen = {"data.source": "package", "data.subset": subset, "data.max_rows": max_rows, "tune.space": {}}
     return parameters.load(PROJECT / "params.yaml").override(chosen)
 
 

@@ -1,4 +1,4 @@
-"""The benchmark of the data stages runs and prints its table; how fast anything is, is nobody's business here."""
+"""The benchmarks run and print their tables; how fast anything is, is nobody's business here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks.ablation import VARIANTS
 
 pytestmark = pytest.mark.e2e
 
@@ -28,3 +30,14 @@ def test_the_accuracy_benchmark_scores_every_row_of_a_fold_once_with_every_model
     for model in ("linear baseline", "n-grams alone", "attention alone", "joint"):
         (row,) = [line for line in done.stdout.splitlines() if line.startswith(f"│ {model}")]
         assert 0.4 < float(row.split("│")[2]) < 0.9
+
+
+def test_the_ablation_trains_every_variant_and_writes_a_page(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.ablation", "--subset", "rotten_tomatoes", "--max-rows", "300"]
+    page = tmp_path / "ablation.md"
+    done = subprocess.run(
+        [*command, "--seeds", "1", "--out", str(page)], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line.split("|")[1].strip() for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert rows == ["variant", "---", *VARIANTS]
