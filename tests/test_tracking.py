@@ -161,6 +161,7 @@ def test_whatever_mlflow_fails_with_is_one_line_that_says_nothing_of_the_work(er
         (KeyboardInterrupt, "KILLED"),
         (Unreachable, "KILLED"),
         (SystemExit, "KILLED"),
+        (BrokenPipeError, "KILLED"),  # a flow that is killed takes its stages' output with it before it takes the stages
     ],
 )
 def test_a_run_is_closed_whatever_ends_it(tracker: Tracker, error: type[BaseException] | None, expected: str) -> None:

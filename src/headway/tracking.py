@@ -37,6 +37,8 @@ from headway.params import Params, flatten
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 #: Tells the stages of a flow which process that flow is: the tags of its parent run, as JSON.
 FLOW_VARIABLE = "HEADWAY_FLOW"
+#: What ends work from outside, which says nothing against the work: a broken pipe is a reader of the output that is gone.
+ENDED_FROM_OUTSIDE = (KeyboardInterrupt, SystemExit, BrokenPipeError)
 REMEDY = f"start that server or unset {URI_VARIABLE}, then run again"
 
 
@@ -192,7 +194,7 @@ class Tracker:
         try:
             yield
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):
+        except ENDED_FROM_OUTSIDE:
             status = "KILLED"
             raise
         finally:
@@ -206,7 +208,7 @@ class Tracker:
 
     @contextmanager
     def nested(self, kind: str, name: str, key: str) -> Iterator[RunningRun]:
-        """A run below the pipeline's, closed whatever happens: FINISHED, FAILED, or KILLED when interrupted.
+        """A run below the pipeline's, closed whatever happens: FINISHED, FAILED, or KILLED when ended from outside.
 
         Args:
             kind: what the run is of, as ``"train"``.
@@ -229,7 +231,7 @@ class Tracker:
         try:
             yield run
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit, Unreachable):
+        except (*ENDED_FROM_OUTSIDE, Unreachable):
             status = "KILLED"
             raise
         finally:

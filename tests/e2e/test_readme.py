@@ -133,7 +133,7 @@ def test_make_help_lists_every_word_the_readme_uses(repository: Path, installed:
 
 def test_make_test_runs_the_fast_tests_and_then_the_others(installed: Clone) -> None:
     planned = bash(installed, "make --dry-run test").stdout.splitlines()
-    assert [line.split("pytest ")[1] for line in planned if "pytest" in line] == [
+    assert [line.split("-m pytest ")[1] for line in planned if "-m pytest " in line] == [
         '-n 2 --dist loadfile -m "not e2e and not slow"',
         '-m "e2e and not slow"',
     ]
