@@ -387,7 +387,7 @@ def test_texts_with_line_breaks_stay_whole_beside_labels_in_any_column(read_file
 def test_quotes_may_be_letters_like_any(read_file):
     lines = ['"Great" film\t1', '"dull\t0', '"all of it"\t1', 'so "so"\t0']
     content = "\n".join(["text\tlabel", *lines])
-    assert list(read_file("a.tsv", content).problems.values())[0].startswith("text follows a closing quote")
+    assert next(iter(read_file("a.tsv", content).problems.values())).startswith("text follows a closing quote")
     read = read_file("a.tsv", content, quoting="none")
     assert read.rows == [tuple(line.split("\t")) for line in lines]
     assert read.problems == {}

@@ -149,8 +149,9 @@ def parsed(stream: TextIO, delimiter: str, quoting: str = "auto", lone: Lone | N
 
     def reading() -> Iterator[list[str]]:
         # Strict: a parser that forgives would take everything up to the next quote for one text, and not tell.
-        rule = csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL
-        return csv.reader(lines, delimiter=delimiter, quoting=rule, strict=True)
+        if quoting == "none":
+            return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        return csv.reader(lines, delimiter=delimiter, strict=True)
 
     reader = reading()
     while True:
