@@ -11,10 +11,10 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow check ui bench bench-data lock format clean
+.PHONY: help run test test-fast test-slow check ui bench bench-data bench-accuracy bench-ablation lock format clean
 
 help:  ## List these words
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: $(INSTALLED)  ## Run the whole flow: data, search, training, evaluation, gate, promotion
 	@$(BIN)/headway run
@@ -44,6 +44,12 @@ bench: $(INSTALLED_DEV)  ## Measure speed and print a table
 bench-data: $(INSTALLED_DEV)  ## Measure how the data stages grow, from 10,000 rows to a million (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.data
 
+bench-accuracy: $(INSTALLED_DEV)  ## Score every row by a model that never saw it, against the linear baseline (an hour)
+	@$(BIN)/python -m benchmarks.accuracy
+
+bench-ablation: $(INSTALLED_DEV)  ## Switch off each option of the classifier in turn, and write benchmarks/ablation.md (hours)
+	@$(BIN)/python -m benchmarks.ablation
+
 lock: $(INSTALLED_DEV)  ## Resolve pyproject.toml into requirements.lock and requirements-dev.lock
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
 	@sed -i.bak 's/+cpu$$//' requirements.lock
@@ -65,7 +71,8 @@ $(BIN)/python:
 		"or name one: make PYTHON=/path/to/python3.11 run" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "make: $(PYTHON) is $$($(PYTHON) --version), Python 3.11 is needed" >&2; exit 2; }
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "make: $(PYTHON) could not make $(VENV), see above;" \
+		"on Debian and Ubuntu, install python3.11-venv" >&2; exit 2; }
 
 $(INSTALLED): requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked packages into $(VENV): some minutes, once."

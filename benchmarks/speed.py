@@ -8,6 +8,7 @@ rows with AdamW on the same threads; rounds alternate, and medians and the ratio
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 
 import numpy as np
@@ -21,6 +22,7 @@ from headway import params as parameters
 from headway.data.batching import TextBatches, TokenBudgetSampler
 from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
+from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import parameter_groups
@@ -76,9 +78,15 @@ def _step(model: nn.Module, tokens: Tensor, labels: Tensor, optimisers: list[tor
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print.
+
+    Raises:
+        HeadwayError: no run has left rows to train on.
+    """
     layout = Layout.find()
     params = parameters.load(layout.params)
+    if not (layout.encoded / "train.arrow").exists():
+        raise HeadwayError("there are no encoded rows to measure on; `make run` makes them, then try again")
     pin(params.training.threads)
     everything = EncodedTexts.open(layout.encoded / "train.arrow")
     rows = np.random.default_rng(params.seed).permutation(len(everything))[:ROWS]
@@ -117,4 +125,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except HeadwayError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        sys.exit(2)

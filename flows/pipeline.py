@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import graph, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
-from flows.verdict import Verdict, unchanged
+from flows.verdict import Verdict, decided_before, unchanged
 from headway import params as parameters
 from headway.errors import HeadwayError
 from headway.layout import Layout
@@ -45,7 +45,7 @@ def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> S
 def gate(params: Params, layout: Layout, tracker: Tracker) -> Verdict:
     """Judge the candidate, then promote it or refuse it: both are normal ends."""
     registry = Registry(tracker)
-    verdict = unchanged(layout, registry)
+    verdict = unchanged(layout, registry) or decided_before(params, layout, registry)
     if verdict is None:
         from flows.promotion import decide_and_promote
 
@@ -76,7 +76,8 @@ def pipeline(project: str = "") -> str:
         with tracker.execution():
             results = run_stages(layout)
             verdict = gate(params, layout, tracker)
-        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, report.search_told(layout), seconds)
         report.show(closing)
         report.publish(closing)
     if verdict.problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flows.verdict import PROMOTED, REFUSED, Verdict, candidate_scores
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate
 from headway.evaluation.predictions import Predictions
 from headway.files import sha256_of_file, write_json
@@ -50,7 +50,7 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
     )
     # The record first, the office last: a kill in between leaves the old champion, and the next run does all of it again.
     registry.record(version, run_id, record)
-    _log_outcome(layout, tracker, record)
+    _log_outcome(layout, tracker, version, run_id, record)
     if decision.promotes:
         registry.promote(version, instead_of=champion)
         return Verdict(PROMOTED, str(version.version), str(version.version), record["summary"], scores)
@@ -62,21 +62,32 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
 def _scored_now(
     registry: Registry, champion: ModelVersion | None, params: Params, layout: Layout
 ) -> Predictions | HeadwayError | None:
-    """The champion's predictions on today's test split; an error, which makes the gate refuse, when it cannot be scored."""
+    """The champion's predictions on today's test split; an error, which makes the gate refuse, when it cannot be scored.
+
+    Raises:
+        Unreachable: its files cannot be fetched now; that is nothing to refuse a candidate for.
+    """
     if champion is None:
         return None
     pin(params.training.threads)
     try:
         return predict_split(registry.load(champion), layout, "test")
+    except Unreachable:
+        raise
     except HeadwayError as error:
         return error
 
 
-def _log_outcome(layout: Layout, tracker: Tracker, record: dict[str, Any]) -> None:
-    """The parent run's summary: test metrics by model, plots, the decision."""
+def _log_outcome(layout: Layout, tracker: Tracker, version: ModelVersion, run_id: str, record: dict[str, Any]) -> None:
+    """The parent run's summary: test metrics by model, plots, the decision; and the version's lineage for the training run.
+
+    DVC writes a stage's part of dvc.lock when the stage is over, so the training could not know the lock that it led to.
+    """
+    lineage = {name: version.tags[name] for name in record["lineage"] if name in version.tags}
+    tracker.run(run_id).set_tags(lineage)
     run = tracker.pipeline_run()
     for model, scores in record["scores"].items():
-        prefix = {"self-attention": "", "linear baseline": "baseline_"}.get(model, "champion_")
+        prefix = {"candidate": "", "linear baseline": "baseline_"}.get(model, "champion_")
         names = ("accuracy", "macro_f1", "negative_log_likelihood")
         run.log_metrics({f"{prefix}test_{name}": scores[name] for name in names})
     run.log_artifacts([layout.plot(name) for name in ("confusion_matrix", "learning_curve", "search_history")], "plots")

@@ -10,15 +10,19 @@ from rich.table import Table
 
 from flows.execution import RAN, StageResult
 from flows.verdict import PROMOTED, UNCHANGED, Verdict
+from headway.files import read_json
+from headway.layout import Layout
 
 
 @dataclass(frozen=True)
 class Report:
-    """Attributes: how each stage went, the verdict with the scores, their intervals' confidence, seconds of the whole run."""
+    """Attributes: how each stage went, the verdict with the scores, their intervals' confidence, what the search tried ("" when
+    there was none), seconds of the whole run."""
 
     stages: tuple[StageResult, ...]
     verdict: Verdict
     confidence: float
+    search: str
     seconds: float
 
     @property
@@ -33,6 +37,16 @@ class Report:
         return f"REFUSED: version {verdict.version} is not promoted, {stays}"
 
 
+def search_told(layout: Layout) -> str:
+    """What the search behind the candidate tried, as "8 trials, 2 pruned"; "" when the project has none."""
+    file = layout.metrics("search")
+    if not file.is_file():
+        return ""
+    found = read_json(file, made_by="tune")
+    ends = [f"{found[how]} {how}" for how in ("pruned", "failed") if found[how]]
+    return ", ".join([f"{found['trials']} trial{'' if found['trials'] == 1 else 's'}", *ends])
+
+
 def show(report: Report) -> None:
     """Print the closing tables."""
     console = Console(highlight=False)
@@ -41,7 +55,9 @@ def show(report: Report) -> None:
     for stage in report.stages:
         stages.add_row(stage.name, stage.outcome, f"{stage.seconds:.1f}" if stage.outcome == RAN else "")
     stages.add_section()
-    stages.add_row("whole flow", "", f"{report.seconds:.1f}")
+    if report.search:
+        stages.add_row("search", report.search, "")
+    stages.add_row("in total", "", f"{report.seconds:.1f}")
     scores = Table("model", "accuracy", f"{report.confidence:.0%} interval", "macro F1", "NLL", title_justify="left")
     rows = next(iter(report.verdict.scores.values()))["rows"]
     scores.title = f"Test split, the same {rows:,} rows"

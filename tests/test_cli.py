@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,10 @@ from headway.params import Params, load
 HEAVY = ["torch", "pytorch_lightning", "mlflow", "prefect", "datasets", "optuna", "sklearn", "pandas", "pydantic", "dvc"]
 
 
-def headway(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def headway(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "headway.cli", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -93,6 +97,28 @@ def test_a_stage_run_too_early_is_one_line(project: Layout, stage: str) -> None:
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     assert "missing; it is made by `dvc repro" in line
+
+
+class OneExperiment(BaseHTTPRequestHandler):
+    """What MLflow's server says when it is asked for an experiment: the real one takes half a minute to start."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"experiment": {"experiment_id": "1", "name": "headway", "lifecycle_stage": "active"}}')
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on the screen."""
+
+
+def test_the_address_of_the_tracking_server_is_shown_without_the_password(project: Layout) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OneExperiment) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"127.0.0.1:{server.server_port}"
+        done = headway("ui", folder=project.root, MLFLOW_TRACKING_URI=f"http://user:secret@{address}")
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"MLFLOW_TRACKING_URI is set: browse http://{address}"
 
 
 def test_the_version_is_the_projects_own(repository: Path) -> None:

@@ -145,6 +145,10 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
             "tokenizer.max_length: {type: int, low: 10, high: 900}",
             ": no knob of model or training; did you mean model.max_length?",
         ),
+        ("training.max_epochs: {type: int, low: 1, high: 5}", ": is a budget, which the search does not turn; see tune.max"),
+        ("training.threads: {type: int, low: 1, high: 2}", ": is a budget, which the search does not turn"),
+        # A value between allowed ends: 3 does not divide the width of 64.
+        ("model.n_heads: {type: int, low: 1, high: 4}", ": 3 is not allowed there: d_model (64) must be divisible by"),
         # The kind of range.
         (
             "training.word_dropout: {type: flaot, low: 0.0, high: 0.9}",
@@ -163,7 +167,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
             ".high: inf is not allowed: input should be a finite",
         ),
         (
-            "training.patience: {type: int, low: 1, high: 4, step: 0}",
+            "model.n_layers: {type: int, low: 1, high: 4, step: 0}",
             ".step: 0 is not allowed: input should be greater than 0",
         ),
         (
@@ -173,7 +177,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ("model.similarity: {type: categorical, choices: [cosine, [1]]}", ".choices.1: [1] is not allowed"),
         # Its ends.
         ("training.word_dropout: {type: float, low: 0.5, high: 0.4}", ": low (0.5) must not exceed high (0.4)"),
-        ("training.patience: {type: int, low: 4, high: 1}", ": low (4) must not exceed high (1)"),
+        ("model.n_layers: {type: int, low: 4, high: 1}", ": low (4) must not exceed high (1)"),
         ("training.word_dropout: {type: float, low: 0.0, high: 0.9, log: true}", ": low (0) must be above 0 on a log scale"),
         # What the knob itself may be.
         (
@@ -181,7 +185,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
             ": 1.4 is not allowed there: input should be less than 1",
         ),
         (
-            "training.patience: {type: float, low: 1.0, high: 900.0}",
+            "model.n_layers: {type: float, low: 1.0, high: 900.0}",
             ": 1.0 is not allowed there: input should be a valid integer",
         ),
         ("model.similarity: {type: int, low: 0, high: 3}", ": 0 is not allowed there: input should be 'inner_product' or"),
@@ -193,7 +197,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ("model.d_model: {type: int, low: 1, high: 1024}", ": 1 is not allowed there: d_model "),
         # Trial 0, the values in the file.
         ("training.word_dropout: {type: float, low: 0.98, high: 0.99}", ": leaves out 0."),
-        ("training.patience: {type: int, low: 901, high: 902}", ": leaves out "),
+        ("model.n_layers: {type: int, low: 901, high: 902}", ": leaves out "),
         ("training.learning_rate: {type: int, low: 1, high: 2}", ": leaves out 0."),
     ],
 )
@@ -206,21 +210,21 @@ def test_a_wrong_range_of_the_search_is_told_with_its_knob_and_line(tmp_path, kn
 @pytest.mark.parametrize(
     ("chosen", "knob", "fits"),
     [
-        ("max_epochs: 3", "{type: int, low: 1, high: 5, step: 2}", True),
-        ("max_epochs: 4", "{type: int, low: 1, high: 5, step: 2}", False),
-        ("max_epochs: 4", "{type: categorical, choices: [1, 4]}", True),
-        ("max_epochs: 4", "{type: categorical, choices: [1, 5]}", False),
-        ("max_epochs: 5", "{type: int, low: 1, high: 5}", True),
+        ("n_layers: 3", "{type: int, low: 1, high: 5, step: 2}", True),
+        ("n_layers: 4", "{type: int, low: 1, high: 5, step: 2}", False),
+        ("n_layers: 4", "{type: categorical, choices: [1, 4]}", True),
+        ("n_layers: 4", "{type: categorical, choices: [1, 5]}", False),
+        ("n_layers: 5", "{type: int, low: 1, high: 5}", True),
     ],
 )
 def test_a_range_holds_the_value_in_the_file_exactly_when_the_search_could_draw_it(tmp_path, chosen, knob, fits):
-    text = with_space(f"training.max_epochs: {knob}").splitlines()
-    text[line_of("training.max_epochs") - 1] = f"  {chosen}"
+    text = with_space(f"model.n_layers: {knob}").splitlines()
+    text[line_of("model.n_layers") - 1] = f"  {chosen}"
     (tmp_path / "params.yaml").write_text("\n".join(text), encoding="utf-8")
     if fits:
-        assert list(load(tmp_path / "params.yaml").tune.space) == ["training.max_epochs"]
+        assert list(load(tmp_path / "params.yaml").tune.space) == ["model.n_layers"]
     else:
-        assert "training.max_epochs: leaves out 4" in refusal(tmp_path, "\n".join(text))
+        assert "model.n_layers: leaves out 4" in refusal(tmp_path, "\n".join(text))
 
 
 def test_a_search_over_nothing_is_allowed(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -13,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from sqlalchemy.exc import OperationalError
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.files import sha256_of_file, write_json
 from headway.layout import Layout
+from headway.lineage import execution_key
 from headway.params import Params, flatten
-from headway.tracking import URI_VARIABLE, Tracker
+from headway.tracking import URI_VARIABLE, Tracker, reachable
 
 MANIFEST = {
     "source": "package:imdb",
@@ -121,11 +126,27 @@ def test_a_server_that_does_not_answer_is_one_line_within_half_a_minute(
 ) -> None:
     monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
     started = time.monotonic()
-    with pytest.raises(HeadwayError, match=r"^MLflow at http://127\.0\.0\.1:9 .*unset MLFLOW_TRACKING_URI") as refusal:
+    with pytest.raises(Unreachable, match=r"^MLflow at http://127\.0\.0\.1:9 .*unset MLFLOW_TRACKING_URI") as refusal:
         Tracker(params, project)
     assert time.monotonic() - started < 30
     assert "\n" not in str(refusal.value)
     assert not project.tracking.exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException("no connection\nand a second line"),
+        OperationalError("select 1", {}, Exception("no connection")),
+        requests.ConnectionError("no connection"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_mlflow_fails_with_is_one_line_that_says_nothing_of_the_work(error: Exception) -> None:
+    one_line = r"^MLflow at sqlite:///x failed: .*no connection.*; start that server"
+    with pytest.raises(Unreachable, match=one_line) as told, reachable("sqlite:///x"):
+        raise error
+    assert "\n" not in str(told.value)
 
 
 # How a run ends.
@@ -138,6 +159,7 @@ def test_a_server_that_does_not_answer_is_one_line_within_half_a_minute(
         (RuntimeError, "FAILED"),
         (HeadwayError, "FAILED"),
         (KeyboardInterrupt, "KILLED"),
+        (Unreachable, "KILLED"),
         (SystemExit, "KILLED"),
     ],
 )
@@ -216,6 +238,104 @@ def test_work_that_came_to_an_end_of_its_own_gets_a_new_run_when_it_is_done_agai
     found = tracker.find(kind="trial", key=key)
     assert found is not None
     assert found.info.run_id == ids[1]  # the newest is found
+
+
+# How the parent run ends.
+
+
+def parent_status(tracker: Tracker) -> str:
+    run = tracker.find(kind="pipeline", key=execution_key(tracker.params, tracker.layout))
+    assert run is not None
+    return str(run.info.status)
+
+
+@pytest.mark.parametrize(("error", "expected"), [(None, "FINISHED"), (RuntimeError, "FAILED"), (SystemExit, "KILLED")])
+def test_without_a_flow_the_parent_runs_as_long_as_what_is_below_it(
+    tracker: Tracker, error: type[BaseException] | None, expected: str
+) -> None:
+    with contextlib.suppress(RuntimeError, SystemExit), tracker.nested("trial", "trial", f"below, {expected}"):
+        assert parent_status(tracker) == "RUNNING"
+        if error:
+            raise error
+    assert parent_status(tracker) == expected
+    tracker.pipeline_run()
+    assert parent_status(tracker) == expected  # who only asks for it changes nothing
+
+
+def test_the_parent_of_a_killed_stage_is_killed_with_it_and_runs_again_when_the_stage_does(
+    params: Params, layout: Layout, tracker: Tracker
+) -> None:
+    kill(params, layout, "killed with its parent")
+    assert parent_status(tracker) == "RUNNING"
+    tracker.close_orphans()
+    assert parent_status(tracker) == "KILLED"
+    with tracker.nested("trial", "trial", "killed with its parent"):
+        assert parent_status(tracker) == "RUNNING"
+        Tracker(params, layout).close_orphans()
+        assert parent_status(tracker) == "RUNNING"
+    assert parent_status(tracker) == "FINISHED"
+
+
+def work_as_a_stage(params: Params, layout: Layout, fails: bool) -> None:
+    with Tracker(params, layout).nested("trial", "trial", f"a stage of a flow, {fails}"):
+        if fails:
+            os._exit(1)
+
+
+def run_stage(params: Params, layout: Layout, fails: bool = False) -> None:
+    process = forked.Process(target=work_as_a_stage, args=(params, layout, fails))
+    process.start()
+    process.join(60)
+    assert process.exitcode == int(fails)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(None, "FINISHED"), (HeadwayError, "FAILED"), (KeyboardInterrupt, "KILLED")]
+)
+def test_within_a_flow_the_parent_runs_until_the_flow_ends(
+    params: Params, layout: Layout, tracker: Tracker, error: type[BaseException] | None, expected: str
+) -> None:
+    with contextlib.suppress(HeadwayError, KeyboardInterrupt), tracker.execution():
+        for fails in (False, True, False):  # in processes of their own, of which one dies on the way
+            run_stage(params, layout, fails)
+            tracker.close_orphans()
+            assert parent_status(tracker) == "RUNNING"
+        with tracker.nested("training", "logged again", f"by the flow itself, {expected}"):
+            pass
+        assert parent_status(tracker) == "RUNNING"
+        if error:
+            raise error
+    assert parent_status(tracker) == expected
+    run_stage(params, layout)
+    assert parent_status(tracker) == "FINISHED"  # the flow is over: the stage is alone again
+
+
+def flow_that_is_killed(params: Params, layout: Layout) -> None:
+    with Tracker(params, layout).execution():
+        run_stage(params, layout)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_parent_of_a_killed_flow_is_marked_so_by_the_next(params: Params, layout: Layout, tracker: Tracker) -> None:
+    process = forked.Process(target=flow_that_is_killed, args=(params, layout))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert parent_status(tracker) == "RUNNING"
+    with tracker.execution():
+        assert parent_status(tracker) == "KILLED"
+    assert parent_status(tracker) == "FINISHED"  # there was nothing left to do
+
+
+def test_a_flow_closes_its_parent_also_when_the_project_was_edited_meanwhile(tracker: Tracker, layout: Layout) -> None:
+    graph = layout.graph.read_text()
+    try:
+        with tracker.execution():
+            run = tracker.pipeline_run()
+            layout.graph.write_text(graph + "# edited\n")
+    finally:
+        layout.graph.write_text(graph)
+    assert tracker.client.get_run(run.id).info.status == "FINISHED"
 
 
 # What a run tells.

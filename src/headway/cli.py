@@ -206,10 +206,12 @@ def show_params(
 @app.command(rich_help_panel=VERBS)
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Browse experiments and versions in MLflow's own pages."""
+    from headway.network import without_password
+
     layout, params = _project()
     tracker = _tracker(params, layout)
     if not tracker.uri.startswith("sqlite"):
-        print(f"MLFLOW_TRACKING_URI is set: browse {tracker.uri}")
+        print(f"MLFLOW_TRACKING_URI is set: browse {without_password(tracker.uri)}")
         return
     print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
     command = ["mlflow", "server", "--backend-store-uri", tracker.uri, "--host", "127.0.0.1"]

@@ -16,8 +16,8 @@ AFTERWARDS = {"gate", "registry"}
 
 @dataclass(frozen=True)
 class Lineage:
-    """Attributes: git_commit ("" outside git; "+changes" appended when the tree is not clean), dvc_lock and
-    data_fingerprint (hex SHA-256, "" when there is none yet), params (of all sections)."""
+    """Attributes: git_commit (see :func:`git_commit`), dvc_lock and data_fingerprint (hex SHA-256, "" when there is none
+    yet), params (of all sections)."""
 
     git_commit: str
     dvc_lock: str
@@ -32,7 +32,7 @@ class Lineage:
 def trace(params: Params, layout: Layout) -> Lineage:
     """The lineage of what the project holds now."""
     return Lineage(
-        git_commit=git_commit(layout.root),
+        git_commit=git_commit(layout),
         dvc_lock=sha256_of_file(layout.lock) if layout.lock.is_file() else "",
         data_fingerprint=data_fingerprint(layout),
         params=sha256_of_json(params.model_dump()),
@@ -64,12 +64,17 @@ def execution_key(params: Params, layout: Layout) -> str:
     return sha256_of_json([values, data_fingerprint(layout), sha256_of_file(layout.graph), code_fingerprint(layout)])
 
 
-def git_commit(root: Path) -> str:
-    """HEAD's commit, with "+changes" behind it when tracked files differ from it; "" when there is no commit or no git."""
-    head = _git(root, "rev-parse", "HEAD")
+def git_commit(layout: Layout) -> str:
+    """HEAD's commit, with "+changes" behind it when tracked files differ from it; "" when there is no commit or no git.
+
+    dvc.lock and the metrics are left out: a run rewrites them itself. What they hold is told by the lock's own hash.
+    """
+    head = _git(layout.root, "rev-parse", "HEAD")
     if not head:
         return ""
-    return head + ("+changes" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
+    outputs = [path.relative_to(layout.root).as_posix() for path in (layout.lock, layout.metrics("*"))]
+    chosen = [":/", *(f":(exclude){path}" for path in outputs)]
+    return head + ("+changes" if _git(layout.root, "status", "--porcelain", "--untracked-files=no", "--", *chosen) else "")
 
 
 def _git(root: Path, *words: str) -> str:

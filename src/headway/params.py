@@ -174,6 +174,8 @@ class TrainingParams(Section):
     label_smoothing: Probability
     word_dropout: Probability
     class_weights: Literal["none", "balanced"]
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: PositiveInt
     threads: PositiveInt
 
 
@@ -274,14 +276,16 @@ class Params(Section):
     def _space_names_real_knobs(self) -> Self:
         values = self.model_dump()
         for path, knob in self.tune.space.items():
+            if path in BUDGET:
+                raise _misfit(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
             if path not in TUNABLE:
                 raise _misfit(path, f"no knob of model or training; {nearest(path, TUNABLE)}")
             section, name = path.split(".")
-            for extreme in extremes(knob):
+            for value in telling_values(knob):
                 try:
-                    SECTIONS[section].model_validate({**values[section], name: extreme})
+                    SECTIONS[section].model_validate({**values[section], name: value})
                 except ValidationError as error:
-                    raise _misfit(path, f"{extreme!r} is not allowed there: {_plain(error.errors()[0])}") from None
+                    raise _misfit(path, f"{value!r} is not allowed there: {_plain(error.errors()[0])}") from None
             if not contains(knob, values[section][name]):
                 raise _misfit(path, f"leaves out {values[section][name]!r}, the value of {path} and trial 0; widen it")
         return self
@@ -306,12 +310,26 @@ class Params(Section):
 
 
 SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams}
-TUNABLE = [f"{section}.{name}" for section, kind in SECTIONS.items() for name in kind.model_fields]
+#: What a trial may cost: with more of it, nearly every trial would do better.
+BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "accelerator", "devices", "threads"))
+TUNABLE = [
+    path for section, kind in SECTIONS.items() for name in kind.model_fields if (path := f"{section}.{name}") not in BUDGET
+]
+MOST_VALUES = 5_000
 
 
-def extremes(knob: FloatRange | IntRange | Choices) -> list[Value]:
-    """The values at the edges of a knob's range: if these are allowed, all are."""
-    return list(knob.choices) if isinstance(knob, Choices) else [knob.low, knob.high]
+def telling_values(knob: FloatRange | IntRange | Choices) -> list[Value]:
+    """Values of a knob's range that are all allowed if the whole range is.
+
+    Every choice; the two ends of an interval; and of integers, among which divisors may be asked for, all of them, or the
+    ends where they are more than a divisor could be.
+    """
+    if isinstance(knob, Choices):
+        return list(knob.choices)
+    if isinstance(knob, FloatRange):
+        return [knob.low, knob.high]
+    every = range(knob.low, knob.high + 1, knob.step)
+    return list(every) if len(every) <= MOST_VALUES else [knob.low, knob.high]
 
 
 def contains(knob: FloatRange | IntRange | Choices, value: Any) -> bool:

@@ -1,7 +1,9 @@
 """Everything that talks to MLflow tracking: one parent run per pipeline execution, nested runs for trials and training.
 
 Runs are found by content, never by a remembered id: a run carries the key of what it was made from, so a stage that was
-killed continues its run, and a cached stage still finds its own.
+killed continues its run, and a cached stage still finds its own. The parent run is RUNNING from the first nested run of
+a flow to that flow's end, and without a flow as long as a nested run is: whoever opened it closes it, and it is KILLED when
+that process is gone.
 """
 
 from __future__ import annotations
@@ -9,10 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,19 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from headway.errors import HeadwayError
+from headway.errors import Unreachable
 from headway.files import read_json
 from headway.layout import Layout
 from headway.lineage import AFTERWARDS, execution_key, trace
-from headway.network import require_answer
+from headway.network import require_answer, without_password
 from headway.params import Params, flatten
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+#: Tells the stages of a flow which process that flow is: the tags of its parent run, as JSON.
+FLOW_VARIABLE = "HEADWAY_FLOW"
 REMEDY = f"start that server or unset {URI_VARIABLE}, then run again"
 
 
@@ -41,23 +45,18 @@ def tracking_uri(layout: Layout) -> str:
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{layout.tracking / 'mlflow.db'}"
 
 
-def without_password(uri: str) -> str:
-    """A server's URI as it may be shown."""
-    return re.sub(r"://[^/@]*@", "://", uri)
-
-
 @contextmanager
 def reachable(uri: str) -> Iterator[None]:
     """Turns MLflow's own failures into one line that names the server.
 
     Raises:
-        HeadwayError: MLflow does not answer, or refuses.
+        Unreachable: MLflow does not answer, or refuses.
     """
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise HeadwayError(f"MLflow at {without_password(uri)} failed: {reason[:200]}; {REMEDY}") from error
+    except (MlflowException, SQLAlchemyError, RequestException) as error:
+        reason = without_password(str(error).strip().splitlines()[0])
+        raise Unreachable(f"MLflow at {without_password(uri)} failed: {reason[:200]}; {REMEDY}") from error
 
 
 class RunningRun:
@@ -150,14 +149,30 @@ class Tracker:
             runs = self.client.search_runs([self.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
         return runs[0] if runs else None
 
+    def run(self, run_id: str) -> RunningRun:
+        """A run that is there already, to write more into it; its status stays."""
+        return RunningRun(self.client, run_id, self.uri)
+
     def pipeline_run(self) -> RunningRun:
-        """The parent run of the present execution, made if it is not there yet, with params, data set and lineage."""
+        """The parent run of the present execution, made if it is not there yet, with params, data set and lineage.
+
+        Within a flow it is then RUNNING in that flow's name; else its status stays, and a new one is FINISHED.
+        """
         key = execution_key(self.params, self.layout)
+        flow = os.environ.get(FLOW_VARIABLE)
         found = self.find(kind="pipeline", key=key)
         if found:
-            run = RunningRun(self.client, found.info.run_id, self.uri)
+            run = self.run(found.info.run_id)
             run.set_tags(trace(self.params, self.layout).as_tags())
-            return run
+        else:
+            run = self._new_pipeline_run(key)
+        if flow:
+            self._open(run, json.loads(flow))
+        elif not found:
+            self._close([run.id], "FINISHED")
+        return run
+
+    def _new_pipeline_run(self, key: str) -> RunningRun:
         run = self._create("pipeline", f"pipeline {key[:8]}", key, parent=None)
         run.log_params(flatten(self.params.model_dump(exclude=AFTERWARDS)))
         manifest = self.layout.raw / "manifest.json"
@@ -165,14 +180,15 @@ class Tracker:
             run.log_dataset(read_json(manifest, made_by="ingest"))
         if self.layout.ingested.is_file():
             run.set_tags({"headway.ingested_at": read_json(self.layout.ingested, made_by="ingest")["when"]})
-        with reachable(self.uri):
-            self.client.set_terminated(run.id, "FINISHED")
         return run
 
     @contextmanager
     def execution(self) -> Iterator[None]:
-        """A pipeline execution from begin to end: its parent run, where one came to be, tells how it ended."""
+        """A flow from begin to end: its parent run, where one came to be, tells how it ended."""
+        self.close_orphans()
         status = "FAILED"
+        me = _process_tags()
+        os.environ[FLOW_VARIABLE] = json.dumps(me)
         try:
             yield
             status = "FINISHED"
@@ -180,10 +196,13 @@ class Tracker:
             status = "KILLED"
             raise
         finally:
+            del os.environ[FLOW_VARIABLE]
             found = self.find(kind="pipeline", key=execution_key(self.params, self.layout))
-            if found:
-                with reachable(self.uri):
-                    self.client.set_terminated(found.info.run_id, status)
+            # By the process, too: whoever edits params.yaml or code meanwhile has changed the key.
+            opened = [
+                run for run in self._running_here() if run.data.tags.items() >= {**me, "headway.kind": "pipeline"}.items()
+            ]
+            self._close({run.info.run_id for run in [found, *opened] if run}, status)
 
     @contextmanager
     def nested(self, kind: str, name: str, key: str) -> Iterator[RunningRun]:
@@ -196,36 +215,49 @@ class Tracker:
         """
         self.close_orphans()
         parent = self.pipeline_run()
+        with reachable(self.uri):
+            alone = self.client.get_run(parent.id).info.status != "RUNNING"
+        if alone:
+            self._open(parent, _process_tags())
         found = self.find(kind=kind, key=key)
         if found and found.info.status in ("RUNNING", "KILLED") and found.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
-            run = RunningRun(self.client, found.info.run_id, self.uri)
-            with reachable(self.uri):
-                self.client.update_run(run.id, status="RUNNING")
-            run.set_tags(_process_tags())
+            run = self.run(found.info.run_id)
+            self._open(run, _process_tags())
         else:
             run = self._create(kind, name, key, parent=parent.id)
         status = "FAILED"
         try:
             yield run
             status = "FINISHED"
-        except (KeyboardInterrupt, SystemExit):
+        except (KeyboardInterrupt, SystemExit, Unreachable):
             status = "KILLED"
             raise
         finally:
-            with reachable(self.uri):
-                self.client.set_terminated(run.id, status)
+            self._close([run.id, *([parent.id] if alone else [])], status)
 
     def close_orphans(self) -> None:
         """Mark as KILLED the runs of this machine whose process is gone: kill -9 gives it no time to say so itself."""
+        for run in self._running_here():
+            tags = run.data.tags
+            if not _is_alive(int(tags["headway.process"]), float(tags["headway.process_started"])):
+                self._close([run.info.run_id], "KILLED")
+
+    def _running_here(self) -> list[Run]:
+        """The runs of this machine that are RUNNING."""
+        wanted = f"attributes.status = 'RUNNING' and tags.`headway.host` = '{socket.gethostname()}'"
         with reachable(self.uri):
-            running = self.client.search_runs(
-                [self.experiment_id],
-                f"attributes.status = 'RUNNING' and tags.`headway.host` = '{socket.gethostname()}'",
-            )
-            for run in running:
-                tags = run.data.tags
-                if not _is_alive(int(tags["headway.process"]), float(tags["headway.process_started"])):
-                    self.client.set_terminated(run.info.run_id, "KILLED")
+            return list(self.client.search_runs([self.experiment_id], wanted))
+
+    def _open(self, run: RunningRun, process: Mapping[str, str]) -> None:
+        """RUNNING, in the name of a process."""
+        run.set_tags(process)
+        with reachable(self.uri):
+            self.client.update_run(run.id, status="RUNNING")
+
+    def _close(self, run_ids: Iterable[str], status: str) -> None:
+        with reachable(self.uri):
+            for run_id in run_ids:
+                self.client.set_terminated(run_id, status)
 
     def _create(self, kind: str, name: str, key: str, parent: str | None) -> RunningRun:
         tags = {
@@ -239,7 +271,7 @@ class Tracker:
             tags[MLFLOW_PARENT_RUN_ID] = parent
         with reachable(self.uri):
             run = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
-        return RunningRun(self.client, run.info.run_id, self.uri)
+        return self.run(run.info.run_id)
 
 
 def _process_tags() -> dict[str, str]:

@@ -144,3 +144,19 @@ def test_loading_batches_draws_nothing_from_the_random_numbers_of_the_training(t
     for loader in (data.train_dataloader(), data.val_dataloader()):
         next(iter(loader))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@given(lengths, st.integers(1, 5), st.integers(0, 3))
+def test_processes_share_an_epoch_and_take_equally_many_batches(some_lengths, world_size, epoch):
+    def share_of(rank, n):
+        sampler = TokenBudgetSampler(some_lengths, 64, 1, rank, n)
+        sampler.set_epoch(epoch)
+        assert len(sampler) == len(list(sampler))
+        return list(sampler)
+
+    alone = share_of(0, 1)
+    shares = [share_of(rank, world_size) for rank in range(world_size)]
+    assert len({len(share) for share in shares}) == 1
+    taken = [batch for share in shares for batch in share]
+    assert {tuple(batch) for batch in taken} == {tuple(batch) for batch in alone}
+    assert len(taken) - len(alone) < world_size

@@ -499,7 +499,7 @@ def test_a_column_without_a_name_is_told_as_such(refusal):
         ("a.parquet", b"", "a.parquet: empty; expected rows"),
         ("a.csv", b"\n\n", "a.csv: empty; expected rows"),
         ("a.jsonl", b"\n\n", "a.jsonl: empty; expected rows"),
-        ("a.csv.gz", gzip.compress(b""), "a.csv.gz: empty; expected rows"),
+        ("a.csv.gz", gzip.compress(b"", mtime=0), "a.csv.gz: empty; expected rows"),
         ("a.csv", b"text,text,label\na,b,1\n", "a.csv: has more than one column 'text'"),
         ("a.jsonl", b"PK not json\n", "a.jsonl: holds no JSON object; expected one object a line"),
         ("a.json", b'[{"text": "fine", "label": 1}, {"text": "du', "a.json: cannot be read as json: "),

@@ -18,3 +18,13 @@ def test_the_data_benchmark_prints_a_row_for_every_stage_and_size(repository: Pa
     for stage in ("ingest", "prepare", "tokenize"):
         sizes = [line.split("│")[2].strip() for line in done.stdout.splitlines() if line.startswith(f"│ {stage}")]
         assert sizes == ["150", "300"]
+
+
+def test_the_accuracy_benchmark_scores_every_row_of_a_fold_once_with_every_model(repository: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.accuracy", "--subset", "rotten_tomatoes"]
+    small = ["--seeds", "1", "--folds", "1", "--max-rows", "600"]
+    done = subprocess.run([*command, *small], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for model in ("linear baseline", "n-grams alone", "attention alone", "joint"):
+        (row,) = [line for line in done.stdout.splitlines() if line.startswith(f"│ {model}")]
+        assert 0.4 < float(row.split("│")[2]) < 0.9

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import subprocess
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -30,7 +31,7 @@ RUN = {
     "dvc params diff",
     "dvc plots show",
 }
-#: These have a test of their own here, in test_versioning.py or, the last three, in test_schedule.py.
+#: These have a test of their own here, in test_versioning.py or, the last four, in test_schedule.py.
 TESTED_APART = {
     "make test",
     "make ui",
@@ -49,6 +50,7 @@ TESTED_APART = {
     "git add data/input",
     "prefect server start --background",
     "export PREFECT_API_URL=http://127.0.0.1:4200/api",
+    "prefect server status --wait",
     'headway schedule --cron "0 3 * * *"',
 }
 
@@ -111,6 +113,13 @@ def test_a_block_that_needs_the_environment_activates_it_first(repository: Path)
     for block in BLOCK.findall((repository / "README.md").read_text()):
         bare = [line for line in block.splitlines() if line.split(" ")[0] in {"dvc", "prefect", "headway", "pip"}]
         assert not bare or block.startswith("source .venv/bin/activate\n"), block
+
+
+def test_everything_that_the_s3_extra_needs_is_locked(repository: Path) -> None:
+    extra = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]["s3"]
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (repository / "requirements-dev.lock").read_text(), re.MULTILINE))
+    assert extra
+    assert {re.split("[<>=]", requirement)[0] for requirement in extra} <= locked
 
 
 def test_make_help_lists_every_word_the_readme_uses(repository: Path, installed: Clone) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -17,8 +18,23 @@ pytestmark = pytest.mark.e2e
 NAME = "headway"
 
 
-def descendants(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
+def below(pid: int) -> dict[psutil.Process, list[str]]:
+    """The processes below one, with their command lines; those that end while they are looked at are left out."""
+    found = {}
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found[process] = process.cmdline()
+    return found
+
+
+def stages(pid: int, name: str) -> list[psutil.Process]:
+    """The processes below one that are a stage itself; neither DVC, which is given the name too, nor a shell."""
+    return [
+        process
+        for process, words in below(pid).items()
+        if words[-1:] == [name] and any(Path(word).name == "headway" for word in words)
+    ]
 
 
 def only_line(text: str) -> str:
@@ -38,8 +54,8 @@ def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clo
         second = clone.run("headway", "run")
         assert second.returncode == 2
         assert re.search(rf"another flow is running in this project \(process {flow.pid}, since", only_line(second.stderr))
-        workers = [process for process in descendants(flow.pid) if "headway" in " ".join(process.cmdline())]
-        assert any("train" in process.cmdline() for process in workers)
+        workers = [process for process, words in below(flow.pid).items() if "headway" in " ".join(words)]
+        assert set(stages(flow.pid, "train")) & set(workers)
         flow.send_signal(signal.SIGKILL)
         flow.wait(30)
         _, alive = psutil.wait_procs(workers, timeout=30)
@@ -70,13 +86,13 @@ def test_a_flow_that_is_interrupted_ends_its_stages(clone: Clone, tmp_path: Path
     log = tmp_path / "flow.log"
     flow = clone.start("headway", "run", log=log)
     try:
-        wait_for(lambda: "headway baseline" in log.read_text(), 200, "the baseline to begin")
-        workers = descendants(flow.pid)
+        # DVC says what it runs before it runs it.
+        workers = wait_for(lambda: stages(flow.pid, "baseline"), 200, "the baseline to begin")
         flow.send_signal(signal.SIGINT)
         assert flow.wait(60) != 0
-        stages = [process for process in workers if process.is_running() and "baseline" in " ".join(process.cmdline())]
-        _, alive = psutil.wait_procs(stages, timeout=20)
+        _, alive = psutil.wait_procs(workers, timeout=20)
         assert not alive, alive
+        assert "linear baseline: test accuracy" not in log.read_text(), "the baseline came to its own end"
     finally:
         end(flow)
 
@@ -97,10 +113,18 @@ def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
     client = ran.tracker().client
     champion = client.get_model_version_by_alias(NAME, "champion")
     client.delete_run(champion.run_id)
+    # Another candidate, or there would be nothing to score the champion for.
+    smoothing = re.search(r"  label_smoothing: [0-9.]+", ran.layout.params.read_text())[0]
+    ran.edit((smoothing, "  label_smoothing: 0.05"))
     done = ran.run("headway", "run")
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-3000:]
-    assert f"champion, version {champion.version}" in printed or "UNCHANGED" in printed
+    newest = max(client.search_model_versions(f"name = '{NAME}'"), key=lambda version: int(version.version))
+    assert str(newest.version) != str(champion.version)
+    record = json.loads(newest.tags["headway.decision"])
+    assert record["champion"]["version"] == str(champion.version)
+    assert 0 < record["scores"][f"champion, version {champion.version}"]["accuracy"] < 1
+    assert f"champion, version {champion.version}" in printed
 
 
 def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone) -> None:

@@ -1,4 +1,4 @@
-"""Scheduled retraining against a real Prefect server: the deployment appears, runs once, and does not overlap."""
+"""Scheduled retraining against a real Prefect server: the deployments appear, run once, and do not overlap."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from headway.quiet import SWITCHES
 from tests.e2e.conftest import Clone, end, free_port, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -23,25 +24,25 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
         return json.load(answer)
 
 
-def answers(url: str) -> bool:
-    try:
-        return bool(ask(f"{url}/health"))
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def server(ran: Clone, tmp_path: Path) -> Iterator[str]:
-    """The URL of a Prefect server of this test's own."""
+    """The URL of a Prefect server of this test's own, started as the README says from a shell without our switches."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    log = tmp_path / "server.log"
-    process = ran.start("prefect", "server", "start", "--port", str(port), log=log, PREFECT_HOME=str(tmp_path / "prefect"))
+    environment = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_API_PORT": str(port), "PREFECT_API_URL": url}
+    switches = " ".join(SWITCHES)
     try:
-        wait_for(lambda: answers(url), 120, f"the Prefect server; its log ends: {log.read_text()[-500:]}")
+        started = ran.run("bash", "-c", f"unset {switches}; prefect server start --background", **environment)
+        assert started.returncode == 0, started.stdout[-2000:] + started.stderr[-2000:]
+        waited = ran.run("prefect", "server", "status", "--wait", "--timeout", "120", **environment)
+        assert waited.returncode == 0, waited.stdout[-2000:] + waited.stderr[-2000:]
         yield url
     finally:
-        end(process)
+        ran.run("prefect", "server", "stop", **environment)
+
+
+def test_the_server_has_its_analytics_off(server: str) -> None:
+    assert ask(f"{server}/admin/settings")["server"]["analytics_enabled"] is False
 
 
 def test_a_schedule_needs_a_server_and_says_how_to_start_one(ran: Clone) -> None:
@@ -88,3 +89,31 @@ def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Cl
         assert {"headway-stages", "headway-metrics", "headway-decision"} <= keys
     finally:
         end(serving)
+
+
+def test_the_work_pools_schedule_is_made_and_its_worker_runs_the_flow_in_the_project(
+    ran: Clone, server: str, tmp_path: Path
+) -> None:
+    """The commands that prefect.yaml gives, as they stand there; the worker polls once instead of forever."""
+    given = re.findall(r"^#   (prefect .+)$", (ran.root / "prefect.yaml").read_text(), re.MULTILINE)
+    assert [command.split()[1:3] for command in given] == [
+        ["work-pool", "create"],
+        ["--no-prompt", "deploy"],
+        ["worker", "start"],
+    ]
+    environment = {"PREFECT_API_URL": server, "PREFECT_HOME": str(tmp_path / "prefect")}
+    for command in given[:2]:
+        done = ran.run(*command.split(), **environment)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (made,) = ask(f"{server}/deployments/filter", {})
+    assert made["name"] == "retrain"
+    assert made["work_pool_name"] == "headway"
+    assert [schedule["schedule"]["cron"] for schedule in made["schedules"]] == ["0 3 * * *"]
+    assert made["global_concurrency_limit"]["limit"] == 1
+    assert made["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    run = ask(f"{server}/deployments/{made['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
+    worked = ran.run(*given[2].split(), "--run-once", **environment)
+    printed = worked.stdout + worked.stderr
+    assert worked.returncode == 0, printed[-3000:]
+    assert ask(f"{server}/flow_runs/{run}")["state_type"] == "COMPLETED", printed[-3000:]
+    assert "stays champion" in printed

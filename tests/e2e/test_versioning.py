@@ -54,6 +54,8 @@ def bring_other_rows(clone: Clone) -> int:
     with (clone.root / "data" / "input" / "reviews.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *relabelled, *rows[65:], *added])
     succeed(clone, "dvc", "add", "data/input/reviews.csv")
+    git(clone.root, "add", "data/input")
+    assert git(clone.root, "diff", "--cached", "--name-only").splitlines() == ["data/input/reviews.csv.dvc"]
     clone.edit(("  source: package", "  source: file"), ("  path: data/input", "  path: data/input/reviews.csv"))
     succeed(clone, "dvc", "repro", "ingest")
     save(clone, "The second version")
@@ -87,7 +89,9 @@ def mine(ran: Clone, tmp_path: Path) -> Clone:
     """A project after its first run, to be changed: everything is committed, and a folder is its remote."""
     copy = Clone(shutil.copytree(ran.root, tmp_path / "mine", symlinks=True))
     succeed(copy, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
-    save(copy, "The first version")
+    git(copy.root, "add", "dvc.lock", "metrics", "params.yaml", ".dvc/config")
+    commit(copy.root, "The first version")
+    assert git(copy.root, "status", "--porcelain") == "", "the README leaves out a file that a run changes"
     return copy
 
 

@@ -416,3 +416,36 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(knobs: Param
             predicted = [module.classifier(tokens).argmax(dim=1) for tokens, _ in data.val_dataloader()]
         found[weights] = int(torch.cat(predicted).sum())
     assert found["balanced"] > found["none"] + 5
+
+
+# Two processes.
+
+
+def together(knobs: Params, encoded: Path, checkpoints: Path, report: Any = None) -> tuple[ClassifierModule, TextDataModule]:
+    """Trained by two processes on this machine's CPUs, each on every second batch."""
+    chosen = knobs.override({"training.max_epochs": 2, "training.accelerator": "cpu"})
+    module, data = new(chosen, encoded)
+    module.total_steps = data.steps(2, world_size=2)
+    return fit(module, data, max_epochs=2, title="test", report=report, checkpoints=checkpoints, devices=2), data
+
+
+def test_two_processes_train_one_model_and_hand_it_over(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+    told: list[dict[str, float]] = []
+    module, data = together(knobs, encoded, tmp_path / "first", told.append)
+    assert [entry["epoch"] for entry in module.history] == [1, 2]
+    assert told == module.history
+    # The weights that came back are those of the best epoch, for they give its metrics.
+    module.eval()
+    with torch.inference_mode():
+        pairs = [(module.classifier(tokens).argmax(dim=1) == labels) for tokens, labels in data.val_dataloader()]
+    best = max(entry["validation_accuracy"] for entry in module.history)
+    assert torch.cat(pairs).float().mean().item() == pytest.approx(best)
+    again, _ = together(knobs, encoded, tmp_path / "second")
+    assert_same(module, again)
+    steps = torch.load(tmp_path / "first" / "last.ckpt", weights_only=True)["lr_schedulers"][0]["last_epoch"]
+    assert steps == data.steps(2, world_size=2) < data.steps(2)
+
+
+def test_two_processes_say_in_one_line_why_they_cannot_go_on(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeadwayError, match=r"^training diverged: .* in epoch 1; lower training\.learning_rate"):
+        together(knobs.override({"training.learning_rate": 1e30}), encoded, tmp_path)

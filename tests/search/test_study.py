@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.storages.journal import JournalFileBackend
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.params import Choices, FloatRange, IntRange, TuneParams, Value, contains
 from headway.search.study import Objective, TrialResult, best, search
 
@@ -207,6 +207,21 @@ def test_when_every_trial_fails_there_is_one_error_with_all_reasons(tmp_path: Pa
 
     with pytest.raises(HeadwayError, match=r"^no trial of 3 could be completed: out of memory; training diverged$"):
         study(tmp_path / "journal.log", objective, trials=3)
+
+
+def test_a_server_that_is_away_interrupts_a_trial_and_does_not_fail_it(tmp_path: Path) -> None:
+    def objective(number: int, point: dict[str, Value], report: Report) -> float:
+        if number == 1:
+            report(1, accuracy(point))
+            raise Unreachable("MLflow does not answer")
+        return climb(number, point, report)
+
+    for _ in range(2):
+        with pytest.raises(Unreachable, match=r"^MLflow does not answer$"):
+            study(tmp_path / "journal.log", objective)
+    trials = study(tmp_path / "journal.log")
+    assert len(trials) == 8
+    assert trials == study(tmp_path / "uninterrupted.log")
 
 
 def test_a_mistake_in_the_code_is_not_taken_for_a_failing_trial(tmp_path: Path) -> None:

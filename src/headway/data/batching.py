@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle, islice
 
 import numpy as np
 import torch
@@ -22,16 +23,23 @@ class TokenBudgetSampler(Sampler[list[int]]):
     batches and permute the batches: hardly any padding, yet no two epochs batch alike. Every index comes exactly once an
     epoch. The order is a function of seed and epoch alone, which makes an epoch-end resume exact.
 
+    Processes that train together take every n-th batch each. They have to take equally many, so up to n - 1 batches of an
+    epoch come twice.
+
     Args:
         lengths: tokens of each text, (texts,).
         tokens_per_batch: the budget; a longer text is a batch of its own.
         seed: of the shuffling; None keeps one fixed order, by length.
+        rank, world_size: which of how many processes this is.
     """
 
-    def __init__(self, lengths: np.ndarray, tokens_per_batch: int, seed: int | None = None) -> None:
+    def __init__(
+        self, lengths: np.ndarray, tokens_per_batch: int, seed: int | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.lengths = np.asarray(lengths)
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed
+        self.rank, self.world_size = rank, world_size
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -39,11 +47,15 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches(self.epoch))
+        return iter(self._own(self._batches(self.epoch)))
 
     def __len__(self) -> int:
-        """Batches in the present epoch."""
-        return len(self._batches(self.epoch))
+        """Batches of this process in the present epoch."""
+        return len(self._own(self._batches(self.epoch)))
+
+    def _own(self, batches: list[list[int]]) -> list[list[int]]:
+        each = -(-len(batches) // self.world_size)
+        return list(islice(cycle(batches), each * self.world_size))[self.rank :: self.world_size]
 
     def _batches(self, epoch: int) -> list[list[int]]:
         if not len(self.lengths):

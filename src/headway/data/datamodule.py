@@ -37,9 +37,9 @@ class TextDataModule(pl.LightningDataModule):
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed
 
-    def steps(self, epochs: int) -> int:
-        """Batches in so many epochs."""
-        sampler = self._train_sampler()
+    def steps(self, epochs: int, world_size: int = 1) -> int:
+        """Batches of each process in so many epochs."""
+        sampler = self._train_sampler(0, world_size)
         total = 0
         for epoch in range(epochs):
             sampler.set_epoch(epoch)
@@ -47,7 +47,8 @@ class TextDataModule(pl.LightningDataModule):
         return total
 
     def train_dataloader(self) -> Batches:
-        sampler = self._train_sampler()
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = self._train_sampler(rank, world_size)
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         # The loader draws a number whenever it is asked to iterate, which Lightning does once more or less after a resume:
         # with a generator of its own it leaves alone the one that dropout draws from.
@@ -56,12 +57,14 @@ class TextDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> Batches:
+        """All of the validation split in every process: its metrics are then the same as with one."""
         texts = TextBatches(self.validation, self.max_length)
         sampler = TokenBudgetSampler(texts.lengths, self.tokens_per_batch)
         return DataLoader(texts, sampler=sampler, batch_size=None, generator=torch.Generator())
 
-    def _train_sampler(self) -> TokenBudgetSampler:
-        return TokenBudgetSampler(TextBatches(self.train, self.max_length).lengths, self.tokens_per_batch, self.seed)
+    def _train_sampler(self, rank: int, world_size: int) -> TokenBudgetSampler:
+        lengths = TextBatches(self.train, self.max_length).lengths
+        return TokenBudgetSampler(lengths, self.tokens_per_batch, self.seed, rank, world_size)
 
 
 def in_batches(texts: EncodedTexts) -> Batches:

@@ -127,7 +127,8 @@ class ClassifierModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Validation has run by now: one line of history."""
-        train_loss = torch.stack(self._losses).mean().item()
+        mean: Any = self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
+        train_loss = float(mean)
         self.log("train_loss", train_loss)
         measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         self.history.append({"epoch": self.current_epoch + 1, **measured, "train_loss": train_loss})

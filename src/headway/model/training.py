@@ -15,7 +15,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from torch.multiprocessing import ProcessRaisedException
 
+from headway.errors import HeadwayError
 from headway.model.lightning import ClassifierModule
 
 MONITOR = "validation_accuracy"
@@ -27,6 +29,13 @@ class Patience(EarlyStopping):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class Pinned(Callback):
+    """Settles what :func:`pin` settles in every process that trains."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
+        pin(pl_module.params.threads)
 
 
 class LineProgress(Callback):
@@ -44,7 +53,7 @@ class LineProgress(Callback):
         self.tokens += batch[0].numel()
         now = time.monotonic()
         total = trainer.num_training_batches
-        if now - self.said < SECONDS_BETWEEN_LINES and batch_idx + 1 < total:
+        if not trainer.is_global_zero or (now - self.said < SECONDS_BETWEEN_LINES and batch_idx + 1 < total):
             return
         self.said = now
         share = (batch_idx + 1) / total
@@ -66,36 +75,45 @@ def fit(
     title: str,
     report: Callable[[dict[str, float]], None] | None = None,
     checkpoints: Path | None = None,
+    devices: int = 1,
 ) -> ClassifierModule:
     """Train a module and return it with the weights of its best epoch.
+
+    With more than one device each is a process of its own; gradients are averaged over them (DDP).
 
     Args:
         module: fresh, not yet trained.
         data: serves batches of (tokens, labels).
         max_epochs: at most so many; early stopping may end it sooner.
         title: stands before each line of progress.
-        report: told the metrics of each epoch; may raise to end the training.
+        report: told the metrics of each epoch; may raise to end the training. With more than one device it is told of
+            all epochs when the last has ended.
         checkpoints: folder for checkpoints; an interrupted training continues from the last whole epoch that it holds.
-            None keeps no checkpoint, and the last epoch's weights are returned.
+            None keeps no checkpoint, and the last epoch's weights are returned; more than one device need it.
+        devices: GPUs, or processes on CPUs.
 
     Raises:
         HeadwayError: the loss is no longer a finite number.
     """
     pin(module.params.threads)
-    module.report = report
-    callbacks: list[Callback] = [Patience(MONITOR, mode="max", patience=module.params.patience)]
+    together = devices > 1
+    module.report = None if together else report
+    callbacks: list[Callback] = [Pinned(), Patience(MONITOR, mode="max", patience=module.params.patience)]
     callbacks.append(RichProgressBar(leave=True) if sys.stdout.isatty() else LineProgress(title))
     if checkpoints:
         # Two, because `save_last` of one saves the last epoch only when it is the best so far as well.
         callbacks.append(ModelCheckpoint(checkpoints, "best", monitor=MONITOR, mode="max", enable_version_counter=False))
         callbacks.append(ModelCheckpoint(checkpoints, "last", enable_version_counter=False))
     trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
+        accelerator=module.params.accelerator,
+        devices=devices,
+        # The processes are started by this one: started anew by command, each would be a stage of its own.
+        strategy="ddp_spawn" if together else "auto",
+        use_distributed_sampler=False,  # ours gives each process its share
         max_epochs=max_epochs,
         callbacks=callbacks,
         logger=False,
-        deterministic=True,
+        deterministic="warn" if torch.cuda.is_available() else True,
         enable_checkpointing=checkpoints is not None,
         enable_model_summary=False,
         enable_progress_bar=sys.stdout.isatty(),
@@ -103,11 +121,27 @@ def fit(
         log_every_n_steps=1_000_000,  # nothing is logged by step; epochs are
         reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own
     )
-    trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)
+    except ProcessRaisedException as error:
+        raise _own_error(error) from None
+    if together:
+        assert checkpoints is not None, "processes hand over what they learned through checkpoints"
+        module.history = torch.load(checkpoints / "last.ckpt", map_location="cpu", weights_only=True)["history"]
+        if report:
+            for entry in module.history:
+                report(entry)
     if checkpoints:
         best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
         module.load_state_dict(best["state_dict"])
     return module
+
+
+def _own_error(error: ProcessRaisedException) -> Exception:
+    """What a process said in one line, if it did; else all of it."""
+    said = str(error).strip().splitlines()[-1]
+    own = f"{HeadwayError.__module__}.{HeadwayError.__name__}: "
+    return HeadwayError(said.removeprefix(own)) if said.startswith(own) else error
 
 
 def pin(threads: int) -> None:

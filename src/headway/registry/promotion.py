@@ -21,10 +21,12 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from yaml import YAMLError
 
 import headway
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.files import sha256_of_json
+from headway.network import without_password
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.serving.pyfunc import TextClassifier
@@ -36,7 +38,8 @@ RECORD_VERSION = 1
 #: What the packed model imports when it is served, nothing of the training stack.
 SERVING_REQUIREMENTS = ("mlflow", "torch", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "pydantic")
 EXAMPLE = pd.DataFrame({"text": ["A joy from the first scene to the last.", "I wanted my two hours back."]})
-NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
+GONE = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+NOT_THERE = {GONE, ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
 class Registry:
@@ -59,35 +62,45 @@ class Registry:
         """The champion, loaded and checked.
 
         Raises:
+            Unreachable: its files cannot be fetched.
             HeadwayError: there is none, or its files are gone or damaged.
         """
         champion = self.champion()
         if champion is None:
-            raise HeadwayError(f"model {self.name} has no champion yet; `make run` elects one")
+            raise HeadwayError(f"model {self.name} has no champion yet; {self._way_to_one()}")
         return self.load(champion)
 
     def load(self, version: ModelVersion) -> ModelPackage:
         """A registered version's package.
 
         Raises:
-            HeadwayError: its files are gone or damaged.
+            Unreachable: its files cannot be fetched, which does not say that they are lost.
+            HeadwayError: they are gone or damaged.
         """
         with tempfile.TemporaryDirectory(prefix="headway-") as folder, self._addressed():
             try:
-                local = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
+                local = self._download(version, folder)
                 data = Model.load(str(local)).flavors["python_function"]["data"]
-            except (MlflowException, OSError, KeyError) as error:
-                reason = str(error).strip().splitlines()[0][:200]
+                return ModelPackage.load(local / data)
+            except Unreachable:
+                raise
+            except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
+                reason = _first_line(error).replace(f"{folder}/", "")
                 raise HeadwayError(
                     f"version {version.version} of {self.name} cannot be loaded ({reason}); bring its files back, or run "
                     f'`headway retire --reason "…"` so that the next run elects a champion anew'
                 ) from None
-            return ModelPackage.load(local / data)
 
     def loads(self, version: ModelVersion) -> bool:
-        """Whether a version's files are there and whole; one whose files were lost is registered anew."""
+        """Whether a version's files are there and whole; one whose files were lost is registered anew.
+
+        Raises:
+            Unreachable: nobody can tell, because the files cannot be fetched.
+        """
         try:
             self.load(version)
+        except Unreachable:
+            raise
         except HeadwayError:
             return False
         return True
@@ -155,6 +168,30 @@ class Registry:
             self.client.set_model_version_tag(self.name, champion.version, "headway.retired", f"{_now()}: {reason}")
             self.client.delete_registered_model_alias(self.name, CHAMPION)
         return str(champion.version)
+
+    def _way_to_one(self) -> str:
+        """What elects a champion: a run, or what the gate asks for when it refused the last candidate."""
+        challenger = self._by_alias(CHALLENGER)
+        record = json.loads(challenger.tags.get(DECISION_TAG, "{}")) if challenger else {}
+        failed = [check["explanation"] for check in record.get("checks", []) if not check["passed"]]
+        if challenger is None or not failed:
+            return "`make run` elects one"
+        return (
+            f"version {challenger.version} was refused: {failed[0]}; "
+            "bring more rows or a better model, or loosen gate.* in params.yaml, then `make run`"
+        )
+
+    def _download(self, version: ModelVersion, folder: str) -> Path:
+        """Fetch a version's files; that some are missing is found by whoever reads them, or said by the error that passes."""
+        try:
+            return Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
+        except Exception as error:  # every store's client raises kinds of its own
+            if isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") == GONE:
+                raise
+            raise Unreachable(
+                f"the files of version {version.version} of {self.name} cannot be fetched ({_first_line(error)}); "
+                "see that MLflow and the store of its artifacts answer, then run again"
+            ) from error
 
     @contextmanager
     def _addressed(self) -> Iterator[None]:
@@ -224,6 +261,12 @@ def decision_record(decision: Mapping[str, Any], facts: Mapping[str, Any]) -> di
 def _version(distribution: str) -> str:
     """The installed version, without a local part such as ``+cpu`` that only one index knows."""
     return importlib.metadata.version(distribution).split("+")[0]
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, fit for one line."""
+    said = without_password(str(error).strip()) or type(error).__name__
+    return said.splitlines()[0][:200]
 
 
 def _now() -> str:

@@ -17,7 +17,7 @@ import optuna.storages.journal
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, Unreachable
 from headway.params import Choices, FloatRange, IntRange, TuneParams, Value
 
 STARTUP_TRIALS = 4
@@ -80,6 +80,7 @@ def search(
 
     Raises:
         HeadwayError: every trial failed.
+        Unreachable: from the objective; the trial counts as interrupted, and its point is proposed anew by the next call.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -193,6 +194,8 @@ def _run_trial(
         score = objective(number, point, report)
     except Pruned:
         state, values, outcome = TrialState.PRUNED, None, f"pruned at {curve[-1]:.4f}"
+    except Unreachable:
+        raise  # the trial stays as a kill would leave it
     except (HeadwayError, MemoryError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         state, values, outcome = TrialState.FAIL, None, f"failed: {reason}"

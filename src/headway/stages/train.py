@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from headway.evaluation import plots
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
+from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.lightning import ClassifierModule
 from headway.model.ngrams import NgramClassifier
@@ -41,13 +44,6 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
     tokenizer_file = layout.encoded / "tokenizer.json"
     vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
     splits = {name: EncodedTexts.open(layout.encoded / f"{name}.arrow") for name in ("train", "validation")}
-    class_rows = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
-    data = TextDataModule(
-        splits["train"], splits["validation"], knobs.model.max_length, knobs.training.tokens_per_batch, params.seed
-    )
-    module = ClassifierModule(
-        knobs.model, knobs.training, vocabulary_size, class_rows, params.seed, data.steps(knobs.training.max_epochs)
-    )
     inputs = [code_fingerprint(layout, "train")]
     inputs += [sha256_of_file(layout.encoded / f"{name}.arrow") for name in splits] + [sha256_of_file(tokenizer_file)]
     sections = [getattr(knobs, name).model_dump() for name in KNOBS]
@@ -58,21 +54,22 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
             shutil.rmtree(old)
     with tracker.nested("training", "train", key) as run:
         ngrams = fit_ngrams(splits["train"], len(classes), knobs)
-        fit(
-            module,
-            data,
-            max_epochs=knobs.training.max_epochs,
-            title="train",
-            report=lambda entry: _log_epoch(run, entry),
-            checkpoints=checkpoints / key[:16],
+        attention, history = fit_attention(
+            splits["train"],
+            splits["validation"],
+            vocabulary_size,
+            len(classes),
+            knobs,
+            checkpoints / key[:16],
+            lambda entry: _log_epoch(run, entry),
         )
-        model = JointClassifier(ngrams, module.classifier.eval())
-        best = max(module.history, key=lambda entry: entry["validation_accuracy"])
+        model = JointClassifier(ngrams, attention)
+        best = max(history, key=lambda entry: entry["validation_accuracy"])
         report = {"epoch": best["epoch"], **join(model, splits["validation"])}
         with fresh_folder(layout.candidate) as folder:
             package.save(folder, model, tokenizer_file, params.tokenizer.max_length, vocabulary_size, classes)
-        plots.learning_curve(module.history, layout.plot("learning_curve"))
-        write_json(layout.training / "history.json", module.history)
+        plots.learning_curve(history, layout.plot("learning_curve"))
+        write_json(layout.training / "history.json", history)
         write_json(layout.metrics("training"), report)
         _log_result(run, knobs, layout)
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -90,8 +87,34 @@ def fit_ngrams(texts: EncodedTexts, n_classes: int, knobs: Params) -> NgramClass
     return NgramClassifier.fit(in_batches(some), n_classes, knobs.ngrams, knobs.training.class_weights == "balanced")
 
 
+def fit_attention(
+    train: EncodedTexts,
+    validation: EncodedTexts,
+    vocabulary_size: int,
+    n_classes: int,
+    knobs: Params,
+    checkpoints: Path,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> tuple[AttentionClassifier, list[dict[str, float]]]:
+    """The second step: the attention part with the weights of its best epoch, and the history of its epochs."""
+    class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
+    data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
+    steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
+    module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, steps)
+    fit(
+        module,
+        data,
+        max_epochs=knobs.training.max_epochs,
+        title="train",
+        report=report,
+        checkpoints=checkpoints,
+        devices=knobs.training.devices,
+    )
+    return module.classifier.eval(), module.history
+
+
 def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
-    """The second step's end: how much each part counts, found on validation rows; and the accuracy there, part by part."""
+    """The two as one: how much each part counts, found on validation rows; and the accuracy there, part by part."""
     with torch.inference_mode():
         parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
     linear, attended, labels = (torch.cat(part) for part in zip(*parts, strict=True))

@@ -1,0 +1,169 @@
+"""What each option of the classifier is worth: it is switched off, or another is chosen, and everything else stays.
+
+``make bench-ablation`` trains each variant with three seeds and scores it on validation rows, on which all choices are made;
+the test split is not looked at. It writes ``benchmarks/ablation.md``. Finished fits are kept in ``.headway/bench-ablation``;
+an interrupted run goes on from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from headway import params as parameters
+from headway.data import tokenizer
+from headway.data.encoded import EncodedTexts
+from headway.files import read_json, sha256_of_json, write_json
+from headway.layout import Layout
+from headway.lineage import code_fingerprint
+from headway.model.joint import JointClassifier
+from headway.model.ngrams import NgramClassifier
+from headway.params import Params
+from headway.stages.ingest import ingest
+from headway.stages.prepare import prepare
+from headway.stages.tokenize import tokenize
+from headway.stages.train import fit_attention, fit_ngrams, join
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGE = PROJECT / "benchmarks" / "ablation.md"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "as in params.yaml": {},
+    "cosine similarity": {"model.similarity": "cosine"},
+    "no windows: a text attends to all of itself": {"model.window_size": 0},
+    "no embeddings of pairs": {"model.bigram_buckets": 0},
+    "two layers": {"model.n_layers": 2},
+    "four heads": {"model.n_heads": 4},
+    "twice as wide": {"model.d_model": 128, "model.d_feedforward": 256},
+    "no embedding dropout": {"model.embedding_dropout": 0.0},
+    "no dropout in blocks": {"model.dropout": 0.0},
+    "no word dropout": {"training.word_dropout": 0.0},
+    "no label smoothing": {"training.label_smoothing": 0.0},
+    "no weight decay": {"training.weight_decay": 0.0},
+    "linear part without triples": {"ngrams.max_order": 2},
+    "linear part of single words": {"ngrams.max_order": 1},
+    "no linear part": {"ngrams.max_order": 0},
+}
+
+
+def main() -> None:
+    """Train what is not trained yet, and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--subset", default="imdb", choices=["imdb", "rotten_tomatoes"])
+    parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for less time")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=PAGE)
+    arguments = parser.parse_args()
+    params = parameters.load(PROJECT / "params.yaml").override(
+        {"data.source": "package", "data.subset": arguments.subset, "data.max_rows": arguments.max_rows}
+    )
+    trial = Ablation(params, PROJECT / ".headway" / "bench-ablation")
+    console = Console()
+    for number, name in enumerate(VARIANTS):
+        for seed in range(1, arguments.seeds + 1):
+            if not trial.path(name, seed).exists():
+                console.print(f"variant {number + 1} of {len(VARIANTS)}, {name}: seed {seed} of {arguments.seeds}")
+                trial.fit(name, seed)
+    arguments.out.write_text(trial.page(arguments.seeds), encoding="utf-8")
+    console.print(f"written: {arguments.out}")
+
+
+class Ablation:
+    """The variants' fits on one data set.
+
+    Args:
+        params: of everything.
+        folder: for the data and finished fits.
+    """
+
+    def __init__(self, params: Params, folder: Path) -> None:
+        self.params = params
+        code = code_fingerprint(Layout(PROJECT))
+        self.folder = folder / sha256_of_json([params.model_dump(exclude={"tune", "gate", "registry"}), code])[:16]
+        self.layout = Layout(self.folder / "data")
+        if not (self.layout.encoded / "validation.arrow").exists():
+            ingest(params, self.layout)
+            prepare(params, self.layout)
+            tokenize(params, self.layout)
+        self.train, self.validation = (
+            EncodedTexts.open(self.layout.encoded / f"{split}.arrow") for split in ("train", "validation")
+        )
+        self.n_classes = len(read_json(self.layout.prepared / "labels.json", made_by="prepare"))
+        self.vocabulary_size = tokenizer.load(self.layout.encoded / "tokenizer.json").get_vocab_size()
+        self._ngrams: dict[str, NgramClassifier | None] = {}
+
+    def path(self, name: str, seed: int) -> Path:
+        """Where a fit's figures are kept."""
+        return self.folder / f"{list(VARIANTS).index(name):02}-{sha256_of_json([name, VARIANTS[name], seed])[:12]}.json"
+
+    def fit(self, name: str, seed: int) -> None:
+        """Train a variant, with the seed, and keep its figures."""
+        knobs = self.params.override({**VARIANTS[name], "seed": seed})
+        linear = sha256_of_json(knobs.ngrams.model_dump())
+        if linear not in self._ngrams:  # a convex fit: no seed in it
+            self._ngrams[linear] = fit_ngrams(self.train, self.n_classes, knobs)
+        checkpoints = self.folder / "checkpoints"
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        started = time.monotonic()
+        attention, _ = fit_attention(self.train, self.validation, self.vocabulary_size, self.n_classes, knobs, checkpoints)
+        seconds = time.monotonic() - started
+        report = join(JointClassifier(self._ngrams[linear], attention), self.validation)
+        write_json(self.path(name, seed), {**report, "seconds": round(seconds, 1)})
+
+    def page(self, seeds: int) -> str:
+        """The table as Markdown."""
+        rows = {name: [json.loads(self.path(name, seed).read_text()) for seed in range(1, seeds + 1)] for name in VARIANTS}
+        usual = rows["as in params.yaml"]
+        lines = []
+        for name, some in rows.items():
+            joint = [row["validation_accuracy"] for row in some]
+            alone = [row["attention"]["validation_accuracy"] for row in some]
+            gain = [one - other["validation_accuracy"] for one, other in zip(joint, usual, strict=True)]
+            lines.append(
+                f"| {name} | {np.mean(joint):.4f} ± {_spread(joint):.4f} | {100 * np.mean(gain):+.2f} "
+                f"| {np.mean(alone):.4f} ± {_spread(alone):.4f} | {statistics.median(row['seconds'] for row in some):.0f} |"
+            )
+        linear = usual[0]["ngrams"]["validation_accuracy"]
+        added = 100 * (np.mean([row["validation_accuracy"] for row in usual]) - linear)
+        rows_used = f"{len(self.train):,} training and {len(self.validation):,} validation rows"
+        command = "python -m benchmarks.ablation " + " ".join(sys.argv[1:])
+        return "\n".join(
+            [
+                "# What each option is worth",
+                "",
+                f"{self.params.data.subset}, {rows_used}, {seeds} seeds; accuracy on the validation rows, mean ± standard "
+                f"deviation over the seeds. {datetime.date.today():%d %B %Y}, `{command.strip()}`.",
+                "",
+                f"The linear part alone: {linear:.4f}. Attention adds {added:+.2f} points to it.",
+                "",
+                "| variant | joint | points against params.yaml | attention alone | seconds of attention's training |",
+                "| --- | --- | --- | --- | --- |",
+                *lines,
+                "",
+                f"One row is {100 / len(self.validation):.2f} points; differences of less than about "
+                f"{100 * 2 * _standard_error(len(self.validation)):.1f} points are within what other validation rows would do.",
+                "",
+            ]
+        )
+
+
+def _spread(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def _standard_error(rows: int) -> float:
+    """Of the difference of two models' accuracies on the same rows, when they disagree on 4% of them."""
+    return float(np.sqrt(0.04 / rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""How accurate the classifier is, on rows that it never saw, against the linear baseline on the same rows.
+
+``make bench-accuracy`` trains the configuration of params.yaml on five folds, so that each row is scored once by a model that
+was neither trained nor chosen on it: a fold is tested, a tenth of the other four is for validation, the rest for training.
+A row's fold is a hash of its text. Finished fits are kept in ``.headway/bench-accuracy``; an interrupted run goes on from
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binomtest
+
+from headway import params as parameters
+from headway.data import encoded, fitting, tokenizer
+from headway.data.datamodule import in_batches
+from headway.data.encoded import EncodedTexts
+from headway.data.splits import SPLITS, unit_hash
+from headway.evaluation import baseline as linear
+from headway.evaluation.metrics import bootstrap_mean
+from headway.files import read_json, sha256_of_json
+from headway.layout import Layout
+from headway.lineage import code_fingerprint
+from headway.model.joint import JointClassifier
+from headway.params import Params
+from headway.stages.ingest import ingest
+from headway.stages.prepare import prepare
+from headway.stages.train import fit_attention, fit_ngrams, join
+from headway.tables import read_table
+
+PROJECT = Path(__file__).resolve().parents[1]
+FOLDS = 5
+MODELS = ("linear baseline", "n-grams alone", "attention alone", "joint")
+
+
+def main() -> None:
+    """Print a table for each data set."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--subset", nargs="+", default=["imdb", "rotten_tomatoes"], choices=["imdb", "rotten_tomatoes"])
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of the attention part in each fold")
+    parser.add_argument("--folds", type=int, default=FOLDS, help="fewer for a quick look")
+    parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for a quick look")
+    arguments = parser.parse_args()
+    console = Console(width=max(130, Console().width))
+    for subset in arguments.subset:
+        params = parameters.load(PROJECT / "params.yaml").override(
+            {"data.source": "package", "data.subset": subset, "data.max_rows": arguments.max_rows}
+        )
+        rows = Rows(params, PROJECT / ".headway" / "bench-accuracy")
+        scores = [rows.scores(fold, arguments.seeds, console) for fold in range(arguments.folds)]
+        console.print(table(subset, scores, params))
+
+
+class Rows:
+    """All rows of a data set, whatever split they are in, and what models say of them.
+
+    Args:
+        params: of everything.
+        folder: for the data and finished fits.
+    """
+
+    def __init__(self, params: Params, folder: Path) -> None:
+        self.params = params
+        code = code_fingerprint(Layout(PROJECT))
+        self.folder = folder / sha256_of_json([params.model_dump(exclude={"tune", "gate", "registry"}), code])[:16]
+        layout = Layout(self.folder / "data")
+        if not (layout.prepared / "labels.json").exists():
+            ingest(params, layout)
+            prepare(params, layout)
+        splits = [read_table(layout.prepared / f"{split}.parquet", made_by="prepare") for split in SPLITS]
+        self.table = pa.concat_tables(splits)
+        self.classes = read_json(layout.prepared / "labels.json", made_by="prepare")
+        self.fold = np.array([int(unit_hash(row, "fold") * FOLDS) for row in self.table["id"].to_pylist()])
+        self.validation = np.array([unit_hash(row, "validation") < 0.1 for row in self.table["id"].to_pylist()])
+
+    def scores(self, fold: int, seeds: int, console: Console) -> dict[str, np.ndarray]:
+        """By model, which test rows of a fold are right: bool, (seeds, rows); and the seconds each fit took, (seeds,)."""
+        tested = self.fold == fold
+        parts = {"train": ~tested & ~self.validation, "validation": ~tested & self.validation, "test": tested}
+        found: dict[str, list[np.ndarray]] = {}
+        for seed in range(1, seeds + 1):
+            path = self.folder / f"fold-{fold}-seed-{seed}.npz"
+            if not path.exists():
+                console.print(f"{self.params.data.subset}: fold {fold + 1} of {FOLDS}, seed {seed} of {seeds}")
+                scored = self._fit(parts, seed, self.folder / f"fold-{fold}")
+                with path.with_suffix(".partial").open("wb") as file:
+                    np.savez(file, **scored)
+                path.with_suffix(".partial").rename(path)
+            with np.load(path) as scored:
+                for name in scored.files:
+                    found.setdefault(name, []).append(scored[name])
+        return {name: np.stack(values) for name, values in found.items()}
+
+    def _fit(self, parts: dict[str, np.ndarray], seed: int, folder: Path) -> dict[str, np.ndarray]:
+        knobs = self.params.override({"seed": seed})
+        texts = {name: self.table["text"].filter(pa.array(mask)).to_pylist() for name, mask in parts.items()}
+        labels = {name: self.table["label_id"].filter(pa.array(mask)).to_numpy() for name, mask in parts.items()}
+        right, n_classes = {}, len(self.classes)
+        started = time.monotonic()
+        fitted = linear.fit(texts["train"], labels["train"].tolist(), knobs.baseline)
+        predicted = linear.predict_proba(fitted, texts["test"], n_classes).argmax(axis=1)
+        right["linear baseline"] = predicted == labels["test"]
+        seconds = {"linear baseline": time.monotonic() - started}
+        folder.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        words = fitting.fit(texts["train"], knobs.tokenizer, fitting.survey(texts["train"]))
+        for name, mask in parts.items():
+            ids = tokenizer.encode(words, texts[name], knobs.tokenizer.max_length)
+            encoded.write(folder / f"{name}.arrow", [(self.table["id"].filter(pa.array(mask)), pa.array(labels[name]), ids)])
+        train, validation, test = (EncodedTexts.open(folder / f"{name}.arrow") for name in parts)
+        seconds["tokenizer"] = time.monotonic() - started
+        started = time.monotonic()
+        ngrams = fit_ngrams(train, n_classes, knobs)
+        seconds["n-grams alone"] = time.monotonic() - started
+        started = time.monotonic()
+        checkpoints = folder / "checkpoints"
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        attention, _ = fit_attention(train, validation, words.get_vocab_size(), n_classes, knobs, checkpoints)
+        shutil.rmtree(checkpoints)
+        model = JointClassifier(ngrams, attention)
+        join(model, validation)
+        seconds["attention alone"] = time.monotonic() - started
+        order = np.argsort(test.lengths, kind="stable")  # in which in_batches goes through them
+        logits: dict[str, list[torch.Tensor]] = {name: [] for name in MODELS[1:]}
+        with torch.inference_mode():
+            for tokens, _ in in_batches(test):
+                first, second = model.parts(tokens)
+                for name, some in zip(MODELS[1:], (first, second, model.combine(first, second)), strict=True):
+                    logits[name].append(some)
+        for name, some in logits.items():
+            right[name] = np.zeros(len(test), dtype=bool)
+            right[name][order] = torch.cat(some).argmax(dim=1).numpy() == test.labels[order]
+        seconds["joint"] = seconds["tokenizer"] + seconds["n-grams alone"] + seconds["attention alone"]
+        return {**right, **{f"{name} seconds": np.array(value) for name, value in seconds.items()}}
+
+
+def table(subset: str, scores: Sequence[dict[str, np.ndarray]], params: Params) -> Table:
+    """Pooled over the folds: accuracy, what it is above the baseline's, and what that rests on."""
+    pooled = {name: np.concatenate([fold[name] for fold in scores], axis=1) for name in MODELS}
+    seeds, n = pooled["joint"].shape
+    confidence, samples = params.gate.confidence, params.gate.bootstrap_samples
+    shown = Table("model", "accuracy", "by seed", "points above the baseline", "wins : losses", "McNemar p", "s a fit")
+    shown.title = f"{subset}: {n:,} rows, each scored by a model that never saw it; {len(scores)} folds, {seeds} seeds"
+    for name in MODELS:
+        difference = pooled[name].mean(axis=0) - pooled["linear baseline"].mean(axis=0)
+        interval = bootstrap_mean(difference, confidence, samples, params.seed)
+        above = f"{100 * interval.value:+.2f} ({100 * interval.low:+.2f} to {100 * interval.high:+.2f})"
+        wins = int((pooled[name][0] > pooled["linear baseline"][0]).sum())
+        losses = int((pooled[name][0] < pooled["linear baseline"][0]).sum())
+        p = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+        seconds = np.concatenate([fold[f"{name} seconds"].ravel() for fold in scores])
+        compared = name != "linear baseline"
+        shown.add_row(
+            name,
+            f"{pooled[name].mean():.4f}",
+            " ".join(f"{value:.4f}" for value in pooled[name].mean(axis=1)) if name in MODELS[2:] else "",
+            above if compared else "",
+            f"{wins} : {losses}" if compared else "",
+            f"{p:.1g}" if compared else "",
+            f"{np.median(seconds):.0f}",
+        )
+    shown.caption = (
+        f"{confidence:.0%} paired bootstrap over rows, of the mean over seeds; wins, losses and exact McNemar test of seed 1"
+    )
+    return shown
+
+
+if __name__ == "__main__":
+    main()

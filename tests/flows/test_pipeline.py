@@ -1,0 +1,96 @@
+"""The flow's tasks, called without Prefect around them: which are tried again, and which stages DVC is asked about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.logging import disable_run_logger
+from prefect.states import Failed
+
+from flows import graph, pipeline
+from flows.execution import RAN, UP_TO_DATE, StageFailed, StageResult
+from headway.errors import HeadwayError
+from headway.layout import Layout
+
+
+class Recorded:
+    """Stands for the task ``run_stage``: notes the options and the arguments of every call, and starts nothing."""
+
+    def __init__(self, ran: set[str]) -> None:
+        self.ran = ran
+        self.options: dict[str, dict[str, Any]] = {}
+        self.asked: dict[str, set[str] | None] = {}
+
+    def with_options(self, **options: Any) -> Recorded:
+        self.options[options["name"]] = options
+        return self
+
+    def __call__(self, stage: graph.Stage, layout: Layout, changed: set[str] | None) -> StageResult:
+        self.asked[stage.name] = changed
+        return StageResult(stage.name, RAN if stage.name in self.ran else UP_TO_DATE, 0.0)
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, project: Layout, changed: set[str] | None, ran: set[str]) -> Recorded:
+    """All stages of the project's dvc.yaml, of which DVC finds some changed and some then run."""
+    calls = Recorded(ran)
+    monkeypatch.setattr(pipeline, "run_stage", calls)
+    monkeypatch.setattr(pipeline, "changed_stages", lambda layout: changed)
+    results = pipeline.run_stages(project)
+    assert [result.name for result in results] == [stage.name for stage in graph.read(project.graph)]
+    return calls
+
+
+def test_only_the_stage_that_depends_on_no_other_is_tried_again(monkeypatch: pytest.MonkeyPatch, project: Layout) -> None:
+    calls = recorded(monkeypatch, project, set(), set())
+    first = {stage.name for stage in graph.read(project.graph) if not stage.after}
+    assert {name for name, options in calls.options.items() if options["retries"]} == first == {"ingest"}
+
+
+def test_dvc_is_asked_again_about_every_stage_after_one_that_ran(monkeypatch: pytest.MonkeyPatch, project: Layout) -> None:
+    calls = recorded(monkeypatch, project, {"tokenize"}, {"tokenize"})
+    order = list(calls.asked)
+    before = order[: order.index("tokenize") + 1]
+    assert {name for name, changed in calls.asked.items() if changed == {"tokenize"}} == set(before)
+    assert {name for name, changed in calls.asked.items() if changed is None} == set(order) - set(before)
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (StageFailed("stage ingest: the column is gone", explained=True), False),
+        (StageFailed("stage ingest: dvc ended with status 1", explained=False), True),
+        (ConnectionError("reset by peer"), True),
+    ],
+    ids=["explained", "died", "connection"],
+)
+def test_a_stage_that_said_what_is_wrong_is_not_tried_again(error: Exception, again: bool) -> None:
+    assert pipeline._worth_retrying(None, None, Failed(data=error)) is again
+
+
+def test_the_task_asks_before_it_retries() -> None:
+    assert pipeline.run_stage.retry_condition_fn is pipeline._worth_retrying
+
+
+def test_no_process_is_started_for_a_stage_that_dvc_found_up_to_date(
+    monkeypatch: pytest.MonkeyPatch, project: Layout
+) -> None:
+    monkeypatch.setattr(pipeline, "repro", lambda *_: pytest.fail("a process was started"))
+    with disable_run_logger():
+        result = pipeline.run_stage.fn(graph.Stage("train", "", ()), project, {"evaluate"})
+    assert result == StageResult("train", UP_TO_DATE, 0.0)
+
+
+@pytest.mark.parametrize("changed", [{"train"}, None], ids=["changed", "unknown"])
+def test_a_stage_that_changed_or_may_have_goes_through_dvc(
+    monkeypatch: pytest.MonkeyPatch, project: Layout, changed: set[str] | None
+) -> None:
+    monkeypatch.setattr(pipeline, "repro", lambda name, layout, log: StageResult(name, RAN, 1.0))
+    with disable_run_logger():
+        assert pipeline.run_stage.fn(graph.Stage("train", "", ()), project, changed) == StageResult("train", RAN, 1.0)
+
+
+def test_a_flow_outside_a_project_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(HeadwayError, match="not inside a Headway project"):
+        pipeline.pipeline.fn(str(tmp_path))

@@ -1,0 +1,116 @@
+"""What a flow run tells a person: the headline, the closing tables, and the same as artifacts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flows import report
+from flows.execution import RAN, UP_TO_DATE, StageResult
+from flows.report import Report
+from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict
+from headway.errors import HeadwayError
+from headway.files import write_json
+from headway.layout import Layout
+
+STAGES = (StageResult("prepare", UP_TO_DATE, 0.4), StageResult("train", RAN, 61.26))
+LINES = ("promote:", "✓ enough_test_rows: 2,415 test rows, at least 100 are needed")
+
+
+def scores(accuracy: float) -> dict[str, Any]:
+    measured = {"accuracy_low": accuracy - 0.01, "accuracy_high": accuracy + 0.01, "macro_f1": 0.8999}
+    return {"rows": 2415, "accuracy": accuracy, **measured, "negative_log_likelihood": 0.25}
+
+
+def closing(
+    outcome: str = PROMOTED, champion: str | None = "3", search: str = "8 trials, 2 pruned", lines: tuple[str, ...] = LINES
+) -> Report:
+    models = {"candidate": scores(0.92), "linear baseline": scores(0.91)}
+    return Report(STAGES, Verdict(outcome, "3", champion, list(lines), models), 0.95, search, 433.14)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "champion", "headline"),
+    [
+        (PROMOTED, "3", "PROMOTED: version 3 is champion"),
+        (UNCHANGED, "2", "UNCHANGED: version 2 stays champion"),
+        (REFUSED, "2", "REFUSED: version 3 is not promoted, version 2 stays champion"),
+        (REFUSED, None, "REFUSED: version 3 is not promoted, there is no champion"),
+    ],
+)
+def test_the_headline_says_who_is_champion_now(outcome: str, champion: str | None, headline: str) -> None:
+    assert closing(outcome, champion).headline == headline
+
+
+def cells(printed: str, first: str) -> list[str]:
+    """The row of a printed table that begins with this cell."""
+    rows = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in printed.splitlines() if line.startswith("│")]
+    (row,) = [row for row in rows if row[0] == first]
+    return row
+
+
+def test_the_closing_tables_hold_every_stage_the_search_the_total_and_every_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    report.show(closing())
+    printed = capsys.readouterr().out
+    assert cells(printed, "prepare") == ["prepare", "up to date", ""]
+    assert cells(printed, "train") == ["train", "ran", "61.3"]
+    assert cells(printed, "search") == ["search", "8 trials, 2 pruned", ""]
+    assert cells(printed, "in total") == ["in total", "", "433.1"]
+    assert "the same 2,415 rows" in printed
+    assert "95% interval" in printed
+    assert cells(printed, "candidate") == ["candidate", "0.9200", "0.9100 to 0.9300", "0.8999", "0.2500"]
+    assert cells(printed, "linear baseline")[1] == "0.9100"
+    assert "PROMOTED: version 3 is champion\n  ✓ enough_test_rows" in printed
+
+
+def test_a_verdict_of_one_line_shows_that_line(capsys: pytest.CaptureFixture[str]) -> None:
+    report.show(closing(UNCHANGED, lines=("nothing to decide",)))
+    assert "stays champion\n  nothing to decide\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        ({"trials": 8, "pruned": 2, "failed": 0}, "8 trials, 2 pruned"),
+        ({"trials": 9, "pruned": 0, "failed": 1}, "9 trials, 1 failed"),
+        ({"trials": 1, "pruned": 0, "failed": 0}, "1 trial"),
+    ],
+)
+def test_the_search_is_told_in_numbers(project: Layout, found: dict[str, int], told: str) -> None:
+    write_json(project.metrics("search"), found)
+    assert report.search_told(project) == told
+
+
+def test_a_project_without_a_search_tells_none(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.search_told(project) == ""
+    report.show(closing(search=""))
+    assert "search" not in capsys.readouterr().out
+
+
+def test_what_the_search_left_damaged_is_one_line(project: Layout) -> None:
+    project.metrics("search").parent.mkdir()
+    project.metrics("search").write_text("{")
+    with pytest.raises(HeadwayError, match="damaged"):
+        report.search_told(project)
+
+
+def test_the_artifacts_hold_what_the_tables_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+
+    def keep(content: Any, key: str, description: str) -> None:
+        made[key] = content
+
+    monkeypatch.setattr(report, "create_table_artifact", keep)
+    monkeypatch.setattr(report, "create_markdown_artifact", keep)
+    report.publish(closing())
+    assert made["headway-stages"] == [
+        {"stage": "prepare", "outcome": "up to date", "seconds": 0.4},
+        {"stage": "train", "outcome": "ran", "seconds": 61.3},
+    ]
+    assert [row["model"] for row in made["headway-metrics"]] == ["candidate", "linear baseline"]
+    assert made["headway-metrics"][0]["accuracy"] == 0.92
+    assert made["headway-decision"].startswith("# PROMOTED: version 3 is champion\n\n- promote:\n- ✓ enough_test_rows")

@@ -1,0 +1,190 @@
+"""How a flow ends: a champion that is this very model, a refusal that still holds, or something to decide."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from prefect.logging import disable_run_logger
+
+from flows import promotion
+from flows.pipeline import gate
+from flows.promotion import decide_and_promote
+from flows.verdict import BASELINE, CANDIDATE, PROMOTED, REFUSED, UNCHANGED, Verdict, decided_before, unchanged
+from headway.files import write_json
+from headway.layout import Layout
+from headway.lineage import execution_key
+from headway.params import Params
+from headway.registry.promotion import Registry
+from headway.stages.baseline import baseline
+from headway.stages.evaluate import evaluate
+from headway.stages.train import train
+from headway.tracking import Tracker
+from tests.conftest import Slice
+
+#: So that the first candidate is elected, whatever so small a model has learned.
+SMALL = {
+    "model.d_model": 8,
+    "model.d_feedforward": 16,
+    "model.bigram_buckets": 512,
+    "training.max_epochs": 1,
+    "training.threads": 1,
+    "evaluation.bootstrap_samples": 100,
+    "gate.bootstrap_samples": 1000,
+    "gate.min_test_rows": 10,
+    "gate.baseline_margin": 0.9,
+}
+
+
+@dataclass
+class Project:
+    """A project whose stages have run, and what decides in it."""
+
+    params: Params
+    layout: Layout
+
+    @property
+    def tracker(self) -> Tracker:
+        return Tracker(self.params, self.layout)
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.tracker)
+
+    def make(self) -> None:
+        """Train and score a candidate, as the stages do."""
+        train(self.params, self.layout, self.tracker)
+        evaluate(self.params, self.layout)
+
+    def decide(self) -> Verdict:
+        return decide_and_promote(self.params, self.layout, self.tracker, self.registry)
+
+    def remembered(self) -> Verdict | None:
+        return decided_before(self.params, self.layout, self.registry)
+
+    def with_params(self, **knobs: object) -> Project:
+        return replace(self, params=self.params.override({name.replace("__", "."): knob for name, knob in knobs.items()}))
+
+
+@pytest.fixture(scope="module")
+def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Verdict]:
+    """A champion, and a second candidate that was compared with it and refused: too few test rows, for sure."""
+    layout = Layout(Path(shutil.copytree(reviews.layout.root, tmp_path_factory.mktemp("decided") / "project")))
+    layout.lock.write_text("stages: {}\n")
+    write_json(layout.study / "best_params.json", {})
+    layout.plot("search_history").write_bytes(b"a plot")
+    project = Project(reviews.params.override(SMALL), layout)
+    baseline(project.params, layout)
+    project.make()
+    assert project.decide().outcome == PROMOTED
+    second = project.with_params(seed=2, gate__min_test_rows=1000)
+    second.make()
+    verdict = second.decide()
+    assert verdict.outcome == REFUSED
+    return second, verdict
+
+
+@pytest.fixture
+def refused(decided: tuple[Project, Verdict]) -> Iterator[Project]:
+    """The project after the refusal, to be changed: database and files are put back afterwards."""
+    project, _ = decided
+    database = project.layout.tracking / "mlflow.db"
+    kept = {file: file.read_bytes() for file in (database, project.layout.lock, project.layout.prepared / "test.parquet")}
+    yield project
+    for file, content in kept.items():
+        file.write_bytes(content)
+
+
+def test_an_unchanged_repeat_of_a_refusal_scores_nothing_and_says_that_it_was_decided_before(
+    decided: tuple[Project, Verdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, first = decided
+    monkeypatch.setattr(promotion, "decide_and_promote", lambda *_: pytest.fail("it was decided again"))
+    with disable_run_logger():
+        again = gate.fn(project.params, project.layout, project.tracker)
+    assert again == replace(first, lines=again.lines)
+    assert again.lines[:-1] == first.lines
+    assert again.lines[-1].startswith("decided before (2")
+    assert again.lines[-1].endswith("), nothing changed since")
+    assert list(again.scores) == [CANDIDATE, BASELINE, "champion, version 1"]
+
+
+def test_a_commit_alone_changes_nothing_that_was_decided_on(
+    decided: tuple[Project, Verdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headway.lineage.git_commit", lambda root: "another")
+    assert decided[0].remembered() is not None
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"gate__policy": "non_inferior"}, {"gate__champion_margin": 0.02}, {"seed": 3}],
+    ids=["policy", "threshold", "seed"],
+)
+def test_another_policy_or_seed_is_decided_anew(decided: tuple[Project, Verdict], knobs: dict[str, object]) -> None:
+    assert decided[0].with_params(**knobs).remembered() is None
+
+
+def _other_rows(project: Project) -> None:
+    (project.layout.prepared / "test.parquet").write_bytes(b"other rows")
+
+
+def _other_lock(project: Project) -> None:
+    project.layout.lock.write_text("stages: {other: {}}\n")
+
+
+def _no_champion(project: Project) -> None:
+    project.registry.retire("a test")
+
+
+def _other_champion(project: Project) -> None:
+    registry = project.registry
+    candidate = registry.client.get_model_version(registry.name, "2")
+    registry.promote(candidate, instead_of=registry.champion())
+
+
+def _cut_off(project: Project) -> None:
+    tracker = project.tracker
+    run = tracker.find(kind="pipeline", key=execution_key(project.params, project.layout))
+    tracker.client.delete_tag(run.info.run_id, "headway.verdict")
+
+
+@pytest.mark.parametrize("change", [_other_rows, _other_lock, _no_champion, _other_champion, _cut_off])
+def test_whatever_the_refusal_rests_on_is_decided_anew_once_it_is_another(
+    refused: Project, change: Callable[[Project], None]
+) -> None:
+    assert refused.remembered() is not None
+    change(refused)
+    assert refused.remembered() is None
+
+
+def test_a_refusal_for_what_could_not_be_computed_is_decided_anew(refused: Project) -> None:
+    """The champion's files are lost: the reason lies outside of all that is compared, and may be mended."""
+    champion = refused.registry.champion()
+    (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{champion.source.split('/')[-1]}/artifacts")
+    lost = stored.rename(stored.with_name("lost"))
+    try:
+        assert refused.remembered() is None, "a refusal was remembered though the champion is gone since"
+        assert "cannot be loaded" in refused.decide().problem
+    finally:
+        lost.rename(stored)
+    assert refused.remembered() is None
+
+
+def test_a_candidate_that_was_never_judged_is_decided(decided: tuple[Project, Verdict], tmp_path: Path) -> None:
+    project = Project(decided[0].params, Layout(tmp_path))
+    shutil.copytree(decided[0].layout.candidate, project.layout.candidate)
+    assert project.remembered() is None
+    assert unchanged(project.layout, project.registry) is None
+
+
+def test_a_champion_that_is_this_very_model_stays_without_a_decision(refused: Project) -> None:
+    _other_champion(refused)
+    verdict = unchanged(refused.layout, refused.registry)
+    assert verdict is not None
+    assert (verdict.outcome, verdict.version, verdict.champion) == (UNCHANGED, "2", "2")
+    assert verdict.lines == ["nothing to decide: version 2, the champion, is this very model"]
+    assert list(verdict.scores) == [CANDIDATE, BASELINE]

@@ -1,0 +1,63 @@
+"""The commit that a result comes from, in real repositories."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from headway.layout import Layout
+from headway.lineage import git_commit
+from tests.conftest import new_project
+
+
+def git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture(params=[".", "below/it"], ids=["the repository's root", "a folder of the repository"])
+def committed(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
+    """A project with a lock, metrics and code, all committed."""
+    top = tmp_path / "repository"
+    layout = new_project(top / "below" / "it") if request.param != "." else new_project(top)
+    layout.lock.write_text("schema: '2.0'\n")
+    layout.metrics("test").parent.mkdir()
+    layout.metrics("test").write_text("{}")
+    (layout.root / "code.py").write_text("")
+    (top / "elsewhere.txt").write_text("")
+    git(top, "init", "-q")
+    git(top, "add", "--all")
+    git(top, "commit", "-qm", "first")
+    return layout
+
+
+def test_what_a_run_rewrites_itself_does_not_change_the_commit_it_started_from(committed: Layout) -> None:
+    head = git(committed.root, "rev-parse", "HEAD")
+    committed.lock.write_text("schema: '2.0'\nstages: {}\n")
+    committed.metrics("test").write_text('{"accuracy": 0.9}')
+    committed.scratch.mkdir()
+    assert git_commit(committed) == head
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "dvc.yaml", "code.py"])
+def test_a_change_to_anything_that_a_person_edits_is_told(committed: Layout, file: str) -> None:
+    head = git(committed.root, "rev-parse", "HEAD")
+    with (committed.root / file).open("a") as edited:
+        edited.write("# another line\n")
+    committed.lock.write_text("schema: '2.0'\nstages: {}\n")
+    assert git_commit(committed) == f"{head}+changes"
+
+
+def test_a_change_elsewhere_in_the_repository_is_told(committed: Layout) -> None:
+    top = Path(git(committed.root, "rev-parse", "--show-toplevel"))
+    (top / "elsewhere.txt").write_text("changed")
+    assert git_commit(committed).endswith("+changes")
+
+
+def test_without_git_or_without_a_commit_there_is_none(tmp_path: Path) -> None:
+    layout = new_project(tmp_path / "project")
+    assert git_commit(layout) == ""
+    git(layout.root, "init", "-q")
+    assert git_commit(layout) == ""
