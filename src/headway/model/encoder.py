@@ -85,6 +85,7 @@ class Encoder(nn.Module):
         windows, visible, rotation = self._cut(x, attention_mask)
         found = []
         for block in self.blocks:
+            assert isinstance(block, Block)
             windows, weights = block.forward_with_weights(windows, visible, rotation)
             found.append(weights.unflatten(0, (len(x), -1)))
         return self._join(windows, x.shape), found
