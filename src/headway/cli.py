@@ -173,6 +173,26 @@ def predict(texts: Annotated[list[str], typer.Argument(help="One or more texts, 
 
 
 @app.command(rich_help_panel=VERBS)
+def explain(
+    text: Annotated[str, typer.Argument(help="The text, in quotes.")],
+    out: Annotated[str, typer.Option(help="The page to write; by default .headway/explanation.html.")] = "",
+) -> None:
+    """Show on a page why the champion labels a text so."""
+    from pathlib import Path
+
+    from headway.registry.promotion import Registry
+    from headway.serving import explain, explanation
+
+    layout, params = _project()
+    found = explain.explain(Registry(_tracker(params, layout)).champion_package(), text)
+    page = Path(out) if out else layout.scratch / "explanation.html"
+    explanation.write(page, found)
+    for line in explanation.in_words(found):
+        print(line)
+    print(f"page: {page}")
+
+
+@app.command(rich_help_panel=VERBS)
 def retire(reason: Annotated[str, typer.Option(help="Why; it is kept with the version.")]) -> None:
     """Take the champion out of office.
 

@@ -68,6 +68,30 @@ def test_the_plain_path_encodes_the_same_where_windows_are_nothing_but_padding(
     torch.testing.assert_close(fast[mask], plain[mask], rtol=1e-4, atol=1e-5)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(1, 3 * BLOCK + 1), min_size=1, max_size=5),
+    st.sampled_from([0, 1, BLOCK, 100]),
+    st.sampled_from(["inner_product", "cosine"]),
+)
+def test_the_plain_path_encodes_the_same_and_its_weights_are_shares_of_the_own_window(
+    sizes: Sizes, lengths: list[int], window_size: int, similarity: str
+) -> None:
+    torch.manual_seed(2)
+    model = Encoder(sizes(window_size=window_size, similarity=similarity)).eval()
+    x, mask = right_padded(lengths)
+    encoded, weights = model.forward_with_weights(x, mask)
+    torch.testing.assert_close(encoded[mask], model(x, mask)[mask], rtol=1e-4, atol=1e-5)
+    assert len(weights) == len(model.blocks)
+    size = window_size if 0 < window_size < max(lengths) else max(lengths)
+    for layer in weights:
+        assert layer.shape == (len(lengths), -(-max(lengths) // size), 2, size, size)
+        torch.testing.assert_close(layer.sum(dim=-1), torch.ones(layer.shape[:-1]))
+        for row, length in enumerate(lengths):
+            last, used = divmod(length - 1, size)
+            assert (layer[row, last, :, :, used + 1 :] == 0).all()
+
+
 def test_a_token_reaches_its_own_window_and_no_other(sizes: Sizes) -> None:
     model = encoder(sizes, BLOCK)
     x, mask = right_padded([3 * BLOCK])

@@ -27,13 +27,17 @@ class AttentionPooling(nn.Module):
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """Pool x, (B, T, d_model), over its real positions; returns (B, 2 · d_model)."""
         B, T, d = x.shape
-        score = self.score(x).masked_fill(~attention_mask[:, :, None], -torch.inf)  # (B, T, h)
-        weights = score.softmax(dim=1)  # (B, T, h)
+        weights = self.weights(x, attention_mask)  # (B, T, h)
         heads = x.view(B, T, self.n_heads, d // self.n_heads)
         attended = torch.einsum("bth,bthd->bhd", weights, heads).flatten(1)  # (B, d_model)
         real = attention_mask[:, :, None].to(x.dtype)
         mean = (x * real).sum(dim=1) / real.sum(dim=1)  # (B, d_model)
         return torch.cat([attended, mean], dim=1)
+
+    def weights(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        """How much each head takes of each position, (B, T, h): sums to 1 over the text, and is 0 at padding."""
+        score = self.score(x).masked_fill(~attention_mask[:, :, None], -torch.inf)  # (B, T, h)
+        return score.softmax(dim=1)
 
 
 class AttentionClassifier(nn.Module):
@@ -77,7 +81,11 @@ class AttentionClassifier(nn.Module):
         """
         tokens = clip(tokens, self.params.max_length)
         attention_mask = tokens != 0  # (B, T)
-        encoded = self.encoder(self.embedding_dropout(self.embed(tokens)), attention_mask)  # (B, T, d_model)
+        return self.classify(self.embedding_dropout(self.embed(tokens)), attention_mask)
+
+    def classify(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits, (B, n_classes), of embedded texts, (B, T, d_model)."""
+        encoded = self.encoder(x, attention_mask)  # (B, T, d_model)
         return self.output(self.pooling(encoded, attention_mask))
 
     def embed(self, tokens: Tensor) -> Tensor:

@@ -43,7 +43,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, attention_mask: Tensor, rotation: Tensor) -> Tensor:
         """(B, T, d_model) to (B, T, d_model)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), attention_mask, rotation))
+        return self._feed(x + self.dropout(self.attention(self.attention_norm(x), attention_mask, rotation)))
+
+    def forward_with_weights(self, x: Tensor, attention_mask: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`forward` returns, and the attention weights, (B, h, T, T)."""
+        attended, weights = self.attention.forward_with_weights(self.attention_norm(x), attention_mask, rotation)
+        return self._feed(x + self.dropout(attended)), weights
+
+    def _feed(self, x: Tensor) -> Tensor:
         return x + self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
 
 
@@ -63,14 +70,37 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode x, (B, T, d_model), with mask (B, T); returns (B, T, d_model)."""
-        B, T, d = x.shape
+        windows, visible, rotation = self._cut(x, attention_mask)
+        for block in self.blocks:
+            windows = block(windows, visible, rotation)
+        return self._join(windows, x.shape)
+
+    def forward_with_weights(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The plain path, for explanation.
+
+        Returns:
+            what :meth:`forward` returns, and of each block the weights within each window, (B, windows, h, size, size), where
+            position t of a text stands in window t // size. Rows at padding mean nothing.
+        """
+        windows, visible, rotation = self._cut(x, attention_mask)
+        found = []
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            windows, weights = block.forward_with_weights(windows, visible, rotation)
+            found.append(weights.unflatten(0, (len(x), -1)))
+        return self._join(windows, x.shape), found
+
+    def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows, (B · windows, size, d_model), what may be looked at in them, (B · windows, size), and the rotation."""
+        _, T, d = x.shape
         size = self.window_size if 0 < self.window_size < T else T
         padding = -T % size
         windows = F.pad(x, (0, 0, 0, padding)).view(-1, size, d)  # (B · windows, size, d)
         real = F.pad(attention_mask, (0, padding)).view(-1, size)  # (B · windows, size)
         # A window of padding alone would leave its softmax without a single score: let it look at itself, nobody reads it.
-        visible = real | ~real.any(dim=1, keepdim=True)
-        rotation = rotations(size, self.d_head, x.device)
-        for block in self.blocks:
-            windows = block(windows, visible, rotation)
-        return self.norm(windows).view(B, T + padding, d)[:, :T]
+        return windows, real | ~real.any(dim=1, keepdim=True), rotations(size, self.d_head, x.device)
+
+    def _join(self, windows: Tensor, shape: torch.Size) -> Tensor:
+        """Windows as texts of this shape again, (B, T, d_model)."""
+        B, T, d = shape
+        return self.norm(windows).view(B, -1, d)[:, :T]

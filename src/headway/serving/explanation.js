@@ -1,0 +1,90 @@
+// The attention maps: draws each head's weights, and shows where a token looks when it, or its row, is pointed at.
+"use strict";
+
+const percent = (value) => (value > 0 && value < 0.001 ? "<0.1" : (100 * value).toFixed(1)) + "%";
+
+// Shares of 65,535 as they stand in the page: base64 of two bytes each, the lower one first.
+function decode(text) {
+  const bytes = atob(text);
+  return Float32Array.from({ length: bytes.length / 2 },
+    (_, i) => (bytes.charCodeAt(2 * i) + 256 * bytes.charCodeAt(2 * i + 1)) / 65535);
+}
+
+function open(room) {
+  const n = Number(room.dataset.length), weights = decode(room.dataset.weights);
+  const figures = [...room.querySelectorAll("figure")], words = [...room.querySelectorAll(".word")];
+  const edges = words.map((word) => [Number(word.dataset.first), Number(word.dataset.last)]);
+  const says = room.querySelector(".says");
+  let head = 0, from = Number(room.dataset.start);
+
+  function draw() {
+    const colour = getComputedStyle(room).getPropertyValue("--for").trim().split(" ").map(Number);
+    figures.forEach((figure, h) => {
+      const canvas = figure.querySelector("canvas"), context = canvas.getContext("2d");
+      const own = weights.subarray(h * n * n, (h + 1) * n * n), image = context.createImageData(n, n);
+      const largest = own.reduce((a, b) => Math.max(a, b), 0) || 1;
+      // The root, or a map with one strong cell would look empty beside it.
+      own.forEach((a, i) => image.data.set([...colour, 255 * Math.sqrt(a / largest)], 4 * i));
+      context.putImageData(image, 0, 0);
+      figure.querySelector(".largest").textContent = percent(largest);
+    });
+  }
+
+  // What the tokens of one word give, on average, to all the tokens of another.
+  function shares() {
+    const [first, last] = edges[from], own = weights.subarray(head * n * n, (head + 1) * n * n);
+    return edges.map(([start, end]) => {
+      let sum = 0;
+      for (let i = first; i <= last; i++) for (let j = start; j <= end; j++) sum += own[i * n + j];
+      return sum / (last - first + 1);
+    });
+  }
+
+  function look() {
+    const given = shares(), largest = Math.max(...given) || 1;
+    words.forEach((word, k) => {
+      word.style.setProperty("--w", (given[k] / largest).toFixed(3));
+      word.title = percent(given[k]);
+      word.classList.toggle("from", k === from);
+    });
+    figures.forEach((figure, h) => {
+      figure.classList.toggle("chosen", h === head);
+      const row = figure.querySelector(".row"), [first, last] = edges[from];
+      row.style.top = `${(100 * first) / n}%`;
+      row.style.height = `${(100 * (last - first + 1)) / n}%`;
+    });
+    const most = given.map((value, k) => [value, k]).sort((a, b) => b[0] - a[0]).slice(0, 5);
+    // Each word in an element of its own direction, the quotes in ours.
+    const word = (k) => ["“", Object.assign(document.createElement("bdi"), { textContent: words[k].textContent.trim() }), "”"];
+    says.replaceChildren(`${figures[head].dataset.name}: `, ...word(from), " takes from ",
+      ...most.flatMap(([value, k], rank) => [rank ? ", " : "", ...word(k), ` ${percent(value)}`]));
+  }
+
+  function point(k, h = head) {
+    if (k >= 0 && k < words.length) { from = k; head = h; look(); }
+  }
+
+  words.forEach((word, k) => {
+    word.addEventListener("pointerenter", () => point(k));
+    word.addEventListener("click", () => point(k));
+  });
+  figures.forEach((figure, h) => {
+    const canvas = figure.querySelector("canvas");
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect(), row = Math.floor((n * (event.clientY - box.top)) / box.height);
+      point(edges.findIndex(([first, last]) => row >= first && row <= last), h);
+    };
+    canvas.addEventListener("pointermove", at);
+    canvas.addEventListener("click", at);
+    canvas.addEventListener("focus", () => point(from, h));
+    canvas.addEventListener("keydown", (event) => {
+      const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (step) { point(from + step, h); event.preventDefault(); }
+    });
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  draw();
+  look();
+}
+
+document.querySelectorAll(".window").forEach(open);
