@@ -23,10 +23,11 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from benchmarks.shipped import SUBSETS, params_for, prepared
-from headway.data import encoded, fitting, tokenizer
+from headway.data import encoded, fitting
 from headway.data.datamodule import in_batches
 from headway.data.encoded import EncodedTexts
 from headway.data.splits import SPLITS, unit_hash
+from headway.data.tokenizer import TextEncoder
 from headway.evaluation import baseline as linear
 from headway.evaluation.metrics import bootstrap_mean
 from headway.files import read_json
@@ -127,9 +128,10 @@ class Rows:
         folder.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         words = fitting.fit(texts["train"], knobs.tokenizer, fitting.survey(texts["train"]))
+        encoder = TextEncoder(words, knobs.tokenizer.max_length)
         for name, mask in parts.items():
-            ids = tokenizer.encode(words, texts[name], knobs.tokenizer.max_length)
-            encoded.write(folder / f"{name}.arrow", [(self.table["id"].filter(pa.array(mask)), pa.array(labels[name]), ids)])
+            rows = self.table["id"].filter(pa.array(mask)), pa.array(labels[name]), encoder(texts[name])
+            encoded.write(folder / f"{name}.arrow", [rows])
         train, validation, test = (EncodedTexts.open(folder / f"{name}.arrow") for name in parts)
         seconds["tokenizer"] = time.monotonic() - started
         started = time.monotonic()

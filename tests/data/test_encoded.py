@@ -13,7 +13,7 @@ from headway.data import encoded
 from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts, write
 from headway.data.fitting import fit, survey
-from headway.data.tokenizer import encode
+from headway.data.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from tests.real_texts import english
 
@@ -36,7 +36,7 @@ def real(params):
     """Encoded reviews."""
     texts = english(600)[0]
     knobs = params.tokenizer.model_copy(update={"vocabulary_size": 2000})
-    return encode(fit(texts, knobs, survey(texts)), texts, 512)
+    return TextEncoder(fit(texts, knobs, survey(texts)), 512)(texts)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from headway.data import fitting
 from headway.data.fitting import fit, kind_of, survey
-from headway.data.tokenizer import PADDING_ID, UNKNOWN_ID, encode, load, truncate
+from headway.data.tokenizer import PADDING_ID, UNKNOWN_ID, TextEncoder, load, truncate
 from headway.errors import HeadwayError
 from tests.real_texts import chinese, english, translations
 
@@ -117,14 +117,14 @@ def test_the_most_frequent_words_are_kept(knobs):
     texts = english(300)[0]
     counted = fitted_on(texts, knobs, vocabulary_size=100_000)
     small = fitted_on(texts, knobs, vocabulary_size=300)
-    seen = np.bincount(np.concatenate(encode(counted, texts, 10_000)), minlength=counted.get_vocab_size())
+    seen = np.bincount(np.concatenate(TextEncoder(counted, 10_000)(texts)), minlength=counted.get_vocab_size())
     rarest = min(seen[counted.token_to_id(word)] for word in set(small.get_vocab()) - {"[PAD]", "[UNK]"})
     assert {counted.id_to_token(int(index)) for index in np.flatnonzero(seen > rarest)} <= set(small.get_vocab())
 
 
 def test_a_word_rarer_than_the_minimum_is_unknown(knobs):
     tokenizer = fitted_on(["rare common common"], knobs, min_frequency=2)
-    common, rare = encode(tokenizer, ["common", "rare"], 10)
+    common, rare = TextEncoder(tokenizer, 10)(["common", "rare"])
     assert common.tolist() == [2]
     assert rare.tolist() == [UNKNOWN_ID]
 
@@ -146,14 +146,14 @@ def test_common_chinese_words_are_pieces_and_punctuation_sticks_to_none(knobs):
     ]
     words = fitted_on(texts, knobs, kind="word", vocabulary_size=30_000)
     few = texts[::10]
-    assert sum(map(len, encode(tokenizer, few, 10_000))) < 0.8 * sum(map(len, encode(words, few, 10_000)))
+    assert sum(map(len, TextEncoder(tokenizer, 10_000)(few))) < 0.8 * sum(map(len, TextEncoder(words, 10_000)(few)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("some", [[], [""], [" \n"], ["好"]])
 def test_a_tokenizer_fitted_on_next_to_nothing_still_encodes(knobs, kind, some):
     tokenizer = fitted_on(some, knobs, kind=kind)
-    assert all((ids > PADDING_ID).all() for ids in encode(tokenizer, MIXED, 50))
+    assert all((ids > PADDING_ID).all() for ids in TextEncoder(tokenizer, 50)(MIXED))
 
 
 # The kind
@@ -259,7 +259,7 @@ def test_normalisation_does_what_its_options_say(knobs, kind, changed, text, exp
     ids=["tags", "comments", "attributes", "entities", "spaces", "values"],
 )
 def test_no_text_makes_the_html_expression_give_up(every, hostile):
-    assert len(encode(every["word"], [hostile], 512)[0]) > 0
+    assert len(TextEncoder(every["word"], 512)([hostile])[0]) > 0
 
 
 # Encoding
@@ -267,7 +267,7 @@ def test_no_text_makes_the_html_expression_give_up(every, hostile):
 
 @pytest.mark.parametrize("text", ["\u200b", "\x00", "", " ", "<br />", "\ufeff"])
 def test_a_text_that_normalises_to_nothing_is_one_unknown_token(fitted, text):
-    assert [ids.tolist() for ids in encode(fitted, [text], 10)] == [[UNKNOWN_ID]]
+    assert [ids.tolist() for ids in TextEncoder(fitted, 10)([text])] == [[UNKNOWN_ID]]
 
 
 @pytest.mark.parametrize("text", ["[PAD]", "[PAD] [PAD]", "x[PAD]", "［PAD］", "[UNK]", "[ PAD ]"])
@@ -279,7 +279,7 @@ def test_the_name_of_a_special_token_in_a_text_is_text(knobs, tmp_path, text):
             tokenizer.save(str(tmp_path / "tokenizer.json"))
             for one in (tokenizer, load(tmp_path / "tokenizer.json")):
                 assert not {"[PAD]", "[UNK]"} & set(pieces(one, text.replace("［", "[").replace("］", "]")))
-                assert PADDING_ID not in encode(one, [text], 10)[0]
+                assert PADDING_ID not in TextEncoder(one, 10)([text])[0]
 
 
 @given(st.lists(st.text(), max_size=5), st.integers(2, 8))
@@ -287,13 +287,50 @@ def test_the_name_of_a_special_token_in_a_text_is_text(knobs, tmp_path, text):
 @example(MIXED, 4)
 def test_any_text_gives_ids_in_range_and_never_padding(every, some, max_length):
     for tokenizer in every.values():
-        encoded = encode(tokenizer, some, max_length)
+        encoded = TextEncoder(tokenizer, max_length)(some)
         assert len(encoded) == len(some)
         for ids in encoded:
             assert ids.dtype == np.int32
             assert 1 <= len(ids) <= max_length
             assert (ids > PADDING_ID).all()
             assert (ids < tokenizer.get_vocab_size()).all()
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["all that normalises", "nothing that does"])
+def of_every_kind(request, texts, knobs):
+    changed = dict.fromkeys(("lowercase", "strip_accents", "strip_html"), request.param)
+    changed["unicode"] = "nfkc" if request.param else "none"
+    return [fitted_on(texts, knobs, kind=kind, **changed) for kind in KINDS]
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(st.characters(max_codepoint=126) | st.sampled_from("<>&;/ bBéΣİ我")), max_size=5))
+@example(
+    [
+        "<br />Fine &amp;  GOOD",
+        "tab\tand\x00control\x7f",
+        "",
+        " ",
+        "[PAD] [UNK]",
+        "<BR>",
+        "İSTANBUL",
+        "plain",
+        "ﬁne",
+        "e\u0301",
+    ]
+)
+def test_the_shorter_way_for_ascii_gives_the_same_ids(of_every_kind, some):
+    for tokenizer in of_every_kind:
+        expected = [tokenizer.encode(text, add_special_tokens=False).ids or [UNKNOWN_ID] for text in some]
+        assert [ids.tolist() for ids in TextEncoder(tokenizer, 1_000)(some)] == expected
+
+
+def test_reviews_take_the_shorter_way_to_the_same_ids(of_every_kind):
+    reviews = english(300)[0]
+    assert sum(text.isascii() for text in reviews) > 100
+    for tokenizer in of_every_kind:
+        expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in reviews]
+        assert [ids.tolist() for ids in TextEncoder(tokenizer, 100_000)(reviews)] == expected
 
 
 @given(st.text())
@@ -320,15 +357,15 @@ def test_decoding_gives_real_text_back_in_every_script(every, language):
 @pytest.mark.parametrize("language", ["ja", "th"])
 def test_pieces_cover_the_script_that_they_were_fitted_on(knobs, language):
     texts = translations(language)
-    ids = np.concatenate(encode(fitted_on(texts[::2], knobs, kind="unigram"), texts[1::2], 10_000))
+    ids = np.concatenate(TextEncoder(fitted_on(texts[::2], knobs, kind="unigram"), 10_000)(texts[1::2]))
     assert (ids == UNKNOWN_ID).mean() < 0.1
 
 
 def test_texts_are_encoded_alike_alone_and_among_thousands(fitted, texts):
     few = texts[::9]
     many = few * (2500 // len(few) + 1)
-    alone = [encode(fitted, [text], 512)[0] for text in few]
-    together = encode(fitted, many, 512)
+    alone = [TextEncoder(fitted, 512)([text])[0] for text in few]
+    together = TextEncoder(fitted, 512)(many)
     assert len(together) == len(many) > 2000
     for index, ids in enumerate(together):
         np.testing.assert_array_equal(ids, alone[index % len(few)])
@@ -341,7 +378,7 @@ def test_a_saved_tokenizer_encodes_like_the_fitted_one(every, tmp_path_factory, 
         path = tmp_path_factory.getbasetemp() / f"{kind}.json"
         if not path.exists():
             tokenizer.save(str(path))
-        for one, other in zip(encode(load(path), some, 20), encode(tokenizer, some, 20), strict=True):
+        for one, other in zip(TextEncoder(load(path), 20)(some), TextEncoder(tokenizer, 20)(some), strict=True):
             np.testing.assert_array_equal(one, other)
 
 

@@ -23,6 +23,7 @@ from headway import cli
 from headway.data import fitting
 from headway.data import tokenizer as tokenization
 from headway.data.batching import pad
+from headway.data.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
@@ -75,9 +76,7 @@ def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
     sizes = reviews.params.override({f"model.{name}": value for name, value in (knobs | lengths).items()}).model
     torch.manual_seed(0)
     attention = AttentionClassifier(sizes, tokenizer.get_vocab_size(), len(CLASSES))
-    keys = (
-        ngrams(pad(tokenization.encode(tokenizer, TEXTS, MAX_LENGTH)), 3)[1].unique()[::2].contiguous()
-    )  # half of them are known
+    keys = ngrams(pad(TextEncoder(tokenizer, MAX_LENGTH)(TEXTS)), 3)[1].unique()[::2].contiguous()  # half of them are known
     linear = NgramClassifier(len(keys), len(CLASSES), 3)
     linear.keys = keys
     made = JointClassifier(linear, attention)
@@ -86,7 +85,7 @@ def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
             weight.normal_()
         attention.bigram_embedding.weight.normal_(std=0.1)
         made.mix[:] = torch.tensor([0.7, 0.4])
-    return ModelPackage(made, tokenizer, MAX_LENGTH, CLASSES)
+    return ModelPackage(made, TextEncoder(tokenizer, MAX_LENGTH), CLASSES)
 
 
 def some_texts() -> st.SearchStrategy[str]:
@@ -95,7 +94,7 @@ def some_texts() -> st.SearchStrategy[str]:
 
 
 def tokens_of(package: ModelPackage, text: str) -> Tensor:
-    return pad(tokenization.encode(package.tokenizer, [text], package.max_length))
+    return pad(package.encoder([text]))
 
 
 # What adds up.
@@ -226,7 +225,7 @@ def test_maps_and_pooling_are_the_weights_that_the_model_uses(package: ModelPack
 
 def test_of_a_long_text_both_cuts_are_told_and_shown(package: ModelPackage) -> None:
     found = explain(package, LONG)
-    n_tokens = len(package.tokenizer.encode(LONG).ids)
+    n_tokens = len(package.encoder.tokenizer.encode(LONG).ids)
     assert n_tokens > MAX_LENGTH > SEEN
     assert found.kept.tolist() == [*range(20), *range(n_tokens - 20, n_tokens)]
     assert found.attention.seen.tolist() == [*range(12), *range(28, 40)]
@@ -373,7 +372,7 @@ def test_the_page_says_what_attention_weights_do_not_prove(package: ModelPackage
 
 def test_a_model_without_a_linear_part_is_explained_by_attention_alone(package: ModelPackage) -> None:
     alone = JointClassifier(None, package.classifier.attention)
-    found = explain(ModelPackage(alone, package.tokenizer, MAX_LENGTH, CLASSES), TEXTS[0])
+    found = explain(ModelPackage(alone, package.encoder, CLASSES), TEXTS[0])
     assert found.linear is None
     np.testing.assert_allclose(torch.from_numpy(found.attention.logits).softmax(dim=0), found.probabilities, atol=1e-5)
     assert "This model has no linear part." in page.render(found)

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 
 from headway.data import tokenizer as tokenization
 from headway.data.batching import pad
+from headway.data.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json
 from headway.model.classifier import AttentionClassifier
@@ -52,7 +53,7 @@ def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
     torch.manual_seed(0)
     tokenizer = tokenization.load(tokenizer_file)
     attention = AttentionClassifier(sizes, tokenizer.get_vocab_size(), len(CLASSES))
-    keys = ngrams(pad(tokenization.encode(tokenizer, TEXTS[:3], MAX_LENGTH)), 2)[1].unique()
+    keys = ngrams(pad(TextEncoder(tokenizer, MAX_LENGTH)(TEXTS[:3])), 2)[1].unique()
     linear = NgramClassifier(len(keys), len(CLASSES), 2)
     linear.keys = keys
     made = JointClassifier(linear, attention)
@@ -94,9 +95,9 @@ def test_a_loaded_model_gives_exactly_the_probabilities_of_the_saved_one(
 ) -> None:
     tokenizer = tokenization.load(tokenizer_file)
     assert model.classes == CLASSES
-    assert model.max_length == MAX_LENGTH
+    assert model.encoder.max_length == MAX_LENGTH
     for text in TEXTS:
-        tokens = pad(tokenization.encode(tokenizer, [text], MAX_LENGTH))
+        tokens = pad(TextEncoder(tokenizer, MAX_LENGTH)([text]))
         with torch.inference_mode():
             expected = classifier(tokens).softmax(dim=1)
         assert torch.equal(torch.from_numpy(model.predict_proba([text])), expected)

@@ -53,7 +53,7 @@ def through(params: Params, ingested: Layout, root: Any) -> tuple[dict[str, Any]
 
 def same(fitted: Tokenizer, *words: str) -> bool:
     """Whether words that are written differently are the same token, and a known one."""
-    first, *others = (array.tolist() for array in tokenizer.encode(fitted, list(words), 100))
+    first, *others = (array.tolist() for array in tokenizer.TextEncoder(fitted, 100)(list(words)))
     return first != [tokenizer.UNKNOWN_ID] and all(other == first for other in others)
 
 

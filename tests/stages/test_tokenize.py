@@ -10,7 +10,7 @@ import pytest
 
 from headway.data.encoded import EncodedTexts
 from headway.data.splits import SPLITS
-from headway.data.tokenizer import encode, load
+from headway.data.tokenizer import TextEncoder, load
 from headway.errors import HeadwayError
 from headway.files import read_json, sha256_of_folder
 from headway.stages import tokenize as stage
@@ -60,7 +60,7 @@ def test_every_row_is_encoded_as_its_text_alone_in_order(in_english, params, kin
         rows, opened = split_of(in_english, name)
         assert rows.num_rows == len(opened)
         for index, text in enumerate(rows["text"].to_pylist()):
-            np.testing.assert_array_equal(opened[index], encode(fitted, [text], 30)[0])
+            np.testing.assert_array_equal(opened[index], TextEncoder(fitted, 30)([text])[0])
         assert opened.labels.tolist() == rows["label_id"].to_pylist()
         assert list(opened.ids) == rows["id"].to_pylist()
 
@@ -134,7 +134,7 @@ def test_texts_without_labels_are_one_more_split_with_the_label_minus_one(in_eng
     fitted = load(in_english.encoded / "tokenizer.json")
     assert len(opened) == report["unlabelled"]["rows"] == len(texts)
     assert set(opened.labels.tolist()) == {-1}
-    for index, ids in enumerate(encode(fitted, texts, 30)):
+    for index, ids in enumerate(TextEncoder(fitted, 30)(texts)):
         np.testing.assert_array_equal(opened[index], ids)
 
 

@@ -127,8 +127,8 @@ def explain(package: ModelPackage, text: str) -> Explanation:
         text.encode()
     except UnicodeEncodeError as error:
         raise HeadwayError(f"the text is not Unicode from character {error.start + 1} on; give it as UTF-8") from None
-    encoding = package.tokenizer.encode(text, add_special_tokens=False)
-    kept = truncate(np.arange(max(1, len(encoding.ids))), package.max_length)
+    encoding = package.encoder.tokenizer.encode(text, add_special_tokens=False)
+    kept = truncate(np.arange(max(1, len(encoding.ids))), package.encoder.max_length)
     ids = np.array(encoding.ids or [UNKNOWN_ID], dtype=np.int64)[kept]
     spans = np.array(encoding.offsets or [(0, 0)], dtype=np.int64)[kept]
     tokens = torch.from_numpy(ids)[None]  # (1, T)

@@ -18,10 +18,10 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 
-from headway.data import tokenizer as tokenization
+from headway.data import tokenizer
 from headway.data.batching import TokenBudgetSampler, pad
+from headway.data.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json, write_json
 from headway.model.classifier import AttentionClassifier
@@ -38,18 +38,19 @@ class ModelPackage:
     """A trained classifier with all it needs to go from text to probabilities.
 
     Attributes:
+        classifier: in evaluation mode.
+        encoder: text to ids.
         classes: label names, in the order of the probabilities.
     """
 
-    def __init__(self, classifier: JointClassifier, tokenizer: Tokenizer, max_length: int, classes: Sequence[str]) -> None:
+    def __init__(self, classifier: JointClassifier, encoder: TextEncoder, classes: Sequence[str]) -> None:
         self.classifier = classifier.eval()
-        self.tokenizer = tokenizer
-        self.max_length = max_length
+        self.encoder = encoder
         self.classes = list(classes)
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Class probabilities, float32, (texts, classes). Texts are batched by length and come back in their order."""
-        encoded = tokenization.encode(self.tokenizer, list(texts), self.max_length)
+        encoded = self.encoder(texts)
         probabilities = np.zeros((len(encoded), len(self.classes)), dtype=np.float32)
         lengths = np.array([len(text) for text in encoded], dtype=np.int64)
         if not len(lengths):
@@ -86,7 +87,8 @@ class ModelPackage:
             raise HeadwayError(
                 f"{folder}: not a model package this Headway can load: {str(error).splitlines()[0]}"
             ) from None
-        return cls(classifier, tokenization.load(folder / TOKENIZER), config["max_length"], config["classes"])
+        encoder = TextEncoder(tokenizer.load(folder / TOKENIZER), config["max_length"])
+        return cls(classifier, encoder, config["classes"])
 
 
 def save(

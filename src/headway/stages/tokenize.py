@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tokenizers import Tokenizer
 
 from headway.data import encoded, fitting, tokenizer
 from headway.data.splits import SPLITS
@@ -38,9 +37,9 @@ def tokenize(params: Params, layout: Layout) -> dict[str, Any]:
     unlabelled = [UNLABELLED] if (layout.prepared / f"{UNLABELLED}.parquet").exists() else []
     with fresh_folder(layout.encoded) as folder:
         fitted.save(str(folder / "tokenizer.json"))
+        encoder = tokenizer.TextEncoder(fitted, params.tokenizer.max_length)
         for name in [*SPLITS, *unlabelled]:
-            rows = encode_rows(layout.prepared / f"{name}.parquet", fitted, params.tokenizer.max_length)
-            encoded.write(folder / f"{name}.arrow", rows)
+            encoded.write(folder / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
             report[name] = summary(encoded.EncodedTexts.open(folder / f"{name}.arrow"), params.tokenizer.max_length)
     write_json(layout.metrics("tokens"), report)
     return report
@@ -57,12 +56,12 @@ class Texts:
             yield from batch["text"].to_pylist()
 
 
-def encode_rows(path: Path, fitted: Tokenizer, max_length: int) -> Iterator[encoded.Rows]:
+def encode_rows(path: Path, encoder: tokenizer.TextEncoder) -> Iterator[encoded.Rows]:
     """A split's ids, labels and encoded texts, so many rows at a time; the label is -1 where the file has none."""
     for batch in read_batches(path, "prepare", ROWS):
         labelled = "label_id" in batch.schema.names
         labels = batch["label_id"] if labelled else pa.array(np.full(batch.num_rows, -1, np.int32))
-        yield batch["id"], labels, tokenizer.encode(fitted, batch["text"].to_pylist(), max_length)
+        yield batch["id"], labels, encoder(batch["text"].to_pylist())
 
 
 def shares(counts: dict[str, int]) -> dict[str, float]:
