@@ -168,7 +168,7 @@ def test_repeats_and_near_repeats_are_not_counted_as_bad(knobs, project, english
     ("rows", "message"),
     [
         ([("fine", "good")] * 3, "the 1 usable rows have 1 label ('good'); expected two or more"),
-        ([("fine", "good"), ("dull", "bad")], "split.validation: no row of 2 falls into it, for of every class the first 5"),
+        ([("fine", "good"), ("dull", "bad")], "split.validation: no row of 2 falls into it, for the first 5 of every class"),
         ([(f"text {number}", f"label {number}") for number in range(1001)], "1,001 different labels in 1,001 rows, at most"),
     ],
 )

@@ -54,6 +54,8 @@ class TokenBudgetSampler(Sampler[list[int]]):
         return len(self._own(self._batches(self.epoch)))
 
     def _own(self, batches: list[list[int]]) -> list[list[int]]:
+        if self.world_size == 1:
+            return batches
         each = -(-len(batches) // self.world_size)
         return list(islice(cycle(batches), each * self.world_size))[self.rank :: self.world_size]
 

@@ -32,8 +32,7 @@ class TextDataModule(pl.LightningDataModule):
         self, train: EncodedTexts, validation: EncodedTexts, max_length: int, tokens_per_batch: int, seed: int
     ) -> None:
         super().__init__()
-        self.train, self.validation = train, validation
-        self.max_length = max_length
+        self.train, self.validation = TextBatches(train, max_length), TextBatches(validation, max_length)
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed
 
@@ -52,19 +51,15 @@ class TextDataModule(pl.LightningDataModule):
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         # The loader draws a number whenever it is asked to iterate, which Lightning does once more or less after a resume:
         # with a generator of its own it leaves alone the one that dropout draws from.
-        return DataLoader(
-            TextBatches(self.train, self.max_length), sampler=sampler, batch_size=None, generator=torch.Generator()
-        )
+        return DataLoader(self.train, sampler=sampler, batch_size=None, generator=torch.Generator())
 
     def val_dataloader(self) -> Batches:
         """All of the validation split in every process: its metrics are then the same as with one."""
-        texts = TextBatches(self.validation, self.max_length)
-        sampler = TokenBudgetSampler(texts.lengths, self.tokens_per_batch)
-        return DataLoader(texts, sampler=sampler, batch_size=None, generator=torch.Generator())
+        sampler = TokenBudgetSampler(self.validation.lengths, self.tokens_per_batch)
+        return DataLoader(self.validation, sampler=sampler, batch_size=None, generator=torch.Generator())
 
     def _train_sampler(self, rank: int, world_size: int) -> TokenBudgetSampler:
-        lengths = TextBatches(self.train, self.max_length).lengths
-        return TokenBudgetSampler(lengths, self.tokens_per_batch, self.seed, rank, world_size)
+        return TokenBudgetSampler(self.train.lengths, self.tokens_per_batch, self.seed, rank, world_size)
 
 
 def in_batches(texts: EncodedTexts) -> Batches:

@@ -83,7 +83,7 @@ class TextEncoder:
 def _for_ascii(normalizer: normalizers.Sequence) -> normalizers.Sequence:
     """The steps of a normaliser that can change a text of printable ASCII."""
     steps: list[normalizers.Normalizer] = []
-    for step in normalizer:
+    for step in map(normalizer.__getitem__, range(len(normalizer))):
         if isinstance(step, normalizers.BertNormalizer):
             steps += [normalizers.Lowercase()] if step.lowercase else []
         elif not isinstance(step, (normalizers.NFC, normalizers.NFD, normalizers.NFKC)):

@@ -108,7 +108,7 @@ def _labels(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str]
             sizes = np.bincount(label[kept])
             left = int(np.maximum(sizes - first_rows, 0).sum())
             cause = (
-                f", for of every class the first {first_rows:,} go to training, which leaves {left:,} rows; lower "
+                f", for the first {first_rows:,} of every class go to training, which leaves {left:,} rows; lower "
                 "split.first_rows_in_training, or bring more rows"
             )
             raise HeadwayError(

@@ -101,7 +101,7 @@ def _rare_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
     if rare:
         words = Markup("{} so few rows that validation or test has none of them: {}.")
         count = "One class has" if len(rare) == 1 else f"{len(rare):,} classes have"
-        yield Remark("rare_classes", words.format(count, _named(rare[:NAMED]) + _more(rare)), warning=True)
+        yield Remark("rare_classes", words.format(count, _some(rare)), warning=True)
 
 
 def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
@@ -122,7 +122,7 @@ def _files_left(profile: Mapping[str, Any]) -> Iterator[Remark]:
     if left:
         words = Markup("{} in the folder not read: {}. <code>data.files</code> says which are; <code>**/*</code> takes all.")
         count = "One data file is" if len(left) == 1 else f"{len(left):,} data files are"
-        yield Remark("files_left", words.format(count, _named(left[:NAMED]) + _more(left)), warning=True)
+        yield Remark("files_left", words.format(count, _some(left)), warning=True)
 
 
 def _encodings(profile: Mapping[str, Any]) -> Iterator[Remark]:
@@ -140,7 +140,7 @@ def _cut_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
     cut = profile["perhaps_cut"]
     if cut:
         words = Markup("Perhaps not whole, for the last line has no end, and no label that another row has: {}.")
-        yield Remark("cut_files", words.format(_named(cut[:NAMED]) + _more(cut)), warning=True)
+        yield Remark("cut_files", words.format(_some(cut)), warning=True)
 
 
 def _columns(profile: Mapping[str, Any]) -> Iterator[Remark]:
@@ -222,6 +222,11 @@ def _spelt(label: str) -> str:
 def _named(labels: Sequence[str]) -> Markup:
     """Labels in a row, each isolated from the direction of its neighbours, their spaces seen."""
     return Markup(", ").join(Markup('<bdi class="label">{}</bdi>').format(clip(label)) for label in labels)
+
+
+def _some(labels: Sequence[str]) -> Markup:
+    """The first of the labels, and how many more there are."""
+    return _named(labels[:NAMED]) + _more(labels)
 
 
 def _more(items: Sequence[Any]) -> str:
