@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.targets import Target, print_targets
 from headway.data import encoded, fitting
 from headway.data.splits import text_id
 from headway.data.tokenizer import TextEncoder
@@ -91,12 +92,10 @@ def main() -> None:
     told = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in start_up.items())
     console.print(f"seconds: without those that a stage takes for {FEW:,} rows ({told})")
     console.print("growth: the exponent of time in rows since the size before; 1 is linear")
-    console.print("\nTargets")
-    for target in targets(encoded_a_second, taken, peaks):
-        console.print(f"  {target}", soft_wrap=True)
+    print_targets(console, targets(encoded_a_second, taken, peaks))
 
 
-def targets(encoded_a_second: float, taken: dict[str, list[tuple[int, float]]], peaks: dict[str, float]) -> list[str]:
+def targets(encoded_a_second: float, taken: dict[str, list[tuple[int, float]]], peaks: dict[str, float]) -> list[Target]:
     """Each target, with what was measured and whether that meets it.
 
     Args:
@@ -113,11 +112,10 @@ def targets(encoded_a_second: float, taken: dict[str, list[tuple[int, float]]], 
             told.append(
                 (f"growth of {stage} from {first[0]:,} rows to {rows:,}: {value}, target {GROWTH}", float(value) <= GROWTH)
             )
-    told += [
+    return told + [
         (f"peak memory of {stage} at {rows:,} rows: {peak:,.0f} MB, target {MEMORY:,}", peak <= MEMORY)
         for stage, peak in peaks.items()
     ]
-    return [f"{words}: {'met' if is_met else 'not met'}" for words, is_met in told]
 
 
 def new_project(root: Path) -> Layout:

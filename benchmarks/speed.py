@@ -1,15 +1,22 @@
-"""Training speed of the project's model and batches against a padded ``nn.TransformerEncoder``, in turn, on the same rows.
+"""How fast the classifier trains: against its peers, against the machine, by length, and to a given accuracy.
 
-Run it with ``make bench`` after ``make run``. The peer is what a tutorial has: every text padded to 512 tokens, batches of
-32, element-wise dropout, the same width, depth and heads as the model in params.yaml. Both train on the same shuffled IMDB
-rows with AdamW on the same threads; rounds alternate, and medians and the ratio round by round are printed.
+``make bench-speed`` runs it on the rows that ``make run`` has left. What is compared is trained in turn, round by round, on
+the same rows and threads, and medians are printed. What was expected, what came out and what follows from it is kept in
+``benchmarks/notes.md``.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,19 +24,46 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.targets import Target, print_targets
 from headway import params as parameters
-from headway.data.batching import TextBatches, TokenBudgetSampler
-from headway.data.datamodule import subset
+from headway.data.batching import TextBatches
+from headway.data.datamodule import TextDataModule, in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.errors import HeadwayError
+from headway.evaluation import baseline as linear
 from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
-from headway.model.lightning import parameter_groups
-from headway.model.training import pin
+from headway.model.joint import JointClassifier
+from headway.model.lightning import ClassifierModule, parameter_groups
+from headway.model.training import fit, pin
 from headway.params import Params
+from headway.stages.train import fit_attention, fit_ngrams, join
+from headway.tables import read_table
 
-ROUNDS, ROWS, PEER_LENGTH, PEER_BATCH = 5, 640, 512, 32
+PEER_LENGTH, PEER_BATCH = 512, 32
+#: The peer's sizes for our model, without the hashed embeddings of pairs, which the peer has not.
+PEER_SIZES = {
+    "tune.space": {},
+    "model.d_model": 128,
+    "model.n_heads": 4,
+    "model.n_layers": 2,
+    "model.d_feedforward": 512,
+    "model.max_length": PEER_LENGTH,
+    "model.bigram_buckets": 0,
+    "model.dropout": 0.1,
+}
+PEER, SAME, OURS = "nn.TransformerEncoder, padded", "Headway, the same sizes", "Headway, params.yaml"
+MATRIX = 2048  # rows and columns of the product that measures the machine's peak
+TRAINER_ROWS = 8  # times as many: the Trainer's own time is little, so there must be many steps
+VALIDATION_ROWS = 64
+LENGTHS = (128, 256, 512, 1024, 2048, 4096)
+KERAS = 0.875  # what the public recipe of one transformer block reaches on these reviews
+FASTER, OVERHEAD, SHARE, WINDOWED, WHOLE = 10.0, 0.10, 0.40, 1.15, 180.0  # the targets; the last in seconds
+
+Seconds = Mapping[str, list[float]]
 
 
 class PaddedTransformer(nn.Module):
@@ -40,7 +74,9 @@ class PaddedTransformer(nn.Module):
         sizes = params.model
         self.embedding = nn.Embedding(vocabulary_size, sizes.d_model, padding_idx=0)
         self.position = nn.Parameter(torch.zeros(PEER_LENGTH, sizes.d_model))
-        layer = nn.TransformerEncoderLayer(sizes.d_model, sizes.n_heads, sizes.d_feedforward, dropout=0.1, batch_first=True)
+        layer = nn.TransformerEncoderLayer(
+            sizes.d_model, sizes.n_heads, sizes.d_feedforward, sizes.dropout, batch_first=True
+        )
         self.encoder = nn.TransformerEncoder(layer, sizes.n_layers, enable_nested_tensor=False)
         self.output = nn.Linear(sizes.d_model, n_classes)
 
@@ -52,29 +88,31 @@ class PaddedTransformer(nn.Module):
         return self.output((encoded * real).sum(1) / real.sum(1))
 
 
-def train_ours(
-    texts: EncodedTexts, model: AttentionClassifier, optimisers: list[torch.optim.Optimizer], params: Params
-) -> None:
-    """One pass in token-budget batches."""
-    batches = TextBatches(texts, params.model.max_length)
-    for indices in TokenBudgetSampler(batches.lengths, params.training.tokens_per_batch, params.seed):
-        _step(model, *batches[indices], optimisers)
+@dataclass(frozen=True)
+class Trainee:
+    """A model, the batches of an epoch, tokens (B, T) and labels (B,), and its optimisers."""
 
+    model: nn.Module
+    batches: Callable[[], Iterable[tuple[Tensor, Tensor]]]
+    optimisers: list[torch.optim.Optimizer]
+    bfloat16: bool = False
 
-def train_peer(texts: EncodedTexts, model: PaddedTransformer, optimisers: list[torch.optim.Optimizer]) -> None:
-    """One pass in batches of 32 texts padded to 512 tokens."""
-    batches = TextBatches(texts, PEER_LENGTH)
-    for start in range(0, len(texts), PEER_BATCH):
-        tokens, labels = batches[list(range(start, min(start + PEER_BATCH, len(texts))))]
-        _step(model, F.pad(tokens, (0, PEER_LENGTH - tokens.shape[1])), labels, optimisers)
+    def epoch(self) -> None:
+        """Train on every batch."""
+        for tokens, labels in self.batches():
+            for optimiser in self.optimisers:
+                optimiser.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+                loss = F.cross_entropy(self.model(tokens), labels)
+            loss.backward()
+            for optimiser in self.optimisers:
+                optimiser.step()
 
-
-def _step(model: nn.Module, tokens: Tensor, labels: Tensor, optimisers: list[torch.optim.Optimizer]) -> None:
-    for optimiser in optimisers:
-        optimiser.zero_grad()
-    F.cross_entropy(model(tokens), labels).backward()
-    for optimiser in optimisers:
-        optimiser.step()
+    def flops(self) -> int:
+        """Floating-point operations of an epoch's matrix products and attention, padding included."""
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # the fused kernel is not counted
+            self.epoch()
+        return int(counter.get_total_flops())
 
 
 def main() -> None:
@@ -83,45 +121,276 @@ def main() -> None:
     Raises:
         HeadwayError: no run has left rows to train on.
     """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=320, help="training rows for each comparison")
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    arguments = parser.parse_args()
     layout = Layout.find()
     params = parameters.load(layout.params)
     if not (layout.encoded / "train.arrow").exists():
         raise HeadwayError("there are no encoded rows to measure on; `make run` makes them, then try again")
     pin(params.training.threads)
-    everything = EncodedTexts.open(layout.encoded / "train.arrow")
-    rows = np.random.default_rng(params.seed).permutation(len(everything))[:ROWS]
-    texts = subset(everything, rows)
-    vocabulary_size, n_classes = int(everything.tokens.max()) + 1, int(everything.labels.max()) + 1
-    ours = AttentionClassifier(params.model, vocabulary_size, n_classes, params.training.word_dropout).train()
-    peer = PaddedTransformer(params, vocabulary_size, n_classes).train()
-    decayed, plain, sparse = parameter_groups(ours)
-    our_optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW([*decayed, *plain], fused=True)]
-    if sparse:
-        our_optimisers.append(torch.optim.SparseAdam(sparse))
-    peer_optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(peer.parameters(), fused=True)]
-    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
-    for round_number in range(ROUNDS + 1):
-        for name in seconds:
-            started = time.perf_counter()
-            if name == "ours":
-                train_ours(texts, ours, our_optimisers, params)
-            else:
-                train_peer(texts, peer, peer_optimisers)
-            if round_number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - started)
-    ratios = [peer_time / our_time for our_time, peer_time in zip(seconds["ours"], seconds["peer"], strict=True)]
-    table = Table("training step", "documents/s, median", "lowest", "highest", title_justify="left")
-    table.title = f"{ROWS} training rows, {ROUNDS} alternating rounds, {params.training.threads} threads"
-    names = {"ours": "Headway", "peer": f"nn.TransformerEncoder, padded to {PEER_LENGTH}"}
-    for name, times in seconds.items():
-        speeds = [ROWS / value for value in times]
-        table.add_row(names[name], *(f"{value:.0f}" for value in (statistics.median(speeds), min(speeds), max(speeds))))
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        f"Headway is {statistics.median(ratios):.1f} times as fast (rounds: {min(ratios):.1f} to {max(ratios):.1f}), "
-        "its hashed word-pair embeddings included, which the other has not."
-    )
+    bench = Bench(layout, params, arguments.rounds, Console(highlight=False))
+    targets = [
+        *bench.peers(arguments.rows),
+        *bench.trainer(TRAINER_ROWS * arguments.rows),
+        *bench.lengths(arguments.lengths),
+        *bench.accuracy(),
+    ]
+    print_targets(bench.console, targets)
+
+
+class Bench:
+    """The measurements, each of which prints a table and returns its targets.
+
+    Args:
+        layout: of a project with encoded rows.
+        params: its params.
+        rounds: of each comparison, after one that warms up.
+        console: to print on.
+    """
+
+    def __init__(self, layout: Layout, params: Params, rounds: int, console: Console) -> None:
+        self.layout, self.params, self.rounds, self.console = layout, params, rounds, console
+        self.train = EncodedTexts.open(layout.encoded / "train.arrow")
+        self.validation = EncodedTexts.open(layout.encoded / "validation.arrow")
+        self.vocabulary_size = 1 + max(int(split.tokens.max()) for split in (self.train, self.validation))
+        self.n_classes = 1 + int(self.train.labels.max())
+
+    def peers(self, rows: int) -> list[Target]:
+        """Documents a second, and the share of the machine's peak, of the models in turn."""
+        texts = self._some(rows)
+        trainees = {PEER: self._peer(texts)}
+        for name, params in ((SAME, self.params.override(PEER_SIZES)), (OURS, self.params)):
+            for precision in ("float32", "bfloat16"):
+                trainees[f"{name}, {precision}"] = self._ours(params, texts, precision == "bfloat16")
+        self.console.print(f"Training {len(trainees)} models in turn on {len(texts)} texts, {self.rounds} rounds")
+        flops = {name: trainee.flops() for name, trainee in trainees.items()}
+        square = torch.randn(MATRIX, MATRIX)
+        contests: dict[str, Callable[[], object]] = {name: trainee.epoch for name, trainee in trainees.items()}
+        seconds = self._in_turn({**contests, "peak": lambda: square @ square})
+        peak = 2 * MATRIX**3 / statistics.median(seconds.pop("peak"))
+        table = Table(
+            "training", "documents/s", "lowest", "highest", "times the first", "Gflop/s", "of peak", show_lines=False
+        )
+        table.title = f"Training steps, {len(texts)} texts, {self.rounds} rounds, {self.params.training.threads} threads"
+        table.caption = f"peak: float32 product of two {MATRIX} × {MATRIX} matrices, {peak / 1e9:.0f} Gflop/s"
+        shares, ratios = {}, {}
+        for name, times in seconds.items():
+            shares[name] = flops[name] / statistics.median(times) / peak
+            ratios[name] = ratio(seconds[PEER], times)
+            speeds = [len(texts) / value for value in times]
+            told = [f"{value:.0f}" for value in (statistics.median(speeds), min(speeds), max(speeds))]
+            table.add_row(name, *told, f"{ratios[name]:.1f}", f"{shares[name] * peak / 1e9:.0f}", f"{shares[name]:.0%}")
+        self._print(table)
+        same = f"{SAME}, float32"
+        found = [
+            (f"{same}, against the peer: {ratios[same]:.1f} times as fast, target {FASTER:.0f}", ratios[same] >= FASTER),
+        ]
+        for name in (same, f"{OURS}, float32"):
+            found.append((f"{name}: {shares[name]:.0%} of the peak, target {SHARE:.0%}", shares[name] >= SHARE))
+        return found
+
+    def trainer(self, rows: int) -> list[Target]:
+        """What Lightning's Trainer adds to a loop of our own that takes the same steps."""
+        texts = self._some(rows)
+        ways = {"a plain loop": train_plainly, "Lightning's Trainer": train_by_lightning}
+        taken: dict[str, list[float]] = {name: [] for name in ways}
+        self.console.print(f"Training with and without Lightning on {len(texts)} texts, {self.rounds} rounds")
+        for _ in range(self.rounds + 1):
+            for name, way in ways.items():
+                taken[name].append(way(*self._module(texts)))
+        taken = {name: times[1:] for name, times in taken.items()}  # the first warms up
+        table = Table("the same steps", "documents/s", "lowest", "highest")
+        table.title = f"Lightning, {len(texts)} texts, {self.rounds} rounds"
+        for name, times in taken.items():
+            speeds = [len(texts) / value for value in times]
+            table.add_row(name, *(f"{value:.0f}" for value in (statistics.median(speeds), min(speeds), max(speeds))))
+        self._print(table)
+        loop, trainer = taken.values()
+        added = ratio(trainer, loop) - 1
+        return [(f"Lightning's Trainer adds {added:.1%} to the steps' time, target {OVERHEAD:.0%}", added <= OVERHEAD)]
+
+    def lengths(self, lengths: Iterable[int]) -> list[Target]:
+        """How the cost of a step grows with the length of texts: full attention, and within windows."""
+        kinds = {"full attention": {"model.window_size": 0}, "windows": {}}
+        table = Table("tokens of a text", *(f"{kind}, ms a text" for kind in kinds), "full / windows")
+        taken: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
+        for length in lengths:
+            self.console.print(f"Training on texts of {length} tokens")
+            rows = max(2, self.params.training.tokens_per_batch // length)
+            tokens = torch.from_numpy(self.train.tokens[: rows * length].astype(np.int64)).view(-1, length)
+            batch = tokens, torch.from_numpy(self.train.labels[: len(tokens)].astype(np.int64))
+            contests: dict[str, Callable[[], object]] = {}
+            for kind, knobs in kinds.items():
+                params = self.params.override({"tune.space": {}, "model.max_length": length, **knobs})
+                contests[kind] = self._trainee(params, lambda batch=batch: [batch]).epoch  # type: ignore[misc]
+            for kind, times in self._in_turn(contests).items():
+                taken[kind].append((length, statistics.median(times) / len(tokens)))
+            full, windows = (sizes[-1][1] for sizes in taken.values())
+            table.add_row(str(length), f"{1000 * full:.1f}", f"{1000 * windows:.1f}", f"{full / windows:.1f}")
+        exponents = {kind: exponent(sizes) for kind, sizes in taken.items()}
+        table.add_section()
+        table.add_row("growth exponent", *(f"{value:.2f}" for value in exponents.values()), "")
+        table.title = f"Cost against length; windows of {self.params.model.window_size} tokens"
+        table.caption = "growth exponent: slope of the fitted line through all lengths, in logarithms; 1 is linear"
+        self._print(table)
+        grown = exponents["windows"]
+        return [(f"growth of the cost with the length, windows: {grown:.2f}, target {WINDOWED}", grown <= WINDOWED)]
+
+    def accuracy(self) -> list[Target]:
+        """Seconds of training, and the validation accuracy that is reached by then."""
+        self.console.print(f"Training params.yaml's model on all {len(self.train):,} texts")
+        reference = self._linear()
+        reached: list[tuple[str, float, float]] = []
+        started = time.monotonic()
+
+        def note(name: str, accuracy: float) -> None:
+            reached.append((name, time.monotonic() - started, accuracy))
+
+        ngrams = fit_ngrams(self.train, self.n_classes, self.params)
+        if ngrams is not None:
+            right = sum(
+                int((ngrams(tokens).argmax(dim=1) == labels).sum()) for tokens, labels in in_batches(self.validation)
+            )
+            note("n-grams alone", right / len(self.validation))
+        with tempfile.TemporaryDirectory() as checkpoints:
+            attention, _ = fit_attention(
+                self.train,
+                self.validation,
+                self.vocabulary_size,
+                self.n_classes,
+                self.params,
+                Path(checkpoints),
+                lambda entry: note(f"attention alone, epoch {entry['epoch']}", entry["validation_accuracy"]),
+            )
+        report = join(JointClassifier(ngrams, attention), self.validation)
+        note("both, joined", report["validation_accuracy"])
+        table = Table("what is trained", "seconds", "accuracy")
+        table.title = f"Time to accuracy: {len(self.train):,} training, {len(self.validation):,} validation texts"
+        table.add_row("linear baseline", *(f"{value:.{digits}f}" for value, digits in zip(reference, (0, 4), strict=True)))
+        table.add_section()
+        for name, seconds, accuracy in reached:
+            table.add_row(name, f"{seconds:.0f}", f"{accuracy:.4f}")
+        table.caption = "seconds since the training began; the baseline's are its own"
+        self._print(table)
+        for what, score in (("the public Keras recipe's", KERAS), ("the linear baseline's", reference[1])):
+            found = next((f"after {seconds:.0f} s ({name})" for name, seconds, value in reached if value >= score), "never")
+            self.console.print(f"{what} accuracy, {score:.4f}, is reached {found}")
+        whole = reached[-1][1]
+        return [(f"the whole training: {whole:.0f} s, target {WHOLE:.0f}", whole <= WHOLE)]
+
+    def _some(self, rows: int) -> EncodedTexts:
+        chosen = np.random.default_rng(self.params.seed).permutation(len(self.train))[:rows]
+        return subset(self.train, chosen)
+
+    def _peer(self, texts: EncodedTexts) -> Trainee:
+        def batches() -> Iterator[tuple[Tensor, Tensor]]:
+            rows = TextBatches(texts, PEER_LENGTH)
+            for start in range(0, len(texts), PEER_BATCH):
+                tokens, labels = rows[list(range(start, min(start + PEER_BATCH, len(texts))))]
+                yield F.pad(tokens, (0, PEER_LENGTH - tokens.shape[1])), labels
+
+        model = PaddedTransformer(self.params.override(PEER_SIZES), self.vocabulary_size, self.n_classes).train()
+        return Trainee(model, batches, [torch.optim.AdamW(model.parameters(), fused=True)])
+
+    def _ours(self, params: Params, texts: EncodedTexts, bfloat16: bool) -> Trainee:
+        data = TextDataModule(texts, texts, params.model.max_length, params.training.tokens_per_batch, params.seed)
+        return self._trainee(params, data.train_dataloader, bfloat16)
+
+    def _trainee(
+        self, params: Params, batches: Callable[[], Iterable[tuple[Tensor, Tensor]]], bfloat16: bool = False
+    ) -> Trainee:
+        model = AttentionClassifier(params.model, self.vocabulary_size, self.n_classes, params.training.word_dropout).train()
+        decayed, plain, sparse = parameter_groups(model)
+        optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW([*decayed, *plain], fused=True)]
+        if sparse:
+            optimisers.append(torch.optim.SparseAdam(sparse))
+        return Trainee(model, batches, optimisers, bfloat16)
+
+    def _module(self, texts: EncodedTexts) -> tuple[Timed, TextDataModule]:
+        knobs = self.params
+        few = subset(self.validation, range(min(VALIDATION_ROWS, len(self.validation))))
+        data = TextDataModule(texts, few, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
+        rows = np.bincount(self.train.labels, minlength=self.n_classes).tolist()
+        return Timed(knobs.model, knobs.training, self.vocabulary_size, rows, knobs.seed, data.steps(1)), data
+
+    def _linear(self) -> tuple[float, float]:
+        """Seconds of the linear baseline's training, and its accuracy on the validation rows."""
+        train, validation = (
+            read_table(self.layout.prepared / f"{name}.parquet", made_by="prepare") for name in ("train", "validation")
+        )
+        started = time.monotonic()
+        fitted = linear.fit(train["text"].to_pylist(), train["label_id"].to_pylist(), self.params.baseline)
+        seconds = time.monotonic() - started
+        predicted = linear.predict_proba(fitted, validation["text"].to_pylist(), self.n_classes).argmax(axis=1)
+        return seconds, float((predicted == validation["label_id"].to_numpy()).mean())
+
+    def _in_turn(self, contests: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Seconds of each by round, after a round that is not counted."""
+        seconds: dict[str, list[float]] = {name: [] for name in contests}
+        for counted in [False] + [True] * self.rounds:
+            for name, contest in contests.items():
+                started = time.perf_counter()
+                contest()
+                if counted:
+                    seconds[name].append(time.perf_counter() - started)
+        return seconds
+
+    def _print(self, table: Table) -> None:
+        table.title_justify = table.caption_justify = "left"
+        for column in table.columns[1:]:
+            column.justify = "right"
+        self.console.print(table)
+
+
+class Timed(ClassifierModule):
+    """Knows how long its training epoch took, from asking for the first batch to the end of the last step."""
+
+    seconds = 0.0
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self.began
+
+
+def train_by_lightning(module: Timed, data: TextDataModule) -> float:
+    """Seconds of an epoch's steps in the Trainer."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        fit(module, data, max_epochs=1, title="")
+    return module.seconds
+
+
+def train_plainly(module: Timed, data: TextDataModule) -> float:
+    """Seconds of the same steps, written down one after another."""
+    optimisers, schedulers = module.configure_optimizers()
+    started = time.perf_counter()
+    for tokens, labels in data.train_dataloader():
+        loss = F.cross_entropy(module.classifier(tokens), labels, label_smoothing=module.params.label_smoothing)
+        for optimiser in optimisers:
+            optimiser.zero_grad()
+        loss.backward()
+        dense = [p for p in module.classifier.parameters() if p.grad is not None and not p.grad.is_sparse]
+        nn.utils.clip_grad_norm_(dense, module.params.gradient_clip)
+        for optimiser, scheduler in zip(optimisers, schedulers, strict=True):
+            optimiser.step()
+            scheduler.step()
+    return time.perf_counter() - started
+
+
+def ratio(first: list[float], second: list[float]) -> float:
+    """Median, over the rounds, of the first's time over the second's."""
+    return statistics.median(one / other for one, other in zip(first, second, strict=True))
+
+
+def exponent(sizes: list[tuple[int, float]]) -> float:
+    """Slope of the straight line through the logarithms of lengths and times, by least squares."""
+    lengths, times = np.log(np.array(sizes, dtype=float)).T
+    return float(np.polyfit(lengths, times, 1)[0])
 
 
 if __name__ == "__main__":

@@ -174,6 +174,7 @@ class TrainingParams(Section):
     label_smoothing: Probability
     word_dropout: Probability
     class_weights: Literal["none", "balanced"]
+    precision: Literal["float32", "bfloat16"]
     accelerator: Literal["auto", "cpu", "gpu"]
     devices: PositiveInt
     threads: PositiveInt
@@ -311,7 +312,7 @@ class Params(Section):
 
 SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams}
 #: What a trial may cost: with more of it, nearly every trial would do better.
-BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "accelerator", "devices", "threads"))
+BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "precision", "accelerator", "devices", "threads"))
 TUNABLE = [
     path for section, kind in SECTIONS.items() for name in kind.model_fields if (path := f"{section}.{name}") not in BUDGET
 ]

@@ -161,8 +161,7 @@ def test_the_score_of_rotated_vectors_depends_on_their_distance_alone(half: int,
     d_head = 2 * half
     q, k = torch.randn(2, d_head, dtype=torch.float64)
     rotation = rotations(length, d_head)
-    turned_q = rotate(q.expand(1, 1, length, d_head), rotation)[0, 0]
-    turned_k = rotate(k.expand(1, 1, length, d_head), rotation)[0, 0]
+    turned_q, turned_k = rotate(torch.stack([q, k]).expand(1, length, 2, d_head), rotation)[0].unbind(1)  # each (T, d_head)
     scores = turned_q @ turned_k.T  # (T, T)
     for distance in range(-length + 1, length):
         same_distance = scores.diagonal(distance)

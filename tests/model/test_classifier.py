@@ -95,7 +95,7 @@ def test_trained_bigrams_tell_two_orders_of_the_same_words_apart(sizes: Callable
         optimiser.step()
     assert logits().argmax(dim=1).tolist() == [0, 1]
     touched = model.bigram_embedding.weight.any(dim=1).sum().item()
-    assert touched == 4  # the four pairs of the two texts
+    assert touched == 6  # the three pairs of each text, of which the first is of its start and its first word
 
 
 @pytest.mark.parametrize("pair_of", [(7, 0), (0, 0)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from headway.data.batching import TextBatches
 from headway.data.datamodule import TextDataModule, subset
 from headway.data.encoded import EncodedTexts
 from headway.errors import HeadwayError
@@ -65,7 +67,7 @@ def module_for(
     knobs: Params, data: TextDataModule, kind: type[ClassifierModule] = ClassifierModule
 ) -> tuple[ClassifierModule, TextDataModule]:
     steps = data.steps(knobs.training.max_epochs)
-    class_rows = np.bincount(data.train.labels, minlength=2).tolist()
+    class_rows = np.bincount(data.train.texts.labels, minlength=2).tolist()
     return kind(knobs.model, knobs.training, VOCABULARY_SIZE, class_rows, knobs.seed, steps), data
 
 
@@ -252,8 +254,9 @@ def test_a_training_killed_after_its_last_epoch_gives_the_same_model_without_ano
 def spoiled(knobs: Params, encoded: Path) -> tuple[ClassifierModule, TextDataModule]:
     """Validation labels turned round: the better the model learns, the worse it scores, so an early epoch is the best."""
     module, data = new(knobs, encoded)
-    validation = data.validation
-    data.validation = EncodedTexts(validation.tokens, validation.offsets, 1 - validation.labels, validation.ids)
+    texts = data.validation.texts
+    turned = EncodedTexts(texts.tokens, texts.offsets, 1 - texts.labels, texts.ids)
+    data.validation = TextBatches(turned, knobs.model.max_length)
     return module, data
 
 
@@ -279,17 +282,17 @@ def test_an_interrupted_training_goes_on_from_its_last_epoch_not_from_its_best(
     chosen = knobs.override({"training.max_epochs": 5})
     expected = trained(spoiled(chosen, encoded), tmp_path / "uninterrupted")
     scores = [entry["validation_accuracy"] for entry in expected.history]
-    assert scores.index(max(scores)) < 2
+    assert scores.index(max(scores)) < 3
 
     def interrupt(entry: dict[str, float]) -> None:
-        if entry["epoch"] == 4:
+        if entry["epoch"] == 5:
             raise Interrupted
 
     with pytest.raises(Interrupted):
         trained(spoiled(chosen, encoded), tmp_path / "interrupted", interrupt)
     epochs = []
     resumed = trained(spoiled(chosen, encoded), tmp_path / "interrupted", lambda entry: epochs.append(entry["epoch"]))
-    assert epochs == [4, 5]
+    assert epochs == [5]
     assert_same(resumed, expected)
 
 
@@ -390,6 +393,49 @@ def test_matrices_decay_and_nothing_else_does(knobs: Params, encoded: Path) -> N
     assert [group["weight_decay"] for group in dense.param_groups] == [knobs.training.weight_decay, 0.0]
     assert [names[weight] for weight in dense.param_groups[0]["params"]] == decayed
     assert [names[weight] for weight in table.param_groups[0]["params"]] == sparse
+
+
+# Memory and precision
+
+
+def out_of_gpu_memory(*_: Any) -> Any:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 TiB.\nMore about it")
+
+
+def out_of_memory(*_: Any) -> Any:
+    return torch.empty(10**15)
+
+
+@pytest.mark.parametrize(
+    ("embed", "reason"), [(out_of_memory, "you tried to allocate 4000000000000000 bytes"), (out_of_gpu_memory, "2 TiB")]
+)
+def test_too_little_memory_is_one_line_with_advice(
+    knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch, embed: Any, reason: str
+) -> None:
+    module, data = new(knobs, encoded)
+    monkeypatch.setattr(module.classifier, "embed", embed)
+    with pytest.raises(HeadwayError) as caught:
+        trained((module, data))
+    (line,) = str(caught.value).splitlines()
+    assert re.search(rf"^training ran out of memory \(.*{reason}.*\); lower training.tokens_per_batch \(now ", line)
+
+
+def test_other_errors_in_a_step_stay_what_they_are(knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, data = new(knobs, encoded)
+    monkeypatch.setattr(module.classifier, "embed", lambda _: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        trained((module, data))
+
+
+def test_bfloat16_multiplies_in_bfloat16_and_learns_in_float32(knobs: Params, encoded: Path) -> None:
+    seen = set()
+    for precision in ("float32", "bfloat16"):
+        module, data = new(knobs.override({"training.precision": precision}), encoded)
+        module.classifier.output.register_forward_hook(lambda _, __, logits: seen.add((precision, logits.dtype)))  # noqa: B023
+        trained((module, data))
+        assert {weight.dtype for weight in module.parameters()} == {torch.float32}
+        assert module.history[-1]["validation_accuracy"] > 0.5
+    assert seen == {("float32", torch.float32), ("bfloat16", torch.bfloat16)}
 
 
 # Class weights

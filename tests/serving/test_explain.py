@@ -25,6 +25,7 @@ from headway.data import tokenizer as tokenization
 from headway.data.batching import pad
 from headway.data.tokenizer import TextEncoder
 from headway.errors import HeadwayError
+from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
@@ -191,6 +192,8 @@ def test_what_a_pair_adds_is_shared_by_its_two_tokens(package: ModelPackage) -> 
     pair = torch.stack([torch.zeros(8), torch.randn(8)])
     first, second = integrated_gradients(model, torch.zeros(2, 8), pair, 0).tolist()
     assert first == second != 0
+    first, second = integrated_gradients(model, torch.zeros(2, 8), pair.flip(0), 0).tolist()
+    assert first != second == 0  # the first token's partner is the start of the text
 
 
 def test_steps_are_added_until_little_is_left_over(package: ModelPackage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -397,9 +400,9 @@ def test_a_page_that_cannot_be_written_is_one_line(package: ModelPackage, tmp_pa
 
 
 def test_the_command_writes_the_page_and_prints_its_gist(
-    package: ModelPackage, reviews: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: ModelPackage, project: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(reviews.layout.root)
+    monkeypatch.chdir(project.root)
     monkeypatch.setattr(Registry, "champion_package", lambda registry: package)
     file = tmp_path / "new" / "page.html"
     done = CliRunner().invoke(cli.app, ["explain", TEXTS[1], "--out", str(file)], catch_exceptions=False)

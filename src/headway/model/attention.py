@@ -43,6 +43,7 @@ class SelfAttention(nn.Module):
         self.n_heads = n_heads
         self.d_head = d_model // n_heads
         self.similarity = similarity
+        self.scale = self.d_head**-0.5 if similarity == "inner_product" else 1.0
         self.query_key_value = nn.Linear(d_model, 3 * d_model)
         self.output = nn.Linear(d_model, d_model)
         if similarity == "cosine":
@@ -62,7 +63,7 @@ class SelfAttention(nn.Module):
         """
         q, k, v = self._project(x, rotation)  # each (B, h, T, d_head)
         mask = attention_mask[:, None, None, :]  # (B, 1, 1, T): no query looks at padding
-        z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)  # (B, h, T, d_head)
+        z = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self.scale)  # (B, h, T, d_head)
         return self._join(z)
 
     def forward_with_weights(
@@ -77,22 +78,23 @@ class SelfAttention(nn.Module):
             what :meth:`forward` returns, and the weights a, (B, h, T, T), in which padding receives exactly 0.
         """
         q, k, v = self._project(x, rotation)  # each (B, h, T, d_head)
-        similarity = q @ k.transpose(-2, -1)  # (B, h, T, T)
+        similarity = self.scale * q @ k.transpose(-2, -1)  # (B, h, T, T)
         similarity = similarity.masked_fill(~attention_mask[:, None, None, :], -torch.inf)
         weights = similarity.softmax(dim=-1)  # (B, h, T, T): a_ij, rows sum to 1
         z = weights @ v  # (B, h, T, d_head)
         return self._join(z), weights
 
     def _project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values by head; the similarity's scale is put into the queries, so sim(q, k) is q·k."""
+        """Queries, keys and values by head, such that sim(q, k) = scale · q·k: a cosine's learned scale is put into q."""
         B, T, _ = x.shape
         qkv = self.query_key_value(x).view(B, T, 3, self.n_heads, self.d_head)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, T, d_head)
+        qk, v = qkv[:, :, :2], qkv[:, :, 2]
         if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
+            qk = rotate(qk, rotation)
+        q, k, v = (features.transpose(1, 2) for features in (*qk.unbind(2), v))  # each (B, h, T, d_head)
         if self.similarity == "cosine":
             return F.normalize(q, dim=-1) * self.log_scale.exp(), F.normalize(k, dim=-1), v
-        return q * self.d_head**-0.5, k, v
+        return q, k, v
 
     def _join(self, z: Tensor) -> Tensor:
         """Heads side by side again, and the output projection: Y = W Z + b."""
@@ -119,7 +121,11 @@ def rotations(length: int, d_head: int, device: torch.device | None = None) -> T
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the feature pairs (p, p + d_head / 2) of x, (B, h, T, d_head), as its positions ask."""
-    first, second = x.chunk(2, dim=-1)  # each (B, h, T, d_head / 2)
-    cos, sin = rotation.real.to(x.dtype), rotation.imag.to(x.dtype)
-    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
+    """Turn the feature pairs (2p, 2p + 1) of x, (B, T, …, d_head), as its positions ask.
+
+    A pair is one complex number, so that turning it is one product.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))  # there are no complex numbers of bfloat16
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))  # (B, T, …, d_head / 2)
+    turned = pairs * rotation.view(len(rotation), *[1] * (x.ndim - 3), -1)
+    return torch.view_as_real(turned).flatten(-2).to(x.dtype)

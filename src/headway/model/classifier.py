@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from headway.model.encoder import Encoder, SequenceDropout
 from headway.params import ModelParams
@@ -30,8 +31,8 @@ class AttentionPooling(nn.Module):
         weights = self.weights(x, attention_mask)  # (B, T, h)
         heads = x.view(B, T, self.n_heads, d // self.n_heads)
         attended = torch.einsum("bth,bthd->bhd", weights, heads).flatten(1)  # (B, d_model)
-        real = attention_mask[:, :, None].to(x.dtype)
-        mean = (x * real).sum(dim=1) / real.sum(dim=1)  # (B, d_model)
+        real = attention_mask[:, None, :].to(x.dtype)  # (B, 1, T)
+        mean = (real @ x).squeeze(1) / real.sum(dim=2)  # (B, d_model)
         return torch.cat([attended, mean], dim=1)
 
     def weights(self, x: Tensor, attention_mask: Tensor) -> Tensor:
@@ -89,12 +90,12 @@ class AttentionClassifier(nn.Module):
         return self.output(self.pooling(encoded, attention_mask))
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Token embeddings plus those of the pairs that end at each token, (B, T, d_model)."""
+        """Token embeddings plus those of the pairs that end at each token; the first pair begins the text. (B, T, d_model)."""
         x = self.embedding(tokens)
         if self.params.bigram_buckets:
-            pairs = torch.remainder(tokens[:, :-1] * BIGRAM_MULTIPLIER + tokens[:, 1:], self.params.bigram_buckets)
-            bigrams = self.bigram_embedding(pairs)  # (B, T - 1, d_model)
-            x = torch.cat([x[:, :1], x[:, 1:] + self._blank(bigrams, self.params.bigram_dropout)], dim=1)
+            before = F.pad(tokens[:, :-1], (1, 0))  # (B, T)
+            pairs = torch.remainder(before * BIGRAM_MULTIPLIER + tokens, self.params.bigram_buckets)
+            x = x + self._blank(self.bigram_embedding(pairs), self.params.bigram_dropout)
         return self._blank(x, self.word_dropout)
 
     def _blank(self, x: Tensor, p: float) -> Tensor:

@@ -21,6 +21,7 @@ from headway.errors import HeadwayError
 from headway.model.lightning import ClassifierModule
 
 MONITOR = "validation_accuracy"
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 SECONDS_BETWEEN_LINES = 10.0
 
 
@@ -93,7 +94,7 @@ def fit(
         devices: GPUs, or processes on CPUs.
 
     Raises:
-        HeadwayError: the loss is no longer a finite number.
+        HeadwayError: the loss is no longer a finite number, or the memory does not suffice.
     """
     pin(module.params.threads)
     together = devices > 1
@@ -106,6 +107,7 @@ def fit(
         callbacks.append(ModelCheckpoint(checkpoints, "last", enable_version_counter=False))
     trainer = pl.Trainer(
         accelerator=module.params.accelerator,
+        precision=PRECISIONS[module.params.precision],  # type: ignore[arg-type]
         devices=devices,
         # The processes are started by this one: started anew by command, each would be a stage of its own.
         strategy="ddp_spawn" if together else "auto",

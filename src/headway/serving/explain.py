@@ -237,11 +237,12 @@ def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, 
 def integrated_gradients(model: AttentionClassifier, words: Tensor, pairs: Tensor, target: int) -> Tensor:
     """What each position of a text adds to a class's logit less the classes' mean, compared with a blank text.
 
-    A pair's embedding stands at its second token; what it adds is shared by the two.
+    A pair's embedding stands at its second token; what it adds is shared by the two. The first pair is of the text's start
+    and the first token, whose alone it is.
 
     Args:
         words: embeddings of the tokens, (S, d).
-        pairs: embeddings of the pairs that end at each token, (S, d); the first is zero.
+        pairs: embeddings of the pairs that end at each token, (S, d).
 
     Returns:
         float64, (S,).
@@ -261,6 +262,7 @@ def integrated_gradients(model: AttentionClassifier, words: Tensor, pairs: Tenso
         gradient = method.attribute(embedded, n_steps=steps, internal_batch_size=batch)[0].detach().double()  # (S, d)
         by_word, by_pair = (gradient * words).sum(dim=1), (gradient * pairs).sum(dim=1)  # each (S,)
         shares = by_word + (by_pair + F.pad(by_pair[1:], (0, 1))) / 2
+        shares[0] += by_pair[0] / 2
         if float((difference - shares.sum()).abs()) <= TOLERANCE * float(shares.abs().sum()):
             break
     return shares

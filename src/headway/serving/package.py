@@ -29,7 +29,7 @@ from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import ModelParams
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 TOKENS_PER_BATCH = 16_384
 
