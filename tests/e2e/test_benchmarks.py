@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ablation import VARIANTS
+from benchmarks.speed import OURS, OURS_BFLOAT16, PEER, SAME
+from tests.e2e.conftest import Clone
 
 pytestmark = pytest.mark.e2e
 
@@ -41,3 +43,16 @@ def test_the_ablation_trains_every_variant_and_writes_a_page(repository: Path, t
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split("|")[1].strip() for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     assert rows == ["variant", "---", *VARIANTS]
+
+
+def test_the_speed_benchmark_measures_on_a_runs_own_rows_and_tells_its_targets(ran: Clone, repository: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.speed", "--rounds", "1", "--rows", "32", "--lengths", "64", "256"]
+    done = ran.run(*command, PYTHONPATH=str(repository))
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    first = [line.split("│")[1].strip() for line in lines if line.startswith("│ ")]
+    assert first[:6] == [PEER, SAME, OURS, OURS_BFLOAT16, "a plain loop", "Lightning's Trainer"]
+    assert {"64", "256", "growth exponent", "n-grams alone", "both, joined"} <= set(first)
+    targets = lines[lines.index("Targets") + 1 :]
+    assert len(targets) == 6
+    assert all(line.endswith((": met", ": not met")) for line in targets)

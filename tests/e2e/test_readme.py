@@ -136,7 +136,7 @@ def test_make_test_runs_the_fast_tests_and_then_the_others(installed: Clone) -> 
     planned = bash(installed, "make --dry-run test").stdout.splitlines()
     assert [line.split("-m pytest ")[1] for line in planned if "-m pytest " in line] == [
         '-n 2 --dist loadfile -m "not e2e and not slow"',
-        '-m "e2e and not slow"',
+        '-n 2 --dist loadfile -m "e2e and not slow"',
     ]
 
 

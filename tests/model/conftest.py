@@ -49,6 +49,8 @@ def classifier(sizes: Callable[..., ModelParams]) -> Callable[..., AttentionClas
             for weight in made.parameters():
                 if not weight.any():
                     weight.normal_()
+            if made.params.bigram_buckets:
+                made.bigram_embedding.weight[0] = 0  # as it is for ever
         return made.eval()
 
     return make

@@ -82,7 +82,7 @@ def test_trained_bigrams_tell_two_orders_of_the_same_words_apart(sizes: Callable
     torch.manual_seed(0)
     model = AttentionClassifier(sizes(), VOCABULARY_SIZE, 2).eval()
     readout = torch.randn(8, 2)
-    tokens, labels = torch.tensor([[2, 3, 4], [4, 3, 2]]), torch.tensor([0, 1])
+    tokens, labels = pad([[2, 3, 4], [4, 3, 2, 0]]), torch.tensor([0, 1])
 
     def logits() -> torch.Tensor:
         return model.embed(tokens).sum(dim=1) @ readout  # blind to order, but for the pairs
@@ -95,6 +95,7 @@ def test_trained_bigrams_tell_two_orders_of_the_same_words_apart(sizes: Callable
         optimiser.step()
     assert logits().argmax(dim=1).tolist() == [0, 1]
     touched = model.bigram_embedding.weight.any(dim=1).sum().item()
+    assert not model.bigram_embedding.weight[0].any()  # which padding has
     assert touched == 6  # the three pairs of each text, of which the first is of its start and its first word
 
 
@@ -104,10 +105,10 @@ def test_a_pair_that_touches_padding_never_changes_a_result(classifier: Make, pa
     tokens = pad([[5, 6, 7], [8, 9, 10, 11, 12, 13]])
     before = model(tokens)
     with torch.no_grad():
-        model.bigram_embedding.weight[(pair_of[0] * BIGRAM_MULTIPLIER + pair_of[1]) % 4099] = 1_000
+        model.bigram_embedding.weight[1 + (pair_of[0] * BIGRAM_MULTIPLIER + pair_of[1]) % 4099] = 1_000
     torch.testing.assert_close(model(tokens), before)
     with torch.no_grad():
-        model.bigram_embedding.weight[(6 * BIGRAM_MULTIPLIER + 7) % 4099] = 1_000
+        model.bigram_embedding.weight[1 + (6 * BIGRAM_MULTIPLIER + 7) % 4099] = 1_000
     assert not torch.allclose(model(tokens)[0], before[0])  # a real pair does
 
 
@@ -128,9 +129,9 @@ def test_pairs_are_blanked_in_training_only(classifier: Make) -> None:
     tokens = torch.randint(1, VOCABULARY_SIZE, (200, 20))
     words, both = model.embedding(tokens), model.embed(tokens)
     blanked = model.train().embed(tokens)
-    alone = torch.isclose(blanked, words, atol=1e-6).all(dim=-1)[:, 1:]
+    alone = torch.isclose(blanked, words, atol=1e-6).all(dim=-1)
     assert alone.float().mean().item() == pytest.approx(0.5, abs=0.04)
-    torch.testing.assert_close(blanked[:, 1:][~alone], (words + 2 * (both - words))[:, 1:][~alone])
+    torch.testing.assert_close(blanked[~alone], (words + 2 * (both - words))[~alone])
 
 
 def test_pooling_weighs_real_positions_alone(sizes: Callable[..., ModelParams]) -> None:

@@ -61,8 +61,9 @@ class AttentionClassifier(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, params.d_model, padding_idx=0)
         nn.init.normal_(self.embedding.weight, std=0.1)
         if params.bigram_buckets:
-            # Zero at the start: pairs add to the tokens' meaning only as far as training finds that they do.
-            self.bigram_embedding = nn.Embedding(params.bigram_buckets, params.d_model, sparse=True)
+            # Zero at the start: pairs add to the tokens' meaning only as far as training finds that they do. So does row 0
+            # for ever, which stands for no pair.
+            self.bigram_embedding = nn.Embedding(1 + params.bigram_buckets, params.d_model, padding_idx=0, sparse=True)
             nn.init.zeros_(self.bigram_embedding.weight)
         self.embedding_dropout = SequenceDropout(params.embedding_dropout)
         self.encoder = Encoder(params)
@@ -93,10 +94,18 @@ class AttentionClassifier(nn.Module):
         """Token embeddings plus those of the pairs that end at each token; the first pair begins the text. (B, T, d_model)."""
         x = self.embedding(tokens)
         if self.params.bigram_buckets:
-            before = F.pad(tokens[:, :-1], (1, 0))  # (B, T)
-            pairs = torch.remainder(before * BIGRAM_MULTIPLIER + tokens, self.params.bigram_buckets)
-            x = x + self._blank(self.bigram_embedding(pairs), self.params.bigram_dropout)
+            kept = 1 - self.params.bigram_dropout if self.training else 1.0
+            x = x.add(self.bigram_embedding(self._pairs(tokens)), alpha=1 / kept)
         return self._blank(x, self.word_dropout)
+
+    def _pairs(self, tokens: Tensor) -> Tensor:
+        """Row of the pair that ends at each token, (B, T): 0 at padding, and where training drops the pair."""
+        before = F.pad(tokens[:, :-1], (1, 0))  # (B, T)
+        rows = 1 + torch.remainder(before * BIGRAM_MULTIPLIER + tokens, self.params.bigram_buckets)
+        none = tokens == 0
+        if self.training and self.params.bigram_dropout:
+            none = none | (torch.rand(tokens.shape, device=tokens.device) < self.params.bigram_dropout)
+        return rows.masked_fill(none, 0)
 
     def _blank(self, x: Tensor, p: float) -> Tensor:
         """Set whole positions of x, (B, T, d_model), to zero with probability p while training."""
