@@ -1,5 +1,7 @@
 """What each option of the classifier is worth: it is switched off, or another is chosen, and everything else stays.
 
+Ideas that the classifier does not have, because they are worth nothing, are tried as well (``benchmarks/ideas.py``).
+
 ``make bench-ablation`` trains each variant with three seeds and scores it on validation rows, on which all choices are made;
 the test split is not looked at. It writes ``benchmarks/ablation.md``. Finished fits are kept in ``.headway/bench-ablation``;
 an interrupted run goes on from them.
@@ -14,12 +16,17 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from inspect import getsource
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
+from benchmarks import ideas
+from benchmarks.ideas import IDEAS
 from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
 from headway.data import tokenizer
 from headway.data.encoded import EncodedTexts
@@ -31,8 +38,9 @@ from headway.stages.tokenize import tokenize
 from headway.stages.train import fit_attention, fit_ngrams, join
 
 PAGE = PROJECT / "benchmarks" / "ablation.md"
+USUAL = "as in params.yaml"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "as in params.yaml": {},
+    USUAL: {},
     "cosine similarity": {"model.similarity": "cosine"},
     "no windows: a text attends to all of itself": {"model.window_size": 0},
     "no embeddings of pairs": {"model.bigram_buckets": 0},
@@ -47,6 +55,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "linear part without triples": {"ngrams.max_order": 2},
     "linear part of single words": {"ngrams.max_order": 1},
     "no linear part": {"ngrams.max_order": 0},
+    **{name: {} for name in IDEAS},
+    "idea: first token, no windows": {"model.window_size": 0},
 }
 
 
@@ -56,16 +66,18 @@ def main() -> None:
     parser.add_argument("--subset", default="imdb", choices=SUBSETS)
     parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for less time")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="VARIANT")
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
+    names = list(dict.fromkeys([USUAL, *arguments.only]))
     trial = Ablation(params_for(arguments.subset, arguments.max_rows))
     console = Console()
-    for number, name in enumerate(VARIANTS):
+    for number, name in enumerate(names):
         for seed in range(1, arguments.seeds + 1):
             if not trial.path(name, seed).exists():
-                console.print(f"variant {number + 1} of {len(VARIANTS)}, {name}: seed {seed} of {arguments.seeds}")
+                console.print(f"variant {number + 1} of {len(names)}, {name}: seed {seed} of {arguments.seeds}")
                 trial.fit(name, seed)
-    arguments.out.write_text(trial.page(arguments.seeds), encoding="utf-8")
+    arguments.out.write_text(trial.page(names, arguments.seeds), encoding="utf-8")
     console.print(f"written: {arguments.out}")
 
 
@@ -91,7 +103,8 @@ class Ablation:
 
     def path(self, name: str, seed: int) -> Path:
         """Where a fit's figures are kept."""
-        return self.folder / f"{list(VARIANTS).index(name):02}-{sha256_of_json([name, VARIANTS[name], seed])[:12]}.json"
+        how = getsource(ideas) if name in IDEAS else ""
+        return self.folder / f"{sha256_of_json([name, VARIANTS[name], seed, how])[:12]}.json"
 
     def fit(self, name: str, seed: int) -> None:
         """Train a variant, with the seed, and keep its figures."""
@@ -102,15 +115,18 @@ class Ablation:
         checkpoints = self.folder / "checkpoints"
         shutil.rmtree(checkpoints, ignore_errors=True)
         started = time.monotonic()
-        attention, _ = fit_attention(self.train, self.validation, self.vocabulary_size, self.n_classes, knobs, checkpoints)
+        with IDEAS.get(name, nullcontext)():
+            attention, _ = fit_attention(
+                self.train, self.validation, self.vocabulary_size, self.n_classes, knobs, checkpoints
+            )
         seconds = time.monotonic() - started
         report = join(JointClassifier(self._ngrams[linear], attention), self.validation)
         write_json(self.path(name, seed), {**report, "seconds": round(seconds, 1)})
 
-    def page(self, seeds: int) -> str:
+    def page(self, names: Sequence[str], seeds: int) -> str:
         """The table as Markdown."""
-        rows = {name: [json.loads(self.path(name, seed).read_text()) for seed in range(1, seeds + 1)] for name in VARIANTS}
-        usual = rows["as in params.yaml"]
+        rows = {name: [json.loads(self.path(name, seed).read_text()) for seed in range(1, seeds + 1)] for name in names}
+        usual = rows[USUAL]
         lines = []
         for name, some in rows.items():
             joint = [row["validation_accuracy"] for row in some]

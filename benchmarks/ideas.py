@@ -1,0 +1,168 @@
+"""Ideas for the attention part that its code leaves out: the ablation tries them, to show what each would be worth.
+
+Each is a context manager, inside which the classifier is built or trained in that other way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from headway.model import classifier, encoder
+from headway.model.classifier import AttentionPooling
+from headway.model.encoder import Block, Encoder
+from headway.model.lightning import ClassifierModule
+from headway.params import ModelParams
+from headway.stages import train
+
+DECAY, EVERY = 0.95, 10  # the average takes in the weights of every so manieth step
+REPLACED = 0.15  # share of tokens in pre-training
+
+
+def no_rotation(length: int, d_head: int, device: torch.device | None = None) -> Tensor:
+    """Turns nothing."""
+    return torch.ones(length, d_head // 2, dtype=torch.complex64, device=device)
+
+
+class LearnedPositions(Encoder):
+    """A learned vector for each position in a window, added at the start (Devlin et al. 2019, "BERT")."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__(params)
+        self.positions = nn.Parameter(torch.zeros(params.window_size or params.max_length, params.d_model))
+
+    def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        windows, visible, rotation = super()._cut(x, attention_mask)
+        return windows + self.positions[: windows.shape[1]], visible, torch.ones_like(rotation)
+
+
+class SinusoidalPositions(LearnedPositions):
+    """Sines and cosines of the position instead (Vaswani et al. 2017, "Attention Is All You Need")."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__(params)
+        length, d = self.positions.shape
+        angles = torch.outer(torch.arange(length), torch.exp(torch.arange(0, d, 2) * (-math.log(10_000) / d)))
+        waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+        self.positions = nn.Parameter(0.1 * waves, requires_grad=False)  # of the size that the embeddings have
+
+
+class SwiGLU(Block):
+    """A gated feed-forward layer with as many weights (Shazeer 2020, "GLU Variants Improve Transformer")."""
+
+    def __init__(self, params: ModelParams) -> None:
+        super().__init__(params)
+        width = round(params.d_feedforward * 2 / 3)
+        self.expand = nn.Linear(params.d_model, 2 * width)
+        self.contract = nn.Linear(width, params.d_model)
+
+    def _feed(self, x: Tensor) -> Tensor:
+        gate, value = self.expand(self.feedforward_norm(x)).chunk(2, dim=-1)
+        return x + self.dropout(self.contract(F.silu(gate) * value))
+
+
+class PlainPooling(AttentionPooling):
+    """One vector a text without a learned query: d_model wide."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__(d_model, n_heads)
+        self.d_out = d_model
+        self.score.requires_grad_(False)
+
+
+class MeanPooling(PlainPooling):
+    """The mean of all positions."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        real = attention_mask[:, :, None].to(x.dtype)
+        return (x * real).sum(dim=1) / real.sum(dim=1)
+
+
+class MaxPooling(PlainPooling):
+    """The largest value of each feature."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        return x.masked_fill(~attention_mask[:, :, None], -torch.inf).amax(dim=1)
+
+
+class FirstToken(PlainPooling):
+    """The first position."""
+
+    def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
+        return x[:, 0]
+
+
+class Averaged(ClassifierModule):
+    """Validates and keeps an exponential moving average of the weights (Polyak & Juditsky 1992)."""
+
+    def on_fit_start(self) -> None:
+        self.average = {name: weight.detach().clone() for name, weight in self.classifier.named_parameters()}
+        self.trained: dict[str, Tensor] = {}
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self._set(self.trained)
+
+    def on_train_batch_end(self, *batch: Any) -> None:
+        if batch[-1] % EVERY == 0:
+            for name, weight in self.classifier.named_parameters():
+                self.average[name].lerp_(weight.detach(), 1 - DECAY)
+
+    def on_validation_start(self) -> None:
+        self.trained = {name: weight.detach().clone() for name, weight in self.classifier.named_parameters()}
+        self._set(self.average)  # until the next epoch starts: it is what a checkpoint holds
+
+    def _set(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self.classifier.named_parameters():
+                if name in weights:
+                    weight.copy_(weights[name])
+
+
+class Pretrained(ClassifierModule):
+    """Learns first, for an epoch, which tokens of the training texts were exchanged for others of the same batch.
+
+    A simple form of Clark et al. 2020, "ELECTRA": there is no generator, the others are drawn by their frequency.
+    """
+
+    def on_fit_start(self) -> None:
+        model = self.classifier
+        finds = nn.Linear(model.params.d_model, 1)
+        weights = [w for name, w in model.named_parameters() if not name.startswith(("bigram", "output", "pooling"))]
+        optimiser = torch.optim.AdamW([*weights, *finds.parameters()], lr=self.params.learning_rate / 3, fused=True)
+        datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        for tokens, _ in datamodule.train_dataloader():
+            tokens = classifier.clip(tokens, model.params.max_length)
+            real = tokens != 0
+            drawn = tokens[real][torch.randint(int(real.sum()), tokens.shape)]
+            chosen = real & (torch.rand(tokens.shape) < REPLACED)
+            mixed = torch.where(chosen, drawn, tokens)
+            found = finds(model.encoder(model.embedding(mixed), real))[:, :, 0]
+            loss = F.binary_cross_entropy_with_logits(found[real], (mixed != tokens)[real].float())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        model.zero_grad()
+
+
+Idea = Callable[[], AbstractContextManager[Any]]
+
+IDEAS: dict[str, Idea] = {
+    "idea: no positions": partial(patch.object, encoder, "rotations", no_rotation),
+    "idea: learned positions": partial(patch.object, classifier, "Encoder", LearnedPositions),
+    "idea: sinusoidal positions": partial(patch.object, classifier, "Encoder", SinusoidalPositions),
+    "idea: SwiGLU": partial(patch.object, encoder, "Block", SwiGLU),
+    "idea: mean pooling alone": partial(patch.object, classifier, "AttentionPooling", MeanPooling),
+    "idea: maximum pooling": partial(patch.object, classifier, "AttentionPooling", MaxPooling),
+    "idea: first token, no windows": partial(patch.object, classifier, "AttentionPooling", FirstToken),
+    "idea: averaged weights": partial(patch.object, train, "ClassifierModule", Averaged),
+    "idea: pre-training on replaced tokens": partial(patch.object, train, "ClassifierModule", Pretrained),
+}
