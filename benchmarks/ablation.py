@@ -29,7 +29,9 @@ from benchmarks import ideas
 from benchmarks.ideas import IDEAS
 from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
 from headway.data import tokenizer
+from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
+from headway.data.splits import unit_hash
 from headway.files import read_json, sha256_of_json, write_json
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
@@ -64,13 +66,14 @@ def main() -> None:
     """Train what is not trained yet, and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--subset", default="imdb", choices=SUBSETS)
-    parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for less time")
+    parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for a quick try")
+    parser.add_argument("--train-share", type=float, default=1.0, help="of the training rows, for less time")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="VARIANT")
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
     names = list(dict.fromkeys([USUAL, *arguments.only]))
-    trial = Ablation(params_for(arguments.subset, arguments.max_rows))
+    trial = Ablation(params_for(arguments.subset, arguments.max_rows), arguments.train_share)
     console = Console()
     for number, name in enumerate(names):
         for seed in range(1, arguments.seeds + 1):
@@ -86,17 +89,17 @@ class Ablation:
 
     Args:
         params: of everything.
+        train_share: of the training rows, chosen by a hash.
     """
 
-    def __init__(self, params: Params) -> None:
-        self.params = params
+    def __init__(self, params: Params, train_share: float) -> None:
+        self.params, self.train_share = params, train_share
         layout = prepared(params, "bench-ablation")
         self.folder = layout.root.parent
         if not (layout.encoded / "validation.arrow").exists():
             tokenize(params, layout)
-        self.train, self.validation = (
-            EncodedTexts.open(layout.encoded / f"{split}.arrow") for split in ("train", "validation")
-        )
+        every, self.validation = (EncodedTexts.open(layout.encoded / f"{split}.arrow") for split in ("train", "validation"))
+        self.train = subset(every, np.flatnonzero([unit_hash(row_id, "ablation") < train_share for row_id in every.ids]))
         self.n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
         self.vocabulary_size = tokenizer.load(layout.encoded / "tokenizer.json").get_vocab_size()
         self._ngrams: dict[str, NgramClassifier | None] = {}
@@ -104,7 +107,7 @@ class Ablation:
     def path(self, name: str, seed: int) -> Path:
         """Where a fit's figures are kept."""
         how = getsource(ideas) if name in IDEAS else ""
-        return self.folder / f"{sha256_of_json([name, VARIANTS[name], seed, how])[:12]}.json"
+        return self.folder / f"{sha256_of_json([name, VARIANTS[name], seed, self.train_share, how])[:12]}.json"
 
     def fit(self, name: str, seed: int) -> None:
         """Train a variant, with the seed, and keep its figures."""

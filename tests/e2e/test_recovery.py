@@ -50,10 +50,11 @@ def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clo
     clone.edit(("  max_epochs: 3\n", "  max_epochs: 6\n"), ("  patience: 1 ", "  patience: 9 "))
     flow = clone.start("headway", "run", log=log)
     try:
-        wait_for(lambda: "train · epoch 2/" in log.read_text(), 300, "the second epoch of the training")
+        wait_for(lambda: "trial 0" in log.read_text(), 300, "the search")
         second = clone.run("headway", "run")
         assert second.returncode == 2
         assert re.search(rf"another flow is running in this project \(process {flow.pid}, since", only_line(second.stderr))
+        wait_for(lambda: "train · epoch 2/" in log.read_text(), 300, "the second epoch of the training")
         workers = [process for process, words in below(flow.pid).items() if "headway" in " ".join(words)]
         assert set(stages(flow.pid, "train")) & set(workers)
         flow.send_signal(signal.SIGKILL)
