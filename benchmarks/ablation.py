@@ -1,6 +1,6 @@
 """What each option of the classifier is worth: it is switched off, or another is chosen, and everything else stays.
 
-Ideas that the classifier does not have, because they are worth nothing, are tried as well (``benchmarks/ideas.py``).
+Ideas that the classifier does not have are tried as well (``benchmarks/ideas.py``).
 
 ``make bench-ablation`` trains each variant with three seeds and scores it on validation rows, on which all choices are made;
 the test split is not looked at. It writes ``benchmarks/ablation.md``. Finished fits are kept in ``.headway/bench-ablation``;
@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import shlex
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -80,7 +80,11 @@ def main() -> None:
             if not trial.path(name, seed).exists():
                 console.print(f"variant {number + 1} of {len(names)}, {name}: seed {seed} of {arguments.seeds}")
                 trial.fit(name, seed)
-    arguments.out.write_text(trial.page(names, arguments.seeds), encoding="utf-8")
+    command = f"python -m benchmarks.ablation --subset {arguments.subset} --max-rows {arguments.max_rows}"
+    command += f" --train-share {arguments.train_share:g} --seeds {arguments.seeds}"
+    if arguments.only != list(VARIANTS):
+        command += f" --only {shlex.join(arguments.only)}"
+    arguments.out.write_text(trial.page(names, arguments.seeds, command), encoding="utf-8")
     console.print(f"written: {arguments.out}")
 
 
@@ -126,8 +130,8 @@ class Ablation:
         report = join(JointClassifier(self._ngrams[linear], attention), self.validation)
         write_json(self.path(name, seed), {**report, "seconds": round(seconds, 1)})
 
-    def page(self, names: Sequence[str], seeds: int) -> str:
-        """The table as Markdown."""
+    def page(self, names: Sequence[str], seeds: int, command: str) -> str:
+        """The table as Markdown, with the command that makes it."""
         rows = {name: [json.loads(self.path(name, seed).read_text()) for seed in range(1, seeds + 1)] for name in names}
         usual = rows[USUAL]
         lines = []
@@ -139,18 +143,20 @@ class Ablation:
                 f"| {name} | {np.mean(joint):.4f} ± {_spread(joint):.4f} | {100 * np.mean(gain):+.2f} "
                 f"| {np.mean(alone):.4f} ± {_spread(alone):.4f} | {statistics.median(row['seconds'] for row in some):.0f} |"
             )
-        linear = usual[0]["ngrams"]["validation_accuracy"]
-        added = 100 * (np.mean([row["validation_accuracy"] for row in usual]) - linear)
+        alone = usual[0].get("ngrams", {}).get("validation_accuracy")
+        joint = np.mean([row["validation_accuracy"] for row in usual])
+        added = (
+            f"The linear part alone: {alone:.4f}. Attention adds {100 * (joint - alone):+.2f} points to it." if alone else ""
+        )
         rows_used = f"{len(self.train):,} training and {len(self.validation):,} validation rows"
-        command = "python -m benchmarks.ablation " + " ".join(sys.argv[1:])
         return "\n".join(
             [
                 "# What each option is worth",
                 "",
                 f"{self.params.data.subset}, {rows_used}, {seeds} seeds; accuracy on the validation rows, mean ± standard "
-                f"deviation over the seeds. {datetime.date.today():%d %B %Y}, `{command.strip()}`.",
+                f"deviation over the seeds. {datetime.date.today():%d %B %Y}, `{command}`.",
                 "",
-                f"The linear part alone: {linear:.4f}. Attention adds {added:+.2f} points to it.",
+                added,
                 "",
                 "| variant | joint | points against params.yaml | attention alone | seconds of attention's training |",
                 "| --- | --- | --- | --- | --- |",

@@ -84,8 +84,8 @@ def main() -> None:
                 console.print(f"{stage}, {rows:,} rows")
                 whole, peaks[stage] = measure(stage, layout)
                 seconds = max(whole - start_up[stage], 0.01)
-                growth = exponent(taken[stage][-1], (rows, seconds)) if taken[stage] else ""
-                table.add_row(stage, f"{rows:,}", f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{peaks[stage]:,.0f}", growth)
+                grown = growth(taken[stage][-1], (rows, seconds)) if taken[stage] else ""
+                table.add_row(stage, f"{rows:,}", f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{peaks[stage]:,.0f}", grown)
                 taken[stage].append((rows, seconds))
             table.add_section()
     console.print(table)
@@ -108,7 +108,7 @@ def targets(encoded_a_second: float, taken: dict[str, list[tuple[int, float]]], 
     for stage, sizes in taken.items():
         first = next((size for size in sizes[:-1] if size[1] >= SHORTEST), None)
         if first:  # else every run but the last was too short to tell
-            value = exponent(first, sizes[-1])
+            value = growth(first, sizes[-1])
             told.append(
                 (f"growth of {stage} from {first[0]:,} rows to {rows:,}: {value}, target {GROWTH}", float(value) <= GROWTH)
             )
@@ -189,8 +189,8 @@ def measure(stage: str, layout: Layout) -> tuple[float, float]:
     return seconds, int(done.stdout.split()[-1]) / 1024
 
 
-def exponent(before: tuple[int, float], now: tuple[int, float]) -> str:
-    """How time grows with rows between two sizes; "" where the first took too short a time to tell."""
+def growth(before: tuple[int, float], now: tuple[int, float]) -> str:
+    """The exponent with which time grows with rows between two sizes; "" where the first took too short a time to tell."""
     if before[1] < SHORTEST:
         return ""
     return f"{math.log(now[1] / before[1]) / math.log(now[0] / before[0]):.2f}"

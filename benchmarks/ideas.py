@@ -1,6 +1,6 @@
 """Ideas for the attention part that its code leaves out: the ablation tries them, to show what each would be worth.
 
-Each is a context manager, inside which the classifier is built or trained in that other way.
+Each is a context manager, inside which the classifier is built and trained in that other way.
 """
 
 from __future__ import annotations
@@ -23,25 +23,29 @@ from headway.model.lightning import ClassifierModule
 from headway.params import ModelParams
 from headway.stages import train
 
-DECAY, EVERY = 0.95, 10  # the average takes in the weights of every so manieth step
+DECAY, EVERY = 0.95, 10  # the average takes in the weights of every tenth step
 REPLACED = 0.15  # share of tokens in pre-training
 
 
-def no_rotation(length: int, d_head: int, device: torch.device | None = None) -> Tensor:
-    """Turns nothing."""
-    return torch.ones(length, d_head // 2, dtype=torch.complex64, device=device)
+class NoPositions(Encoder):
+    """Queries and keys are not turned: within a window attention does not know where anything stands."""
+
+    def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        windows, visible, rotation = super()._cut(x, attention_mask)
+        return windows, visible, torch.ones_like(rotation)
 
 
-class LearnedPositions(Encoder):
+class LearnedPositions(NoPositions):
     """A learned vector for each position in a window, added at the start (Devlin et al. 2019, "BERT")."""
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__(params)
-        self.positions = nn.Parameter(torch.zeros(params.window_size or params.max_length, params.d_model))
+        self.positions = nn.Embedding(params.window_size or params.max_length, params.d_model)
+        nn.init.zeros_(self.positions.weight)
 
     def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         windows, visible, rotation = super()._cut(x, attention_mask)
-        return windows + self.positions[: windows.shape[1]], visible, torch.ones_like(rotation)
+        return windows + self.positions.weight[: windows.shape[1]], visible, rotation
 
 
 class SinusoidalPositions(LearnedPositions):
@@ -49,10 +53,10 @@ class SinusoidalPositions(LearnedPositions):
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__(params)
-        length, d = self.positions.shape
+        length, d = self.positions.weight.shape
         angles = torch.outer(torch.arange(length), torch.exp(torch.arange(0, d, 2) * (-math.log(10_000) / d)))
         waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-        self.positions = nn.Parameter(0.1 * waves, requires_grad=False)  # of the size that the embeddings have
+        self.positions.weight = nn.Parameter(0.1 * waves, requires_grad=False)  # of the size that the embeddings have
 
 
 class SwiGLU(Block):
@@ -94,18 +98,22 @@ class MaxPooling(PlainPooling):
 
 
 class FirstToken(PlainPooling):
-    """The first position."""
+    """The first position, which is the text's first word: there is no token that stands for the text."""
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         return x[:, 0]
 
 
 class Averaged(ClassifierModule):
-    """Validates and keeps an exponential moving average of the weights (Polyak & Juditsky 1992)."""
+    """Validates and keeps an exponential moving average of the weights (Izmailov et al. 2018 compare such averages).
+
+    Like Adam's, the average is without what it started from: the share of the new weights falls from 1 to 1 - DECAY.
+    """
 
     def on_fit_start(self) -> None:
         self.average = {name: weight.detach().clone() for name, weight in self.classifier.named_parameters()}
         self.trained: dict[str, Tensor] = {}
+        self.taken = 0
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -113,8 +121,9 @@ class Averaged(ClassifierModule):
 
     def on_train_batch_end(self, *batch: Any) -> None:
         if batch[-1] % EVERY == 0:
+            self.taken += 1
             for name, weight in self.classifier.named_parameters():
-                self.average[name].lerp_(weight.detach(), 1 - DECAY)
+                self.average[name].lerp_(weight.detach(), (1 - DECAY) / (1 - DECAY**self.taken))
 
     def on_validation_start(self) -> None:
         self.trained = {name: weight.detach().clone() for name, weight in self.classifier.named_parameters()}
@@ -140,7 +149,6 @@ class Pretrained(ClassifierModule):
         optimiser = torch.optim.AdamW([*weights, *finds.parameters()], lr=self.params.learning_rate / 3, fused=True)
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         for tokens, _ in datamodule.train_dataloader():
-            tokens = classifier.clip(tokens, model.params.max_length)
             real = tokens != 0
             drawn = tokens[real][torch.randint(int(real.sum()), tokens.shape)]
             chosen = real & (torch.rand(tokens.shape) < REPLACED)
@@ -156,7 +164,7 @@ class Pretrained(ClassifierModule):
 Idea = Callable[[], AbstractContextManager[Any]]
 
 IDEAS: dict[str, Idea] = {
-    "idea: no positions": partial(patch.object, encoder, "rotations", no_rotation),
+    "idea: no positions": partial(patch.object, classifier, "Encoder", NoPositions),
     "idea: learned positions": partial(patch.object, classifier, "Encoder", LearnedPositions),
     "idea: sinusoidal positions": partial(patch.object, classifier, "Encoder", SinusoidalPositions),
     "idea: SwiGLU": partial(patch.object, encoder, "Block", SwiGLU),

@@ -1,4 +1,4 @@
-"""The benchmarks where there is nothing to measure yet; that they run at all is shown in e2e."""
+"""What the benchmarks work out, and that their ideas are what they are called; that they run is shown in e2e."""
 
 from __future__ import annotations
 
@@ -6,8 +6,32 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+import torch
+
+from benchmarks import data, speed
+from benchmarks.ideas import IDEAS, Averaged, Pretrained
+from headway.data.datamodule import TextDataModule
+from headway.data.encoded import EncodedTexts
 from headway.layout import Layout
+from headway.model.classifier import AttentionClassifier
+from headway.model.lightning import ClassifierModule
+from headway.model.training import fit
+from headway.params import Params
+from tests.conftest import Slice
+
+SMALL = {
+    "tune.space": {},
+    "model.d_model": 8,
+    "model.d_feedforward": 16,
+    "model.bigram_buckets": 64,
+    "training.max_epochs": 1,
+    "training.tokens_per_batch": 512,
+    "training.threads": 1,
+}
+VOCABULARY_SIZE = 2000
 
 
 def test_the_speed_benchmark_before_any_run_says_what_to_run_first(repository: Path, project: Layout) -> None:
@@ -22,3 +46,73 @@ def test_the_speed_benchmark_before_any_run_says_what_to_run_first(repository: P
     )
     assert done.returncode == 2
     assert done.stderr == "bench: there are no encoded rows to measure on; `make run` makes them, then try again\n"
+
+
+def test_the_ratio_is_the_median_of_the_rounds_own() -> None:
+    assert speed.ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0
+
+
+def test_the_exponent_is_that_of_the_growth() -> None:
+    assert speed.exponent([(size, 0.1 * size**1.5) for size in (128, 200, 4096)]) == pytest.approx(1.5)
+    assert data.growth((1_000, 2.0), (10_000, 200.0)) == "2.00"
+    assert data.growth((1_000, 0.9), (10_000, 200.0)) == ""
+
+
+def test_targets_are_met_or_not_met() -> None:
+    taken = {"ingest": [(10, 0.1), (100, 2.0), (1_000, 20.0)], "prepare": [(10, 1.0), (100, 20.0), (1_000, 300.0)]}
+    targets = data.targets(5_000, taken, {"ingest": 1_500, "prepare": 1_501})
+    assert targets == [
+        ("IMDB reviews encoded: 5,000 a second, target 5,000", True),
+        ("growth of ingest from 100 rows to 1,000: 1.00, target 1.1", True),
+        ("growth of prepare from 10 rows to 1,000: 1.24, target 1.1", False),
+        ("peak memory of ingest at 1,000 rows: 1,500 MB, target 1,500", True),
+        ("peak memory of prepare at 1,000 rows: 1,501 MB, target 1,500", False),
+    ]
+
+
+@pytest.fixture
+def knobs(reviews: Slice) -> Params:
+    return reviews.params.override(SMALL)
+
+
+def trainable(knobs: Params, reviews: Slice, kind: type[ClassifierModule]) -> tuple[ClassifierModule, TextDataModule]:
+    splits = [EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
+    texts = TextDataModule(*splits, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
+    return kind(knobs.model, knobs.training, VOCABULARY_SIZE, [1, 1], knobs.seed, texts.steps(1)), texts
+
+
+@pytest.mark.parametrize(
+    ("idea", "blind"),
+    [("idea: no positions", True), ("idea: learned positions", False), ("idea: sinusoidal positions", False)],
+)
+def test_an_idea_about_positions_holds_also_after_its_model_was_built(knobs: Params, idea: str, blind: bool) -> None:
+    torch.manual_seed(1)
+    with IDEAS[idea]():
+        model = AttentionClassifier(knobs.override({"model.bigram_buckets": 0}).model, VOCABULARY_SIZE, 2).eval()
+    torch.nn.init.normal_(model.output.weight)
+    if idea == "idea: learned positions":
+        torch.nn.init.normal_(model.encoder.positions.weight)
+    first, second = model(torch.tensor([[5, 6, 7, 8], [8, 7, 6, 5]]))
+    assert torch.allclose(first, second, atol=1e-5) == blind
+
+
+def test_what_is_averaged_is_what_is_kept(knobs: Params, reviews: Slice, tmp_path: Path) -> None:
+    module, texts = trainable(knobs, reviews, Averaged)
+    kept = fit(module, texts, max_epochs=1, title="", checkpoints=tmp_path).classifier
+    for name, weight in kept.named_parameters():
+        assert torch.equal(weight, module.average[name])
+    assert module.taken > 1
+    assert not torch.equal(module.average["output.weight"], module.trained["output.weight"])
+    assert module.average["output.weight"].any()  # which was zero at the start
+
+
+def test_pre_training_moves_the_encoder_and_leaves_the_rest(knobs: Params, reviews: Slice) -> None:
+    module, texts = trainable(knobs, reviews, Pretrained)
+    before = {name: weight.detach().clone() for name, weight in module.classifier.named_parameters()}
+    module._trainer = SimpleNamespace(datamodule=texts)
+    module.on_fit_start()
+    moved = {
+        name.split(".")[0] for name, weight in module.classifier.named_parameters() if not torch.equal(weight, before[name])
+    }
+    assert moved == {"embedding", "encoder"}
+    assert all(weight.grad is None or not weight.grad.any() for weight in module.classifier.parameters())

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -326,11 +327,15 @@ def test_the_shorter_way_for_ascii_gives_the_same_ids(of_every_kind, some):
 
 
 def test_reviews_take_the_shorter_way_to_the_same_ids(of_every_kind):
-    reviews = english(300)[0]
-    assert sum(text.isascii() for text in reviews) > 100
+    reviews = [text for text in english(300)[0] if text.isascii() and text.isprintable()]
+    assert len(reviews) > 100
     for tokenizer in of_every_kind:
         expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in reviews]
-        assert [ids.tolist() for ids in TextEncoder(tokenizer, 100_000)(reviews)] == expected
+        encoder = TextEncoder(tokenizer, 100_000)
+        encoder.tokenizer = SimpleNamespace(
+            encode_batch_fast=lambda some, **_: [pytest.fail("the longer way") for _ in some]
+        )
+        assert [ids.tolist() for ids in encoder(reviews)] == expected
 
 
 @given(st.text())

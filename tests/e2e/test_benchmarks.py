@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.ablation import USUAL
 from benchmarks.ideas import IDEAS
-from benchmarks.speed import OURS, OURS_BFLOAT16, PEER, SAME
+from benchmarks.speed import OURS, OURS_BFLOAT16, PEER, SAME, SAME_FULL
 from tests.e2e.conftest import Clone
 
 pytestmark = pytest.mark.e2e
@@ -61,7 +61,7 @@ def test_the_speed_benchmark_measures_on_a_runs_own_rows_and_tells_its_targets(r
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     first = [line.split("│")[1].strip() for line in lines if line.startswith("│ ")]
-    assert first[:6] == [PEER, SAME, OURS, OURS_BFLOAT16, "a plain loop", "Lightning's Trainer"]
+    assert first[:7] == [PEER, SAME_FULL, SAME, OURS, OURS_BFLOAT16, "a plain loop", "Lightning's Trainer"]
     assert {"64", "256", "growth exponent", "n-grams alone", "both, joined"} <= set(first)
     targets = lines[lines.index("Targets") + 1 :]
     assert len(targets) == 6

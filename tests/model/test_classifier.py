@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -132,6 +133,18 @@ def test_pairs_are_blanked_in_training_only(classifier: Make) -> None:
     alone = torch.isclose(blanked, words, atol=1e-6).all(dim=-1)
     assert alone.float().mean().item() == pytest.approx(0.5, abs=0.04)
     torch.testing.assert_close(blanked[~alone], (words + 2 * (both - words))[~alone])
+
+
+def test_a_pair_that_training_drops_is_not_even_looked_up(classifier: Make) -> None:
+    model = classifier(bigram_dropout=0.5, bigram_buckets=4099).train()
+    tokens = pad([[5, 6, 7, 8, 9], [10, 11]])
+    model.embed(tokens).sum().backward()
+    rows = model.bigram_embedding.weight.grad.coalesce().indices()[0].tolist()
+    pairs = {
+        1 + (first * BIGRAM_MULTIPLIER + second) % 4099 for text in tokens for first, second in pairwise([0, *text.tolist()])
+    }
+    assert 0 not in rows
+    assert set(rows) < pairs
 
 
 def test_pooling_weighs_real_positions_alone(sizes: Callable[..., ModelParams]) -> None:

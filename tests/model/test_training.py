@@ -427,10 +427,12 @@ def test_other_errors_in_a_step_stay_what_they_are(knobs: Params, encoded: Path,
         trained((module, data))
 
 
-def test_bfloat16_multiplies_in_bfloat16_and_learns_in_float32(knobs: Params, encoded: Path) -> None:
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+def test_bfloat16_multiplies_in_bfloat16_and_learns_in_float32(knobs: Params, encoded: Path, similarity: str) -> None:
     seen = set()
     for precision in ("float32", "bfloat16"):
-        module, data = new(knobs.override({"training.precision": precision}), encoded)
+        chosen = {"training.precision": precision, "model.similarity": similarity}
+        module, data = new(knobs.override(chosen), encoded)
         module.classifier.output.register_forward_hook(lambda _, __, logits: seen.add((precision, logits.dtype)))  # noqa: B023
         trained((module, data))
         assert {weight.dtype for weight in module.parameters()} == {torch.float32}

@@ -392,11 +392,13 @@ def test_a_text_that_is_no_unicode_is_refused(package: ModelPackage) -> None:
         explain(package, "good\udcff")
 
 
-def test_a_page_that_cannot_be_written_is_one_line(package: ModelPackage, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "reason"), [("", "Is a directory"), ("file/page.html", "File exists")])
+def test_a_page_that_cannot_be_written_is_one_line(package: ModelPackage, tmp_path: Path, place: str, reason: str) -> None:
+    (tmp_path / "file").touch()
     found = explain(package, "good")
-    with pytest.raises(HeadwayError, match=r"the page cannot be written: Is a directory; name another file with --out"):
-        page.write(tmp_path, found)
-    assert not list(tmp_path.parent.glob("*.partial"))
+    with pytest.raises(HeadwayError, match=f"the page cannot be written: {reason}; name another file with --out"):
+        page.write(tmp_path / place, found)
+    assert not list(tmp_path.parent.glob("**/*.partial"))
 
 
 def test_the_command_writes_the_page_and_prints_its_gist(

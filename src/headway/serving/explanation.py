@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
@@ -81,7 +82,8 @@ def write(path: Path, explanation: Explanation) -> None:
         partial.write_text(page, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # such as that the folder is a file
+            partial.unlink()
         raise HeadwayError(f"{path}: the page cannot be written: {error.strerror}; name another file with --out") from None
 
 
@@ -252,13 +254,13 @@ def _map_names(attention: AttentionPart) -> list[str]:
 
 
 def _windows(explanation: Explanation) -> tuple[list[Window], int]:
-    """The windows that are shown, the first and the last where there are many, and how many there are."""
+    """The windows that are shown, none where one is too large, the first and the last of many; and how many there are."""
     attention = explanation.attention
     if attention.maps is None:
         return [], 0
     size, S = attention.window_size, len(attention.seen)
     n_windows = -(-S // size)
-    shown = max(1, MAX_WEIGHTS // (len(_map_names(attention)) * size * size))
+    shown = MAX_WEIGHTS // (len(_map_names(attention)) * size * size)
     first, last = (shown + 1) // 2, shown // 2
     return [
         _window(explanation, number) for number in range(n_windows) if number < first or number >= n_windows - last
