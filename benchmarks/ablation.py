@@ -143,10 +143,12 @@ class Ablation:
                 f"| {name} | {np.mean(joint):.4f} ± {_spread(joint):.4f} | {100 * np.mean(gain):+.2f} "
                 f"| {np.mean(alone):.4f} ± {_spread(alone):.4f} | {statistics.median(row['seconds'] for row in some):.0f} |"
             )
-        alone = usual[0].get("ngrams", {}).get("validation_accuracy")
-        joint = np.mean([row["validation_accuracy"] for row in usual])
+        linear = usual[0].get("ngrams", {}).get("validation_accuracy")
+        both = np.mean([row["validation_accuracy"] for row in usual])
         added = (
-            f"The linear part alone: {alone:.4f}. Attention adds {100 * (joint - alone):+.2f} points to it." if alone else ""
+            f"The linear part alone: {linear:.4f}. Attention adds {100 * (both - linear):+.2f} points to it."
+            if linear
+            else ""
         )
         rows_used = f"{len(self.train):,} training and {len(self.validation):,} validation rows"
         return "\n".join(
