@@ -420,6 +420,18 @@ def test_too_little_memory_is_one_line_with_advice(
     assert re.search(rf"^training ran out of memory \(.*{reason}.*\); lower training.tokens_per_batch \(now ", line)
 
 
+def test_too_little_memory_for_the_validation_is_told_as_well(
+    knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, data = new(knobs, encoded)
+    embed = module.classifier.embed
+    monkeypatch.setattr(
+        module.classifier, "embed", lambda x: embed(x) if module.classifier.training else out_of_gpu_memory()
+    )
+    with pytest.raises(HeadwayError, match=r"^training ran out of memory \(CUDA"):
+        trained((module, data))
+
+
 def test_other_errors_in_a_step_stay_what_they_are(knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, data = new(knobs, encoded)
     monkeypatch.setattr(module.classifier, "embed", lambda _: torch.ones(2) @ torch.ones(3))
@@ -469,10 +481,13 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(knobs: Param
 # Two processes.
 
 
-def together(knobs: Params, encoded: Path, checkpoints: Path, report: Any = None) -> tuple[ClassifierModule, TextDataModule]:
+def together(
+    knobs: Params, encoded: Path, checkpoints: Path, report: Any = None, embed: Any = None
+) -> tuple[ClassifierModule, TextDataModule]:
     """Trained by two processes on this machine's CPUs, each on every second batch."""
     chosen = knobs.override({"training.max_epochs": 2, "training.accelerator": "cpu"})
     module, data = new(chosen, encoded)
+    module.classifier.embed = embed or module.classifier.embed  # type: ignore[method-assign]
     module.total_steps = data.steps(2, world_size=2)
     return fit(module, data, max_epochs=2, title="test", report=report, checkpoints=checkpoints, devices=2), data
 
@@ -497,3 +512,8 @@ def test_two_processes_train_one_model_and_hand_it_over(knobs: Params, encoded: 
 def test_two_processes_say_in_one_line_why_they_cannot_go_on(knobs: Params, encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(HeadwayError, match=r"^training diverged: .* in epoch 1; lower training\.learning_rate"):
         together(knobs.override({"training.learning_rate": 1e30}), encoded, tmp_path)
+
+
+def test_two_processes_say_in_one_line_that_memory_is_short(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeadwayError, match=r"^training ran out of memory \(CUDA.*; lower training\.tokens_per_batch"):
+        together(knobs, encoded, tmp_path, embed=out_of_gpu_memory)

@@ -61,8 +61,8 @@ class AttentionClassifier(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, params.d_model, padding_idx=0)
         nn.init.normal_(self.embedding.weight, std=0.1)
         if params.bigram_buckets:
-            # Zero at the start: pairs add to the tokens' meaning only as far as training finds that they do. So does row 0
-            # for ever, which stands for no pair.
+            # Zero at the start: pairs add to the tokens' meaning only as far as training finds that they do. Row 0 stands for
+            # no pair and stays zero for ever, since it is the padding's.
             self.bigram_embedding = nn.Embedding(1 + params.bigram_buckets, params.d_model, padding_idx=0, sparse=True)
             nn.init.zeros_(self.bigram_embedding.weight)
         self.embedding_dropout = SequenceDropout(params.embedding_dropout)
@@ -91,7 +91,7 @@ class AttentionClassifier(nn.Module):
         return self.output(self.pooling(encoded, attention_mask))
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Token embeddings plus those of the pairs that end at each token; the first pair begins the text. (B, T, d_model)."""
+        """Token embeddings, each plus that of the pair that ends there, (B, T, d_model); before the first token stands 0."""
         x = self.embedding(tokens)
         if self.params.bigram_buckets:
             kept = 1 - self.params.bigram_dropout if self.training else 1.0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,26 +17,6 @@ from headway.model.classifier import AttentionClassifier
 from headway.params import ModelParams, TrainingParams
 
 BETAS = (0.9, 0.98)
-#: What PyTorch says when a CPU has no more memory; it has no exception of its own for that.
-NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
-
-
-@contextmanager
-def advised(tokens_per_batch: int) -> Iterator[None]:
-    """Turns a want of memory into one line with advice.
-
-    Raises:
-        HeadwayError: the memory of the CPU or GPU did not suffice.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or NO_MEMORY in str(error):
-            raise HeadwayError(
-                f"training ran out of memory ({str(error).splitlines()[0] if str(error) else 'MemoryError'}); lower "
-                f"training.tokens_per_batch (now {tokens_per_batch:,}), model.max_length or model.d_model"
-            ) from None
-        raise
 
 
 class ClassifierModule(pl.LightningModule):
@@ -118,10 +97,6 @@ class ClassifierModule(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         tokens, labels = batch
-        with advised(self.params.tokens_per_batch):
-            return self._step(tokens, labels)
-
-    def _step(self, tokens: Tensor, labels: Tensor) -> Tensor:
         logits = self.classifier(tokens)
         loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.params.label_smoothing)
         if not torch.isfinite(loss):

@@ -23,6 +23,8 @@ from headway.model.lightning import ClassifierModule
 MONITOR = "validation_accuracy"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 SECONDS_BETWEEN_LINES = 10.0
+#: What PyTorch says when a CPU has no more memory; it has no exception of its own for that.
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 class Patience(EarlyStopping):
@@ -125,8 +127,10 @@ def fit(
     )
     try:
         trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)
-    except ProcessRaisedException as error:
-        raise _own_error(error) from None
+    except (ProcessRaisedException, RuntimeError, MemoryError) as error:
+        if line := _in_one_line(error, module.params.tokens_per_batch):
+            raise HeadwayError(line) from None
+        raise
     if together:
         assert checkpoints is not None, "processes hand over what they learned through checkpoints"
         module.history = torch.load(checkpoints / "last.ckpt", map_location="cpu", weights_only=True)["history"]
@@ -139,11 +143,20 @@ def fit(
     return module
 
 
-def _own_error(error: ProcessRaisedException) -> Exception:
-    """What a process said in one line, if it did; else all of it."""
-    said = str(error).strip().splitlines()[-1]
-    own = f"{HeadwayError.__module__}.{HeadwayError.__name__}: "
-    return HeadwayError(said.removeprefix(own)) if said.startswith(own) else error
+def _in_one_line(error: Exception, tokens_per_batch: int) -> str:
+    """What ended a training here or in a process of it, where a person can do something about it; else ""."""
+    said = str(error) if isinstance(error, ProcessRaisedException) else f"{type(error).__name__}: {error}"
+    for line in said.splitlines():
+        kind, _, message = line.partition(": ")
+        kind = kind.rpartition(".")[2]
+        if kind == HeadwayError.__name__:
+            return message
+        if kind.endswith("MemoryError") or NO_MEMORY in line:
+            return (
+                f"training ran out of memory ({message or kind}); lower training.tokens_per_batch "
+                f"(now {tokens_per_batch:,}), model.max_length or model.d_model"
+            )
+    return ""
 
 
 def pin(threads: int) -> None:
