@@ -16,6 +16,7 @@ from tests.e2e.conftest import Clone
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.slow
 def test_the_data_benchmark_prints_a_row_for_every_stage_and_size(repository: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.data", "--rows", "150", "300"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
@@ -35,6 +36,7 @@ def test_the_accuracy_benchmark_scores_every_row_of_a_fold_once_with_every_model
         assert 0.4 < float(row.split("│")[2]) < 0.9
 
 
+@pytest.mark.slow
 def test_the_ablation_trains_the_variants_and_writes_a_page(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.ablation", "--subset", "rotten_tomatoes", "--max-rows", "300"]
     page = tmp_path / "ablation.md"

@@ -81,7 +81,7 @@ def test_all_rotten_tomatoes_give_the_same_bytes_twice_and_in_another_process(pr
     assert run_elsewhere(layout) == first
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_all_of_imdb_gives_the_same_bytes_here_and_in_another_process(project):
     params, layout = project_with(project.root, subset="imdb", source="package", max_rows=0)
     assert run_all(params, layout) == run_elsewhere(layout)
