@@ -227,8 +227,16 @@ class TuneParams(Section):
 
     trials: PositiveInt
     timeout_minutes: PositiveFloat
+    target: Annotated[float, Field(ge=0)]
+    objective: Literal["macro_f1", "accuracy", "negative_log_likelihood"]
+    second_objective: Literal["none", "latency", "size"]
     train_share: Annotated[float, Field(gt=0, le=1)]
     max_epochs: PositiveInt
+    pruning: bool
+    executor: Literal["serial", "processes", "dask", "ray"]
+    workers: PositiveInt
+    address: str
+    storage: Annotated[str, Field(pattern=r"^$|^postgresql(\+\w+)?://")]
     space: dict[str, Knob]
 
 

@@ -38,8 +38,16 @@ def tune_params(trials: int = 8, timeout_minutes: float = 10.0, space: dict[str,
     return TuneParams(
         trials=trials,
         timeout_minutes=timeout_minutes,
+        target=0.0,
+        objective="accuracy",
+        second_objective="none",
         train_share=1.0,
         max_epochs=2,
+        pruning=True,
+        executor="serial",
+        workers=1,
+        address="",
+        storage="",
         space=SPACE if space is None else space,
     )
 
