@@ -40,7 +40,7 @@ class Executor(Protocol):
 
 
 @contextmanager
-def executor(params: TuneParams, work: Work, shared: Any, threads: int) -> Iterator[Executor]:
+def executor(params: TuneParams, work: Work, shared: Any, threads: int) -> Iterator[Executor]:  # noqa: ARG001
     """The engine that ``tune.executor`` names, ready to run; its workers are gone when the block ends.
 
     Args:

@@ -26,11 +26,11 @@ def open_storage(url: str, journal: Path) -> BaseStorage:
 
 
 @contextmanager
-def heartbeats(storage: BaseStorage, trial_ids: Sequence[int]) -> Iterator[None]:
+def heartbeats(storage: BaseStorage, trial_ids: Sequence[int]) -> Iterator[None]:  # noqa: ARG001
     """While the block runs, the storage is told that these trials are being worked at, if it can keep that."""
     yield
 
 
-def is_beating(storage: BaseStorage, trial_id: int) -> bool:
+def is_beating(storage: BaseStorage, trial_id: int) -> bool:  # noqa: ARG001
     """Whether another process works at a running trial; a journal, which one process has to itself, holds none such."""
     return False
