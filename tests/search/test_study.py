@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from optuna.storages.journal import JournalFileBackend
 
 from headway.errors import HeadwayError, Unreachable
-from headway.params import Choices, FloatRange, IntRange, TuneParams, Value, contains
+from headway.params import TuneParams
+from headway.ranges import Choices, FloatRange, IntRange, Value, contains
 from headway.search.study import Objective, TrialResult, best, search
 
 SPACE = {
@@ -41,6 +42,7 @@ def tune_params(trials: int = 8, timeout_minutes: float = 10.0, space: dict[str,
         target=0.0,
         objective="accuracy",
         second_objective="none",
+        second_margin=0.0,
         train_share=1.0,
         max_epochs=2,
         pruning=True,

@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 
 import headway
 from headway.layout import Layout
-from headway.params import Choices, FloatRange, IntRange, Params, Section
+from headway.params import Params
+from headway.ranges import Choices, FloatRange, IntRange, Section
 from headway.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,10 +21,10 @@ STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))[
 ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate"]
 
 #: What reads params without shaping an out by them: their own checks, and what is only told to MLflow.
-BYSTANDERS = {"headway.params", "headway.lineage", "headway.tracking"}
+BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking"}
 #: Modules whose change cannot change an out, or would change all of them without a trace in the data.
 SHAPELESS = {
-    *("headway.params", "headway.errors", "headway.layout", "headway.files", "headway.lineage"),
+    *("headway.params", "headway.ranges", "headway.errors", "headway.layout", "headway.files", "headway.lineage"),
     *("headway.tracking", "headway.process", "headway.quiet", "headway.network", "headway.tables", "headway.cli"),
 }
 

@@ -23,13 +23,12 @@ WatchBatch = Callable[[int, dict[str, float]], None]
 
 
 class Executor(Protocol):
-    """Runs batches of tasks.
+    """Runs batches of tasks."""
 
-    Attributes:
-        workers: tasks that run at the same time.
-    """
-
-    workers: int
+    @property
+    def workers(self) -> int:
+        """Tasks of a batch, which run at the same time where the engine can."""
+        ...
 
     def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
         """Run tasks and return when all have ended; ``done`` is called as each ends, in this thread, in any order.

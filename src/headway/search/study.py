@@ -18,7 +18,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from headway.errors import HeadwayError, Unreachable
-from headway.params import Choices, FloatRange, IntRange, TuneParams, Value
+from headway.params import TuneParams
+from headway.ranges import Choices, FloatRange, IntRange, Value
 
 STARTUP_TRIALS = 4
 REASON, CURVE = "reason", "curve"

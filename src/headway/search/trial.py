@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from headway.params import Value
+from headway.ranges import Value
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
-from headway.params import Params, Value
+from headway.params import Params
+from headway.ranges import Value
 from headway.search.study import Pruned, Report, TrialResult, best, search
 from headway.tracking import Tracker
 
