@@ -92,10 +92,15 @@ def baseline() -> None:
 @app.command(rich_help_panel=STAGES)
 def tune() -> None:
     """Search hyperparameters; an interrupted study continues."""
+    from headway.search.results import verdict
+    from headway.stages.tune import trials_of
     from headway.stages.tune import tune as stage
 
-    winner = _run_stage(stage, tracked=True)
-    print(f"best: trial {winner.number}, validation accuracy {winner.score:.4f}")
+    _begin_stage()
+    layout, params = _project()
+    stage(params, layout, lambda: _tracker(params, layout))
+    for line in verdict(trials_of(layout), params.tune):
+        print(line)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -252,11 +257,15 @@ def _tracker(params: Any, layout: Any) -> Any:
     return Tracker(params, layout)
 
 
-def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
+def _begin_stage() -> None:
     from headway.process import RUN_BY_DVC, die_with_parent
 
     if RUN_BY_DVC in os.environ:
         die_with_parent()
+
+
+def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
+    _begin_stage()
     layout, params = _project()
     return stage(params, layout, _tracker(params, layout)) if tracked else stage(params, layout)
 

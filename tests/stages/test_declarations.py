@@ -115,7 +115,7 @@ def run(stage, params, layout):
     """A stage as the command line runs it."""
     module = importlib.import_module(f"headway.stages.{stage}")
     shutil.rmtree(layout.scratch, ignore_errors=True)  # a finished study would not be searched again
-    more = [Tracker(params, layout)] if stage in ("tune", "train") else []
+    more = {"tune": [lambda: Tracker(params, layout)], "train": [Tracker(params, layout)]}.get(stage, [])
     getattr(module, stage)(params, layout, *more)
 
 

@@ -16,13 +16,13 @@ class Task:
     Attributes:
         number: position in the study, from 0.
         point: value by knob, dotted path.
-        limits: by epoch (from 1), the score below which the trial is not worth going on with. Scores are such that more is
-            better. They come from trials of earlier batches, so a worker needs to ask nobody.
+        limits: by epoch, the objective's value without which the trial is not worth going on with. They come from trials of
+            earlier batches, so a worker needs to ask nobody.
     """
 
     number: int
     point: dict[str, Value]
-    limits: dict[int, float] = field(default_factory=dict)
+    limits: dict[float, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Outcome:
         state: ``complete``, ``pruned`` or ``failed``.
         values: of the objective, and of the second where the study has one; of a pruned trial the objective's last; empty
             of a failed one.
-        curve: all metrics after each epoch, ``epoch`` among them.
+        curve: all metrics after each epoch and in the middle of the first, with that ``epoch``: 0.5, 1, 2 and so on.
         reason: why it failed, in one line; else "".
         seconds: the trial took, on its worker.
-        tokens: that were trained on, in all epochs.
+        tokens: that were trained on: of the rows, times the epochs.
     """
 
     state: Literal["complete", "pruned", "failed"]
