@@ -149,6 +149,26 @@ def init(
 
 
 @app.command(rich_help_panel=VERBS)
+def study() -> None:
+    """Show the last search: its trials, its gain and its cost."""
+    from rich.console import Console
+
+    from headway.files import read_json
+    from headway.search.results import verdict
+    from headway.search.table import table
+    from headway.stages.tune import trials_of
+
+    layout, params = _project()
+    found, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
+    # What it was scored by: params.yaml may ask for something else by now.
+    by = {"objective": found["objective"], "second_objective": found.get("second_objective", "none")}
+    scored = params.tune.model_copy(update=by)
+    Console().print(table(trials, scored))
+    for line in verdict(trials, scored):
+        print(line)
+
+
+@app.command(rich_help_panel=VERBS)
 def run() -> None:
     """Run the whole flow: stages, gate, promotion."""
     _flows("pipeline").main()

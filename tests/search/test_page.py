@@ -14,6 +14,7 @@ from headway.ranges import Choices, FloatRange
 from headway.search import page
 from headway.search.live import LiveProgress, duration
 from headway.search.results import TrialResult, verdict
+from headway.search.table import table
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with
 
@@ -76,6 +77,17 @@ def test_the_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
     assert max(shares, key=lambda name: shares[name]) == "training.word_dropout"
     assert sum(shares.values()) == pytest.approx(1)
     assert page.importances(found[:1], tune_params()) == {}
+
+
+def test_the_table_has_a_row_a_trial_with_its_knobs(trials: list[TrialResult]) -> None:
+    out = io.StringIO()
+    failed = TrialResult(10, "failed", None, None, {"model.n_layers": 5}, [], "[red]loss[/red] nan", 0)
+    Console(file=out, width=250).print(table([*trials, failed], tune_params()))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 4 + 11
+    assert all(f"{name.split('.')[1]} " in lines[3] for name in SPACE)
+    assert "failed: [red]loss[/red] nan" in lines[-2]
+    assert f"{trials[0].score:.4f}" in lines[3]
 
 
 # Progress

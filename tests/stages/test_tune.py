@@ -76,6 +76,11 @@ def test_the_search_needs_no_test_split_and_leaves_one_run_a_trial(tunable: tupl
         steps = tracker.client.get_metric_history(run.info.run_id, "validation_accuracy")
         assert [point.step for point in steps] == [int(entry["epoch"]) for entry in trial.curve]
 
+    (parent,) = parents
+    assert parent.data.metrics["search_best_trial"] == winner.number
+    assert parent.data.metrics["search_seconds"] > 0
+    assert [item.path for item in tracker.client.list_artifacts(parent.info.run_id, "search")] == ["search/study.html"]
+
     before = outs(layout)
     assert tune(chosen, layout, no_tracker) == winner  # the study is over: no trial runs, and nothing is asked of MLflow
     assert outs(layout) == before

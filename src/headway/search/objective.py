@@ -22,6 +22,7 @@ from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
 from headway.params import Params
 from headway.search.goals import epochs_of, objective, value_of
+from headway.search.pruning import MIN_STEPS
 from headway.search.trial import Outcome, Task, Watch
 
 #: Texts that the latency is measured on, one at a time.
@@ -81,11 +82,11 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
         curve.append(entry)
         if watch:
             watch(entry)
-        epoch, value = entry["epoch"], entry[goal.entry]
-        if epoch in task.limits and goal.is_better(task.limits[epoch], value):
+        limit = task.limits.get(entry["epoch"])
+        if limit is not None and entry["epoch"] * steps >= MIN_STEPS and goal.is_better(limit, entry[goal.entry]):
             raise Pruned
 
-    tokens = 0
+    tokens = steps = 0
     state: Literal["complete", "pruned", "failed"]
     values: tuple[float, ...]
     try:
@@ -93,7 +94,7 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
         data = TextDataModule(
             shared.train, shared.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
         )
-        tokens = int(data.train.lengths.sum())
+        tokens, steps = int(data.train.lengths.sum()), data.steps(1)
         module = ClassifierModule(
             knobs.model, knobs.training, shared.vocabulary_size, shared.class_rows, knobs.seed, data.steps(tune.max_epochs)
         )

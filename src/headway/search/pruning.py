@@ -12,6 +12,8 @@ from headway.search.results import TrialResult
 ETA = 3
 #: Epochs after which it is decided. Later ones cost more good trials than they save: `make bench-search` tells.
 RUNGS = (0.5, 1)
+#: Steps before a value says anything; with fewer, a trial goes on, and costs little.
+MIN_STEPS = 8
 
 
 def limits(earlier: Sequence[TrialResult], params: TuneParams) -> dict[float, float]:

@@ -12,6 +12,7 @@ from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_jso
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.params import Params
+from headway.ranges import Value
 from headway.search.results import TrialResult, best, summary
 
 if TYPE_CHECKING:
@@ -46,9 +47,11 @@ def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) ->
     budget = sha256_of_json(params.tune.model_dump(include=BUDGET))
     kept = scratch / key[:16] / f"found-{budget[:16]}"
     if not kept.is_dir():
-        trials = _search(params, layout, key, open_tracker)
+        tracker = open_tracker()
+        trials = _search(params, layout, key, tracker)
         with fresh_folder(kept) as folder:
             _write(trials, params, folder)
+            log_search(tracker, trials, params, folder)
     return _publish(kept, params, layout)
 
 
@@ -72,7 +75,12 @@ def threads_of_a_trial(params: Params) -> int:
     return max(1, params.training.threads // params.tune.workers)
 
 
-def _search(params: Params, layout: Layout, key: str, open_tracker: Callable[[], Tracker]) -> list[TrialResult]:
+def defaults_of(params: Params) -> dict[str, Value]:
+    """What trial 0 tries: by knob of the space, the value in params.yaml."""
+    return {path: attrgetter(path)(params) for path in params.tune.space}
+
+
+def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[TrialResult]:
     """Run what is left of the search."""
     from filelock import FileLock, Timeout
 
@@ -85,14 +93,12 @@ def _search(params: Params, layout: Layout, key: str, open_tracker: Callable[[],
 
     folder = layout.scratch / "study" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
-    defaults = {path: attrgetter(path)(params) for path in params.tune.space}
     threads = threads_of_a_trial(params)
     shared = _shared(params.override({"training.threads": threads}), layout)
-    tracker = open_tracker()
     try:
         with FileLock(folder / "lock", timeout=0):
             storage = open_storage(params.tune.storage, folder / "journal.log")
-            search = Search(params.tune, defaults, params.seed, storage, f"headway {key[:16]}")
+            search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
             with LiveProgress(params.tune) as progress, executor(params.tune, run_trial, shared, threads) as engine:
                 return search.run(engine, progress, lambda trial: log_trial(tracker, trial, key))
     except Timeout:
@@ -131,6 +137,15 @@ def _log(run: RunningRun, trial: TrialResult) -> None:
     known = {"score": trial.score, "second": trial.second, "training_tokens": trial.tokens, "seconds": trial.seconds}
     run.log_metrics({name: value for name, value in known.items() if value is not None})
     run.set_tags({"headway.trial": trial.state, **({"headway.reason": trial.reason} if trial.reason else {})})
+
+
+def log_search(tracker: Tracker, trials: list[TrialResult], params: Params, folder: Path) -> None:
+    """What the search found and cost, and its page, for the parent run; a clock's time stands here and in no out."""
+    run = tracker.pipeline_run()
+    found = {name: value for name, value in summary(trials, params.tune).items() if isinstance(value, int | float)}
+    found["seconds"] = sum(trial.seconds for trial in trials)
+    run.log_metrics({f"search_{name}": value for name, value in found.items()})
+    run.log_artifacts([folder / PAGE], "search")
 
 
 def _write(trials: list[TrialResult], params: Params, folder: Path) -> None:
