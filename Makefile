@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow check ui bench bench-speed bench-data bench-accuracy bench-ablation lock format clean
+.PHONY: help run test test-fast test-slow check ui bench bench-speed bench-data bench-accuracy bench-ablation bench-search lock format clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -52,10 +52,13 @@ bench-accuracy: $(INSTALLED_DEV)  ## Score every row by a model that never saw i
 bench-ablation: $(INSTALLED_DEV)  ## Switch off each option of the classifier in turn, and write benchmarks/ablation.md (hours)
 	@$(BIN)/python -m benchmarks.ablation
 
+bench-search: $(INSTALLED_DEV)  ## Measure what pruning saves and what it loses, and what the search adds to the training (an hour)
+	@$(BIN)/python -m benchmarks.search
+
 lock: $(INSTALLED_DEV)  ## Resolve pyproject.toml into requirements.lock and requirements-dev.lock
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
 	@sed -i.bak 's/+cpu$$//' requirements.lock
-	@$(COMPILE) --extra dev --extra s3 --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(COMPILE) --extra dev --extra s3 --extra dask --extra ray --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	@sed -i.bak 's/+cpu$$//' requirements-dev.lock
 	@rm -f requirements.lock.bak requirements-dev.lock.bak
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import data, speed
+from benchmarks import data, search, speed
 from benchmarks.ideas import IDEAS, Averaged, Pretrained
 from headway.data.datamodule import TextDataModule
 from headway.data.encoded import EncodedTexts
@@ -20,6 +20,7 @@ from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
 from headway.params import Params
+from headway.search.results import TrialResult
 from tests.conftest import Slice
 
 SMALL = {
@@ -116,3 +117,20 @@ def test_pre_training_moves_the_encoder_and_leaves_the_rest(knobs: Params, revie
     }
     assert moved == {"embedding", "encoder"}
     assert all(weight.grad is None or not weight.grad.any() for weight in module.classifier.parameters())
+
+
+def test_a_replayed_search_ends_trials_where_the_rule_would_have_and_counts_what_they_cost(params: Params) -> None:
+    def trial(number: int, *accuracies: float) -> TrialResult:
+        curve = [
+            {"epoch": epoch, "validation_accuracy": value} for epoch, value in zip((0.5, 1, 2), accuracies, strict=True)
+        ]
+        return TrialResult(number, "complete", accuracies[-1], None, {}, curve, "", 400)
+
+    trials = [trial(0, 0.5, 0.6, 0.7), trial(1, 0.4, 0.9, 0.9), trial(2, 0.6, 0.5, 0.8), trial(3, 0.6, 0.6, 0.6)]
+    found = search.replay(trials, params)
+    assert [(one.state, one.score, one.tokens) for one in found] == [
+        ("complete", 0.7, 400),
+        ("pruned", 0.4, 100),
+        ("pruned", 0.5, 200),
+        ("complete", 0.6, 400),
+    ]

@@ -143,7 +143,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ),
         (
             "tokenizer.max_length: {type: int, low: 10, high: 900}",
-            ": no knob of model or training; did you mean model.max_length?",
+            ": is settled before the search, which begins with encoded texts",
         ),
         ("training.max_epochs: {type: int, low: 1, high: 5}", ": is a budget, which the search does not turn; see tune.max"),
         ("training.threads: {type: int, low: 1, high: 2}", ": is a budget, which the search does not turn"),
@@ -195,6 +195,27 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ),
         ("model.similarity: {type: categorical, choices: [inner_product, cosin]}", ": 'cosin' is not allowed there"),
         ("model.d_model: {type: int, low: 1, high: 1024}", ": 1 is not allowed there: d_model "),
+        (
+            "training.tokens_per_batch: {type: int, low: 0, high: 8192, log: true}",
+            ": low (0) must be above 0 on a log scale",
+        ),
+        (
+            "training.tokens_per_batch: {type: int, low: 2, high: 8192, step: 2, log: true}",
+            ": step (2) must be 1 on a log scale",
+        ),
+        # Its conditions.
+        (
+            "model.window_size: {type: int, low: 0, high: 128, when: {model.n_layers: [2]}}",
+            ": its condition (when) names model.n_layers, which is not searched",
+        ),
+        (
+            "model.window_size: {type: int, low: 0, high: 128, when: {model.dropout: [0.1]}}",
+            ": its condition (when) names model.dropout, a real interval",
+        ),
+        (
+            "model.window_size: {type: int, low: 0, high: 128, when: {model.window_size: [0]}}",
+            ": its conditions (when) lead back to itself",
+        ),
         # Trial 0, the values in the file.
         ("training.word_dropout: {type: float, low: 0.98, high: 0.99}", ": leaves out 0."),
         ("model.n_layers: {type: int, low: 901, high: 902}", ": leaves out "),
@@ -205,6 +226,46 @@ def test_a_wrong_range_of_the_search_is_told_with_its_knob_and_line(tmp_path, kn
     name = knob.split(":")[0]
     message = refusal(tmp_path, with_space("model.dropout: {type: float, low: 0.0, high: 0.9}", knob))
     assert message.startswith(f"params.yaml:{line_of('tune.space') + 2}: tune.space.{name}{says}")
+
+
+def test_a_condition_has_to_ask_for_what_its_knob_can_be(tmp_path):
+    layers = "model.n_layers: {type: int, low: 1, high: 2}"
+    asked = "model.window_size: {type: int, low: 0, high: 128, when: {model.n_layers: [%s]}}"
+    for value in ("3", "two"):
+        message = refusal(tmp_path, with_space(layers, asked % value))
+        assert "tune.space.model.window_size: its condition (when) asks for " in message
+    (tmp_path / "params.yaml").write_text(with_space(layers, asked % "2"), encoding="utf-8")
+    assert load(tmp_path / "params.yaml").tune.space["model.window_size"].when == {"model.n_layers": [2]}
+
+
+def test_values_that_are_allowed_alone_have_to_be_allowed_beside_one_another(tmp_path):
+    width = "model.d_model: {type: categorical, choices: [64, 36]}"
+    message = refusal(tmp_path, with_space(width, "model.n_heads: {type: categorical, choices: [2, 8]}"))
+    assert "tune.space.model.n_heads: 8 is not allowed beside model.d_model 36: d_model (36) must be divisible by" in message
+    # A condition that keeps the two apart mends it, and one that brings them together alone is seen.
+    apart = "model.n_heads: {type: categorical, choices: [2, 8], when: {model.d_model: [64]}}"
+    (tmp_path / "params.yaml").write_text(with_space(width, apart), encoding="utf-8")
+    assert len(load(tmp_path / "params.yaml").tune.space) == 2
+    together = "model.n_heads: {type: categorical, choices: [2, 8], when: {model.d_model: [36]}}"
+    assert "tune.space.model.n_heads: 8 is not allowed there" in refusal(tmp_path, with_space(width, together))
+
+
+def test_a_knob_that_trial_0_is_not_asked_for_may_leave_out_its_value(tmp_path):
+    layers = "model.n_layers: {type: int, low: 1, high: 2}"
+    width = "model.d_feedforward: {type: int, low: 500, high: 600, when: {model.n_layers: [%s]}}"
+    (tmp_path / "params.yaml").write_text(with_space(layers, width % "2"), encoding="utf-8")
+    assert len(load(tmp_path / "params.yaml").tune.space) == 2
+    assert "model.d_feedforward: leaves out 128" in refusal(tmp_path, with_space(layers, width % "1"))
+
+
+def test_a_password_is_refused_in_the_address_of_the_studys_storage(tmp_path):
+    with_password = edited({"tune.storage": "storage: postgresql://me:secret@host/studies"})
+    assert "tune.storage: holds a password, which has no place in a file" in refusal(tmp_path, with_password)
+    assert "tune.storage: 'mysql://host' is not allowed" in refusal(
+        tmp_path, edited({"tune.storage": "storage: mysql://host"})
+    )
+    (tmp_path / "params.yaml").write_text(edited({"tune.storage": "storage: postgresql://me@host/s"}), encoding="utf-8")
+    assert load(tmp_path / "params.yaml").tune.storage == "postgresql://me@host/s"
 
 
 @pytest.mark.parametrize(
@@ -353,4 +414,4 @@ def test_the_values_are_the_files_and_only_a_ranges_options_have_defaults(params
     in_file = set(flatten(YAML(typ="safe").load(TEXT)))
     in_types = set(flatten(params.model_dump()))
     assert in_file <= in_types
-    assert all(path.startswith("tune.space.") and path.endswith((".log", ".step")) for path in in_types - in_file)
+    assert all(path.startswith("tune.space.") and path.endswith((".log", ".step", ".when")) for path in in_types - in_file)

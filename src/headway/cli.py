@@ -92,10 +92,15 @@ def baseline() -> None:
 @app.command(rich_help_panel=STAGES)
 def tune() -> None:
     """Search hyperparameters; an interrupted study continues."""
+    from headway.search.results import verdict
+    from headway.stages.tune import trials_of
     from headway.stages.tune import tune as stage
 
-    winner = _run_stage(stage, tracked=True)
-    print(f"best: trial {winner.number}, validation accuracy {winner.score:.4f}")
+    _begin_stage()
+    layout, params = _project()
+    stage(params, layout, lambda: _tracker(params, layout))
+    for line in verdict(trials_of(layout), params.tune):
+        print(line)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -141,6 +146,26 @@ def init(
         typer.confirm("Write these to params.yaml?", default=True, abort=True)
     setup.write(layout, found.changes)
     print("params.yaml is written. Now: make run")
+
+
+@app.command(rich_help_panel=VERBS)
+def study() -> None:
+    """Show the last search: its trials, its gain and its cost."""
+    from rich.console import Console
+
+    from headway.files import read_json
+    from headway.search.results import verdict
+    from headway.search.table import table
+    from headway.stages.tune import trials_of
+
+    layout, params = _project()
+    found, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
+    # What it was scored by: params.yaml may ask for something else by now.
+    by = {"objective": found["objective"], "second_objective": found.get("second_objective", "none")}
+    scored = params.tune.model_copy(update=by)
+    Console().print(table(trials, scored))
+    for line in verdict(trials, scored):
+        print(line)
 
 
 @app.command(rich_help_panel=VERBS)
@@ -252,11 +277,15 @@ def _tracker(params: Any, layout: Any) -> Any:
     return Tracker(params, layout)
 
 
-def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
+def _begin_stage() -> None:
     from headway.process import RUN_BY_DVC, die_with_parent
 
     if RUN_BY_DVC in os.environ:
         die_with_parent()
+
+
+def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
+    _begin_stage()
     layout, params = _project()
     return stage(params, layout, _tracker(params, layout)) if tracked else stage(params, layout)
 

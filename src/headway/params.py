@@ -11,27 +11,21 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from headway.errors import HeadwayError
+from headway.ranges import Choices, FloatRange, IntRange, Knob, Misfit, Section, check_space, in_words
 
 FILE_NAME = "params.yaml"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
-Value = Union[int, float, str, bool]  # noqa: UP007 - pydantic keeps the order int, float, str, bool
 
 
 Name = Annotated[str, Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """Frozen, and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DataParams(Section):
@@ -180,56 +174,32 @@ class TrainingParams(Section):
     threads: PositiveInt
 
 
-class FloatRange(Section):
-    """A real interval to search."""
-
-    type: Literal["float"]
-    low: float
-    high: float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low:g}) must not exceed high ({self.high:g})")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low ({self.low:g}) must be above 0 on a log scale")
-        return self
-
-
-class IntRange(Section):
-    """An integer interval to search."""
-
-    type: Literal["int"]
-    low: int
-    high: int
-    step: PositiveInt = 1
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low}) must not exceed high ({self.high})")
-        return self
-
-
-class Choices(Section):
-    """A list of values to search."""
-
-    type: Literal["categorical"]
-    choices: Annotated[list[Value], Field(min_length=1)]
-
-
-Knob = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
-
-
 class TuneParams(Section):
     """The hyperparameter study: its budget and its space."""
 
     trials: PositiveInt
     timeout_minutes: PositiveFloat
+    target: Annotated[float, Field(ge=0)]
+    objective: Literal["macro_f1", "accuracy", "negative_log_likelihood"]
+    second_objective: Literal["none", "latency", "size"]
+    second_margin: Annotated[float, Field(ge=0)]
     train_share: Annotated[float, Field(gt=0, le=1)]
     max_epochs: PositiveInt
+    pruning: bool
+    executor: Literal["serial", "processes", "dask", "ray"]
+    workers: PositiveInt
+    address: str
+    storage: str
     space: dict[str, Knob]
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_is_a_database_without_its_password(cls, url: str) -> str:
+        if re.search(r"://.*:[^@]*@|[?&]password=", url):
+            raise ValueError("holds a password, which has no place in a file under git; set PGPASSWORD or use ~/.pgpass")
+        if url and not re.match(r"postgresql(\+\w+)?://.", url):
+            raise ValueError(f"{url!r} is not allowed: expected as in postgresql://user@host/database")
+        return url
 
 
 class EvaluationParams(Section):
@@ -275,20 +245,19 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _space_names_real_knobs(self) -> Self:
-        values = self.model_dump()
-        for path, knob in self.tune.space.items():
+        for path in self.tune.space:
             if path in BUDGET:
                 raise _misfit(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
+            if path in TOKENIZER:
+                raise _misfit(
+                    path, "is settled before the search, which begins with encoded texts; change it in its section"
+                )
             if path not in TUNABLE:
                 raise _misfit(path, f"no knob of model or training; {nearest(path, TUNABLE)}")
-            section, name = path.split(".")
-            for value in telling_values(knob):
-                try:
-                    SECTIONS[section].model_validate({**values[section], name: value})
-                except ValidationError as error:
-                    raise _misfit(path, f"{value!r} is not allowed there: {_plain(error.errors()[0])}") from None
-            if not contains(knob, values[section][name]):
-                raise _misfit(path, f"leaves out {values[section][name]!r}, the value of {path} and trial 0; widen it")
+        try:
+            check_space(self.tune.space, self.model_dump(include=set(SECTIONS)), SECTIONS)
+        except Misfit as error:
+            raise _misfit(error.knob, str(error)) from None
         return self
 
     def override(self, values: Mapping[str, Any]) -> Params:
@@ -313,32 +282,10 @@ class Params(Section):
 SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams}
 #: What a trial may cost: with more of it, nearly every trial would do better.
 BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "precision", "accelerator", "devices", "threads"))
+TOKENIZER = [f"tokenizer.{name}" for name in TokenizerParams.model_fields]
 TUNABLE = [
     path for section, kind in SECTIONS.items() for name in kind.model_fields if (path := f"{section}.{name}") not in BUDGET
 ]
-MOST_VALUES = 5_000
-
-
-def telling_values(knob: FloatRange | IntRange | Choices) -> list[Value]:
-    """Values of a knob's range that are all allowed if the whole range is.
-
-    Every choice; the two ends of an interval; and of integers, among which divisors may be asked for, all of them, or the
-    ends where they are more than a divisor could be.
-    """
-    if isinstance(knob, Choices):
-        return list(knob.choices)
-    if isinstance(knob, FloatRange):
-        return [knob.low, knob.high]
-    every = range(knob.low, knob.high + 1, knob.step)
-    return list(every) if len(every) <= MOST_VALUES else [knob.low, knob.high]
-
-
-def contains(knob: FloatRange | IntRange | Choices, value: Any) -> bool:
-    """Whether a value of the knob's type lies in its range."""
-    if isinstance(knob, Choices):
-        return value in knob.choices
-    on_a_step = isinstance(knob, FloatRange) or (value - knob.low) % knob.step == 0
-    return bool(knob.low <= value <= knob.high and on_a_step)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -437,9 +384,9 @@ def _one_line(problem: Any, tree: Mapping[str, Any], source: str) -> str:
         case "union_tag_not_found":
             return f"{where}: {key}.type: missing; expected 'float', 'int' or 'categorical'"
         case "value_error" | "misfit":
-            return f"{where}: {key}: {_plain(problem)}"
+            return f"{where}: {key}: {in_words(problem)}"
         case _:
-            return f"{where}: {key}: {problem['input']!r} is not allowed: {_plain(problem)}"
+            return f"{where}: {key}: {problem['input']!r} is not allowed: {in_words(problem)}"
 
 
 def _path_in_file(loc: tuple[Any, ...]) -> list[Any]:
@@ -447,11 +394,6 @@ def _path_in_file(loc: tuple[Any, ...]) -> list[Any]:
     if loc[:2] != ("tune", "space"):
         return list(loc)
     return [*loc[:3], *loc[4:6]]
-
-
-def _plain(problem: Any) -> str:
-    message: str = problem["msg"].removeprefix("Value error, ")
-    return message[0].lower() + message[1:]
 
 
 def _fields_at(path: list[Any]) -> list[str]:

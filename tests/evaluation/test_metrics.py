@@ -152,7 +152,6 @@ HISTORY = [
 PLOTS = {
     "confusion_matrix": lambda path: plots.confusion_matrix(confusion_matrix(WORKED), WORKED.classes, path),
     "learning_curve": lambda path: plots.learning_curve(HISTORY, path),
-    "search_history": lambda path: plots.search_history([0.6, None, 0.7, 0.65], path),
 }
 
 
@@ -181,11 +180,6 @@ def test_label_names_are_drawn_as_written_and_not_as_formulas(tmp_path, classes)
 def test_a_script_without_a_font_is_drawn_without_a_word(tmp_path, recwarn):
     plots.confusion_matrix(np.array([[3, 1], [0, 2]]), ["很好", "جيد"], tmp_path / "plot.png")
     assert not recwarn.list
-
-
-def test_a_search_of_which_no_trial_was_scored_is_still_drawn(tmp_path):
-    plots.search_history([None, None], tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").is_file()
 
 
 def test_a_hundred_classes_are_drawn_too(tmp_path):

@@ -1,81 +1,30 @@
-"""The study with objectives that are formulas: what it tries, when it stops, and that no kill changes what it finds."""
+"""The study with objectives that are formulas: what it tries, when it stops, and what it makes of failures."""
 
 from __future__ import annotations
 
-import math
-import multiprocessing
-import os
-import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from optuna.storages.journal import JournalFileBackend
 
 from headway.errors import HeadwayError, Unreachable
-from headway.params import Choices, FloatRange, IntRange, TuneParams, Value, contains
-from headway.search.study import Objective, TrialResult, best, search
-
-SPACE = {
-    "training.learning_rate": FloatRange(type="float", low=1e-4, high=1e-1, log=True),
-    "training.word_dropout": FloatRange(type="float", low=0.0, high=0.5),
-    "model.n_layers": IntRange(type="int", low=1, high=9, step=2),
-    "model.similarity": Choices(type="categorical", choices=["inner_product", "cosine"]),
-}
-DEFAULTS: dict[str, Value] = {
-    "training.learning_rate": 0.05,
-    "training.word_dropout": 0.4,
-    "model.n_layers": 7,
-    "model.similarity": "inner_product",
-}
-Report = Callable[[int, float], None]
-
-
-def tune_params(trials: int = 8, timeout_minutes: float = 10.0, space: dict[str, Any] | None = None) -> TuneParams:
-    return TuneParams(
-        trials=trials,
-        timeout_minutes=timeout_minutes,
-        train_share=1.0,
-        max_epochs=2,
-        space=SPACE if space is None else space,
-    )
-
-
-def accuracy(point: dict[str, Value]) -> float:
-    """A smooth hill with its top at learning rate 0.01, dropout 0.1, 3 layers, cosine."""
-    return (
-        0.9
-        - 0.1 * (math.log10(float(point["training.learning_rate"])) + 2) ** 2
-        - (float(point["training.word_dropout"]) - 0.1) ** 2
-        - 0.01 * (int(point["model.n_layers"]) - 3) ** 2
-        + 0.02 * (point["model.similarity"] == "cosine")
-    )
-
-
-def climb(number: int, point: dict[str, Value], report: Report) -> float:
-    """An objective of two epochs, the second better than the first."""
-    report(1, accuracy(point) - 0.05)
-    report(2, accuracy(point))
-    return accuracy(point)
-
-
-def study(journal: Path, objective: Objective = climb, seed: int = 1, said: list[str] | None = None, **budget: Any) -> Any:
-    said = [] if said is None else said
-    return search(tune_params(**budget), DEFAULTS, seed, journal, objective, said.append)
-
+from headway.ranges import Choices, FloatRange, IntRange
+from headway.search.executors import WorkerLost
+from headway.search.results import TrialResult, best
+from headway.search.storage import open_storage
+from headway.search.study import Search
+from headway.search.trial import Outcome, Task
+from tests.search.conftest import DEFAULTS, SPACE, Told, accuracy, climb, ignore, never, study, tune_params, work_with
 
 # What is tried.
 
 
 def test_the_first_trial_is_the_defaults_and_the_budget_of_trials_is_used_up(tmp_path: Path) -> None:
-    trials = study(tmp_path / "journal.log", trials=6)
+    trials = study(tmp_path / "journal.log", trials=6, pruning=False)
     assert [trial.number for trial in trials] == list(range(6))
     assert trials[0].point == DEFAULTS
     assert trials[0].score == accuracy(DEFAULTS)
-    assert trials[0].curve == [accuracy(DEFAULTS) - 0.05, accuracy(DEFAULTS)]
+    assert [entry["validation_accuracy"] for entry in trials[0].curve] == [accuracy(DEFAULTS) - 0.05, accuracy(DEFAULTS)]
     assert len({tuple(trial.point.values()) for trial in trials}) == 6
 
 
@@ -86,252 +35,239 @@ def test_one_seed_gives_one_list_of_trials_and_another_seed_another(tmp_path: Pa
     assert all(one.point != two.point for one, two in zip(first[1:], other[1:], strict=True))
 
 
+def test_workers_propose_in_batches_that_know_earlier_batches_alone(tmp_path: Path) -> None:
+    """The order in which a batch's trials end is nobody's choice: what follows must not depend on it."""
+
+    class Backwards:
+        workers = 3
+
+        def run(self, tasks: list[Task], done: Any, watch: Any = None) -> None:
+            work = work_with(climb, tune_params())
+            for position, task in reversed(list(enumerate(tasks))):
+                done(position, work(None, task, None))
+
+    params = tune_params(trials=10, workers=3)
+    backwards = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Backwards(), Told(), ignore)
+    assert backwards == study(tmp_path / "b.log", trials=10, workers=3)
+    alone = study(tmp_path / "c.log", trials=10)
+    assert [trial.point for trial in alone[4:]] != [trial.point for trial in backwards[4:]]
+
+
 def test_the_search_finds_better_points_than_the_defaults(tmp_path: Path) -> None:
     trials = study(tmp_path / "journal.log", trials=15)
-    winner = best(trials)
+    winner = best(trials, tune_params())
     assert winner.score is not None
     assert winner.score > accuracy(DEFAULTS) + 0.1
-    assert winner.score == max(trial.score for trial in trials if trial.state == "complete")
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.data())
-def test_every_kind_of_knob_stays_in_its_range(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    low = data.draw(st.floats(1e-6, 10))
-    high = low * data.draw(st.floats(1, 1000))
-    step = data.draw(st.integers(1, 4))
-    first = data.draw(st.integers(-5, 5))
-    names = data.draw(st.lists(st.text(max_size=3), min_size=1, max_size=3, unique=True))
-    space: dict[str, Any] = {
-        "real": FloatRange(type="float", low=low, high=high),
-        "log": FloatRange(type="float", low=low, high=high, log=True),
-        "int": IntRange(type="int", low=first, high=first + step * data.draw(st.integers(0, 6)), step=step),
-        "word": Choices(type="categorical", choices=names),
-        "switch": Choices(type="categorical", choices=[True, False]),
+def test_an_empty_space_tries_the_defaults_and_knows_that_nothing_is_left(tmp_path: Path) -> None:
+    told = Told()
+    (trial,) = study(tmp_path / "journal.log", told=told, space={}, trials=3)
+    assert (trial.point, trial.score) == ({}, accuracy({}))
+    assert told.lines[-1] == "the search stops after 1 trials: every point of the space has been tried"
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_of_a_finite_space_every_point_is_tried_once_and_then_it_stops(tmp_path: Path, workers: int) -> None:
+    space = {
+        "model.n_layers": IntRange(type="int", low=1, high=3),
+        "model.similarity": Choices(type="categorical", choices=["inner_product", "cosine"]),
+        "model.n_heads": Choices(type="categorical", choices=[1, 2], when={"model.n_layers": [2]}),
     }
-    defaults: dict[str, Value] = {"real": low, "log": high, "int": first, "word": names[-1], "switch": False}
-    journal = tmp_path_factory.mktemp("study") / "journal.log"
-    points = []
-
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
-        points.append(point)
-        return float(number % 3)
-
-    trials = search(
-        tune_params(7, space=space), defaults, data.draw(st.integers(0, 99)), journal, objective, lambda line: None
+    told = Told()
+    defaults = {"model.n_layers": 1, "model.similarity": "cosine", "model.n_heads": 2}
+    trials = study(
+        tmp_path / "journal.log", told=told, space=space, trials=50, defaults=defaults, pruning=False, workers=workers
     )
-    assert [trial.point for trial in trials] == points
-    assert points[0] == defaults
-    for point in points:
-        assert point.keys() == space.keys()
-        assert all(contains(space[name], value) for name, value in point.items())
-        assert isinstance(point["int"], int)
-
-
-def test_an_empty_space_tries_the_defaults(tmp_path: Path) -> None:
-    said: list[str] = []
-    (trial,) = search(
-        tune_params(1, space={}), {}, 1, tmp_path / "journal.log", lambda number, point, report: 0.5, said.append
-    )
-    assert (trial.point, trial.score) == ({}, 0.5)
-    assert said[0] == "trial 0: nothing to search"
+    assert len(trials) == 8
+    assert len({frozenset(trial.point.items()) for trial in trials}) == 8
+    assert told.lines[-1].startswith("the search stops after 8 trials: every point")
+    assert study(tmp_path / "journal.log", never, space=space, trials=50, defaults=defaults, workers=workers) == trials
 
 
 # When it stops.
 
 
 def test_when_time_is_over_no_further_trial_starts(tmp_path: Path) -> None:
-    said: list[str] = []
-    trials = study(tmp_path / "journal.log", said=said, timeout_minutes=1e-9)
-    assert [trial.number for trial in trials] == [0]  # one always runs
-    assert said[-1].startswith("the search stops after 1 of 8 trials: 1e-09 minutes are over")
-    assert study(tmp_path / "journal.log", timeout_minutes=1e-9) == trials  # nor when it is started again
+    def slow(shared: Any, task: Task, watch: Any) -> Outcome:
+        return Outcome("complete", (0.5,), seconds=40.0)
+
+    told = Told()
+    trials = study(tmp_path / "journal.log", work=slow, told=told, timeout_minutes=1.0)
+    assert [trial.number for trial in trials] == [0, 1]
+    assert told.lines[-1] == "the search stops after 2 of 8 trials: 1 minutes are over"
+    assert study(tmp_path / "journal.log", never, timeout_minutes=1.0) == trials  # nor when it is started again
+
+
+def test_of_trials_that_run_at_the_same_time_the_longest_counts(tmp_path: Path) -> None:
+    def slow(shared: Any, task: Task, watch: Any) -> Outcome:
+        return Outcome("complete", (0.5,), seconds=40.0)
+
+    trials = study(tmp_path / "journal.log", work=slow, timeout_minutes=1.0, workers=2, executor="processes")
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+
+
+def test_the_search_stops_at_its_target(tmp_path: Path) -> None:
+    def rising(number: int, point: Any) -> list[float]:
+        return [0.5 + number / 100]
+
+    trials = study(tmp_path / "a.log", rising, target=0.52)
+    assert [trial.number for trial in trials] == [0, 1, 2]
+    in_pairs = study(tmp_path / "b.log", rising, target=0.52, workers=2)
+    assert [trial.number for trial in in_pairs] == [0, 1, 2, 3]
+    # The smaller, the better.
+    losses = study(tmp_path / "c.log", rising, target=0.48, objective="negative_log_likelihood")
+    assert [trial.number for trial in losses] == [0, 1, 2]
 
 
 def test_a_study_whose_budget_is_used_up_starts_no_trial(tmp_path: Path) -> None:
     trials = study(tmp_path / "journal.log", trials=3)
-
-    def never(number: int, point: dict[str, Value], report: Report) -> float:
-        raise AssertionError("a trial was started")
-
     assert study(tmp_path / "journal.log", never, trials=3) == trials
 
 
-def test_a_larger_budget_continues_where_the_smaller_one_ended(tmp_path: Path) -> None:
-    study(tmp_path / "a.log", trials=3)
-    assert study(tmp_path / "a.log", trials=8) == study(tmp_path / "b.log", trials=8)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_larger_budget_continues_where_the_smaller_one_ended(tmp_path: Path, workers: int) -> None:
+    study(tmp_path / "a.log", trials=4, workers=workers)
+    assert study(tmp_path / "a.log", trials=8, workers=workers) == study(tmp_path / "b.log", trials=8, workers=workers)
 
 
-def test_poor_trials_are_pruned_and_recorded(tmp_path: Path) -> None:
-    reached: list[int] = []
+def test_of_a_study_that_a_larger_budget_made_a_smaller_one_sees_its_own_trials_alone(tmp_path: Path) -> None:
+    every = study(tmp_path / "journal.log", trials=8)
+    assert study(tmp_path / "journal.log", never, trials=3) == every[:3]
 
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
-        score = [0.5, 0.4, 0.6, 0.45, 0.55][number]
-        report(1, score)
-        reached.append(number)
-        return score + 0.1
 
-    trials = study(tmp_path / "journal.log", objective, trials=5)
-    # Trial 1 is worse than all before it, trial 3 than two of three; trial 4 is worse than one of four.
-    assert [trial.state for trial in trials] == ["complete", "pruned", "complete", "pruned", "complete"]
-    assert reached == [0, 2, 4]
-    assert (trials[1].score, trials[1].curve, trials[1].reason) == (0.4, [0.4], "")
-    assert trials[1].point
+def test_each_epoch_is_told_as_it_ends(tmp_path: Path) -> None:
+    told = Told()
+    study(tmp_path / "journal.log", told=told, trials=2, pruning=False)
+    assert told.epochs == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
 # What goes wrong.
 
 
 def test_a_failing_trial_is_recorded_with_its_reason_and_the_study_goes_on(tmp_path: Path) -> None:
-    errors = {
-        1: HeadwayError("training diverged: loss nan"),
-        2: RuntimeError("could not allocate\nsecond line"),
-        3: MemoryError(),
-    }
+    errors = {1: HeadwayError("training diverged: loss nan"), 3: MemoryError()}
 
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
+    def scores(number: int, point: Any) -> list[float]:
         if number in errors:
             raise errors[number]
-        return 0.5
+        return [0.5]
 
-    trials = study(tmp_path / "journal.log", objective, trials=5)
-    assert [trial.state for trial in trials] == ["complete", "failed", "failed", "failed", "complete"]
-    assert [trial.reason for trial in trials[1:4]] == ["training diverged: loss nan", "could not allocate", "MemoryError"]
-    assert all(trial.score is None and trial.point for trial in trials[1:4])
-    assert study(tmp_path / "journal.log", objective, trials=5) == trials  # a failure is not tried again
+    trials = study(tmp_path / "journal.log", scores, trials=5)
+    assert [trial.state for trial in trials] == ["complete", "failed", "complete", "failed", "complete"]
+    assert [trial.reason for trial in trials] == ["", "training diverged: loss nan", "", "MemoryError", ""]
+    assert all(trial.score is None and trial.point for trial in trials if trial.reason)
+    assert study(tmp_path / "journal.log", never, trials=5) == trials  # a failure is not tried again
 
 
 def test_when_every_trial_fails_there_is_one_error_with_all_reasons(tmp_path: Path) -> None:
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
+    def scores(number: int, point: Any) -> list[float]:
         raise HeadwayError("out of memory" if number else "training diverged")
 
     with pytest.raises(HeadwayError, match=r"^no trial of 3 could be completed: out of memory; training diverged$"):
-        study(tmp_path / "journal.log", objective, trials=3)
+        study(tmp_path / "journal.log", scores, trials=3)
 
 
-def test_a_server_that_is_away_interrupts_a_trial_and_does_not_fail_it(tmp_path: Path) -> None:
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
-        if number == 1:
-            report(1, accuracy(point))
+def test_a_trial_is_kept_before_it_is_recorded_and_recorded_again_when_that_failed(tmp_path: Path) -> None:
+    """The server that records may be away: the trial is not lost, and what was not recorded is so by the next run."""
+
+    def away(trial: TrialResult) -> None:
+        if trial.number == 1:
             raise Unreachable("MLflow does not answer")
-        return climb(number, point, report)
 
-    for _ in range(2):
-        with pytest.raises(Unreachable, match=r"^MLflow does not answer$"):
-            study(tmp_path / "journal.log", objective)
-    trials = study(tmp_path / "journal.log")
-    assert len(trials) == 8
-    assert trials == study(tmp_path / "uninterrupted.log")
+    with pytest.raises(Unreachable, match=r"^MLflow does not answer$"):
+        study(tmp_path / "journal.log", record=away, trials=4)
+    recorded: list[int] = []
+    trials = study(tmp_path / "journal.log", record=lambda trial: recorded.append(trial.number), trials=4)
+    assert recorded == [0, 1, 2, 3]
+    assert trials == study(tmp_path / "uninterrupted.log", trials=4)
+
+
+def test_a_person_who_ends_the_search_again_and_again_fails_no_trial(tmp_path: Path) -> None:
+    def interrupted(number: int, point: Any) -> list[float]:
+        if number == 1:
+            raise KeyboardInterrupt
+        return climb(number, point)
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            study(tmp_path / "journal.log", interrupted)
+    assert study(tmp_path / "journal.log") == study(tmp_path / "uninterrupted.log")
 
 
 def test_a_mistake_in_the_code_is_not_taken_for_a_failing_trial(tmp_path: Path) -> None:
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
+    def scores(number: int, point: Any) -> list[float]:
         raise KeyError("no such knob")
 
     with pytest.raises(KeyError):
-        study(tmp_path / "journal.log", objective)
+        study(tmp_path / "journal.log", scores)
+    assert study(tmp_path / "journal.log") == study(tmp_path / "uninterrupted.log")
 
 
-# Being killed.
+class Mortal:
+    """Two workers, of which one dies as often as it is told to when it runs some trial."""
 
-FEW = {name: SPACE[name] for name in ("training.learning_rate", "model.similarity")}
+    workers = 2
 
+    def __init__(self, number: int, deaths: int) -> None:
+        self.number, self.deaths = number, deaths
+        self.work = work_with(climb, tune_params())
 
-def few_knobs(journal: Path) -> list[TrialResult]:
-    """A study of few trials and knobs, of which one fails after an epoch: each of its writes is a moment to be killed at."""
-
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
-        score = accuracy({**DEFAULTS, **point})
-        report(1, score - 0.05)
-        if number == 2:
-            raise MemoryError
-        report(2, score)
-        return score
-
-    defaults = {name: DEFAULTS[name] for name in FEW}
-    return search(tune_params(7, space=FEW), defaults, 1, journal, objective, lambda line: None)
+    def run(self, tasks: list[Task], done: Any, watch: Any = None) -> None:
+        for position, task in enumerate(tasks):
+            if task.number == self.number and self.deaths:
+                self.deaths -= 1
+                done(position, WorkerLost("the worker was killed"))
+            else:
+                done(position, self.work(None, task, None))
 
 
-def killed_at_write(write: int, journal: Path) -> None:
-    """Run the study in this process, and kill the process as soon as the journal has been written to so often."""
-    append, writes = JournalFileBackend.append_logs, iter(range(1, 10_000))
-
-    def append_then_die(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
-        append(self, logs)
-        if next(writes) == write:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    JournalFileBackend.append_logs = append_then_die  # type: ignore[method-assign]
-    few_knobs(journal)
+def test_a_trial_whose_worker_died_is_run_once_more(tmp_path: Path) -> None:
+    params = tune_params(trials=6, workers=2)
+    told = Told()
+    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 1), told, ignore)
+    assert trials == study(tmp_path / "b.log", trials=6, workers=2)
+    assert "trial 3: the worker was killed; it is run once more" in told.lines
 
 
-def run_until_killed(write: int, journal: Path) -> bool:
-    """Whether the process was killed before the study was done."""
-    process = multiprocessing.get_context("fork").Process(target=killed_at_write, args=(write, journal))
-    process.start()
-    process.join(60)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+def test_a_trial_whose_worker_died_twice_has_failed(tmp_path: Path) -> None:
+    params = tune_params(trials=6, workers=2)
+    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 2), Told(), ignore)
+    assert [trial.state for trial in trials].count("failed") == 1
+    assert trials[3].reason == "interrupted twice: the worker was killed"
 
 
-def test_a_study_killed_at_any_moment_ends_with_the_very_trials_of_one_that_was_not(tmp_path: Path) -> None:
-    expected = few_knobs(tmp_path / "uninterrupted.log")
-    assert {trial.state for trial in expected} == {"complete", "pruned", "failed"}
-    write = 1
-    while run_until_killed(write, journal := tmp_path / f"{write}.log"):
-        assert few_knobs(journal) == expected, f"killed after write {write}"
-        write += 1
-    assert write > 35  # the moments tried: every write of the study, within trials and between them
+# Other objectives.
 
 
-def test_a_study_killed_again_and_again_ends_with_the_very_trials_of_one_that_was_not(tmp_path: Path) -> None:
-    journal, kills = tmp_path / "killed.log", 0
-    while run_until_killed(12, journal) and kills < 20:
-        kills += 1
-    assert kills > 2
-    assert few_knobs(journal) == few_knobs(tmp_path / "uninterrupted.log")
+def test_with_two_objectives_nothing_is_pruned_and_both_are_kept(tmp_path: Path) -> None:
+    params = tune_params(trials=9, second_objective="size")
+    work = work_with(climb, params, second=lambda point: float(point["model.n_layers"]))
+    trials = study(tmp_path / "a.log", work=work, trials=9, second_objective="size")
+    assert {trial.state for trial in trials} == {"complete"}
+    assert all(trial.second == trial.point["model.n_layers"] for trial in trials)
+    assert trials == study(tmp_path / "b.log", work=work, trials=9, second_objective="size")
 
 
-def by_number(kill_at: int | None) -> Objective:
-    """Scores that are known, and a kill after the first report of a trial."""
-
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
-        score = [0.5, 0.9, 0.7][number]
-        report(1, score)
-        if number == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return score
-
-    return objective
+def test_a_smaller_loss_is_better(tmp_path: Path) -> None:
+    trials = study(tmp_path / "journal.log", objective="negative_log_likelihood", trials=15, pruning=False)
+    winner = best(trials, tune_params(objective="negative_log_likelihood"))
+    scores = [trial.score for trial in trials if trial.score is not None]
+    assert winner.score == min(scores) < 1 - accuracy(DEFAULTS) - 0.1
 
 
-def test_attempts_that_a_kill_interrupted_do_not_compete_with_later_trials(tmp_path: Path) -> None:
-    journal = tmp_path / "journal.log"
-    for _ in range(3):
-        process = multiprocessing.get_context("fork").Process(
-            target=study, args=(journal, by_number(1)), kwargs={"trials": 3}
-        )
-        process.start()
-        process.join(60)
-        assert process.exitcode == -signal.SIGKILL
-    trials = study(journal, by_number(None), trials=3)
-    # Trial 2 is better than one of two; counting each attempt at trial 1, it would be worse than four of five.
-    assert [(trial.number, trial.state) for trial in trials] == [(0, "complete"), (1, "complete"), (2, "complete")]
-    assert trials == study(tmp_path / "uninterrupted.log", by_number(None), trials=3)
-
-
-# The winner.
-
-
-def result(number: int, score: float | None, state: str = "complete") -> TrialResult:
-    return TrialResult(number, state, score, [], {}, "")
-
-
-def test_among_equal_scores_the_earliest_trial_wins() -> None:
-    trials = [result(0, 0.5), result(1, 0.7), result(2, 0.7), result(3, 0.6)]
-    assert best(trials).number == 1
-    assert best(trials[::-1]).number == 1
-
-
-def test_only_a_completed_trial_can_win() -> None:
-    assert best([result(0, -0.5), result(1, 0.9, "pruned"), result(2, None, "failed"), result(3, -0.4)]).number == 3
+def test_a_knob_is_asked_only_where_its_condition_holds(tmp_path: Path) -> None:
+    space = {
+        **SPACE,
+        "training.gradient_clip": FloatRange(
+            type="float", low=0.5, high=2.0, when={"model.similarity": ["cosine"], "model.n_layers": [1, 3, 5]}
+        ),
+    }
+    trials = study(
+        tmp_path / "journal.log", space=space, trials=25, defaults={**DEFAULTS, "training.gradient_clip": 1.0}, pruning=False
+    )
+    asked = ["training.gradient_clip" in trial.point for trial in trials]
+    assert asked == [
+        trial.point["model.similarity"] == "cosine" and trial.point["model.n_layers"] in (1, 3, 5) for trial in trials
+    ]
+    assert {True, False} == set(asked)

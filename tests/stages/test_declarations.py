@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 
 import headway
 from headway.layout import Layout
-from headway.params import Choices, FloatRange, IntRange, Params, Section
+from headway.params import Params
+from headway.ranges import Choices, FloatRange, IntRange, Section
 from headway.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,11 +21,13 @@ STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))[
 ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate"]
 
 #: What reads params without shaping an out by them: their own checks, and what is only told to MLflow.
-BYSTANDERS = {"headway.params", "headway.lineage", "headway.tracking"}
+BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking"}
 #: Modules whose change cannot change an out, or would change all of them without a trace in the data.
 SHAPELESS = {
-    *("headway.params", "headway.errors", "headway.layout", "headway.files", "headway.lineage"),
+    *("headway.params", "headway.ranges", "headway.errors", "headway.layout", "headway.files", "headway.lineage"),
     *("headway.tracking", "headway.process", "headway.quiet", "headway.network", "headway.tables", "headway.cli"),
+    # Where trials run: every engine returns the same (tests/search/test_executors.py).
+    *("headway.search.processes", "headway.search.on_dask", "headway.search.on_ray"),
 }
 
 TINY = {
@@ -114,7 +117,7 @@ def run(stage, params, layout):
     """A stage as the command line runs it."""
     module = importlib.import_module(f"headway.stages.{stage}")
     shutil.rmtree(layout.scratch, ignore_errors=True)  # a finished study would not be searched again
-    more = [Tracker(params, layout)] if stage in ("tune", "train") else []
+    more = {"tune": [lambda: Tracker(params, layout)], "train": [Tracker(params, layout)]}.get(stage, [])
     getattr(module, stage)(params, layout, *more)
 
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.params import Params
-from headway.search import study
-from headway.search.study import TrialResult
-from headway.stages.tune import summary, tune
+from headway.search.results import TrialResult
+from headway.stages.tune import study_key, threads_of_a_trial, trials_of, tune
 from headway.tracking import Tracker
 
-SPACE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
+RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
+QUICK: dict[str, Any] = {"tune.trials": 2, "tune.max_epochs": 1, "tune.train_share": 0.5, "tune.space": RATE}
 
 
 def without_test_split(layout: Layout) -> None:
@@ -22,20 +31,34 @@ def without_test_split(layout: Layout) -> None:
     (layout.prepared / "test.parquet").unlink()
 
 
+def search(params: Params, layout: Layout) -> tuple[TrialResult, Tracker]:
+    tracker = Tracker(params, layout)
+    return tune(params, layout, lambda: tracker), tracker
+
+
+def no_tracker() -> Tracker:
+    raise AssertionError("the search was not over")
+
+
+def outs(layout: Layout) -> dict[str, bytes]:
+    files = [*layout.study.iterdir(), *layout.root.glob("plots/*"), layout.metrics("search")]
+    return {file.name: file.read_bytes() for file in files}
+
+
 def test_the_search_needs_no_test_split_and_leaves_one_run_a_trial(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     without_test_split(layout)
-    chosen = params.override({"tune.trials": 2, "tune.max_epochs": 1, "tune.train_share": 0.5, "tune.space": SPACE})
-    tracker = Tracker(chosen, layout)
-    winner = tune(chosen, layout, tracker)
+    chosen = params.override(QUICK)
+    winner, tracker = search(chosen, layout)
 
-    trials = json.loads((layout.study / "trials.json").read_text(encoding="utf-8"))
-    assert [trial["number"] for trial in trials] == [0, 1]
-    assert trials[0]["point"] == {"training.learning_rate": params.training.learning_rate}
+    trials = trials_of(layout)
+    assert [trial.number for trial in trials] == [0, 1]
+    assert trials[0].point == {"training.learning_rate": params.training.learning_rate}
     assert json.loads((layout.study / "best_params.json").read_text(encoding="utf-8")) == winner.point
-    assert winner.point == trials[winner.number]["point"]
+    assert winner == trials[winner.number]
     assert json.loads(layout.metrics("search").read_text(encoding="utf-8"))["best_trial"] == winner.number
-    assert layout.plot("search_history").is_file()
+    drawn = {path.stem for path in layout.plot("x").parent.glob("search_*")}
+    assert drawn == {f"search_{name}" for name in ("history", "importances", "parallel", "slices")}
 
     runs = tracker.client.search_runs([tracker.experiment_id])
     parents = [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
@@ -46,57 +69,168 @@ def test_the_search_needs_no_test_split_and_leaves_one_run_a_trial(tunable: tupl
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in nested:
         trial = trials[int(run.info.run_name.split()[1])]
-        assert run.data.params == {name: str(value) for name, value in trial["point"].items()}
-        assert run.data.metrics["validation_accuracy"] == trial["score"]
+        assert run.data.params == {name: str(value) for name, value in trial.point.items()}
+        assert run.data.metrics["score"] == run.data.metrics["validation_accuracy"] == trial.score
+        assert run.data.metrics["training_tokens"] == trial.tokens > 0
+        assert run.data.metrics["seconds"] > 0
+        steps = tracker.client.get_metric_history(run.info.run_id, "validation_accuracy")
+        assert [point.step for point in steps] == [int(entry["epoch"]) for entry in trial.curve]
 
-    again = tune(chosen, layout, tracker)
-    assert again == winner
-    assert len(tracker.client.search_runs([tracker.experiment_id])) == len(runs)  # the study is over: no trial ran
+    (parent,) = parents
+    assert parent.data.metrics["search_best_trial"] == winner.number
+    assert parent.data.metrics["search_seconds"] > 0
+    assert [item.path for item in tracker.client.list_artifacts(parent.info.run_id, "search")] == ["search/study.html"]
+
+    before = outs(layout)
+    assert tune(chosen, layout, no_tracker) == winner  # the study is over: no trial runs, and nothing is asked of MLflow
+    assert outs(layout) == before
+    more, _ = search(chosen.override({"tune.trials": 3, "tune.target": 0.999, "tune.timeout_minutes": 5.0}), layout)
+    assert trials_of(layout)[:2] == trials  # a larger budget continues the study
+    assert len(trials_of(layout)) == 3
+    assert more.number in (winner.number, 2)
+    assert len(tracker.client.search_runs([tracker.experiment_id])) == len(runs) + 2  # and its trial has a parent of its own
 
 
-def test_a_pruned_trial_is_no_failure_and_a_diverged_one_is(
-    tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_seed_finds_the_same_trials_bit_for_bit(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
-    monkeypatch.setattr(study, "_is_poor", lambda study, *_: len(study.trials) == 2)
+    chosen = params.override({**QUICK, "tune.trials": 3, "tune.max_epochs": 2})
+    search(chosen, layout)
+    first = outs(layout)
+    shutil.rmtree(layout.scratch)
+    search(chosen, layout)
+    assert outs(layout) == first
+    assert all("seconds" not in trial for trial in json.loads(first["trials.json"]))
+
+
+def test_failures_and_pruned_trials_are_told_apart_in_mlflow(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
     chosen = params.override(
         {
             "training.learning_rate": 0.02,
-            "tune.trials": 5,
+            "tune.trials": 2,
             "tune.max_epochs": 2,
             "tune.train_share": 1.0,
             # From the larger rate there is no way back.
             "tune.space": {"training.learning_rate": {"type": "categorical", "choices": [0.02, 1e30]}},
         }
     )
-    tracker = Tracker(chosen, layout)
-    tune(chosen, layout, tracker)
-    trials = json.loads((layout.study / "trials.json").read_text(encoding="utf-8"))
-    assert trials[1]["state"] == "pruned"
-    assert {trial["state"] for trial in trials} == {"complete", "pruned", "failed"}
+    _, tracker = search(chosen, layout)
+    assert [trial.state for trial in trials_of(layout)] == ["complete", "failed"]
+    assert trials_of(layout)[1].reason.startswith("training diverged: ")
     runs = {run.info.run_name: run for run in tracker.client.search_runs([tracker.experiment_id])}
-    for trial in trials:
-        run = runs[f"trial {trial['number']}"]
-        assert run.info.status == ("FAILED" if trial["state"] == "failed" else "FINISHED")
-        assert run.data.tags.get("headway.trial", "failed") == trial["state"]
-    reasons = [trial["reason"] for trial in trials if trial["state"] == "failed"]
-    assert all(reason.startswith("training diverged: loss ") for reason in reasons)
+    assert (runs["trial 0"].info.status, runs["trial 0"].data.tags["headway.trial"]) == ("FINISHED", "complete")
+    assert (runs["trial 1"].info.status, runs["trial 1"].data.tags["headway.trial"]) == ("FAILED", "failed")
+    assert runs["trial 1"].data.tags["headway.reason"] == trials_of(layout)[1].reason
 
 
-def test_the_summary_counts_trials_and_tells_what_the_search_gained() -> None:
-    trials = [
-        TrialResult(0, "complete", 0.7, [0.7], {}, ""),
-        TrialResult(1, "pruned", 0.6, [0.6], {}, ""),
-        TrialResult(2, "complete", 0.75, [0.75], {}, ""),
-        TrialResult(3, "failed", None, [], {}, "no"),
+def test_a_trial_that_was_not_logged_is_logged_by_the_next_run(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    chosen = params.override(QUICK)
+    _, tracker = search(chosen, layout)
+    for run in tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'"):
+        tracker.client.delete_run(run.info.run_id)
+    search(chosen.override({"tune.target": 0.999}), layout)
+    names = [
+        run.info.run_name for run in tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'")
     ]
-    assert summary(trials) == {
-        "trials": 4,
-        "pruned": 1,
-        "failed": 1,
-        "best_trial": 2,
-        "best_validation_accuracy": 0.75,
-        "gain_over_defaults": 0.05,
-    }
-    failed_first = [TrialResult(0, "failed", None, [], {}, "no"), *trials[1:]]
-    assert summary(failed_first)["gain_over_defaults"] is None
+    assert sorted(names) == ["trial 0", "trial 1"]
+
+
+def test_a_second_search_in_the_same_project_is_turned_away(tunable: tuple[Params, Layout]) -> None:
+    from filelock import FileLock
+
+    params, layout = tunable
+    chosen = params.override(QUICK)
+    folder = layout.scratch / "study" / study_key(chosen, layout)[:16]
+    folder.mkdir(parents=True)
+    with FileLock(folder / "lock"), pytest.raises(HeadwayError, match="another process runs this search; wait until it is"):
+        search(chosen, layout)
+
+
+def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    key = study_key(params, layout)
+    same: list[dict[str, Any]] = [
+        {"tune.trials": 99, "tune.timeout_minutes": 1.0, "tune.target": 0.9},
+        {"tune.storage": "postgresql://host/studies"},
+        {"tune.executor": "dask", "tune.address": "tcp://host:8786"},
+        {"evaluation.confidence": 0.9, "gate.confidence": 0.9},
+    ]
+    others: list[dict[str, Any]] = [
+        {"tune.workers": 2},
+        {"tune.objective": "macro_f1"},
+        {"tune.pruning": False},
+        {"tune.space": {}},
+        {"training.threads": 2},
+        {"model.n_layers": 2},
+        {"seed": 2},
+    ]
+    assert {study_key(params.override(changed), layout) for changed in same} == {key}
+    assert len({study_key(params.override(changed), layout) for changed in others} | {key}) == len(others) + 1
+
+
+def test_workers_on_this_machine_divide_its_threads(params: Params) -> None:
+    def threads(**changed: Any) -> int:
+        return threads_of_a_trial(params.override({f"tune.{name}": value for name, value in changed.items()}))
+
+    assert params.training.threads == 2
+    assert threads(executor="serial", workers=2) == 2
+    assert threads(executor="processes", workers=2) == 1
+    assert threads(executor="processes", workers=5) == 1
+    assert threads(executor="ray", workers=2) == 1
+    assert threads(executor="dask", workers=2, address="tcp://host:8786") == 2
+
+
+def test_a_finished_search_is_told_again_without_loading_what_it_was_made_with(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    chosen = params.override(QUICK)
+    search(chosen, layout)
+    script = (
+        "import json, sys\n"
+        "from pathlib import Path\n"
+        "from headway.layout import Layout\n"
+        "from headway.params import validate\n"
+        "from headway.stages.tune import tune\n"
+        "params = validate(json.loads(sys.argv[1]), 'params')\n"
+        "tune(params, Layout(Path(sys.argv[2])), None)\n"
+        "heavy = {'torch', 'mlflow', 'optuna', 'pytorch_lightning', 'matplotlib', 'pyarrow'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    command = [sys.executable, "-c", script, chosen.model_dump_json(), str(layout.root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.e2e
+def test_a_search_that_is_killed_again_and_again_ends_as_one_that_was_not(
+    tunable: tuple[Params, Layout], tmp_path: Path
+) -> None:
+    """kill -9 of the real stage, at moments spread over its trials: one parent run, one run a trial, none of them RUNNING."""
+    from ruamel.yaml import YAML
+
+    params, layout = tunable
+    chosen = params.override({**QUICK, "tune.trials": 6, "tune.max_epochs": 2})
+    YAML().dump(chosen.model_dump(), layout.params)
+    command = [sys.executable, "-m", "headway.cli", "tune"]
+    log = tmp_path / "log"
+    for kill in range(4):
+        with log.open("w") as out:
+            process = subprocess.Popen(command, cwd=layout.root, stdout=out, stderr=subprocess.STDOUT)
+            deadline = time.monotonic() + 120
+            while "trial " not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.4 * kill)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+    done = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = trials_of(layout)
+    assert [trial.number for trial in trials] == list(range(6))
+    assert all(trial.state != "failed" or trial.reason.startswith("interrupted twice") for trial in trials)
+    tracker = Tracker(chosen, layout)
+    runs = tracker.client.search_runs([tracker.experiment_id])
+    assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}
+    (parent,) = [run for run in runs if run.data.tags["headway.kind"] == "pipeline"]
+    nested = [run for run in runs if run.data.tags["headway.kind"] == "trial"]
+    assert sorted(run.info.run_name for run in nested) == [f"trial {number}" for number in range(6)]
+    assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in nested} == {parent.info.run_id}

@@ -45,18 +45,3 @@ def learning_curve(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.set_xlabel("epoch")
         axes.set_xticks([int(epoch) for epoch in epochs])
     save_png(figure, path)
-
-
-def search_history(scores: Sequence[float | None], path: Path) -> None:
-    """Validation accuracy of each trial, and the best so far. A trial without a score leaves a gap."""
-    figure = new_figure(width=7, height=3.5)
-    axes = figure.add_subplot()
-    known = [(index, score) for index, score in enumerate(scores) if score is not None]
-    axes.plot([index for index, _ in known], [score for _, score in known], "o", color=ACCENT, label="trial")
-    best: Sequence[float] | np.ndarray = np.maximum.accumulate([score for _, score in known]) if known else []
-    axes.step([index for index, _ in known], best, where="post", color=MUTED, label="best so far")
-    axes.set_xlabel("trial (0: the values in params.yaml)")
-    axes.set_ylabel("validation accuracy")
-    axes.set_xticks(range(len(scores)))
-    axes.legend(frameon=False)
-    save_png(figure, path)

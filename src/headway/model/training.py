@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch.multiprocessing import ProcessRaisedException
+from torch.nn.functional import cross_entropy
 
 from headway.errors import HeadwayError
 from headway.model.lightning import ClassifierModule
@@ -39,6 +40,31 @@ class Pinned(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         pin(pl_module.params.threads)
+
+
+class Halfway(Callback):
+    """Validates in the middle of the first epoch. It draws no random number and leaves no trace in the module."""
+
+    def __init__(self, report: Callable[[dict[str, float]], None]) -> None:
+        self.report = report
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == 0 and batch_idx + 1 == int(trainer.num_training_batches) // 2:
+            self.report({"epoch": 0.5, **self._validate(trainer, pl_module)})
+
+    def _validate(self, trainer: pl.Trainer, module: ClassifierModule) -> dict[str, float]:
+        metrics, losses, rows = module.metrics.clone(), 0.0, 0
+        metrics.reset()
+        module.eval()
+        with torch.inference_mode(), trainer.precision_plugin.val_step_context():
+            for tokens, labels in trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
+                tokens, labels = tokens.to(module.device), labels.to(module.device)
+                logits = module.classifier(tokens)
+                metrics.update(logits, labels)
+                losses += float(cross_entropy(logits, labels)) * len(labels)
+                rows += len(labels)
+        module.train()
+        return {**{name: float(value) for name, value in metrics.compute().items()}, "validation_loss": losses / rows}
 
 
 class LineProgress(Callback):
@@ -77,6 +103,7 @@ def fit(
     max_epochs: int,
     title: str,
     report: Callable[[dict[str, float]], None] | None = None,
+    halfway: bool = False,
     checkpoints: Path | None = None,
     devices: int = 1,
 ) -> ClassifierModule:
@@ -88,9 +115,10 @@ def fit(
         module: fresh, not yet trained.
         data: serves batches of (tokens, labels).
         max_epochs: at most so many; early stopping may end it sooner.
-        title: stands before each line of progress.
+        title: stands before each line of progress; "" shows none.
         report: told the metrics of each epoch; may raise to end the training. With more than one device it is told of
             all epochs when the last has ended.
+        halfway: report in the middle of the first epoch too, as epoch 0.5; the training itself is the same.
         checkpoints: folder for checkpoints; an interrupted training continues from the last whole epoch that it holds.
             None keeps no checkpoint, and the last epoch's weights are returned; more than one device need it.
         devices: GPUs, or processes on CPUs.
@@ -102,7 +130,10 @@ def fit(
     together = devices > 1
     module.report = None if together else report
     callbacks: list[Callback] = [Pinned(), Patience(MONITOR, mode="max", patience=module.params.patience)]
-    callbacks.append(RichProgressBar(leave=True) if sys.stdout.isatty() else LineProgress(title))
+    if halfway and report:
+        callbacks.append(Halfway(report))
+    if title:
+        callbacks.append(RichProgressBar(leave=True) if sys.stdout.isatty() else LineProgress(title))
     if checkpoints:
         # Two, because `save_last` of one saves the last epoch only when it is the best so far as well.
         callbacks.append(ModelCheckpoint(checkpoints, "best", monitor=MONITOR, mode="max", enable_version_counter=False))
@@ -120,7 +151,7 @@ def fit(
         deterministic="warn" if torch.cuda.is_available() else True,
         enable_checkpointing=checkpoints is not None,
         enable_model_summary=False,
-        enable_progress_bar=sys.stdout.isatty(),
+        enable_progress_bar=bool(title) and sys.stdout.isatty(),
         num_sanity_val_steps=0,
         log_every_n_steps=1_000_000,  # nothing is logged by step; epochs are
         reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own

@@ -1,212 +1,287 @@
-"""The study: which points of the space are tried, in what order, and what is known afterwards.
+"""The study: which points are tried, in what order, what a kill leaves to be done, and what is known afterwards.
 
-It knows nothing of models: an objective takes a point, reports a score after each epoch, and returns the final one.
+It knows nothing of models, of MLflow or of engines: an executor takes tasks and hands back outcomes.
 """
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import optuna
-import optuna.storages.journal
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from headway.errors import HeadwayError, Unreachable
-from headway.params import Choices, FloatRange, IntRange, TuneParams, Value
+from headway.errors import HeadwayError
+from headway.params import TuneParams
+from headway.ranges import Value, restrict
+from headway.search.executors import Executor, WorkerLost
+from headway.search.goals import objective, second_objective
+from headway.search.pruning import limits
+from headway.search.results import TrialResult, counted, reaches_target
+from headway.search.space import past, propose
+from headway.search.storage import heartbeats, is_beating
+from headway.search.trial import Outcome, Task
 
-STARTUP_TRIALS = 4
-REASON, CURVE = "reason", "curve"
-
-#: ``report(epoch, score, final)``, called after each epoch; after the final one nothing is left to save by pruning.
-Report = Callable[[int, float, bool], None]
-#: ``objective(number, point, report)``: trains at a point and returns its score.
-Objective = Callable[[int, dict[str, Value], Report], float]
+#: Attributes of a trial in the storage. One without an outcome that has ended was interrupted, or stopped by a person.
+NUMBER, OUTCOME, STOPPED = "number", "outcome", "stopped"
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
-class Pruned(Exception):
-    """Raised out of ``report`` when the trial is not worth going on with."""
+class Progress(Protocol):
+    """Who is told what happens, for a person to see."""
+
+    def resumed(self, trials: Sequence[TrialResult]) -> None: ...
+    def began(self, task: Task) -> None: ...
+    def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
+    def ended(self, trial: TrialResult) -> None: ...
+    def say(self, line: str) -> None: ...
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """A finished trial.
+class Search:
+    """A search to run.
 
     Attributes:
-        number: position in the study, from 0, interrupted attempts not counted.
-        state: ``complete``, ``pruned`` or ``failed``.
-        score: the objective's value; of a pruned trial its last report; None when it failed before one.
-        curve: score after each epoch.
-        point: value by knob.
-        reason: why it failed, else "".
-    """
-
-    number: int
-    state: str
-    score: float | None
-    curve: list[float]
-    point: dict[str, Value]
-    reason: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def search(
-    params: TuneParams,
-    defaults: Mapping[str, Value],
-    seed: int,
-    journal: Path,
-    objective: Objective,
-    tell: Callable[[str], None],
-) -> list[TrialResult]:
-    """Run trials until the budget of trials or time is used up; a study found in the journal is continued.
-
-    Trial 0 is the defaults. Each proposal is drawn from a sampler seeded by the study's seed and the number of trials
-    before it, so a study that was interrupted goes on exactly as it would have.
-
-    Args:
-        params: budget and space.
-        defaults: value by knob, for every knob of the space.
+        params: budget, objective and space.
+        defaults: value by knob of the space: trial 0.
         seed: of the proposals.
-        journal: file that keeps the study.
-        objective: trains at a point; a larger value is better.
-        tell: receives lines for a person.
-
-    Raises:
-        HeadwayError: every trial failed.
-        Unreachable: from the objective; the trial counts as interrupted, and its point is proposed anew by the next call.
+        storage: keeps the study.
+        name: of the study in it.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(journal)))
-    study = optuna.create_study(
-        storage=storage,
-        study_name="headway",
-        direction="maximize",
-        load_if_exists=True,
-    )
-    _set_interrupted_aside(study)
-    if not any(_is_counted(trial) or trial.state == TrialState.WAITING for trial in study.trials):
-        study.enqueue_trial(dict(defaults))
-    space = {name: distribution(knob) for name, knob in params.space.items()}
-    while (number := len(results(study))) < params.trials:
-        spent = sum(trial.duration.total_seconds() for trial in _counted(study) if trial.duration)
-        if number and spent > 60 * params.timeout_minutes:
-            tell(f"the search stops after {number} of {params.trials} trials: {params.timeout_minutes:g} minutes are over")
-            break
-        study.sampler = optuna.samplers.TPESampler(seed=seed + number, multivariate=True, n_startup_trials=STARTUP_TRIALS)
-        _run_trial(study, number, space, objective, tell)
-    finished = results(study)
-    if not any(trial.state == "complete" for trial in finished):
-        reasons = sorted({trial.reason for trial in finished})
-        raise HeadwayError(f"no trial of {len(finished)} could be completed: {'; '.join(reasons)}")
-    return finished
 
+    params: TuneParams
+    defaults: Mapping[str, Value]
+    seed: int
+    storage: BaseStorage
+    name: str
 
-def best(trials: list[TrialResult]) -> TrialResult:
-    """The completed trial with the best score; among equals the earliest."""
-    return max((t for t in trials if t.state == "complete"), key=lambda t: (t.score or 0.0, -t.number))
+    def run(self, executor: Executor, progress: Progress, record: Callable[[TrialResult], None]) -> list[TrialResult]:
+        """Run trials until the budget is used up; a study found in the storage is continued.
+
+        Trials are proposed in batches of as many as the executor has workers. What a batch proposes depends on the seed, the
+        number of the trial and the trials of earlier batches, and on nothing else; so a study that was interrupted goes on
+        as it would have.
+
+        Args:
+            executor: runs a batch.
+            progress: is told what happens.
+            record: is given each finished trial, once it is kept; and again when the study is continued.
+
+        Returns:
+            The trials within the budget, in order.
+
+        Raises:
+            HeadwayError: every trial failed, or another process runs this study.
+        """
+        study = self._open()
+        self._settle(study)
+        finished = results(study)
+        for trial in finished:
+            record(trial)
+        progress.resumed(finished)
+        while numbers := self._open_numbers(finished, executor.workers):
+            spent = spent_seconds(finished, self.params, executor.workers)
+            if finished and spent > 60 * self.params.timeout_minutes:
+                progress.say(
+                    f"the search stops after {len(finished)} of {self.params.trials} trials: "
+                    f"{self.params.timeout_minutes:g} minutes are over"
+                )
+                break
+            tasks = self._tasks(study, finished, numbers, executor.workers)
+            if not tasks:
+                progress.say(f"the search stops after {len(finished)} trials: every point of the space has been tried")
+                break
+            self._run_batch(study, tasks, executor, progress, record)
+            finished = results(study)
+        finished = counted(finished, self.params, executor.workers)
+        if not any(trial.state == "complete" for trial in finished):
+            reasons = sorted({trial.reason for trial in finished if trial.reason})
+            raise HeadwayError(f"no trial of {len(finished)} could be completed: {'; '.join(reasons)}")
+        return finished
+
+    def _open(self) -> optuna.Study:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return optuna.create_study(
+            storage=self.storage, study_name=self.name, directions=self._directions, load_if_exists=True
+        )
+
+    @property
+    def _directions(self) -> list[Literal["maximize", "minimize"]]:
+        goals = [goal for goal in (objective(self.params), second_objective(self.params)) if goal]
+        return ["maximize" if goal.maximise else "minimize" for goal in goals]
+
+    def _open_numbers(self, finished: Sequence[TrialResult], workers: int) -> list[int]:
+        """Numbers of the first batch that is not finished; none when the budget of trials is used up or the target reached."""
+        known = {trial.number for trial in finished}
+        first = next(number for number in range(len(known) + 1) if number not in known)
+        start = first - first % workers
+        if reaches_target([trial for trial in finished if trial.number < start], self.params):
+            return []
+        return [number for number in range(start, min(start + workers, self.params.trials)) if number not in known]
+
+    def _tasks(
+        self, study: optuna.Study, finished: Sequence[TrialResult], numbers: Sequence[int], workers: int
+    ) -> list[Task]:
+        """What to run for these numbers of one batch; fewer, or none, when the space has no more points."""
+        start = numbers[0] - numbers[0] % workers
+        earlier = [trial for trial in finished if trial.number < start]
+        history = [self._past(trial) for trial in earlier if trial.state != "failed"]
+        before = {trial.number: trial.point for trial in finished}
+        attempts = {trial.user_attrs[NUMBER]: trial.params for trial in study.get_trials(deepcopy=False)}
+        bounds = limits(earlier, self.params)
+        tasks = []
+        batch: list[Mapping[str, Any]] = []
+        for number in range(start, numbers[-1] + 1):
+            point: Mapping[str, Any] | None = before.get(number, attempts.get(number))
+            if point is None and number == 0:
+                point = restrict(self.params.space, self.defaults)
+            if point is None:
+                tried = [*(trial.point for trial in earlier), *batch]
+                point = propose(self.params.space, self._directions, self.seed + number, history, batch, tried)
+            if point is None:
+                break
+            batch.append(point)
+            if number in numbers:
+                tasks.append(Task(number, dict(point), bounds))
+        return tasks
+
+    def _past(self, trial: TrialResult) -> FrozenTrial:
+        """A finished trial as the sampler looks at it; of a pruned one, how far it came and how well it did."""
+        if trial.state == "complete":
+            values = [value for value in (trial.score, trial.second) if value is not None]
+            return past(self.params.space, trial.point, TrialState.COMPLETE, values=values)
+        entry = objective(self.params).entry
+        seen = {int(epoch["epoch"]): epoch[entry] for epoch in trial.curve}
+        return past(self.params.space, trial.point, TrialState.PRUNED, intermediate_values=seen)
+
+    def _run_batch(
+        self,
+        study: optuna.Study,
+        tasks: list[Task],
+        executor: Executor,
+        progress: Progress,
+        record: Callable[[TrialResult], None],
+    ) -> None:
+        """Run tasks to some end each; one whose worker was lost is run once more."""
+        while tasks:
+            running = [self._begin(study, task) for task in tasks]
+            again: list[Task] = []
+
+            def done(
+                position: int,
+                outcome: Outcome | WorkerLost,
+                tasks: list[Task] = tasks,
+                running: list[FrozenTrial] = running,
+                again: list[Task] = again,
+            ) -> None:
+                if not isinstance(outcome, WorkerLost):
+                    self._conclude(study, running[position], outcome)
+                elif not self._set_aside(study, running[position], str(outcome)):
+                    progress.say(f"trial {tasks[position].number}: {outcome}; it is run once more")
+                    again.append(tasks[position])
+                    return
+                trial = next(trial for trial in results(study) if trial.number == tasks[position].number)
+                record(trial)
+                progress.ended(trial)
+
+            def watch(position: int, entry: dict[str, float], tasks: list[Task] = tasks) -> None:
+                progress.epoch(tasks[position].number, entry)
+
+            for task in tasks:
+                progress.began(task)
+            try:
+                with heartbeats(self.storage, [trial._trial_id for trial in running]):
+                    executor.run(tasks, done, watch)
+            except BaseException:
+                # Whatever ends the search from outside says nothing about the trials: they start anew, and it does not count.
+                for trial in _running(study):
+                    self.storage.set_trial_user_attr(trial._trial_id, STOPPED, True)
+                    study.tell(trial.number, state=TrialState.FAIL)
+                raise
+            tasks = again
+
+    def _begin(self, study: optuna.Study, task: Task) -> FrozenTrial:
+        """Keep, in one write, that a trial runs."""
+        study.add_trial(past(self.params.space, task.point, TrialState.RUNNING, user_attrs={NUMBER: task.number}))
+        return study.get_trials(deepcopy=False)[-1]
+
+    def _conclude(self, study: optuna.Study, trial: FrozenTrial, outcome: Outcome) -> None:
+        """Keep an outcome. The first write holds all of it: a kill after that one costs nothing."""
+        self.storage.set_trial_user_attr(trial._trial_id, OUTCOME, asdict(outcome))
+        if len(self._directions) == 1:  # Optuna has no intermediate values of two objectives
+            for entry in outcome.curve:  # a step is a whole number: 0 is the middle of the first epoch
+                value = entry[objective(self.params).entry]
+                self.storage.set_trial_intermediate_value(trial._trial_id, int(entry["epoch"]), value)
+        values = list(outcome.values) if outcome.state == "complete" else None
+        study.tell(trial.number, values, state=STATES[outcome.state])
+
+    def _settle(self, study: optuna.Study) -> None:
+        """Bring what a kill left running to an end."""
+        for trial in _running(study):
+            if is_beating(self.storage, trial._trial_id):
+                raise HeadwayError(
+                    f"another process runs this search (trial {trial.user_attrs[NUMBER]}); wait until it is done, or end it"
+                )
+            if OUTCOME in trial.user_attrs:
+                self._conclude(study, trial, _outcome(trial))
+            else:
+                self._set_aside(study, trial, "its process was killed, by the system if memory was short")
+
+    def _set_aside(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
+        """End an interrupted trial: its point is tried once more; the second time it has failed, and True is returned."""
+        earlier = [
+            other
+            for other in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+            if other.user_attrs[NUMBER] == trial.user_attrs[NUMBER] and not {OUTCOME, STOPPED} & other.user_attrs.keys()
+        ]
+        if earlier:
+            self._conclude(study, trial, Outcome("failed", reason=f"interrupted twice: {reason}"))
+            return True
+        study.tell(trial.number, state=TrialState.FAIL)
+        return False
 
 
 def results(study: optuna.Study) -> list[TrialResult]:
-    """The finished trials in order, attempts that a kill interrupted left out."""
-    return [
-        TrialResult(
-            number=number,
-            state={TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}.get(trial.state, "failed"),
-            score=trial.value if trial.state == TrialState.COMPLETE else (trial.user_attrs.get(CURVE) or [None])[-1],
-            curve=trial.user_attrs.get(CURVE, []),
-            point=dict(trial.params),
-            reason=trial.user_attrs.get(REASON, ""),
-        )
-        for number, trial in enumerate(_counted(study))
+    """The finished trials by number, attempts that were interrupted left out."""
+    ended = [
+        trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and OUTCOME in trial.user_attrs
     ]
+    found = []
+    for trial in sorted(ended, key=lambda trial: int(trial.user_attrs[NUMBER])):
+        outcome = _outcome(trial)
+        found.append(
+            TrialResult(
+                number=trial.user_attrs[NUMBER],
+                state=outcome.state,
+                score=outcome.values[0] if outcome.values else None,
+                second=outcome.values[1] if len(outcome.values) > 1 else None,
+                point=dict(trial.params),
+                curve=list(outcome.curve),
+                reason=outcome.reason,
+                tokens=outcome.tokens,
+                seconds=outcome.seconds,
+            )
+        )
+    return found
 
 
-def distribution(knob: FloatRange | IntRange | Choices) -> BaseDistribution:
-    """A knob's range in Optuna's terms."""
-    if isinstance(knob, FloatRange):
-        return FloatDistribution(knob.low, knob.high, log=knob.log)
-    if isinstance(knob, IntRange):
-        return IntDistribution(knob.low, knob.high, step=knob.step)
-    return CategoricalDistribution(knob.choices)
+def spent_seconds(trials: Sequence[TrialResult], params: TuneParams, workers: int) -> float:
+    """What the trials took: one after another, or of a batch that ran at the same time the longest."""
+    if params.executor == "serial":
+        return sum(trial.seconds for trial in trials)
+    longest: dict[int, float] = {}
+    for trial in trials:
+        batch = trial.number // workers
+        longest[batch] = max(longest.get(batch, 0.0), trial.seconds)
+    return sum(longest.values())
 
 
-def _is_counted(trial: FrozenTrial) -> bool:
-    """Whether a trial ran to some end of its own; a failure without a reason is one that a kill interrupted."""
-    return trial.state.is_finished() and (trial.state != TrialState.FAIL or REASON in trial.user_attrs)
+def _running(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def _counted(study: optuna.Study) -> list[FrozenTrial]:
-    return [trial for trial in study.trials if _is_counted(trial)]
-
-
-def _set_interrupted_aside(study: optuna.Study) -> None:
-    """A trial found running was killed: it fails without a reason, and the same point is then proposed anew."""
-    for trial in study.trials:
-        if trial.state == TrialState.RUNNING:
-            study.tell(trial.number, state=TrialState.FAIL)
-
-
-def _is_poor(study: optuna.Study, epoch: int, score: float) -> bool:
-    """Whether more than half of the trials before did better after this epoch; asked after epochs 1, 2, 4, 8 and so on.
-
-    That is successive halving as it can be done one trial after another (Li et al. 2020, "A System for Massively Parallel
-    Hyperparameter Tuning"). Optuna's own pruner also counts the attempts that a kill interrupted, and so would prune
-    otherwise in a study that was continued than in one that was not.
-    """
-    if epoch & (epoch - 1):
-        return False
-    others = [trial.intermediate_values[epoch] for trial in _counted(study) if epoch in trial.intermediate_values]
-    return 2 * sum(other > score for other in others) > len(others)
-
-
-def _run_trial(
-    study: optuna.Study,
-    number: int,
-    space: Mapping[str, BaseDistribution],
-    objective: Objective,
-    tell: Callable[[str], None],
-) -> None:
-    trial = study.ask(dict(space))
-    point = dict(trial.params)
-    curve: list[float] = []
-    tell(
-        f"trial {number}: " + (", ".join(f"{name} {_short(value)}" for name, value in point.items()) or "nothing to search")
-    )
-
-    def report(epoch: int, score: float, final: bool = False) -> None:
-        curve.append(score)
-        trial.report(score, epoch)
-        if not final and _is_poor(study, epoch, score):
-            raise Pruned
-
-    started = time.monotonic()
-    reason = ""
-    try:
-        score = objective(number, point, report)
-    except Pruned:
-        state, values, outcome = TrialState.PRUNED, None, f"pruned at {curve[-1]:.4f}"
-    except Unreachable:
-        raise  # the trial stays as a kill would leave it
-    except (HeadwayError, MemoryError, RuntimeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        state, values, outcome = TrialState.FAIL, None, f"failed: {reason}"
-    else:
-        state, values, outcome = TrialState.COMPLETE, [score], f"{score:.4f}"
-    trial.set_user_attr(CURVE, curve)
-    if reason:
-        trial.set_user_attr(REASON, reason)  # last: a trial that has it is done, even if it is killed before the next line
-    study.tell(trial, values, state=state)
-    tell(f"trial {number}: {outcome} in {time.monotonic() - started:.0f} s")
-
-
-def _short(value: Value) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _outcome(trial: FrozenTrial) -> Outcome:
+    kept = trial.user_attrs[OUTCOME]
+    return Outcome(**{**kept, "values": tuple(kept["values"]), "curve": tuple(kept["curve"])})

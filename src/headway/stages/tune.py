@@ -3,94 +3,179 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
+from collections.abc import Callable
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from headway.data import tokenizer
-from headway.data.datamodule import TextDataModule, subset
-from headway.data.encoded import EncodedTexts
-from headway.data.splits import unit_hash
-from headway.evaluation import plots
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
-from headway.model.lightning import ClassifierModule
-from headway.model.training import fit
-from headway.params import Params, Value
-from headway.search.study import Pruned, Report, TrialResult, best, search
-from headway.tracking import Tracker
+from headway.params import Params
+from headway.ranges import Value
+from headway.search.results import TrialResult, best, summary
+
+if TYPE_CHECKING:
+    from headway.search.objective import Shared
+    from headway.tracking import RunningRun, Tracker
+
+#: Knobs of the section that change how much of a study is run, or where, but not which trials it is made of.
+BUDGET = {"trials", "timeout_minutes", "target"}
+ELSEWHERE = {"executor", "address", "storage"}
+PAGE = "study.html"
+PLOTS = ("history", "importances", "parallel", "slices")
 
 
-def tune(params: Params, layout: Layout, tracker: Tracker) -> TrialResult:
-    """Write ``reports/study``: ``best_params.json`` for the training, ``trials.json``; a plot, and the search's metrics."""
-    train = EncodedTexts.open(layout.encoded / "train.arrow")
-    validation = EncodedTexts.open(layout.encoded / "validation.arrow")
-    sections = {"model": params.model.model_dump(), "training": params.training.model_dump()}
-    spec = [params.tune.model_dump(), sections, params.seed, code_fingerprint(layout, "tune")]
-    key = sha256_of_json([*spec, *(sha256_of_file(layout.encoded / f"{name}.arrow") for name in ("train", "validation"))])
-    part = np.flatnonzero([unit_hash(row_id, "search") < params.tune.train_share for row_id in train.ids])
-    if not len(part):
-        part = np.arange(len(train))
-    few = subset(train, part)
-    classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-    class_rows = np.bincount(train.labels, minlength=len(classes)).tolist()
-    vocabulary_size = tokenizer.load(layout.encoded / "tokenizer.json").get_vocab_size()
+class TrialFailed(Exception):
+    """Closes the MLflow run of a failed trial as FAILED."""
 
-    def objective(number: int, point: dict[str, Value], report: Report) -> float:
-        knobs = params.override(point)
-        data = TextDataModule(few, validation, knobs.model.max_length, knobs.training.tokens_per_batch, params.seed)
-        module = ClassifierModule(
-            knobs.model, knobs.training, vocabulary_size, class_rows, params.seed, data.steps(params.tune.max_epochs)
-        )
-        with tracker.nested("trial", f"trial {number}", sha256_of_json([key, number])) as run:
-            run.log_params(point)
 
-            def told(entry: dict[str, float]) -> None:
-                epoch = int(entry["epoch"])
-                run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=epoch)
-                report(epoch, entry["validation_accuracy"], epoch == params.tune.max_epochs)
+def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) -> TrialResult:
+    """Write ``reports/study``: ``best_params.json`` for the training, ``trials.json``, a page; plots, and the search's metrics.
 
-            try:
-                fit(module, data, max_epochs=params.tune.max_epochs, title=f"trial {number}", report=told)
-            except Pruned:
-                pruned = True  # an end like another, not a failed run
-            else:
-                pruned = False
-            run.set_tags({"headway.trial": "pruned" if pruned else "complete"})
-        if pruned:
-            raise Pruned
-        return max(entry["validation_accuracy"] for entry in module.history)
+    What a finished search found stays in the scratch folder: started again, the stage copies it, and loads neither PyTorch
+    nor data.
 
+    Args:
+        open_tracker: gives MLflow's tracker when trials are to be logged.
+    """
+    key = study_key(params, layout)
     scratch = layout.scratch / "study"
     for old in scratch.glob("*"):
         if old.name != key[:16]:
             shutil.rmtree(old)
-    defaults = {name: sections[name.split(".")[0]][name.split(".")[1]] for name in params.tune.space}
-    journal = scratch / key[:16] / "journal.log"
-    trials = search(params.tune, defaults, params.seed, journal, objective, _say)
-    winner = best(trials)
+    budget = sha256_of_json(params.tune.model_dump(include=BUDGET))
+    kept = scratch / key[:16] / f"found-{budget[:16]}"
+    if not kept.is_dir():
+        tracker = open_tracker()
+        trials = _search(params, layout, key, tracker)
+        with fresh_folder(kept) as folder:
+            _write(trials, params, folder)
+            log_search(tracker, trials, params, folder)
+    return _publish(kept, params, layout)
+
+
+def study_key(params: Params, layout: Layout) -> str:
+    """Identity of the study: all that decides which trials it is made of and how they score."""
+    spec = [
+        params.tune.model_dump(exclude=BUDGET | ELSEWHERE),
+        threads_of_a_trial(params),
+        params.model.model_dump(),
+        params.training.model_dump(),
+        params.seed,
+        code_fingerprint(layout, "tune"),
+    ]
+    return sha256_of_json([*spec, *(sha256_of_file(_encoded(layout, name)) for name in ("train", "validation"))])
+
+
+def threads_of_a_trial(params: Params) -> int:
+    """``training.threads``, divided between the workers where these share this machine."""
+    if params.tune.executor == "serial" or params.tune.address:
+        return params.training.threads
+    return max(1, params.training.threads // params.tune.workers)
+
+
+def defaults_of(params: Params) -> dict[str, Value]:
+    """What trial 0 tries: by knob of the space, the value in params.yaml."""
+    return {path: attrgetter(path)(params) for path in params.tune.space}
+
+
+def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[TrialResult]:
+    """Run what is left of the search."""
+    from filelock import FileLock, Timeout
+
+    from headway.errors import HeadwayError
+    from headway.search.executors import executor
+    from headway.search.live import LiveProgress
+    from headway.search.objective import run_trial
+    from headway.search.storage import answering, open_storage
+    from headway.search.study import Search
+
+    folder = layout.scratch / "study" / key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = threads_of_a_trial(params)
+    shared = _shared(params.override({"training.threads": threads}), layout)
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            storage = open_storage(params.tune.storage, folder / "journal.log")
+            search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
+            engines = executor(params.tune, run_trial, shared, threads)
+            with answering(params.tune.storage), LiveProgress(params.tune) as progress, engines as engine:
+                return search.run(engine, progress, lambda trial: log_trial(tracker, trial, key))
+    except Timeout:
+        raise HeadwayError(f"{folder}: another process runs this search; wait until it is done, or end it") from None
+
+
+def _shared(params: Params, layout: Layout) -> Shared:
+    from headway.data import tokenizer
+    from headway.data.encoded import EncodedTexts
+    from headway.search.objective import share
+
+    train, validation = (EncodedTexts.open(_encoded(layout, name)) for name in ("train", "validation"))
+    classes = read_json(layout.prepared / "labels.json", made_by="prepare")
+    return share(params, train, validation, tokenizer.load(layout.encoded / "tokenizer.json").get_vocab_size(), len(classes))
+
+
+def log_trial(tracker: Tracker, trial: TrialResult, key: str) -> None:
+    """A nested run with the trial's params, curve, cost and end; one that is there already stays as it is."""
+    run_key = sha256_of_json([key, trial.number])
+    found = tracker.find(kind="trial", key=run_key)
+    if found and found.info.status in ("FINISHED", "FAILED"):
+        return
+    try:
+        with tracker.nested("trial", f"trial {trial.number}", run_key) as run:
+            _log(run, trial)
+            if trial.state == "failed":
+                raise TrialFailed
+    except TrialFailed:
+        pass
+
+
+def _log(run: RunningRun, trial: TrialResult) -> None:
+    run.log_params(trial.point)
+    for entry in trial.curve:
+        run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=int(entry["epoch"]))
+    known = {"score": trial.score, "second": trial.second, "training_tokens": trial.tokens, "seconds": trial.seconds}
+    run.log_metrics({name: value for name, value in known.items() if value is not None})
+    run.set_tags({"headway.trial": trial.state, **({"headway.reason": trial.reason} if trial.reason else {})})
+
+
+def log_search(tracker: Tracker, trials: list[TrialResult], params: Params, folder: Path) -> None:
+    """What the search found and cost, and its page, for the parent run; a clock's time stands here and in no out."""
+    run = tracker.pipeline_run()
+    found = {name: value for name, value in summary(trials, params.tune).items() if isinstance(value, int | float)}
+    found["seconds"] = sum(trial.seconds for trial in trials)
+    run.log_metrics({f"search_{name}": value for name, value in found.items()})
+    run.log_artifacts([folder / PAGE], "search")
+
+
+def _write(trials: list[TrialResult], params: Params, folder: Path) -> None:
+    from headway.search import page
+
+    write_json(folder / "best_params.json", best(trials, params.tune).point)
+    write_json(folder / "trials.json", [trial.as_dict() for trial in trials])
+    write_json(folder / "search.json", summary(trials, params.tune))
+    page.write(trials, params.tune, folder / PAGE, {name: folder / f"{name}.png" for name in PLOTS})
+
+
+def _publish(kept: Path, params: Params, layout: Layout) -> TrialResult:
+    """Copy what the search found to where the other stages and DVC look for it."""
     with fresh_folder(layout.study) as folder:
-        write_json(folder / "best_params.json", winner.point)
-        write_json(folder / "trials.json", [trial.as_dict() for trial in trials])
-    plots.search_history([trial.score for trial in trials], layout.plot("search_history"))
-    write_json(layout.metrics("search"), summary(trials))
-    return winner
+        for name in ("best_params.json", "trials.json", PAGE):
+            shutil.copyfile(kept / name, folder / name)
+    for name in PLOTS:
+        target = layout.plot(f"search_{name}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept / f"{name}.png", target)
+    write_json(layout.metrics("search"), read_json(kept / "search.json", made_by="tune"))
+    return best(trials_of(layout), params.tune)
 
 
-def summary(trials: list[TrialResult]) -> dict[str, Any]:
-    """What the search found, and what it gained over trial 0, the values in params.yaml."""
-    winner = best(trials)
-    first = trials[0].score if trials[0].state == "complete" else None
-    return {
-        "trials": len(trials),
-        "pruned": sum(trial.state == "pruned" for trial in trials),
-        "failed": sum(trial.state == "failed" for trial in trials),
-        "best_trial": winner.number,
-        "best_validation_accuracy": round(winner.score or 0.0, 6),
-        "gain_over_defaults": None if first is None else round((winner.score or 0.0) - first, 6),
-    }
+def trials_of(layout: Layout) -> list[TrialResult]:
+    """The trials of the last search."""
+    found: list[dict[str, Any]] = read_json(layout.study / "trials.json", made_by="tune")
+    return [TrialResult.from_dict(trial) for trial in found]
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - progress, for a person
+def _encoded(layout: Layout, split: str) -> Path:
+    return layout.encoded / f"{split}.arrow"

@@ -1,0 +1,244 @@
+"""What the search's pruning saves and loses, what ranks trials early, and what the search adds to the training.
+
+``make bench-search`` runs it on all Rotten Tomatoes sentences and a slice of the IMDB reviews. Searches that are compared
+have the same seeds and space. What came out, and what follows from it, is kept in ``benchmarks/notes.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.storages import InMemoryStorage
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+from scipy.stats import spearmanr
+
+from benchmarks.shipped import PROJECT, params_for, prepared
+from benchmarks.targets import Target, print_targets
+from headway import params as parameters
+from headway.data import tokenizer
+from headway.data.encoded import EncodedTexts
+from headway.errors import HeadwayError
+from headway.files import read_json
+from headway.layout import Layout
+from headway.params import Params
+from headway.quiet import switch_off
+from headway.ranges import Point
+from headway.search.executors import Serial, executor
+from headway.search.objective import Shared, run_trial, share
+from headway.search.pruning import limits
+from headway.search.results import TrialResult, best, score_of
+from headway.search.space import propose
+from headway.search.study import Search
+from headway.search.trial import Outcome, Task
+from headway.stages.tokenize import tokenize
+from headway.stages.tune import defaults_of, threads_of_a_trial, tune
+from headway.tracking import Tracker
+
+LOST, COMPUTE, OVERHEAD, EXHAUSTED, FASTER = 0.3, 0.40, 2.0, 5.0, 1.6  # the targets: points, share, seconds, seconds, times
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=5000, help="of the IMDB slice")
+    parser.add_argument("--sentences", type=int, default=0, help="of Rotten Tomatoes; 0: all")
+    arguments = parser.parse_args()
+    switch_off()
+    console = Console(highlight=False, width=max(120, Console().width))
+    targets: list[Target] = []
+    for subset, rows in (("rotten_tomatoes", arguments.sentences), ("imdb", arguments.rows)):
+        bench = Bench(subset, rows, arguments.trials, arguments.epochs, console)
+        targets += bench.pruning(arguments.repeats)
+        if subset == "rotten_tomatoes":
+            targets += [*bench.around(), *bench.workers(arguments.repeats)]
+    print_targets(console, targets)
+
+
+class Bench:
+    """The measurements on one data set, each of which prints a table and returns its targets."""
+
+    def __init__(self, subset: str, rows: int, trials: int, epochs: int, console: Console) -> None:
+        space = parameters.load(PROJECT / "params.yaml").model_dump()["tune"]["space"]
+        budget = {"tune.trials": trials, "tune.max_epochs": epochs, "tune.train_share": 1.0, "tune.space": space}
+        self.params = params_for(subset, rows).override(budget)
+        self.name, self.console = f"{subset}, {rows:,} rows" if rows else subset, console
+        self.layout = prepared(self.params, "bench-search")
+        if not (self.layout.encoded / "tokenizer.json").exists():
+            tokenize(self.params, self.layout)
+
+    def shared(self, params: Params) -> Shared:
+        train, validation = (EncodedTexts.open(self.layout.encoded / f"{name}.arrow") for name in ("train", "validation"))
+        classes = read_json(self.layout.prepared / "labels.json", made_by="prepare")
+        vocabulary_size = tokenizer.load(self.layout.encoded / "tokenizer.json").get_vocab_size()
+        return share(params, train, validation, vocabulary_size, len(classes))
+
+    def pruning(self, repeats: int) -> list[Target]:
+        """Pruned and unpruned searches of the same seeds; and what the rule makes of the unpruned one's own trials."""
+        table = _table(
+            "seed", "unpruned", "pruned", "points lost", "of the compute", "the same trials: lost", "of the compute"
+        )
+        table.title = f"Pruning: {self.name}, {self.params.tune.trials} trials of up to {self.params.tune.max_epochs} epochs"
+        lost, compute = [], []
+        ranks: dict[str, list[float]] = {"half an epoch": [], "one epoch": [], "a quarter of the rows, all epochs": []}
+        for repeat in range(repeats):
+            params = self.params.override({"seed": self.params.seed + repeat})
+            self.console.print(f"Searching {self.name} with seed {params.seed}, unpruned and pruned")
+            full, pruned = (self._search(params.override({"tune.pruning": on})) for on in (False, True))
+            replayed = replay(full, params)
+            found = [score_of(best(trials, params.tune)) for trials in (full, pruned, replayed)]
+            costs = [sum(trial.tokens for trial in trials) for trials in (full, pruned, replayed)]
+            lost.append(100 * (found[0] - found[1]))
+            compute.append(costs[1] / costs[0])
+            table.add_row(
+                str(params.seed),
+                f"{found[0]:.4f}",
+                f"{found[1]:.4f}",
+                f"{lost[-1]:+.2f}",
+                f"{compute[-1]:.0%}",
+                f"{100 * (found[0] - found[2]):+.2f}",
+                f"{costs[2] / costs[0]:.0%}",
+            )
+            final = [score_of(trial) for trial in full]
+            ranks["half an epoch"].append(_rank([_at(trial, 0.5) for trial in full], final))
+            ranks["one epoch"].append(_rank([_at(trial, 1) for trial in full], final))
+            few = self.shared(params.override({"tune.train_share": 0.25, "tune.pruning": False}))
+            quarter = [run_trial(few, Task(trial.number, trial.point)).values[0] for trial in full]
+            ranks["a quarter of the rows, all epochs"].append(_rank(quarter, final))
+        self.console.print(table)
+        ranking = _table("scored after", "Spearman's rank correlation with the last score, by seed")
+        ranking.title = f"What ranks trials early: {self.name}"
+        for name, values in ranks.items():
+            ranking.add_row(name, ", ".join(f"{value:.2f}" for value in values))
+        self.console.print(ranking)
+        points, share_of = statistics.mean(lost), statistics.mean(compute)
+        return [
+            (f"{self.name}: pruning loses {points:+.2f} points on average, target {LOST}", points <= LOST),
+            (f"{self.name}: at {share_of:.0%} of the training compute, target {COMPUTE:.0%}", share_of <= COMPUTE),
+        ]
+
+    def _search(self, params: Params) -> list[TrialResult]:
+        search = Search(params.tune, defaults_of(params), params.seed, InMemoryStorage(), "bench")
+        with contextlib.redirect_stdout(io.StringIO()):
+            return search.run(Serial(run_trial, self.shared(params), 1), Silent(), lambda _: None)
+
+    def around(self) -> list[Target]:
+        """What the stage takes outside its trials, and when there is nothing left to do."""
+        params = self.params.override({"tune.max_epochs": 1, "tune.trials": 8})
+        with tempfile.TemporaryDirectory() as folder:
+            layout = Layout(Path(folder) / "project")
+            shutil.copytree(self.layout.root, layout.root)
+            shutil.copyfile(PROJECT / "dvc.yaml", layout.graph)
+            YAML().dump(params.model_dump(), layout.params)
+            tracker = Tracker(params, layout)
+            started = time.monotonic()
+            with contextlib.redirect_stdout(io.StringIO()):
+                tune(params, layout, lambda: tracker)
+            seconds = time.monotonic() - started
+            run = tracker.client.get_run(tracker.pipeline_run().id)
+            outside = (seconds - run.data.metrics["search_seconds"]) / params.tune.trials
+            started = time.monotonic()
+            subprocess.run([sys.executable, "-m", "headway.cli", "tune"], cwd=layout.root, check=True, capture_output=True)
+            again = time.monotonic() - started
+        return [
+            (f"outside its training a trial takes {outside:.2f} s, target {OVERHEAD:g}", outside <= OVERHEAD),
+            (f"`headway tune` with its budget used up returns in {again:.1f} s, target {EXHAUSTED:g}", again <= EXHAUSTED),
+        ]
+
+    def workers(self, rounds: int) -> list[Target]:
+        """Trials an hour of one and of two process workers that have the same threads together, in turn."""
+        table = _table("workers", "threads each", "trials/hour, by round", "median")
+        table.title = f"Process workers: {self.name}, 4 trials a round, started beforehand"
+        points: list[Point] = []
+        while len(points) < 4:
+            points.append(propose(self.params.tune.space, ["maximize"], len(points), [], [], points) or {})
+        speeds: dict[int, list[float]] = {1: [], 2: []}
+        threads = {}
+        for _ in range(rounds):
+            for workers, speed in speeds.items():
+                params = self.params.override({"tune.executor": "processes", "tune.workers": workers})
+                threads[workers] = threads_of_a_trial(params)
+                shared = self.shared(params.override({"training.threads": threads[workers]}))
+                with executor(params.tune, run_trial, shared, threads[workers]) as engine:
+                    warm = [Task(0, dict(points[0]), {0.5: 2.0}) for _ in range(workers)]
+                    engine.run(warm, lambda *_: None)
+                    started = time.monotonic()
+                    for first in range(0, len(points), workers):
+                        tasks = [Task(number, dict(points[number])) for number in range(first, first + workers)]
+                        engine.run(tasks, _require_complete)
+                    speed.append(3600 * len(points) / (time.monotonic() - started))
+        for workers, speed in speeds.items():
+            told = ", ".join(f"{value:.0f}" for value in speed)
+            table.add_row(str(workers), str(threads[workers]), told, f"{statistics.median(speed):.0f}")
+        self.console.print(table)
+        times = statistics.median(two / one for one, two in zip(speeds[1], speeds[2], strict=True))
+        return [(f"two workers make {times:.2f} times the trials of one, target {FASTER}", times >= FASTER)]
+
+
+class Silent:
+    """Shows nothing of a search."""
+
+    def resumed(self, trials: object) -> None: ...
+    def began(self, task: object) -> None: ...
+    def epoch(self, number: int, entry: object) -> None: ...
+    def ended(self, trial: object) -> None: ...
+    def say(self, line: str) -> None: ...
+
+
+def replay(trials: Sequence[TrialResult], params: Params) -> list[TrialResult]:
+    """Unpruned trials in their order, each ended where the rule would have ended it."""
+    ended: list[TrialResult] = []
+    for trial in trials:
+        bounds = limits(ended, params.tune)
+        poor = [entry for entry in trial.curve if entry["validation_accuracy"] < bounds.get(entry["epoch"], 0.0)]
+        if trial.state == "complete" and poor:
+            curve = trial.curve[: trial.curve.index(poor[0]) + 1]
+            tokens = round(trial.tokens * poor[0]["epoch"] / trial.curve[-1]["epoch"])
+            score = poor[0]["validation_accuracy"]
+            ended.append(replace(trial, state="pruned", score=score, curve=curve, tokens=tokens))
+        else:
+            ended.append(trial)
+    return ended
+
+
+def _require_complete(_: int, outcome: Outcome | HeadwayError) -> None:
+    if isinstance(outcome, HeadwayError) or outcome.state != "complete":
+        raise HeadwayError(f"a trial of the benchmark did not complete: {outcome}")
+
+
+def _at(trial: TrialResult, epoch: float) -> float:
+    return next(entry["validation_accuracy"] for entry in trial.curve if entry["epoch"] == epoch)
+
+
+def _rank(early: list[float], final: list[float]) -> float:
+    return float(spearmanr(early, final).statistic)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except HeadwayError as error:
+        sys.stderr.write(f"bench: {error}\n")
+        sys.exit(2)

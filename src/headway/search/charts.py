@@ -1,0 +1,163 @@
+"""Figures of a finished study: history, importances, parallel coordinates and slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headway.figures import ACCENT, GOLD, GREY, GRID, MUTED, new_figure
+from headway.params import TuneParams
+from headway.ranges import Choices, FloatRange, IntRange
+from headway.search.goals import objective, second_objective
+from headway.search.live import short
+from headway.search.results import TrialResult, best, front, score_of, second_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """The score of each trial, and the best so far."""
+    from matplotlib.ticker import MaxNLocator
+
+    goal = objective(params)
+    figure = new_figure(width=7, height=3.5)
+    axes = figure.add_subplot()
+    complete = [(trial.number, score_of(trial)) for trial in trials if trial.state == "complete"]
+    pruned = [(trial.number, score_of(trial)) for trial in trials if trial.state == "pruned"]
+    axes.plot(*_columns(complete), "o", color=ACCENT, label="complete")
+    if pruned:
+        axes.plot(*_columns(pruned), "x", color=GREY, label="pruned")
+    so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score for _, score in complete] or [0.0])
+    if complete:
+        axes.step([number for number, _ in complete], so_far, where="post", color=MUTED, label="best so far")
+    axes.set_xlabel("trial (0: the values in params.yaml)")
+    axes.set_ylabel(goal.title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    return figure
+
+
+def importances(shares: dict[str, float]) -> Figure:
+    """How much each knob decides about a trial being among the best."""
+    figure = new_figure(width=7, height=1.2 + 0.35 * max(1, len(shares)))
+    axes = figure.add_subplot()
+    ordered = sorted(shares.items(), key=lambda item: (item[1], item[0]))
+    axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=ACCENT)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("importance, PED-ANOVA (Watanabe et al. 2023)")
+    if not shares:
+        axes.text(
+            0.5, 0.5, "too few completed trials to tell", ha="center", va="center", transform=axes.transAxes, color=GREY
+        )
+        axes.set_yticks([])
+    return figure
+
+
+def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """One line a completed trial through the values of all knobs to its score; the winner stands out."""
+    figure = new_figure(width=max(7, 1.7 * (len(params.space) + 1)), height=4)
+    axes = figure.add_subplot()
+    complete = _scored(trials)
+    winner = best(trials, params)
+    scores = [score_of(trial) for trial in complete]
+    low, high = min(scores), max(scores)
+    names = [*params.space, objective(params).title]
+    for trial in sorted(complete, key=lambda trial: trial is winner):
+        heights = [position(knob, trial.point.get(name)) for name, knob in params.space.items()]
+        heights.append(0.5 if high == low else (score_of(trial) - low) / (high - low))
+        chosen = trial is winner
+        axes.plot(heights, "o-", color=MUTED if chosen else ACCENT, alpha=1 if chosen else 0.35, lw=2 if chosen else 1, ms=3)
+    for index, name in enumerate(names):
+        axes.axvline(index, color=GRID, zorder=0)
+        ends = (
+            [short(value) for value in ends_of(params.space[name])]
+            if name in params.space
+            else [f"{low:.4f}", f"{high:.4f}"]
+        )
+        axes.text(index, -0.04, ends[0], ha="center", va="top", color=GREY, size=8, parse_math=False)
+        axes.text(index, 1.04, ends[1], ha="center", va="bottom", color=GREY, size=8, parse_math=False)
+    axes.set_xticks(range(len(names)), [name.replace(".", ".\n") for name in names], size=8, parse_math=False)
+    axes.tick_params(axis="x", pad=14)
+    axes.set_yticks([])
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(-0.4, len(names) - 0.6)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """The score against each knob alone."""
+    columns = min(3, max(1, len(params.space)))
+    rows = max(1, math.ceil(len(params.space) / columns))
+    figure = new_figure(width=3 * columns + 1, height=2.6 * rows)
+    winner = best(trials, params)
+    for index, (name, knob) in enumerate(params.space.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        asked = [trial for trial in _scored(trials) if name in trial.point]
+        values = [str(trial.point[name]) if isinstance(knob, Choices) else trial.point[name] for trial in asked]
+        axes.plot(values, [score_of(trial) for trial in asked], "o", color=ACCENT, ms=4)
+        if name in winner.point:
+            value = winner.point[name]
+            axes.plot([str(value) if isinstance(knob, Choices) else value], [score_of(winner)], "o", color=MUTED, ms=6)
+        if not isinstance(knob, Choices) and knob.log:
+            axes.set_xscale("log")
+        axes.set_xlabel(name, size=8, parse_math=False)
+        axes.tick_params(labelsize=7)
+        if index % columns == 0:
+            axes.set_ylabel(objective(params).title, size=8)
+    if not params.space:
+        _say(figure.add_subplot(), "nothing was searched")
+    return figure
+
+
+def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """Both objectives of the completed trials, the front and the winner."""
+    second = second_objective(params)
+    assert second is not None, "a front needs two objectives"
+    figure = new_figure(width=7, height=3.5)
+    axes = figure.add_subplot()
+    axes.plot(
+        *_columns([(second_of(trial), score_of(trial)) for trial in _scored(trials)]), "o", color=ACCENT, label="trial"
+    )
+    axes.plot(
+        *_columns([(second_of(trial), score_of(trial)) for trial in front(trials, params)]), "o-", color=GOLD, label="front"
+    )
+    winner = best(trials, params)
+    axes.plot([second_of(winner)], [score_of(winner)], "o", color=MUTED, label="winner")
+    axes.set_xlabel(second.title)
+    axes.set_ylabel(objective(params).title)
+    axes.legend(frameon=False)
+    return figure
+
+
+def position(knob: FloatRange | IntRange | Choices, value: Any) -> float:
+    """Where in its range a value lies, from 0 to 1, as the search draws it; not a number when the knob was not asked."""
+    if value is None:
+        return math.nan
+    if isinstance(knob, Choices):
+        return knob.choices.index(value) / max(1, len(knob.choices) - 1)
+    low, high = (math.log(knob.low), math.log(knob.high)) if knob.log else (knob.low, knob.high)
+    return 0.5 if high == low else ((math.log(value) if knob.log else value) - low) / (high - low)
+
+
+def ends_of(knob: FloatRange | IntRange | Choices) -> tuple[Any, Any]:
+    """The values at the two ends of an axis."""
+    return (knob.choices[0], knob.choices[-1]) if isinstance(knob, Choices) else (knob.low, knob.high)
+
+
+def _scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    return [trial for trial in trials if trial.state == "complete"]
+
+
+def _columns(pairs: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
+    axes.set_axis_off()

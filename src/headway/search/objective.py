@@ -1,0 +1,148 @@
+"""A trial: the attention part trained at a point. A pure function of what it is given, which runs in any process."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from headway.data.datamodule import TextDataModule, subset
+from headway.data.encoded import EncodedTexts
+from headway.data.splits import unit_hash
+from headway.errors import HeadwayError
+from headway.model.classifier import AttentionClassifier
+from headway.model.lightning import ClassifierModule
+from headway.model.training import fit
+from headway.params import Params
+from headway.search.goals import epochs_of, objective, value_of
+from headway.search.pruning import MIN_STEPS
+from headway.search.trial import Outcome, Task, Watch
+
+#: Texts that the latency is measured on, one at a time.
+TIMED_TEXTS = 100
+
+
+class Pruned(Exception):
+    """Raised out of a training that is not worth going on with."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all trials of a study have in common.
+
+    Attributes:
+        params: of the pipeline; a trial replaces the knobs of its point.
+        train, validation: encoded rows.
+        vocabulary_size: of the tokenizer.
+        class_rows: training rows of each class, in all of the split.
+    """
+
+    params: Params
+    train: EncodedTexts
+    validation: EncodedTexts
+    vocabulary_size: int
+    class_rows: list[int]
+
+
+def share(params: Params, train: EncodedTexts, validation: EncodedTexts, vocabulary_size: int, n_classes: int) -> Shared:
+    """What travels to the workers: a fixed share of the training rows and all validation rows, in memory, without ids."""
+    part = np.flatnonzero([unit_hash(row_id, "search") < params.tune.train_share for row_id in train.ids])
+    class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
+    return Shared(
+        params,
+        _without_ids(train, part if len(part) else np.arange(len(train))),
+        _without_ids(validation, np.arange(len(validation))),
+        vocabulary_size,
+        class_rows,
+    )
+
+
+def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome:
+    """Train at a point, and say how it ended; what its values bring about, a want of memory or a divergence, is an outcome.
+
+    Args:
+        shared: the same for all trials.
+        task: the point, and below what it is not worth going on.
+        watch: told each epoch's metrics.
+    """
+    started = time.monotonic()
+    tune = shared.params.tune
+    goal = objective(tune)
+    curve: list[dict[str, float]] = []
+
+    def told(entry: dict[str, float]) -> None:
+        _require_finite(entry)
+        curve.append(entry)
+        if watch:
+            watch(entry)
+        limit = task.limits.get(entry["epoch"])
+        if limit is not None and entry["epoch"] * steps >= MIN_STEPS and goal.is_better(limit, entry[goal.entry]):
+            raise Pruned
+
+    tokens = steps = 0
+    state: Literal["complete", "pruned", "failed"]
+    values: tuple[float, ...]
+    try:
+        knobs = shared.params.override(task.point)
+        data = TextDataModule(
+            shared.train, shared.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
+        )
+        tokens, steps = int(data.train.lengths.sum()), data.steps(1)
+        module = ClassifierModule(
+            knobs.model, knobs.training, shared.vocabulary_size, shared.class_rows, knobs.seed, data.steps(tune.max_epochs)
+        )
+        # A terminal shows the study's own progress; where there is none, a long epoch says every few seconds that it lives.
+        title = f"trial {task.number}" if watch and not sys.stdout.isatty() else ""
+        fit(module, data, max_epochs=tune.max_epochs, title=title, report=told, halfway=True)
+        values = (value_of(goal, curve), *_second(tune.second_objective, module.classifier, data))
+        state, reason = "complete", ""
+    except Pruned:
+        state, values, reason = "pruned", (curve[-1][goal.entry],), ""
+    except (HeadwayError, MemoryError, RuntimeError) as error:
+        state, values, reason = "failed", (), (str(error).strip() or type(error).__name__).splitlines()[0]
+    seconds = time.monotonic() - started
+    return Outcome(state, values, tuple(curve), reason, seconds, round(tokens * epochs_of(curve)))
+
+
+def _require_finite(entry: dict[str, float]) -> None:
+    wrong = [name for name, value in entry.items() if not math.isfinite(value)]
+    if wrong:
+        raise HeadwayError(f"training diverged: {wrong[0]} {entry[wrong[0]]} after epoch {entry['epoch']:g}")
+
+
+def _second(kind: str, classifier: AttentionClassifier, data: TextDataModule) -> tuple[float, ...]:
+    """The second objective, if there is one; see :data:`headway.search.goals.SECOND` for the units."""
+    if kind == "latency":
+        return (latency(classifier, data),)
+    return (size(classifier),) if kind == "size" else ()
+
+
+def latency(classifier: AttentionClassifier, data: TextDataModule) -> float:
+    """Median milliseconds for one validation text on this machine, embeddings to logits; a clock's time, never twice the same."""
+    taken = []
+    classifier.eval()
+    with torch.inference_mode():
+        for index in range(min(TIMED_TEXTS, len(data.validation))):
+            tokens, _ = data.validation[[index]]
+            tokens = tokens.to(next(classifier.parameters()).device)
+            started = time.perf_counter()
+            classifier(tokens).cpu()
+            taken.append(1000 * (time.perf_counter() - started))
+    return statistics.median(taken)
+
+
+def size(classifier: AttentionClassifier) -> float:
+    """Megabytes (10⁶ bytes) of all weights as they are stored."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in classifier.parameters()) / 1e6
+
+
+def _without_ids(texts: EncodedTexts, indices: Sequence[int] | np.ndarray) -> EncodedTexts:
+    some = subset(texts, indices)
+    return EncodedTexts(some.tokens, some.offsets, some.labels, ())

@@ -1,0 +1,150 @@
+"""Searches that are killed: nothing that was finished is lost, nothing is tried twice, and the trials are those of a search
+that was left alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend
+
+from headway.search.results import TrialResult
+from headway.search.storage import open_storage
+from headway.search.study import NUMBER, OUTCOME
+from headway.search.trial import Outcome, Task
+from tests.search.conftest import SPACE, Scores, accuracy, climb, study, tune_params, work_with
+
+FEW = {name: SPACE[name] for name in ("training.learning_rate", "model.similarity")}
+
+
+def in_a_process(target: Callable[..., Any], *args: Any) -> bool:
+    """Run a function in a process of its own; whether it was killed before it was done."""
+    process = multiprocessing.get_context("fork").Process(target=target, args=args)
+    process.start()
+    process.join(60)
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def attempts(journal: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="test", storage=open_storage("", journal)).get_trials()
+
+
+def few_knobs(journal: Path, workers: int = 1) -> list[TrialResult]:
+    """A study of few trials and knobs, of which one fails: each of its writes is a moment to be killed at."""
+
+    def scores(number: int, point: Mapping[str, Any]) -> list[float]:
+        if number == 2:
+            raise MemoryError
+        return climb(number, point)
+
+    return study(journal, scores, trials=7, space=FEW, workers=workers)
+
+
+def killed_at_write(write: int, journal: Path, workers: int = 1) -> None:
+    """Run the study in this process, and kill the process as soon as the journal has been written to so often."""
+    append, writes = JournalFileBackend.append_logs, iter(range(1, 10_000))
+
+    def append_then_die(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+        append(self, logs)
+        if next(writes) == write:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    JournalFileBackend.append_logs = append_then_die  # type: ignore[method-assign]
+    few_knobs(journal, workers)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_study_killed_at_any_moment_ends_with_the_very_trials_of_one_that_was_not(tmp_path: Path, workers: int) -> None:
+    expected = few_knobs(tmp_path / "uninterrupted.log", workers)
+    assert {trial.state for trial in expected} == {"complete", "pruned", "failed"}
+    write = 1
+    while in_a_process(killed_at_write, write, journal := tmp_path / f"{write}.log", workers):
+        assert few_knobs(journal, workers) == expected, f"killed after write {write}"
+        write += 1
+    assert write > 25  # the moments tried: every write of the study, within trials and between them
+
+
+def test_a_trial_that_was_killed_twice_has_failed_and_the_study_goes_on(tmp_path: Path) -> None:
+    """As when its point asks for more memory than the machine has."""
+
+    def deadly(number: int, point: Mapping[str, Any]) -> list[float]:
+        if number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return climb(number, point)
+
+    journal = tmp_path / "journal.log"
+    assert in_a_process(study, journal, deadly)
+    assert in_a_process(study, journal, deadly)
+    trials = study(journal, deadly, trials=4)
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert trials[1].state == "failed"
+    assert trials[1].reason == "interrupted twice: its process was killed, by the system if memory was short"
+    both = [trial.params for trial in attempts(journal) if trial.user_attrs[NUMBER] == 1]
+    assert len(both) == 2
+    assert both[0] == both[1] == trials[1].point
+
+
+def by_number(kill_at: int | None) -> Scores:
+    """Scores that are known, and a kill in the middle of a trial."""
+
+    def scores(number: int, point: Mapping[str, Any]) -> list[float]:
+        if number == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return [[0.5, 0.9, 0.7][number]] * 2
+
+    return scores
+
+
+def test_attempts_that_a_kill_interrupted_do_not_compete_with_later_trials(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.log"
+    assert in_a_process(lambda: study(journal, by_number(1), trials=3))
+    assert study(journal, by_number(None), trials=3) == study(tmp_path / "uninterrupted.log", by_number(None), trials=3)
+
+
+def slowly(journal: Path) -> list[TrialResult]:
+    """Trials that take a few hundredths of a second, so that a kill may come in the middle of one."""
+    work = work_with(climb, tune_params())
+
+    def at_work(shared: Any, task: Task, watch: Any) -> Outcome:
+        time.sleep(0.02)
+        return work(shared, task, watch)
+
+    return study(journal, work=at_work, trials=16, space=FEW, pruning=False)
+
+
+def test_twenty_kills_at_random_moments_lose_no_finished_trial_and_try_no_point_twice(tmp_path: Path) -> None:
+    """Whichever moments they hit, the same has to hold; so no luck is needed for this to pass."""
+    journal = tmp_path / "journal.log"
+    kills = 0
+    kept: dict[int, Any] = {}
+    while kills < 20:
+        process = multiprocessing.get_context("fork").Process(target=slowly, args=(journal,))
+        process.start()
+        time.sleep(random.uniform(0.0, 0.15))
+        process.kill()
+        process.join()
+        kills += 1
+        if journal.exists() and journal.stat().st_size:
+            ended = [trial.user_attrs for trial in attempts(journal) if OUTCOME in trial.user_attrs]
+            done = {known[NUMBER]: known[OUTCOME] for known in ended}
+            assert done.items() >= kept.items(), "a finished trial was lost or changed"
+            kept = done
+    trials = slowly(journal)
+    assert [trial.number for trial in trials] == list(range(16))
+    assert len({frozenset(trial.point.items()) for trial in trials}) == 16
+    every = attempts(journal)
+    assert all(trial.state.is_finished() for trial in every)
+    assert max(Counter(trial.user_attrs[NUMBER] for trial in every).values()) <= 2
+    for trial in trials:
+        assert trial.state == "complete" or trial.reason.startswith("interrupted twice")
+        assert trial.score == (accuracy(trial.point) if trial.state == "complete" else None)

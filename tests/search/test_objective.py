@@ -1,0 +1,181 @@
+"""A trial of the real training on real sentences: what it hands back, and that it needs nothing but what it is given."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from headway.data import tokenizer
+from headway.data.datamodule import TextDataModule
+from headway.data.encoded import EncodedTexts
+from headway.model.lightning import ClassifierModule
+from headway.model.training import fit
+from headway.search import objective
+from headway.search.objective import Shared, run_trial, share
+from headway.search.trial import Task
+from tests.conftest import Slice
+
+SMALL: dict[str, Any] = {
+    "model.d_model": 8,
+    "model.d_feedforward": 16,
+    "model.bigram_buckets": 512,
+    "training.patience": 5,
+    "training.tokens_per_batch": 256,
+    "training.threads": 1,
+    "tune.max_epochs": 2,
+    "tune.train_share": 0.5,
+    "tune.space": {},
+}
+POINT = {"training.learning_rate": 0.004}
+
+
+def shared_by(reviews: Slice, **changed: Any) -> Shared:
+    params = reviews.params.override({**SMALL, **{name.replace("__", "."): value for name, value in changed.items()}})
+    train, validation = (EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation"))
+    size = tokenizer.load(reviews.layout.encoded / "tokenizer.json").get_vocab_size()
+    return share(params, train, validation, size, 2)
+
+
+@pytest.fixture(scope="module")
+def shared(reviews: Slice) -> Shared:
+    return shared_by(reviews)
+
+
+def test_a_trial_gives_its_curve_its_score_and_its_cost(shared: Shared) -> None:
+    seen: list[dict[str, float]] = []
+    outcome = run_trial(shared, Task(3, POINT), seen.append)
+    assert outcome.state == "complete"
+    assert [entry["epoch"] for entry in outcome.curve] == [0.5, 1, 2]
+    assert list(outcome.curve) == seen
+    assert outcome.values == (max(entry["validation_accuracy"] for entry in outcome.curve[1:]),)
+    assert outcome.tokens == 2 * int(shared.train.lengths.sum())
+    assert outcome.seconds > 0
+
+
+def test_the_look_in_the_middle_of_an_epoch_changes_nothing(shared: Shared) -> None:
+    """The trial's training is bit for bit the one that the stage train would do with these params."""
+    knobs = shared.params.override(POINT)
+    data = TextDataModule(
+        shared.train, shared.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
+    )
+    module = ClassifierModule(
+        knobs.model, knobs.training, shared.vocabulary_size, shared.class_rows, knobs.seed, data.steps(2)
+    )
+    fit(module, data, max_epochs=2, title="")
+    assert list(run_trial(shared, Task(0, POINT)).curve[1:]) == module.history
+
+
+def test_what_travels_to_a_worker_and_back_is_plain(shared: Shared, tmp_path: Any) -> None:
+    """In a process that has neither MLflow nor Optuna nor Prefect the trial gives the same, bit for bit."""
+    task = Task(1, POINT, {0.5: 0.0})
+    (tmp_path / "in").write_bytes(pickle.dumps((shared, task)))
+    script = (
+        "import pickle, sys\n"
+        "from pathlib import Path\n"
+        "sys.modules.update(dict.fromkeys(['mlflow', 'optuna', 'prefect', 'dvc']))\n"
+        "from headway.search.objective import run_trial\n"
+        "folder = Path(sys.argv[1])\n"
+        "(folder / 'out').write_bytes(pickle.dumps(run_trial(*pickle.loads((folder / 'in').read_bytes()))))\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    there, here = pickle.loads((tmp_path / "out").read_bytes()), run_trial(shared, task)
+    assert (there.curve, there.values, there.tokens) == (here.curve, here.values, here.tokens)
+
+
+def test_the_share_of_the_rows_travels_without_the_rest(reviews: Slice, shared: Shared) -> None:
+    every = shared_by(reviews, tune__train_share=1.0)
+    assert 0.3 < len(shared.train) / len(every.train) < 0.7
+    assert shared.class_rows == every.class_rows  # of the whole split, which weighs the classes
+    assert len(pickle.dumps(shared)) < len(pickle.dumps(every))
+    assert sum(every.class_rows) == len(every.train)
+    assert len(shared_by(reviews, tune__train_share=1e-9).train) == len(every.train)  # rather all than none
+
+
+@pytest.mark.parametrize("limit", [{0.5: 1.0}, {1: 1.0}])
+def test_a_trial_below_its_limit_ends_there(shared: Shared, limit: dict[float, float]) -> None:
+    outcome = run_trial(shared, Task(0, POINT, limit))
+    assert outcome.state == "pruned"
+    assert outcome.curve[-1]["epoch"] == next(iter(limit))
+    assert outcome.values == (outcome.curve[-1]["validation_accuracy"],)
+    assert outcome.tokens == round(next(iter(limit)) * int(shared.train.lengths.sum()))
+    assert run_trial(shared, Task(0, POINT, dict.fromkeys(limit, 0.0))).state == "complete"
+
+
+def test_too_few_steps_are_no_reason_to_end_a_trial(reviews: Slice) -> None:
+    few = shared_by(reviews, training__tokens_per_batch=4096)
+    assert run_trial(few, Task(0, POINT, {0.5: 1.0, 1: 1.0})).state == "complete"
+
+
+def test_a_loss_is_held_against_a_limit_of_losses(reviews: Slice) -> None:
+    losses = shared_by(reviews, tune__objective="negative_log_likelihood")
+    assert run_trial(losses, Task(0, POINT, {0.5: 0.0})).state == "pruned"
+    outcome = run_trial(losses, Task(0, POINT, {0.5: 100.0}))
+    best = max(outcome.curve[1:], key=lambda entry: entry["validation_accuracy"])
+    assert outcome.values == (best["validation_loss"],)
+
+
+def test_a_training_that_diverges_is_a_failed_trial_with_its_reason(shared: Shared) -> None:
+    outcome = run_trial(shared, Task(0, {"training.learning_rate": 1e30}))
+    assert (outcome.state, outcome.values) == ("failed", ())
+    assert outcome.reason.startswith("training diverged: ")
+
+
+def test_a_metric_that_is_no_number_fails_the_trial(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflowing(module: Any, data: Any, *, report: Any, **_: Any) -> None:
+        report({"epoch": 1, "validation_accuracy": 0.5, "validation_loss": float("inf")})
+
+    monkeypatch.setattr(objective, "fit", overflowing)
+    outcome = run_trial(shared, Task(0, POINT))
+    assert (outcome.state, outcome.curve) == ("failed", ())
+    assert outcome.reason == "training diverged: validation_loss inf after epoch 1"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore"), "DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_a_want_of_memory_is_a_failed_trial(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    def starving(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(objective, "fit", starving)
+    assert run_trial(shared, Task(0, POINT)).reason == reason
+
+
+def test_a_mistake_in_the_code_is_raised(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: Any, **__: Any) -> None:
+        raise KeyError("name")
+
+    monkeypatch.setattr(objective, "fit", wrong)
+    with pytest.raises(KeyError):
+        run_trial(shared, Task(0, POINT))
+
+
+def test_a_size_is_that_of_the_weights(reviews: Slice) -> None:
+    sized = shared_by(reviews, tune__second_objective="size", tune__max_epochs=1)
+    small, large = (run_trial(sized, Task(0, {"model.d_model": width})).values[1] for width in (8, 16))
+    tokens_and_pairs = (sized.vocabulary_size + 512) * 4 / 1e6
+    assert 8 * tokens_and_pairs < small < 8 * tokens_and_pairs + 0.02
+    assert small < large
+
+
+def test_a_latency_is_milliseconds_of_one_text(reviews: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(10_000))
+    timed = shared_by(reviews, tune__second_objective="latency", tune__max_epochs=1)
+    knobs = timed.params
+    data = TextDataModule(timed.train, timed.validation, knobs.model.max_length, 256, 1)
+    module = ClassifierModule(knobs.model, knobs.training, timed.vocabulary_size, timed.class_rows, 1, 1)
+    monkeypatch.setattr(objective.time, "perf_counter", lambda: next(ticks) / 1000)
+    assert objective.latency(module.classifier, data) == pytest.approx(1.0)
+    assert not module.classifier.training
+    assert torch.is_grad_enabled()

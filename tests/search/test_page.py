@@ -1,0 +1,142 @@
+"""The study's page and plots, and the progress that a terminal or a log shows."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from headway.ranges import Choices, FloatRange
+from headway.search import page
+from headway.search.live import LiveProgress, duration
+from headway.search.results import TrialResult, verdict
+from headway.search.table import table
+from headway.search.trial import Task
+from tests.search.conftest import SPACE, climb, study, tune_params, work_with
+
+
+def plots_below(folder: Path) -> dict[str, Path]:
+    return {name: folder / f"{name}.png" for name in page.PLOTS}
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> list[TrialResult]:
+    return study(tmp_path_factory.mktemp("study") / "journal.log", trials=10)
+
+
+def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(tmp_path: Path, trials: list[TrialResult]) -> None:
+    written = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        page.write(trials, tune_params(), folder / "study.html", plots_below(folder))
+        written.append({file.name: file.read_bytes() for file in folder.iterdir()})
+    assert written[0] == written[1]
+    assert written[0].keys() == {"study.html", *(f"{name}.png" for name in page.PLOTS)}
+    html = written[0]["study.html"].decode()
+    assert html.count("<svg") == 4
+    assert not re.search(r"""(src|href)="(?!#)|https?://""", html)
+    for line in verdict(trials, tune_params()):
+        assert line in html
+    assert html.count("<tr") == 1 + len(trials)
+    assert html.count('<tr class="winner"') == 1
+
+
+def test_a_front_is_drawn_where_there_are_two_objectives(tmp_path: Path) -> None:
+    params = tune_params(trials=6, second_objective="size")
+    work = work_with(climb, params, second=lambda point: float(point["model.n_layers"]))
+    found = study(tmp_path / "journal.log", work=work, trials=6, second_objective="size")
+    page.write(found, params, tmp_path / "study.html", plots_below(tmp_path))
+    assert (tmp_path / "study.html").read_text().count("<svg") == 5
+
+
+@pytest.mark.parametrize("space", [{}, {"a.b_$x$": FloatRange(type="float", low=0.5, high=0.5)}, dict(SPACE)])
+def test_a_study_of_one_trial_is_drawn_too(tmp_path: Path, space: dict[str, Any]) -> None:
+    point = {name: knob.choices[0] if isinstance(knob, Choices) else knob.low for name, knob in space.items()}
+    trial = TrialResult(0, "complete", 0.5, None, point, [{"epoch": 1, "validation_accuracy": 0.5}], "", 0)
+    page.write([trial], tune_params(space=space), tmp_path / "study.html", plots_below(tmp_path))
+    assert (tmp_path / "history.png").stat().st_size > 1000
+
+
+def test_what_a_reason_says_is_text_and_no_markup(tmp_path: Path, trials: list[TrialResult]) -> None:
+    failed = TrialResult(10, "failed", None, None, trials[0].point, [], "<b>loss</b> nan", 0)
+    page.write([*trials, failed], tune_params(), tmp_path / "study.html", plots_below(tmp_path))
+    assert "&lt;b&gt;loss&lt;/b&gt; nan" in (tmp_path / "study.html").read_text()
+
+
+def test_the_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
+    def scores(number: int, point: Any) -> list[float]:
+        return [float(point["training.word_dropout"])]
+
+    found = study(tmp_path / "journal.log", scores, trials=25, pruning=False)
+    shares = page.importances(found, tune_params())
+    assert max(shares, key=lambda name: shares[name]) == "training.word_dropout"
+    assert sum(shares.values()) == pytest.approx(1)
+    assert page.importances(found[:1], tune_params()) == {}
+
+
+def test_the_table_has_a_row_a_trial_with_its_knobs(trials: list[TrialResult]) -> None:
+    out = io.StringIO()
+    failed = TrialResult(10, "failed", None, None, {"model.n_layers": 5}, [], "[red]loss[/red] nan", 0)
+    Console(file=out, width=250).print(table([*trials, failed], tune_params()))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 4 + 11
+    assert all(f"{name.split('.')[1]} " in lines[3] for name in SPACE)
+    assert "failed: [red]loss[/red] nan" in lines[-2]
+    assert f"{trials[0].score:.4f}" in lines[3]
+
+
+# Progress
+
+
+def shown(terminal: bool, trials: list[TrialResult], **changed: Any) -> str:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=200, highlight=False, markup=False)
+    with LiveProgress(tune_params(trials=4, **changed), console) as progress:
+        progress.resumed(trials[:1])
+        for trial in trials[1:]:
+            progress.began(Task(trial.number, trial.point))
+            progress.epoch(trial.number, {"epoch": 0.5, "validation_accuracy": 0.25, "validation_loss": 1.0})
+            progress.ended(trial)
+    return out.getvalue()
+
+
+def ended(number: int, state: str, score: float | None, seconds: float = 30.0) -> TrialResult:
+    reason = "" if score else "loss nan"
+    return TrialResult(number, state, score, None, {"model.n_layers": number}, [], reason, 0, seconds)
+
+
+RAN = [ended(0, "complete", 0.7), ended(1, "pruned", 0.6, 10.0), ended(2, "failed", None, 5.0)]
+
+
+def test_a_log_shows_a_line_a_step_with_the_best_the_counts_and_the_time_left() -> None:
+    assert shown(False, RAN).splitlines() == [
+        "the search continues: best 0.7000 (trial 0), 1 done, 0 pruned, 0 failed of 4, about 90 s left".replace(
+            "90 s", "2 min"
+        ),
+        "trial 1: model.n_layers 1",
+        "trial 1, epoch 0.5 of 2: 0.2500",
+        "trial 1: pruned at 0.6000 in 10 s · best 0.7000 (trial 0), 1 done, 1 pruned, 0 failed of 4, about 40 s left",
+        "trial 2: model.n_layers 2",
+        "trial 2, epoch 0.5 of 2: 0.2500",
+        "trial 2: failed: loss nan in 5 s · best 0.7000 (trial 0), 1 done, 1 pruned, 1 failed of 4, about 15 s left",
+    ]
+
+
+def test_workers_share_the_time_that_is_left() -> None:
+    assert "about 20 s left" in shown(False, RAN[:2], executor="processes", workers=2)
+
+
+def test_a_terminal_shows_a_bar_besides() -> None:
+    text = shown(True, RAN)
+    assert "trial 1: pruned at 0.6000" in text
+    assert "━" in text
+    assert "trial 2, epoch 0.5 of 2: 0.2500" in text
+
+
+def test_a_duration_is_told_in_a_fitting_unit() -> None:
+    assert [duration(seconds) for seconds in (5, 89, 100, 7200)] == ["5 s", "89 s", "2 min", "2.0 h"]
