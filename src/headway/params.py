@@ -233,10 +233,12 @@ class TuneParams(Section):
 
 
 class EvaluationParams(Section):
-    """How test metrics are given an interval."""
+    """How test metrics are given an interval, and on which parts of the split they are taken too."""
 
     bootstrap_samples: Annotated[int, Field(ge=100)]
     confidence: Share
+    min_slice_rows: PositiveInt
+    slices: dict[Name, Name]
 
 
 class GateParams(Section):

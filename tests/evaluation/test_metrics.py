@@ -12,7 +12,7 @@ from headway.evaluation.metrics import bootstrap_mean, confusion_matrix, evaluat
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 
-KNOBS = EvaluationParams(bootstrap_samples=500, confidence=0.9)
+KNOBS = EvaluationParams(bootstrap_samples=500, confidence=0.9, min_slice_rows=2, slices={})
 
 # Seven rows of three classes: a right, a right, a taken for b, b right, c taken for a, c right, c right.
 WORKED = Predictions(
