@@ -32,6 +32,23 @@ def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> fl
     return float(np.abs(gaps).sum() / len(confidence))
 
 
+def errors_if_calibrated(predictions: Predictions, samples: int, seed: int, bins: int = BINS) -> np.ndarray:
+    """Calibration errors that these rows would show if each were right exactly as often as it is sure, (samples,).
+
+    They are above 0, for chance alone leaves gaps; an error among them is no evidence against the model (Bröcker & Smith 2007,
+    "Increasing the Reliability of Reliability Diagrams").
+    """
+    confidence = confidences(predictions)
+    order = np.argsort(confidence, kind="stable")
+    starts = np.flatnonzero(np.diff(bins_of(confidence, bins)[order], prepend=-1))
+    random = np.random.default_rng(seed)
+    errors = np.empty(samples)
+    for sample in range(samples):
+        gap = (random.random(len(order)) < confidence[order]) - confidence[order]
+        errors[sample] = np.abs(np.add.reduceat(gap, starts)).sum() / len(order)
+    return errors
+
+
 def bins_of(confidence: np.ndarray, bins: int) -> np.ndarray:
     """The bin of each row, int, shape (rows,): as many rows in each as equal values allow, from the least sure upwards."""
     ascending = np.sort(confidence)
