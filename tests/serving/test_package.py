@@ -31,6 +31,7 @@ from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage
 
 CLASSES = ["negative", "positive", "unsure"]
 MAX_LENGTH = 40
+TEMPERATURE = 1.7
 TEXTS = [
     "a charming , funny and quietly moving film",
     "",
@@ -83,7 +84,7 @@ def model(saved: Path) -> ModelPackage:
 
 def save(folder: Path, classifier: JointClassifier, tokenizer_file: Path) -> Path:
     vocabulary_size = tokenization.load(tokenizer_file).get_vocab_size()
-    package.save(folder, classifier, tokenizer_file, MAX_LENGTH, vocabulary_size, CLASSES)
+    package.save(folder, classifier, tokenizer_file, MAX_LENGTH, vocabulary_size, CLASSES, TEMPERATURE)
     return folder
 
 
@@ -99,7 +100,7 @@ def test_a_loaded_model_gives_exactly_the_probabilities_of_the_saved_one(
     for text in TEXTS:
         tokens = pad(TextEncoder(tokenizer, MAX_LENGTH)([text]))
         with torch.inference_mode():
-            expected = classifier(tokens).softmax(dim=1)
+            expected = (classifier(tokens) / TEMPERATURE).softmax(dim=1)
         assert torch.equal(torch.from_numpy(model.predict_proba([text])), expected)
     assert model.predict_proba(TEXTS).std(axis=0).min() > 0.01  # the texts do differ
 
@@ -189,14 +190,15 @@ def drop(key: str) -> Callable[[Path], None]:
         pytest.param(lambda folder: flip_a_byte(folder / WEIGHTS), f"{WEIGHTS}: its SHA-256 is not", id="weights"),
         pytest.param(lambda folder: flip_a_byte(folder / TOKENIZER), f"{TOKENIZER}: its SHA-256 is not", id="tokenizer"),
         pytest.param(edit(classes=CLASSES[::-1]), f"{CONFIG}: its SHA-256 is not", id="swapped labels"),
+        pytest.param(edit(temperature=1.0), f"{CONFIG}: its SHA-256 is not", id="temperature"),
         pytest.param(edit(max_length=7), f"{CONFIG}: its SHA-256 is not", id="truncation"),
         pytest.param(edit(extra=1), f"{CONFIG}: its SHA-256 is not", id="one key more"),
         pytest.param(drop("model"), f"{CONFIG}: its SHA-256 is not", id="one key less"),
         pytest.param(drop("sha256"), f"{CONFIG}: its SHA-256 is not", id="no hashes"),
         pytest.param(edit(sha256={}), f"{CONFIG}: its SHA-256 is not", id="empty hashes"),
         pytest.param(edit(sha256="abc"), f"{CONFIG}: its SHA-256 is not", id="odd hashes"),
-        pytest.param(edit(format=2), f"{CONFIG}: format 2, this Headway reads format 3", id="an earlier format"),
-        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 3", id="no format"),
+        pytest.param(edit(format=3), f"{CONFIG}: format 3, this Headway reads format 4", id="an earlier format"),
+        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 4", id="no format"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("{"), "damaged (not JSON)", id="not JSON"),
         pytest.param(lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged (not JSON)", id="not text"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("[1]"), "expected an object, found list", id="a list"),
@@ -217,7 +219,9 @@ def test_an_altered_or_incomplete_package_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("change", ["other weights", "no weights at all", "other sizes", "odd sizes"])
+@pytest.mark.parametrize(
+    "change", ["other weights", "no weights at all", "other sizes", "odd sizes", "no temperature", "temperature 0"]
+)
 def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_line(copy: Path, change: str) -> None:
     """As a faulty program could write one: all hashes are right, and the contents are not."""
     config = json.loads((copy / CONFIG).read_text(encoding="utf-8"))
@@ -230,6 +234,10 @@ def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_li
         (copy / WEIGHTS).write_bytes(b"nothing")
     elif change == "other sizes":
         config["model"]["d_model"] = 16
+    elif change == "no temperature":
+        del config["temperature"]
+    elif change == "temperature 0":
+        config["temperature"] = 0.0
     else:
         config["model"]["n_heads"] = 3
     hashes |= {CONFIG: sha256_of_json(config), WEIGHTS: sha256_of_file(copy / WEIGHTS)}
