@@ -26,7 +26,7 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
     - ``length: 12 to 610 characters``: quarters by the texts' lengths, equal lengths together
     - ``label: negative``: by true label
     - ``script: Latin``: by the script that most letters of a text are in
-    - ``source: imdb``: by each value of each column that came along from the source
+    - ``source: imdb``: by each value of each column that ``data.slice_columns`` carries along
     - those that ``evaluation.slices`` names, under their names: an expression (see :mod:`headway.evaluation.expressions`) over
       the columns and ``length`` and ``script``, or a column's name, which gives a slice for each of its values
 
