@@ -107,6 +107,14 @@ def test_precision_recall_and_f1_of_each_class_are_those_of_the_resamples_rows(r
             np.testing.assert_allclose(found[name][:, sample], expected, atol=1e-6)
 
 
+def test_a_thousand_classes_most_of_which_have_a_row_or_none():
+    predictions = some(900, 1_000, seed=3, digits=6)
+    (weights,) = resampling.draws(900, 2, seed=1)
+    found = all_at_once(predictions, weights)
+    for name, expected in plain_metrics(repeated(predictions, weights[:, 1])).items():
+        assert found[name][1] == pytest.approx(expected, abs=1e-5), name
+
+
 @pytest.mark.parametrize("n_classes", [2, 3, 30])
 def test_sorting_and_multiplying_give_the_same_sums(monkeypatch, n_classes):
     predictions = some(700, n_classes, seed=1, digits=6)
