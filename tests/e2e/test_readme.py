@@ -23,6 +23,7 @@ BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RUN = {
     "make run",
     ".venv/bin/headway params",
+    ".venv/bin/headway evaluate",
     '.venv/bin/headway explain "Not a bad film at all."',
     '.venv/bin/headway predict "I could not stop laughing." "Dull from start to end."',
     "source .venv/bin/activate",

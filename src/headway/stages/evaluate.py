@@ -27,8 +27,8 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
         HeadwayError: a slice that params.yaml names cannot be taken of these rows.
     """
     pin(params.training.threads)
-    table = read_table(layout.prepared / "test.parquet", made_by="prepare")
     predictions = predict_split(ModelPackage.load(layout.candidate), layout, "test")
+    table = read_table(layout.prepared / "test.parquet", made_by="prepare")
     masks = slices(table, predictions.classes, params.evaluation)
     report = metrics.evaluate(predictions, params.evaluation, params.seed)
     by_slice = metrics.evaluate_slices(predictions, masks, params.evaluation, params.seed)
