@@ -115,10 +115,12 @@ def train() -> None:
 
 @app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
-    """Score the candidate on the test split."""
+    """Score the candidate on the test split: metrics, slices, curves, mistakes."""
     from headway.stages.evaluate import evaluate as stage
 
     print(f"candidate: test accuracy {_interval(_run_stage(stage))}")
+    layout, _ = _project()
+    print(f"slices, curves and the worst mistakes: {os.path.relpath(layout.evaluation_page)}")
 
 
 @app.command(rich_help_panel=VERBS)

@@ -8,6 +8,8 @@ from pathlib import Path
 from headway.errors import HeadwayError
 
 MARKERS = ("params.yaml", "dvc.yaml")
+#: Plots of the test split, beside those of data, search and training.
+EVALUATION_PLOTS = ("confusion_matrix", "reliability", "scores", "roc", "precision_recall")
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,18 @@ class Layout:
     @property
     def evaluation(self) -> Path:
         return self.root / "reports" / "evaluation"
+
+    @property
+    def evaluation_page(self) -> Path:
+        return self.evaluation / "report.html"
+
+    @property
+    def slices(self) -> Path:
+        return self.evaluation / "slices.json"
+
+    @property
+    def mistakes(self) -> Path:
+        return self.evaluation / "mistakes.json"
 
     @property
     def candidate(self) -> Path:

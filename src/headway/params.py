@@ -26,6 +26,8 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 Name = Annotated[str, Field(min_length=1)]
+#: Columns that the data stages make, and what a slice can ask about besides.
+OWN_COLUMNS = ("row", "text", "label", "test", "problem", "id", "label_id", "length", "script")
 
 
 class DataParams(Section):
@@ -44,6 +46,7 @@ class DataParams(Section):
     hub_unlabelled_split: str
     text_column: Name
     label_column: Name
+    slice_columns: list[Name]
     encoding: Name
     quoting: Literal["auto", "none"]
     max_rows: Annotated[int, Field(ge=0)]
@@ -54,6 +57,17 @@ class DataParams(Section):
     def _columns_differ(self) -> Self:
         if self.text_column == self.label_column:
             raise ValueError(f"text_column and label_column are both {self.text_column!r}; a text cannot be its own label")
+        return self
+
+    @model_validator(mode="after")
+    def _slice_columns_are_others(self) -> Self:
+        for name in self.slice_columns:
+            if name in (self.text_column, self.label_column) or self.slice_columns.count(name) > 1:
+                raise ValueError(f"slice_columns: {name!r} is read already; name each other column once")
+            if name in OWN_COLUMNS:
+                raise ValueError(
+                    f"slice_columns: {name!r} is what Headway calls a column of its own; rename yours in the data"
+                )
         return self
 
     @model_validator(mode="after")
@@ -203,10 +217,12 @@ class TuneParams(Section):
 
 
 class EvaluationParams(Section):
-    """How test metrics are given an interval."""
+    """How test metrics are given an interval, and on which parts of the split they are taken too."""
 
     bootstrap_samples: Annotated[int, Field(ge=100)]
     confidence: Share
+    min_slice_rows: PositiveInt
+    slices: dict[Name, Name]
 
 
 class GateParams(Section):

@@ -12,7 +12,7 @@ import pytest
 
 from headway.data.sources.files import open_files
 from headway.data.sources.manifest import Manifest, Tally
-from headway.data.sources.source import LABELLED, Source
+from headway.data.sources.source import Source
 from headway.errors import HeadwayError
 from tests import real_texts
 
@@ -41,7 +41,7 @@ def read_all(source: Source) -> Reading:
     for batch in source.labelled_batches():
         tally.add(batch)
         batches.append(batch)
-    return Reading(pa.Table.from_batches(batches, LABELLED), tally.manifest(source), source)
+    return Reading(pa.Table.from_batches(batches, source.schema), tally.manifest(source), source)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ RUN = {
     "make run",
     ".venv/bin/headway params",
     ".venv/bin/headway study",
+    ".venv/bin/headway evaluate",
     '.venv/bin/headway explain "Not a bad film at all."',
     '.venv/bin/headway predict "I could not stop laughing." "Dull from start to end."',
     "source .venv/bin/activate",

@@ -70,6 +70,15 @@ def test_fifty_classes_go_all_the_way(params: Params, project: Layout, database:
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert report["rows"] > 400
     assert report["accuracy"] > 0.5  # languages are told apart by their words, even by so small a model
+    assert report["positive_class"] is None
+    assert report["roc_auc_low"] < report["roc_auc"] < report["roc_auc_high"] <= 1
+    assert set(report["classes"]) == set(chosen)
+    by_slice = read(project.slices)
+    tested = {code: entry["rows"] for code, entry in report["classes"].items() if entry["rows"]}
+    assert {name: by_slice[f"label: {name}"]["rows"] for name in tested} == tested
+    assert {"script: Arabic", "script: Cyrillic", "script: Latin"} < set(by_slice)
+    assert all(entry["small"] == (entry["rows"] < params.evaluation.min_slice_rows) for entry in by_slice.values())
+    assert 'data-metric="roc_auc"' in project.evaluation_page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
@@ -90,3 +99,10 @@ def test_a_class_with_a_single_row_is_learned_and_never_tested(
     assert predictions.classes == ["alone", "bad", "good"]
     assert predictions.probabilities.shape == (report["rows"], 3)
     assert all(np.isfinite(value) for value in report.values() if isinstance(value, float))
+    untested = report["classes"]["alone"]
+    assert untested["rows"] == 0
+    assert untested["recall"] is untested["recall_low"] is None  # which nobody can know, and is not 0
+    assert "label: alone" not in read(project.slices)
+    assert read(project.metrics("test")) == report
+    written = project.metrics("training").read_text(encoding="utf-8") + project.mistakes.read_text(encoding="utf-8")
+    assert "NaN" not in written

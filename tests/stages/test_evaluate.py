@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
+from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
-from headway.layout import Layout
+from headway.files import sha256_of_file, sha256_of_folder
+from headway.layout import EVALUATION_PLOTS, Layout
 from headway.serving.package import ModelPackage
 from headway.stages.evaluate import evaluate, predict_split
 
@@ -29,7 +32,42 @@ def test_the_candidate_is_scored_on_every_row_of_the_test_split(trained: Any, tm
     assert report == json.loads(layout.metrics("test").read_text(encoding="utf-8"))
     assert report["rows"] == rows.num_rows
     assert report["accuracy"] == round(float((expected.argmax(axis=1) == predictions.labels).mean()), 6)
-    assert layout.plot("confusion_matrix").is_file()
+    assert all(layout.plot(name).is_file() for name in EVALUATION_PLOTS)
+
+
+def test_slices_and_mistakes_stand_beside_the_metrics_and_in_the_page(trained: Any, tmp_path: Path) -> None:
+    layout = Layout(Path(shutil.copytree(trained.layout.root, tmp_path / "project")))
+    evaluate(trained.params.override({"evaluation.slices": {"about films": "'film' in text"}}), layout)
+    rows = pq.read_table(layout.prepared / "test.parquet").to_pylist()
+    by_slice = json.loads(layout.slices.read_text(encoding="utf-8"))
+    assert by_slice["about films"]["rows"] == sum("film" in row["text"] for row in rows) > 0
+    assert by_slice["label: positive"]["rows"] == sum(row["label"] == "positive" for row in rows)
+    mistakes = json.loads(layout.mistakes.read_text(encoding="utf-8"))
+    texts = {row["id"]: row["text"] for row in rows}
+    assert mistakes
+    assert all(entry["text"] == texts[entry["id"]] and entry["label"] != entry["predicted"] for entry in mistakes)
+    html = layout.evaluation_page.read_text(encoding="utf-8")
+    assert "about films" in html
+    assert f"{len(rows)} rows" in html
+
+
+def test_a_slice_of_a_column_that_is_not_there_is_refused_before_anything_is_written(trained: Any, tmp_path: Path) -> None:
+    layout = Layout(Path(shutil.copytree(trained.layout.root, tmp_path / "project")))
+    with pytest.raises(
+        HeadwayError, match=r"evaluation\.slices\.dear: 'price > 3': no column 'price'; known: id, text, label"
+    ):
+        evaluate(trained.params.override({"evaluation.slices": {"dear": "price > 3"}}), layout)
+    assert not layout.evaluation.exists()
+
+
+def test_the_stages_outs_are_the_same_bytes_every_time(trained: Any, tmp_path: Path) -> None:
+    layout = Layout(Path(shutil.copytree(trained.layout.root, tmp_path / "project")))
+    hashes = []
+    for _ in range(2):
+        evaluate(trained.params, layout)
+        plots = [sha256_of_file(layout.plot(name)) for name in EVALUATION_PLOTS]
+        hashes.append([sha256_of_folder(layout.evaluation), sha256_of_file(layout.metrics("test")), *plots])
+    assert hashes[0] == hashes[1]
 
 
 def test_a_label_that_the_model_does_not_know_counts_as_a_mistake(trained: Any) -> None:

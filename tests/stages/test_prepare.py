@@ -294,7 +294,7 @@ def test_a_row_that_gets_lost_on_its_way_stops_the_stage_and_leaves_the_last_dat
     before = sha256_of_folder(project.prepared)
     add = writing.SplitWriter.add
 
-    def forget(writer, texts, label_ids):
+    def forget(writer, texts, label_ids, more):
         kept = [index for index, label in enumerate(label_ids) if (label < 0) != (kind == "unlabelled") or index]
         add(writer, [texts[index] for index in kept], [label_ids[index] for index in kept])
 

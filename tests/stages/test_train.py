@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from headway.data.batching import TextBatches, TokenBudgetSampler
 from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
+from headway.evaluation.calibration import expected_calibration_error, fit_temperature
+from headway.evaluation.metrics import negative_log_likelihood
 from headway.files import write_json
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.stages.evaluate import predict_split
-from headway.stages.train import fit_ngrams, train, training_run
+from headway.stages.train import calibrate, fit_ngrams, train, training_run
+from headway.tables import read_table
 from headway.tracking import Tracker
 
 
@@ -66,6 +73,56 @@ def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any
     assert written["ngrams"]["features"] == len(model.classifier.ngrams.keys) > 100
     found = predict_split(model, trained.layout, "validation")
     assert written["validation_accuracy"] == round(float(found.correct.mean()), 6)
+
+
+def test_the_temperature_is_fitted_on_validation_rows_and_shipped(trained: Any) -> None:
+    report, model = trained.report, ModelPackage.load(trained.layout.candidate)
+    assert model.temperature == report["temperature"]
+    found = predict_split(model, trained.layout, "validation")
+    assert report["validation_nll"]["after"] == pytest.approx(negative_log_likelihood(found), abs=1e-5)
+    assert report["validation_calibration_error"]["after"] == pytest.approx(expected_calibration_error(found), abs=1e-5)
+    model.temperature = 1.0
+    before = predict_split(model, trained.layout, "validation")
+    assert report["validation_nll"]["before"] == pytest.approx(negative_log_likelihood(before), abs=1e-5)
+    assert report["validation_calibration_error"]["before"] == pytest.approx(expected_calibration_error(before), abs=1e-5)
+    logits = np.log(before.probabilities)
+    assert fit_temperature(logits, before.labels) == pytest.approx(report["temperature"], rel=1e-3)
+
+
+def test_logits_that_are_too_sure_are_mended_and_no_label_changes() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(800, 3, generator=random)
+    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=random)[:, 0]
+    report = calibrate(4 * logits, labels)
+    assert report["temperature"] == pytest.approx(4, rel=0.2)
+    for name in ("validation_nll", "validation_calibration_error"):
+        assert report[name]["after"] < 0.75 * report[name]["before"]
+
+
+def test_training_code_package_and_mlflow_give_the_same_probabilities(trained: Any, tmp_path: Path) -> None:
+    """Training has encoded texts in batches of its own; the package has raw ones; MLflow has a table, and its own loader."""
+    texts = read_table(trained.layout.prepared / "test.parquet", made_by="prepare")
+    loaded = ModelPackage.load(trained.layout.candidate)
+    encoded = EncodedTexts.open(trained.layout.encoded / "test.arrow")
+    sampler = TokenBudgetSampler(encoded.lengths, 2_000)
+    in_training = np.zeros((len(encoded), 2), np.float32)
+    with torch.inference_mode():
+        for indices in sampler:
+            tokens, _ = TextBatches(encoded)[indices]
+            parts = loaded.classifier.parts(tokens)
+            in_training[indices] = (loaded.classifier.combine(*parts) / trained.report["temperature"]).softmax(dim=1)
+    in_package = loaded.predict_proba(texts["text"].to_pylist())
+    mlflow.pyfunc.save_model(
+        tmp_path / "model",
+        loader_module="headway.serving.pyfunc",
+        data_path=str(trained.layout.candidate),
+        pip_requirements=[],
+    )
+    answer = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame({"text": texts["text"].to_pylist()}))
+    in_mlflow = answer[[f"probability of {name}" for name in loaded.classes]].to_numpy()
+    np.testing.assert_allclose(in_package, in_training, atol=1e-5)
+    np.testing.assert_allclose(in_mlflow, in_package, atol=1e-5)
+    assert in_package.std(axis=0).min() > 0.01  # the texts do differ
 
 
 def test_without_ngrams_the_package_is_attention_alone(tunable: Any) -> None:

@@ -24,17 +24,23 @@ SCHEMA = pa.schema({"id": pa.string(), "text": pa.large_string(), "label": pa.st
 class SplitWriter:
     """Writes a split's rows to a Parquet file.
 
+    Args:
+        labels: the classes in their order.
+        more: names of the columns that are carried along.
+
     Attributes:
         rows: how many stand in the file, once the block has ended.
     """
 
-    def __init__(self, path: Path, labels: list[str]) -> None:
+    def __init__(self, path: Path, labels: list[str], more: Sequence[str] = ()) -> None:
         self.rows = 0
         self._path = path
         self._labels = labels
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+        self._schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in more)])
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._texts: list[str] = []
         self._label_ids: list[int] = []
+        self._more: dict[str, list[str | None]] = {name: [] for name in more}
         self._characters = 0
 
     def __enter__(self) -> Self:
@@ -45,10 +51,12 @@ class SplitWriter:
         self._writer.close()
         self.rows = pq.read_metadata(self._path).num_rows
 
-    def add(self, texts: list[str], label_ids: list[int]) -> None:
-        """Take rows; an unlabelled one has the label id -1."""
+    def add(self, texts: list[str], label_ids: list[int], more: Mapping[str, list[str | None]] | None = None) -> None:
+        """Take rows; an unlabelled one has the label id -1. ``more`` has their cells of each column that is carried along."""
         self._texts += texts
         self._label_ids += label_ids
+        for name, cells in self._more.items():
+            cells += (more or {})[name]
         self._characters += sum(map(len, texts))
         if len(self._texts) >= ROWS_AT_A_TIME or self._characters >= CHARACTERS_AT_A_TIME:
             self._flush()
@@ -58,8 +66,9 @@ class SplitWriter:
             ids = [text_id(text) for text in self._texts]
             names = [self._labels[index] if index >= 0 else None for index in self._label_ids]
             columns = {"id": ids, "text": self._texts, "label": names, "label_id": self._label_ids}
-            self._writer.write_table(pa.table(columns, SCHEMA))
+            self._writer.write_table(pa.table(columns | self._more, self._schema))
         self._texts, self._label_ids, self._characters = [], [], 0
+        self._more = {name: [] for name in self._more}
 
 
 class Origins:

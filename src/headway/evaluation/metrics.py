@@ -1,18 +1,35 @@
-"""Metrics of a model, with a bootstrap interval of its accuracy; and the bootstrap, which the gate uses too."""
+"""Metrics of a model, each with a bootstrap interval; and the bootstrap of a mean, which the gate uses too."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import confusion_matrix as count_confusions
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
+from headway.evaluation import resampling
+from headway.evaluation.calibration import brier_by_row, errors_if_calibrated, expected_calibration_error
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 
 CHUNK = 200
+#: The metrics that a report leads with, by what people call them. The last three are better when smaller.
+HEADLINES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "roc_auc": "ROC-AUC",
+    "average_precision": "average precision",
+    "negative_log_likelihood": "NLL",
+    "brier_score": "Brier score",
+    "expected_calibration_error": "calibration error",
+}
+OF_CLASS = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
@@ -56,41 +73,143 @@ def bootstrap_mean(values: np.ndarray, confidence: float, samples: int, seed: in
 
 
 def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> dict[str, Any]:
-    """Metrics of a model on a split, as plain numbers for JSON, rounded to six places.
+    """Metrics of a model on a split, as plain numbers for JSON, rounded to six places, None where undefined.
 
-    Accuracy (with interval), macro F1 over the classes that have rows here, negative log-likelihood in nats a row, and
-    precision, recall, F1 and rows by class.
+    Each of ``HEADLINES`` stands with the bounds of its interval, as ``accuracy``, ``accuracy_low``, ``accuracy_high``:
+
+    - macro F1 is the mean over the classes that have rows here, weighted F1 the same by their rows
+    - ROC-AUC and average precision rank the rows by the probability of ``positive_class``, the second of two classes; of more
+      classes (``positive_class`` is None then) they are the mean over those that have rows, each against the rest
+    - negative log-likelihood is in nats a row; calibration error and Brier score are those of
+      :mod:`headway.evaluation.calibration`
+
+    Then precision, recall, F1 and rows by class. A resample that leaves a metric undefined does not count for its interval.
+    Bounds are percentiles of the resamples, but for the calibration error; see :func:`_of_calibration_error`.
     """
-    every = list(range(len(predictions.classes)))
-    labels, predicted = predictions.labels, predictions.predicted
-    accuracy = bootstrap_mean(predictions.correct, params.confidence, params.bootstrap_samples, seed)
-    precision, recall, f1, rows = precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
+    labels, predicted, n_classes = predictions.labels, predictions.predicted, len(predictions.classes)
+    by_row = {"negative_log_likelihood": likelihood_by_row(predictions), "brier_score": brier_by_row(predictions)}
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {
+            **resampling.by_class(labels, predicted, n_classes, weights),
+            **resampling.means(by_row, weights),
+            **resampling.ranking(predictions, weights),
+            "expected_calibration_error": resampling.calibration_error(predictions, weights),
+        }
+
+    resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
+    as_they_are = resampling.ranking(predictions, np.ones((len(labels), 1), np.float32))
+    present = np.unique(labels)
+    values = {
+        "macro_f1": f1_score(labels, predicted, labels=present, average="macro", zero_division=0),
+        "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0),
+        "roc_auc": as_they_are["roc_auc"][0],
+        "average_precision": as_they_are["average_precision"][0],
+        "negative_log_likelihood": by_row["negative_log_likelihood"].mean(),
+        "brier_score": by_row["brier_score"].mean(),
+    }
+    intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
+    intervals["accuracy"] = bootstrap_mean(predictions.correct, params.confidence, params.bootstrap_samples, seed)
+    intervals["expected_calibration_error"] = _of_calibration_error(
+        predictions, resamples["expected_calibration_error"], params, seed
+    )
     return {
         "rows": len(labels),
-        "accuracy": round(accuracy.value, 6),
-        "accuracy_low": round(accuracy.low, 6),
-        "accuracy_high": round(accuracy.high, 6),
-        "macro_f1": round(float(f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)), 6),
-        "negative_log_likelihood": round(negative_log_likelihood(predictions), 6),
-        "classes": {
-            name: {
-                "precision": round(float(precision[index]), 6),
-                "recall": round(float(recall[index]), 6),
-                "f1": round(float(f1[index]), 6),
-                "rows": int(rows[index]),
-            }
-            for index, name in enumerate(predictions.classes)
-        },
+        **_plain({name: intervals[name] for name in HEADLINES}),
+        "positive_class": predictions.classes[1] if n_classes == 2 else None,
+        "classes": _by_class(predictions, resamples, params.confidence),
     }
 
 
+def evaluate_slices(
+    predictions: Predictions, slices: Mapping[str, np.ndarray], params: EvaluationParams, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Rows, accuracy and macro F1 of each slice, with intervals, for JSON.
+
+    ``small`` marks one of fewer than ``min_slice_rows`` rows: its interval is too wide, and too rough, to conclude from.
+
+    Args:
+        slices: name to mask over the rows, as :func:`headway.evaluation.slices.slices` gives them.
+    """
+    report, predicted_of_all = {}, predictions.predicted
+    for name, mask in slices.items():
+        labels, predicted = predictions.labels[mask], predicted_of_all[mask]
+        present = np.unique(np.concatenate([labels, predicted]))
+        own = (np.searchsorted(present, labels), np.searchsorted(present, predicted), len(present))  # numbered anew: few
+
+        resamples = resampling.resample(partial(resampling.by_class, *own), len(labels), params.bootstrap_samples, seed)
+        f1 = f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+        intervals = {
+            "accuracy": bootstrap_mean(labels == predicted, params.confidence, params.bootstrap_samples, seed),
+            "macro_f1": _interval(float(f1), resamples["macro_f1"], params.confidence),
+        }
+        report[name] = {"rows": len(labels), "small": len(labels) < params.min_slice_rows, **_plain(intervals)}
+    return report
+
+
+def _by_class(predictions: Predictions, resamples: Mapping[str, np.ndarray], confidence: float) -> dict[str, dict[str, Any]]:
+    every = list(range(len(predictions.classes)))
+    *values, rows = precision_recall_fscore_support(
+        predictions.labels, predictions.predicted, labels=every, zero_division=np.nan
+    )
+    return {
+        name: _plain(
+            {
+                metric: _interval(float(value[index]), resamples[metric][index], confidence)
+                for metric, value in zip(OF_CLASS, values, strict=True)
+            }
+        )
+        | {"rows": int(rows[index])}
+        for index, name in enumerate(predictions.classes)
+    }
+
+
+def _interval(value: float, resamples: np.ndarray, confidence: float) -> Interval:
+    """An estimate with the percentiles of its resamples; all NaN where it is undefined."""
+    defined = resamples[np.isfinite(resamples)]
+    if math.isnan(value) or not len(defined):
+        return Interval(math.nan, math.nan, math.nan)
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _of_calibration_error(predictions: Predictions, resamples: np.ndarray, params: EvaluationParams, seed: int) -> Interval:
+    """The calibration error with its bounds, which can lie below it.
+
+    Sampling adds to an error that is a sum of absolute gaps, and resampling adds again. So the percentiles are mirrored at the
+    estimate, which takes most of that off (the basic bootstrap: Davison & Hinkley 1997, "Bootstrap Methods and their
+    Application", 5.2.1); and the lower bound is 0 when a calibrated model would show as large an error by chance.
+    """
+    value = expected_calibration_error(predictions)
+    mirrored = _interval(value, resamples, params.confidence)
+    by_chance = errors_if_calibrated(predictions, params.bootstrap_samples, seed)
+    proven = value > np.quantile(by_chance, (1 + params.confidence) / 2)
+    low = max(0.0, 2 * value - mirrored.high) if proven else 0.0
+    return Interval(value, low, max(0.0, 2 * value - mirrored.low))
+
+
+def _plain(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
+    """Intervals as numbers for JSON, three a name, None for NaN."""
+    numbers = {}
+    for name, interval in intervals.items():
+        for key, value in ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)):
+            numbers[key] = None if math.isnan(value) else round(value, 6)
+    return numbers
+
+
 def negative_log_likelihood(predictions: Predictions) -> float:
-    """Mean of -log p(true label), in nats; a label that the model does not know (-1) has the smallest probability there is."""
+    """The mean of :func:`likelihood_by_row`."""
+    return float(likelihood_by_row(predictions).mean())
+
+
+def likelihood_by_row(predictions: Predictions) -> np.ndarray:
+    """-log p(true label) of each row, in nats, float64, (rows,); a label that the model does not know (-1) has the smallest
+    probability there is."""
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     labels = np.asarray(predictions.labels)
     of_truth = np.where(labels >= 0, probabilities[np.arange(len(labels)), labels], 0.0)
-    return float(-np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1)).mean())
+    return -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:

@@ -14,7 +14,7 @@ from headway.data.sources.files import open_files
 from headway.data.sources.hub import open_hub
 from headway.data.sources.manifest import Manifest, Tally
 from headway.data.sources.package import open_package
-from headway.data.sources.source import LABELLED, UNLABELLED, Source
+from headway.data.sources.source import UNLABELLED, Source
 from headway.errors import HeadwayError
 from headway.files import fresh_folder, write_json
 from headway.layout import Layout
@@ -35,7 +35,7 @@ def ingest(params: Params, layout: Layout) -> Manifest:
         source = open_source(params.data, layout, cache)
         tally = Tally()
         with fresh_folder(layout.raw) as folder:
-            _write(folder / "rows.parquet", _counted(source, tally), LABELLED)
+            _write(folder / "rows.parquet", _counted(source, tally), source.schema)
             if not tally.rows:
                 raise HeadwayError(f"{source.name}: holds no rows; expected rows with a text and a label")
             if source.unlabelled:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ METRICS = (
 
 
 def prepare(params: Params, layout: Layout) -> dict[str, Any]:
-    """Write ``data/prepared``: a Parquet file a split (id, text, label, label_id), ``labels.json``, ``quarantine.csv``.
+    """Write ``data/prepared``: a Parquet file a split (id, text, label, label_id, and the columns that
+    ``data.slice_columns`` carries along), ``labels.json``, ``quarantine.csv``.
 
     Beside it, ``reports/data``: the profile of the data, as JSON and as a page; two plots, and the data metrics.
 
@@ -52,7 +54,7 @@ def prepare(params: Params, layout: Layout) -> dict[str, Any]:
         labels = _labels(scanned, assignment, params.split.first_rows_in_training)
         with fresh_folder(layout.prepared) as folder:
             write_json(folder / "labels.json", labels)
-            examples = _write(scanned, assignment, labels, manifest, layout.raw, folder)
+            examples = _write(scanned, assignment, labels, manifest, layout.raw, folder, params.data.slice_columns)
         result = profile(scanned, assignment, labels, params, manifest)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -119,9 +121,15 @@ def _labels(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str]
 
 
 def _write(
-    scanned: Scan, assignment: Assignment, labels: list[str], manifest: dict[str, Any], raw: Path, folder: Path
+    scanned: Scan,
+    assignment: Assignment,
+    labels: list[str],
+    manifest: dict[str, Any],
+    raw: Path,
+    folder: Path,
+    more: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Put every row where it belongs; returns some of the quarantined ones.
+    """Put every row where it belongs, with the columns that it carries along; returns some of the quarantined ones.
 
     Raises:
         HeadwayError: other rows were written than ingest has read.
@@ -131,15 +139,19 @@ def _write(
     names = [*SPLITS, "unlabelled"] if (scanned.rows.given == UNLABELLED).any() else [*SPLITS]
     with ExitStack() as stack:
         quarantine = stack.enter_context(Quarantine(folder / "quarantine.csv", Origins(manifest["files"])))
-        writers = [stack.enter_context(SplitWriter(folder / f"{name}.parquet", labels)) for name in names]
+        writers = [
+            stack.enter_context(SplitWriter(folder / f"{name}.parquet", labels, more if name in SPLITS else ()))
+            for name in names
+        ]
         for start, batch in batches(raw):
             quarantine.add(start, batch, *_fate(assignment, start, batch))
             here = slice(start, start + batch.num_rows)
             for code, writer in enumerate(writers):
                 chosen = np.flatnonzero(assignment.split[here] == code)
-                writer.add(
-                    batch["text"].take(pa.array(chosen)).to_pylist(), by_code[scanned.rows.label[here][chosen]].tolist()
-                )
+                if len(chosen):
+                    rows = batch.take(pa.array(chosen))
+                    cells = {name: rows[name].to_pylist() for name in more} if code != UNLABELLED else {}
+                    writer.add(rows["text"].to_pylist(), by_code[scanned.rows.label[here][chosen]].tolist(), cells)
     sampled = int((assignment.reason == CODE["left by sampling"]).sum())
     split = sum(writer.rows for writer in writers[: len(SPLITS)])
     unlabelled = sum(writer.rows for writer in writers[len(SPLITS) :])

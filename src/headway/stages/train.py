@@ -14,6 +14,8 @@ from headway.data import tokenizer
 from headway.data.datamodule import TextDataModule, in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.evaluation import plots
+from headway.evaluation.calibration import expected_calibration_error, fit_temperature
+from headway.evaluation.predictions import Predictions
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
@@ -67,7 +69,8 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
         best = max(history, key=lambda entry: entry["validation_accuracy"])
         report = {"epoch": best["epoch"], **join(model, splits["validation"])}
         with fresh_folder(layout.candidate) as folder:
-            package.save(folder, model, tokenizer_file, params.tokenizer.max_length, vocabulary_size, classes)
+            max_length, temperature = params.tokenizer.max_length, report["temperature"]
+            package.save(folder, model, tokenizer_file, max_length, vocabulary_size, classes, temperature)
         plots.learning_curve(history, layout.plot("learning_curve"))
         write_json(layout.training / "history.json", history)
         write_json(layout.metrics("training"), report)
@@ -114,7 +117,12 @@ def fit_attention(
 
 
 def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
-    """The two as one: how much each part counts, found on validation rows; and the accuracy there, part by part."""
+    """The two as one: how much each part counts, and the temperature of both together, found on validation rows.
+
+    Returns:
+        the temperature; the accuracy there, part by part; and how likely the labels were, and how far the probabilities from
+        being right as often as they are sure, before the temperature and after.
+    """
     with torch.inference_mode():
         parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
     linear, attended, labels = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -124,6 +132,7 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
         return round((logits.argmax(dim=1) == labels).double().mean().item(), 6)
 
     report: dict[str, Any] = {"validation_accuracy": accuracy(model.combine(linear, attended))}
+    report |= calibrate(model.combine(linear, attended), labels)
     report["attention"] = {"validation_accuracy": accuracy(attended), "weight": round(float(model.mix[1]), 6)}
     if model.ngrams is not None:
         report["ngrams"] = {
@@ -131,6 +140,19 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
             "weight": round(float(model.mix[0]), 6),
             "features": len(model.ngrams.keys),
         }
+    return report
+
+
+def calibrate(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
+    """The temperature for logits, (rows, C), of validation rows with these labels, and what it changes there."""
+    temperature = round(fit_temperature(logits.numpy(), labels.numpy()), 6)
+    report: dict[str, Any] = {"temperature": temperature, "validation_nll": {}, "validation_calibration_error": {}}
+    for when, divisor in (("before", 1.0), ("after", temperature)):
+        loss = torch.nn.functional.cross_entropy(logits / divisor, labels).item()
+        probabilities = (logits / divisor).softmax(dim=1).numpy()
+        scored = Predictions([str(row) for row in range(len(labels))], labels.numpy(), probabilities, ())
+        report["validation_nll"][when] = round(loss, 6)
+        report["validation_calibration_error"][when] = round(expected_calibration_error(scored), 6)
     return report
 
 

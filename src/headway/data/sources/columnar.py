@@ -1,4 +1,4 @@
-"""Parquet: two columns of it, some rows at a time."""
+"""Parquet: the columns of it that are asked for, some rows at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
     with _opened(file) as table:
         facts.columns = table.schema_arrow.names
         columns.require(facts.columns, file.name)
-        wanted = [name for name in (columns.text, columns.label) if name is not None]
-        for batch in table.iter_batches(batch_size=ROWS, columns=wanted):
+        for batch in table.iter_batches(batch_size=ROWS, columns=columns.wanted):
             texts = _values(batch.column(columns.text))
             labels = [None] * len(texts) if columns.label is None else _values(batch.column(columns.label))
-            yield from map(row_of, texts, labels)
+            more = zip(*(_values(batch.column(name)) for name in columns.more), strict=True) if columns.more else repeat(())
+            yield from map(row_of, texts, labels, more)
 
 
 def records_of(file: LocalFile, rows: int) -> Iterator[dict[str, Any]]:

@@ -41,6 +41,7 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
     facts.delimiter, facts.columns = _header(file, columns, facts.encoding)
     text = facts.columns.index(columns.text)
     label = facts.columns.index(columns.label) if columns.label is not None else None
+    more = [facts.columns.index(name) for name in columns.more]
     width = len(facts.columns)
     rows = table_rows(file, facts.encoding, facts.delimiter, Lone(file, facts, width, label))
     next(rows)
@@ -50,7 +51,7 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
         row = (
             unreadable("".join(lines), problem)
             if problem
-            else row_of(cells[text], None if label is None else cells[label], facts.encoding)
+            else row_of(cells[text], None if label is None else cells[label], [cells[at] for at in more], facts.encoding)
         )
         if label is not None:
             facts.loose_end = None if lines[-1].endswith(("\n", "\r")) else (row.label or "")

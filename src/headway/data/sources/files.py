@@ -42,7 +42,8 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
     """
     place, roles = _chosen(params, root, scratch)
     files, test_files, unlabelled_files = roles
-    both, text = Columns(params.text_column, params.label_column), Columns(params.text_column, None)
+    more = tuple(params.slice_columns)
+    both, text = Columns(params.text_column, params.label_column, more), Columns(params.text_column, None)
 
     def parts(names: Iterable[str], columns: Columns, test: bool = False) -> list[Part]:
         files = [LocalFile(place.fetch(name), as_unicode(name), params.quoting) for name in names]
@@ -57,6 +58,7 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
         unlabelled=parts(unlabelled_files, text),
         left_aside=[as_unicode(name) for name in left_aside],
         data_left_aside=[as_unicode(name) for name in left_aside if kind_of(name)],
+        slice_columns=more,
     )
 
 

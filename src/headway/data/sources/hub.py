@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ def open_hub(params: DataParams, root: Path) -> Source:
     Raises:
         HeadwayError: no such data set, revision or split, or no network; or a folder would be read in the Hub's place.
     """
-    both, text = Columns(params.text_column, params.label_column), Columns(params.text_column, None)
+    more = tuple(params.slice_columns)
+    both, text = Columns(params.text_column, params.label_column, more), Columns(params.text_column, None)
 
     def parts(split: str, columns: Columns, test: bool = False) -> list[Part]:
         if not split:
@@ -39,6 +41,7 @@ def open_hub(params: DataParams, root: Path) -> Source:
         version=params.hub_revision,
         labelled=[*parts(params.hub_test_split, both, test=True), *parts(params.hub_split, both)],
         unlabelled=parts(params.hub_unlabelled_split, text),
+        slice_columns=more,
     )
 
 
@@ -50,7 +53,7 @@ class HubPart(Part):
         facts.columns = rows.column_names
         columns.require(rows.column_names, where)
         self.columns = columns
-        self.wanted = rows.select_columns([name for name in (columns.text, columns.label) if name is not None])
+        self.wanted = rows.select_columns(columns.wanted)
 
     def rows(self) -> Iterator[Row]:
         feature = self.wanted.features.get(self.columns.label)
@@ -58,8 +61,9 @@ class HubPart(Part):
         for batch in self.wanted.iter(batch_size=ROWS):
             texts = batch[self.columns.text]
             labels = [None] * len(texts) if self.columns.label is None else batch[self.columns.label]
-            for text, label in zip(texts, labels, strict=True):
-                yield row_of(text, label if names is None else _name_of(label, names))
+            more = zip(*(batch[name] for name in self.columns.more), strict=True) if self.columns.more else repeat(())
+            for text, label, cells in zip(texts, labels, more, strict=False):
+                yield row_of(text, label if names is None else _name_of(label, names), cells)
 
 
 def _name_of(label: int | None, names: list[str]) -> str | None:

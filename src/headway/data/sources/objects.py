@@ -35,7 +35,7 @@ def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
             if columns.text not in value:
                 nested = next((key for key in value if isinstance(value[key], list) and value[key]), nested)
             label = None if columns.label is None else value.get(columns.label)
-            yield row_of(value.get(columns.text), label, facts.encoding)
+            yield row_of(value.get(columns.text), label, [value.get(name) for name in columns.more], facts.encoding)
         else:
             yield unreadable(json.dumps(value), "no JSON object")
     facts.columns = [as_unicode(name) for name in names]

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from headway.data.sources.source import Facts, Part, Row, Source
+from headway.data.sources.source import Columns, Facts, Part, Row, Source, row_of
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file
 from headway.params import DataParams
@@ -31,17 +31,20 @@ def open_package(params: DataParams, scratch: Path) -> Source:
         HeadwayError: the package is missing or damaged.
     """
     path, version = _package_file()
-    return Source(f"package {PACKAGE}, {params.subset}", version, [PackagePart(path, params.subset, scratch)])
+    columns = Columns("text", "label", tuple(params.slice_columns))
+    part = PackagePart(path, params.subset, scratch, columns)
+    return Source(f"package {PACKAGE}, {params.subset}", version, [part], slice_columns=columns.more)
 
 
 class PackagePart(Part):
     """The reviews of one kind in the package's CSV."""
 
-    def __init__(self, path: Path, subset: str, scratch: Path):
+    def __init__(self, path: Path, subset: str, scratch: Path, columns: Columns):
         super().__init__(Facts(PACKAGE_FILE, path.stat().st_size, sha256_of_file(path), "utf-8", delimiter=","))
         self.path = path
         self.subset = subset
         self.scratch = scratch
+        self.columns = columns
 
     def rows(self) -> Iterator[Row]:
         import datasets
@@ -50,10 +53,12 @@ class PackagePart(Part):
         datasets.logging.set_verbosity(logging.CRITICAL)
         reviews = datasets.load_dataset("csv", data_files=str(self.path), split="train", cache_dir=str(self.scratch))
         self.facts.columns = reviews.column_names
+        self.columns.require(reviews.column_names, PACKAGE_FILE)
         for batch in reviews.iter(batch_size=1_000):
-            for text, label, source in zip(batch["text"], batch["label"], batch["source"], strict=True):
+            for row, source in enumerate(batch["source"]):
                 if source == self.subset:
-                    yield Row(text, PACKAGE_LABELS[int(label)])
+                    more = [batch[name][row] for name in self.columns.more]
+                    yield row_of(batch["text"][row], PACKAGE_LABELS[int(batch["label"][row])], more)
 
 
 def _package_file() -> tuple[Path, str]:

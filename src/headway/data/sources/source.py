@@ -25,25 +25,39 @@ LABELLED = pa.schema(
 )
 UNLABELLED = pa.schema([LABELLED.field(name) for name in ("row", "text", "problem")])
 
+
+def with_columns(schema: pa.Schema, more: Sequence[str]) -> pa.Schema:
+    """A schema with columns that are carried along as text."""
+    return pa.schema([*schema, *((name, pa.string()) for name in more)])
+
+
 ROWS_PER_BATCH = 10_000
 CHARACTERS_PER_BATCH = 1 << 24  # a batch is full at either: ten thousand long documents would fill the memory
 LONGEST_RAW = 2_000  # characters that are kept of a row that cannot be read
 
 
 class Row(NamedTuple):
-    """One row: cells as they are written, None where there is none; ``problem`` is "" or why it could not be read."""
+    """One row: cells as they are written, None where there is none; ``problem`` is "" or why it could not be read; ``more``
+    are the cells that are carried along, none of them where there is a problem."""
 
     text: str | None
     label: str | None
     problem: str = ""
+    more: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns to read; ``label`` is None where texts have none."""
+    """The columns to read; ``label`` is None where texts have none; ``more`` are those to be carried along."""
 
     text: str
     label: str | None
+    more: tuple[str, ...] = ()
+
+    @property
+    def wanted(self) -> list[str]:
+        """All of them."""
+        return [name for name in (self.text, self.label, *self.more) if name is not None]
 
     def require(self, found: Sequence[str], where: str) -> None:
         """Return when each wanted column stands once among those found.
@@ -54,7 +68,8 @@ class Columns:
         if self.label is not None and len(found) == 1:
             raise HeadwayError(f"{where}: has one column ({found[0][:80]}); expected one of texts and one of labels")
         known = [column or "(one without a name)" for column in found]
-        for knob, name in (("text_column", self.text), ("label_column", self.label)):
+        knobs = [("text_column", self.text), ("label_column", self.label), *(("slice_columns", name) for name in self.more)]
+        for knob, name in knobs:
             if name is not None and name not in found:
                 raise HeadwayError(f"{where}: has no column {name!r} (data.{knob}); {nearest(name, known)}")
             if name is not None and list(found).count(name) > 1:
@@ -120,6 +135,7 @@ class Source:
         unlabelled: parts without.
         left_aside: names of the folder's files that are not read, be it for their kind or because no pattern takes them.
         data_left_aside: those of them that are of a known kind.
+        slice_columns: what labelled rows carry along.
     """
 
     name: str
@@ -128,10 +144,16 @@ class Source:
     unlabelled: Sequence[Part] = ()
     left_aside: Sequence[str] = ()
     data_left_aside: Sequence[str] = ()
+    slice_columns: Sequence[str] = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """``LABELLED``, with the columns that are carried along."""
+        return with_columns(LABELLED, self.slice_columns)
 
     def labelled_batches(self) -> Iterator[pa.RecordBatch]:
-        """All labelled rows, numbered from 1, in batches of the schema ``LABELLED``."""
-        return _batches(self.labelled, LABELLED)
+        """All labelled rows, numbered from 1, in batches of ``schema``."""
+        return _batches(self.labelled, self.schema)
 
     def unlabelled_batches(self) -> Iterator[pa.RecordBatch]:
         """All rows without labels, numbered from 1, in batches of the schema ``UNLABELLED``."""
@@ -161,20 +183,25 @@ def _batch(rows: list[Row], number: int, test: bool, schema: pa.Schema) -> pa.Re
     """Rows as one batch; ``number`` rows came before them."""
     columns: dict[str, Any] = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
     columns |= {"row": range(number + 1, number + len(rows) + 1), "test": [test] * len(rows)}
+    for place, name in enumerate(schema.names[len(LABELLED) :]):
+        columns[name] = [row.more[place] if row.more else None for row in rows]
     return pa.record_batch(
         [pa.array(columns[name], type) for name, type in zip(schema.names, schema.types, strict=True)], schema
     )
 
 
-def row_of(text: Any, label: Any, encoding: str = "utf-8") -> Row:
-    """A row from two values as a parser gives them; what no text can be made of is a problem, not an error."""
+def row_of(text: Any, label: Any, more: Sequence[Any] = (), encoding: str = "utf-8") -> Row:
+    """A row from values as a parser gives them; what no text can be made of is a problem, not an error.
+
+    What is carried along is no reason for a problem: there it is a gap, as an empty cell is.
+    """
     cells = [as_written(text), as_written(label)]
     for name, value, cell in (("text", text, cells[0]), ("label", label, cells[1])):
         if cell is None and isinstance(value, list | tuple | dict):
             return unreadable(cells[0] or str(text), f"the {name} is a {type(value).__name__}, expected a string")
         if cell is not None and not _is_unicode(cell):
             return unreadable(cells[0] or "", f"the {name} is not valid {encoding}")
-    return Row(cells[0], cells[1])
+    return Row(cells[0], cells[1], more=tuple(as_unicode(as_written(value) or "") or None for value in more))
 
 
 def unreadable(raw: str, problem: str) -> Row:

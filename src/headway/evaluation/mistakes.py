@@ -1,0 +1,35 @@
+"""The mistakes that a model is surest of, with their texts: they show what it does not understand, or rows with a wrong label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from headway.evaluation.metrics import likelihood_by_row
+from headway.evaluation.predictions import Predictions
+
+COUNT, EXCERPT = 50, 1_000
+
+
+def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """The wrongly labelled rows whose true label is the least likely, worst first, for JSON.
+
+    Args:
+        texts, labels: of the rows, the labels by name, which may be one that the model does not know.
+    """
+    predicted = predictions.predicted
+    surprise = np.where(predictions.correct, -np.inf, likelihood_by_row(predictions))
+    order = np.argsort(-surprise, kind="stable")[: min(COUNT, int((~predictions.correct).sum()))].tolist()
+    return [
+        {
+            "id": predictions.ids[row],
+            "label": labels[row],
+            "predicted": predictions.classes[predicted[row]],
+            "probability": round(float(predictions.probabilities[row, predicted[row]]), 6),
+            "characters": len(texts[row]),
+            "text": texts[row][:EXCERPT] + ("…" if len(texts[row]) > EXCERPT else ""),
+        }
+        for row in order
+    ]

@@ -1,0 +1,178 @@
+"""Metrics of bootstrap resamples, many at once: a resample is how often it draws each row, and a metric a sum over rows.
+
+Nothing here knows about intervals; each function gives, for every resample, exactly what the metric would be on its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from headway.evaluation.calibration import BINS, confidences
+from headway.evaluation.predictions import Predictions
+
+#: Counts that are held at a time: resamples times rows.
+CELLS = 1 << 22
+#: Of a class with at most so many thresholds, a matrix product sums faster than sorting does; thresholds in one product.
+FEW, TOGETHER = 200, 1_000
+
+Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
+
+
+def draws(rows: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each row is drawn, float32, shape (rows, some of the resamples); every column sums to ``rows``."""
+    random = np.random.default_rng(seed)
+    at_once = max(1, CELLS // max(1, rows))
+    for start in range(0, samples, at_once):
+        n = min(at_once, samples - start)
+        cell = random.integers(0, rows, (n, rows)) + rows * np.arange(n)[:, None]
+        counts = np.bincount(cell.ravel(), minlength=n * rows).reshape(n, rows)
+        yield np.ascontiguousarray(counts.T, dtype=np.float32)
+
+
+def resample(statistics: Statistics, rows: int, samples: int, seed: int) -> dict[str, np.ndarray]:
+    """Statistics of many resamples: functions of the draws that give an array whose last axis is the resample."""
+    parts = [statistics(weights) for weights in draws(rows, samples, seed)]
+    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+
+def by_class(labels: np.ndarray, predicted: np.ndarray, n_classes: int, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Precision, recall and F1 of each class, each (classes, samples), NaN where undefined; macro and weighted F1, (samples,).
+
+    The macro mean is over the classes that a resample has rows of. A label that the model does not know (-1) is a class too
+    there, of F1 0.
+    """
+    true = _sums(np.where(labels < 0, n_classes, labels), n_classes + 1, weights)
+    called = _sums(predicted, n_classes + 1, weights)
+    right = _sums(predicted, n_classes + 1, weights * (predicted == labels)[:, None])
+    with np.errstate(invalid="ignore"):
+        precision, recall, f1 = right / called, right / true, 2 * right / (true + called)
+    f1_of_present = np.where(true > 0, f1, 0)
+    return {
+        "precision": precision[:n_classes],
+        "recall": recall[:n_classes],
+        "f1": f1[:n_classes],
+        "macro_f1": f1_of_present.sum(axis=0) / (true > 0).sum(axis=0),
+        "weighted_f1": (f1_of_present * true).sum(axis=0) / true.sum(axis=0),
+    }
+
+
+def means(values: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """The mean of numbers that each row has, (samples,)."""
+    return {name: value.astype(np.float32) @ weights / len(value) for name, value in values.items()}
+
+
+def calibration_error(predictions: Predictions, weights: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Each resample's expected calibration error, in bins of its own, (samples,); see :mod:`headway.evaluation.calibration`."""
+    confidence = confidences(predictions)
+    order = np.argsort(confidence, kind="stable")
+    ascending, drawn, rows = confidence[order], weights[order], len(confidence)
+    first_of_equal = np.searchsorted(ascending, ascending, side="left")
+    up_to = np.cumsum(drawn, axis=0)  # draws of a row and those before it
+    gap = (predictions.correct[order] - ascending)[:, None] * drawn
+    gaps = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(gap, axis=0, dtype=np.float64)])
+    inner = [first_of_equal[(up_to <= index * rows // bins).sum(axis=0)] for index in range(1, bins)]
+    ends = np.zeros(weights.shape[1], dtype=np.int64)
+    edges = np.stack([ends, *inner, ends + rows])  # (bins + 1, samples)
+    return np.abs(np.diff(np.take_along_axis(gaps, edges, axis=0), axis=0)).sum(axis=0) / rows
+
+
+def ranking(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """ROC-AUC and average precision, (samples,), NaN where undefined: of the second of two classes, or the mean over all
+    classes that a resample has rows of, each against the rest."""
+    sums = {name: np.zeros(weights.shape[1]) for name in ("roc_auc", "average_precision")}
+    counts = {name: np.zeros(weights.shape[1]) for name in sums}
+    for batch in _batches(ranked_classes(predictions), predictions):
+        for found, above, up_to in _rows_above(batch, predictions, weights):
+            for name, value in zip(sums, _rank_metrics(found, above, up_to, len(weights)), strict=True):
+                defined = np.isfinite(value)
+                sums[name] += np.where(defined, value, 0)
+                counts[name] += defined
+    with np.errstate(invalid="ignore"):
+        return {name: sums[name] / counts[name] for name in sums}
+
+
+def ranked_classes(predictions: Predictions) -> list[int]:
+    """The classes by whose probability rows are ranked: the second of two, else all that have rows."""
+    present = np.unique(predictions.labels[predictions.labels >= 0]).tolist()
+    return [index for index in present if index == 1 or len(predictions.classes) != 2]
+
+
+def _rank_metrics(found: np.ndarray, above: np.ndarray, up_to: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """ROC-AUC (the share of pairs in the right order, half for equal scores) and average precision, each (samples,).
+
+    Only the scores of positive rows matter as thresholds, from the highest down.
+
+    Args:
+        found: draws of positive rows at each threshold, (thresholds, samples).
+        above, up_to: draws of all rows that score more than it, and of those that score as much or more.
+        rows: draws in all.
+    """
+    true_up_to = np.cumsum(found, axis=0)
+    positives = true_up_to[-1]
+    negatives = rows - positives
+    false_above = above - (true_up_to - found)
+    false_at = up_to - above - found
+    with np.errstate(invalid="ignore", divide="ignore"):
+        auc = (found * (negatives - false_above - false_at / 2)).sum(axis=0) / (positives * negatives)
+        precision = np.where(found > 0, true_up_to / up_to, 0)
+        return auc, (found * precision).sum(axis=0) / positives
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """A class: its number, its rows from the highest score down, their distinct scores, and where each of these starts."""
+
+    index: int
+    rows: np.ndarray
+    thresholds: np.ndarray
+    starts: np.ndarray
+
+
+def _batches(classes: Sequence[int], predictions: Predictions) -> Iterator[list[_Ranked]]:
+    """Classes to be summed together; one with many thresholds is alone."""
+    batch: list[_Ranked] = []
+    for index in classes:
+        positive = np.flatnonzero(predictions.labels == index)
+        descending = positive[np.argsort(-predictions.probabilities[positive, index], kind="stable")]
+        negated, starts = np.unique(-predictions.probabilities[descending, index], return_index=True)
+        one = _Ranked(index, descending, -negated, starts)
+        if len(negated) > FEW:
+            yield [one]
+            continue
+        batch.append(one)
+        if sum(len(other.thresholds) for other in batch) >= TOGETHER:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _rows_above(batch: list[_Ranked], predictions: Predictions, weights: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """``found``, ``above`` and ``up_to`` of :func:`_rank_metrics` for each class of a batch."""
+    sizes = [len(one.thresholds) for one in batch]
+    limits = np.concatenate([one.thresholds for one in batch])
+    if max(sizes) <= FEW:
+        scores = predictions.probabilities.T[np.repeat([one.index for one in batch], sizes)]  # (thresholds, rows)
+        above, up_to = (
+            passes(scores, limits[:, None]).astype(np.float32) @ weights for passes in (np.greater, np.greater_equal)
+        )
+    else:
+        negated = -predictions.probabilities[:, batch[0].index]
+        order = np.argsort(negated, kind="stable")
+        sums = np.concatenate([np.zeros((1, weights.shape[1]), np.float32), np.cumsum(weights[order], axis=0)])
+        above, up_to = (sums[np.searchsorted(negated[order], -limits, side)] for side in ("left", "right"))
+    ends = np.cumsum([0, *sizes])
+    for one, start, end in zip(batch, ends, ends[1:], strict=False):
+        found = np.add.reduceat(weights[one.rows], one.starts, axis=0)
+        yield found.astype(np.float64), above[start:end], up_to[start:end]
+
+
+def _sums(group: np.ndarray, groups: int, weights: np.ndarray) -> np.ndarray:
+    """Sums of the draws over the rows of each group, float64, (groups, samples)."""
+    rows = np.arange(len(group))
+    membership = csr_array((np.ones(len(group), np.float32), (group, rows)), shape=(groups, len(group)))
+    return (membership @ weights).astype(np.float64)

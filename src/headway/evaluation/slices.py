@@ -1,0 +1,96 @@
+"""Slices: named parts of a split, in which a model may do better or worse than on the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headway.data.scripts import dominant_scripts
+from headway.errors import HeadwayError
+from headway.evaluation.expressions import mask_of
+from headway.params import EvaluationParams
+
+#: Columns of every prepared split; any other was carried along from the source.
+OWN = ("id", "text", "label", "label_id")
+QUARTERS = 4
+#: A carried column with more values than this is no grouping; it can still stand in an expression.
+MAX_VALUES = 50
+
+
+def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) -> dict[str, np.ndarray]:
+    """Every slice of a split by its name, as a mask over the rows, bool, shape (rows,), in a fixed order.
+
+    - ``length: 12 to 610 characters``: quarters by the texts' lengths, equal lengths together
+    - ``label: negative``: by true label
+    - ``script: Latin``: by the script that most letters of a text are in
+    - ``source: imdb``: by each value of each column that ``data.slice_columns`` carries along
+    - those that ``evaluation.slices`` names, under their names: an expression (see :mod:`headway.evaluation.expressions`) over
+      the columns and ``length`` and ``script``, or a column's name, which gives a slice for each of its values
+
+    The empty ones are left out, and so are those of the first four kinds that hold every row. Slices of few rows are in it:
+    whoever uses them judges by ``evaluation.min_slice_rows``.
+
+    Args:
+        table: a prepared split.
+        classes: the labels in their order.
+        params: which slices a person asks for.
+
+    Raises:
+        HeadwayError: an expression is none, or names a column that is not there.
+    """
+    columns = columns_of(table)
+    names = set(table["label"].unique().to_pylist())
+    known = [name for name in classes if name in names]
+    found = _by_length(columns["length"].to_numpy())
+    found |= _by_value("label", columns["label"], [*known, *sorted(names - set(known))])
+    found |= _by_value("script", columns["script"])
+    for name in table.column_names:
+        if name not in OWN and len(columns[name].unique()) <= MAX_VALUES:
+            found |= _by_value(name, columns[name])
+    found = {name: mask for name, mask in found.items() if not mask.all()}
+    for name, expression in params.slices.items():
+        if expression in columns and not pa.types.is_boolean(columns[expression].type):
+            found |= _by_named_column(name, expression, columns)
+        else:
+            found[name] = mask_of(expression, columns, f"evaluation.slices.{name}")
+    return {name: mask for name, mask in found.items() if mask.any()}
+
+
+def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """What expressions can ask about: the table's columns, ``length`` in characters, and ``script`` ("none" without letters)."""
+    scripts = [script or "none" for script in dominant_scripts(table["text"].to_pylist())]
+    columns = {name: table[name] for name in table.column_names}
+    return {**columns, "length": pc.utf8_length(table["text"]), "script": pa.chunked_array([pa.array(scripts, pa.string())])}
+
+
+def _by_length(lengths: np.ndarray) -> dict[str, np.ndarray]:
+    if not len(lengths):
+        return {}
+    edges = np.unique(np.quantile(lengths, np.arange(1, QUARTERS) / QUARTERS, method="lower"))
+    quarter = np.searchsorted(edges, lengths, side="left")  # a length that is an edge belongs to the lower quarter
+    masks = [quarter == index for index in range(len(edges) + 1)]
+    return {f"length: {lengths[m].min():,} to {lengths[m].max():,} characters": m for m in masks if m.any()}
+
+
+def _by_value(name: str, column: pa.ChunkedArray, order: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """A slice for each value; rows without one are in none."""
+    values = sorted(column.drop_null().unique().to_pylist()) if order is None else order
+    plain = column.combine_chunks()
+    return {f"{name}: {value}": _mask(pc.equal(plain, pa.scalar(value, plain.type))) for value in values}
+
+
+def _by_named_column(name: str, column: str, columns: Mapping[str, pa.ChunkedArray]) -> dict[str, np.ndarray]:
+    values = len(columns[column].unique())
+    if values > MAX_VALUES:
+        raise HeadwayError(
+            f"evaluation.slices.{name}: the column {column!r} has {values:,} different values, at most {MAX_VALUES} make "
+            f"slices; give a condition, as {column} > 100"
+        )
+    return _by_value(name, columns[column])
+
+
+def _mask(condition: pa.Array) -> np.ndarray:
+    return np.asarray(pc.fill_null(condition, False).to_numpy(zero_copy_only=False), dtype=bool)
