@@ -22,6 +22,7 @@ FILE_NAME = "params.yaml"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Margin = Annotated[float, Field(ge=0, lt=1)]
 Value = Union[int, float, str, bool]  # noqa: UP007 - pydantic keeps the order int, float, str, bool
 
 
@@ -245,9 +246,20 @@ class GateParams(Section):
     """The policy a candidate must satisfy to become champion."""
 
     policy: Literal["superior", "non_inferior"]
-    champion_margin: Annotated[float, Field(ge=0, lt=1)]
-    baseline_margin: Annotated[float, Field(ge=0, lt=1)]
+    champion_margin: Margin
+    baseline_margin: Margin
+    minimum_gain: Margin
+    macro_f1_margin: Margin
+    nll_margin: Annotated[float, Field(ge=0)]
+    calibration_margin: Margin
+    slice_margin: Margin
+    min_slice_rows: PositiveInt
     min_test_rows: PositiveInt
+    detectable_gain: Margin
+    max_latency_ms: Annotated[float, Field(ge=0)]
+    max_latency_ratio: Annotated[float, Field(ge=0)]
+    max_size_mb: Annotated[float, Field(ge=0)]
+    max_size_ratio: Annotated[float, Field(ge=0)]
     confidence: Share
     bootstrap_samples: Annotated[int, Field(ge=100)]
 
