@@ -259,27 +259,20 @@ def slices(pair: Pair, masks: Mapping[str, np.ndarray], policy: GateParams) -> C
     return Check(name, not worse, worst["p_value"], None, None, risk, explanation, {"slices": told})
 
 
-def within(cost: Cost, most: float, ratio: float, in_office: bool) -> Check:
-    """A cost within its budget: an absolute one, and one in times of the champion's; 0 is no limit.
-
-    Args:
-        in_office: whether there is a champion; where there is none, nothing is limited by its cost.
-    """
-    name, unit, candidate, champion = cost.name, cost.unit, cost.candidate, cost.champion
-    by_champion = bool(ratio) and in_office
-    if (candidate is None and (most or by_champion)) or (champion is None and by_champion):
+def within(cost: Cost, most: float, ratio: float) -> Check:
+    """A cost within its budget: an absolute one, and one in times of the champion's; 0 is no limit."""
+    candidate, champion = cost.candidate, cost.champion
+    if candidate is None or (ratio and champion is None):
         raise HeadwayError("it was not measured")
-    if candidate is None:
-        return Check(name, True, None, None, None, None, f"{name} has no limit and was not measured")
-    limits = [*([most] if most else []), *([ratio * champion] if by_champion and champion is not None else [])]
+    limits = [*([most] if most else []), *([ratio * champion] if ratio and champion is not None else [])]
     if not np.isfinite([candidate, *limits]).all():
         raise HeadwayError("what was measured is not a finite number")
     limit = min(limits, default=None)
-    explanation = f"{candidate:,.1f} {unit}"
+    explanation = f"{candidate:,.1f} {cost.unit}"
     if champion is not None:
         explanation += f", the champion's {champion:,.1f}"
     explanation += f"; at most {limit:,.1f} is allowed" if limit is not None else "; there is no limit"
-    return Check(name, limit is None or candidate <= limit, candidate, None, None, limit, explanation)
+    return Check(cost.name, limit is None or candidate <= limit, candidate, None, None, limit, explanation)
 
 
 def _none_lost(difference: Interval) -> bool:

@@ -158,15 +158,18 @@ def _against_champion(
 
 
 def _costs(costs: Costs | None, policy: GateParams, in_office: bool) -> list[Check]:
-    """Whether what the candidate costs is within the budget."""
+    """Whether what the candidate costs is within the budget; of a cost that is neither measured nor limited, nothing is asked."""
     ms = (costs.candidate_ms, costs.champion_ms) if costs else (None, None)
     size = (costs.candidate_bytes, costs.champion_bytes) if costs else (None, None)
     megabytes = [None if one is None else one / MEGABYTE for one in size]
+    # A ratio to the champion limits nothing where there is none.
+    ratios = (policy.max_latency_ratio, policy.max_size_ratio) if in_office else (0.0, 0.0)
     budgets = [
-        (Cost("latency", "ms for one text (95th percentile)", *ms), policy.max_latency_ms, policy.max_latency_ratio),
-        (Cost("size", "MB", *megabytes), policy.max_size_mb, policy.max_size_ratio),
+        (Cost("latency", "ms for one text (95th percentile)", *ms), policy.max_latency_ms, ratios[0]),
+        (Cost("size", "MB", *megabytes), policy.max_size_mb, ratios[1]),
     ]
     return [
-        asked(cost.name, most or None, f"{cost.name} cannot be told", partial(checks.within, cost, most, ratio, in_office))
+        asked(cost.name, most or None, f"its {cost.name} cannot be told", partial(checks.within, cost, most, ratio))
         for cost, most, ratio in budgets
+        if cost.candidate is not None or most or ratio
     ]
