@@ -62,6 +62,8 @@ def accuracy_difference(wins: int, losses: int, rows: int, tail: float) -> Inter
 def is_superior(wins: ArrayLike, losses: ArrayLike, rows: int, significance: float, minimum_gain: float) -> np.ndarray:
     """Whether a model is surely better, for one pair of counts or many: three conditions, all of which must hold.
 
+    Of the first two McNemar is the stricter; the bootstrap's interval is what is shown, and may not contradict the verdict.
+
     - exact McNemar: p at most the significance level, one-sided
     - paired bootstrap: the bound that has this weight below it lies above 0
     - the observed gain is at least the minimum
