@@ -130,7 +130,7 @@ def no_worse_than_baseline(pair: Pair, policy: GateParams) -> Check:
     """The lower end of the accuracy difference's interval lies above the margin."""
     won, lost, rows = _counts(pair)
     tail = (1 - policy.confidence) / 2
-    passed = is_non_inferior(won, lost, rows, tail, policy.baseline_margin)
+    passed = bool(is_non_inferior(won, lost, rows, tail, policy.baseline_margin))
     difference = accuracy_difference(won, lost, rows, tail)
     explanation = (
         f"accuracy {_signed(difference.value)} points ({policy.confidence:.0%} interval {_signed(difference.low)} to "
@@ -157,7 +157,7 @@ def better_than_champion(pair: Pair, policy: GateParams, verdict: Verdict) -> Ch
 def no_worse_than_champion(pair: Pair, policy: GateParams, verdict: Verdict) -> Check:
     """Surely not worse by the margin, at the level that is this verdict's."""
     won, lost, rows = _counts(pair)
-    passed = is_non_inferior(won, lost, rows, verdict.significance, policy.champion_margin)
+    passed = bool(is_non_inferior(won, lost, rows, verdict.significance, policy.champion_margin))
     difference = accuracy_difference(won, lost, rows, verdict.significance)
     explanation = (
         f"accuracy {_signed(difference.value)} points (lower end {_signed(difference.low)}), {won:,} rows won and {lost:,} lost, "

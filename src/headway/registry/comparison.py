@@ -73,16 +73,25 @@ def is_superior(wins: ArrayLike, losses: ArrayLike, rows: int, significance: flo
     """
     wins, losses = np.broadcast_arrays(wins, losses)
     superior = np.asarray((mcnemar(wins, losses) <= significance) & ((wins - losses) / rows >= minimum_gain))
-    # The bootstrap is the dearest of the three: only where the others hold, and once for equal counts.
-    counts, which = np.unique(np.stack([wins[superior], losses[superior]]), axis=1, return_inverse=True)
-    above = [accuracy_difference(int(won), int(lost), rows, significance).low > 0 for won, lost in counts.T]
-    superior[superior] = np.array(above, dtype=bool)[which.reshape(-1)]
+    superior[superior] = _lower_bounds(wins[superior], losses[superior], rows, significance) > 0
     return superior
 
 
-def is_non_inferior(wins: int, losses: int, rows: int, significance: float, margin: float) -> bool:
-    """Whether a model is surely not worse by the margin: the bootstrap's lower bound lies above its negative."""
-    return accuracy_difference(wins, losses, rows, significance).low > -margin
+def is_non_inferior(wins: ArrayLike, losses: ArrayLike, rows: int, significance: float, margin: float) -> np.ndarray:
+    """Whether a model is surely not worse by the margin: the bootstrap's lower bound lies above its negative.
+
+    Returns:
+        bool, in the shape of the counts.
+    """
+    wins, losses = np.broadcast_arrays(wins, losses)
+    return np.asarray(_lower_bounds(wins.ravel(), losses.ravel(), rows, significance).reshape(wins.shape) > -margin)
+
+
+def _lower_bounds(wins: np.ndarray, losses: np.ndarray, rows: int, tail: float) -> np.ndarray:
+    """The interval's lower bound for each pair of counts, computed once for equal ones; float, in the shape of the counts."""
+    counts, which = np.unique(np.stack([wins, losses]), axis=1, return_inverse=True)
+    bounds = [accuracy_difference(int(won), int(lost), rows, tail).low for won, lost in counts.T]
+    return np.array(bounds, dtype=np.float64)[which.reshape(-1)]
 
 
 def worse_by_more(wins: int, losses: int, rows: int, margin: float) -> float:
