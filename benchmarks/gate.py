@@ -120,7 +120,7 @@ class Simulation:
     def false_promotions(self) -> Table:
         """Equal models: how many sequences of 50 retrainings promote any."""
         table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
-        table.title = f"superior: {self.sequences:,} sequences of {RETRAININGS} retrainings, all models equal"
+        table.title = f"policy superior: {self.sequences:,} sequences of {RETRAININGS} retrainings, all models equal"
         rows, disagreement = CASE
         cases: list[tuple[str, Rule, int, float]] = [
             (schedule.name, self.superior(schedule), rows, disagreement) for schedule in SCHEDULES if schedule is not GATE
@@ -138,7 +138,7 @@ class Simulation:
         """Candidates that are worse by just the margin: how many sequences of 50 promote any."""
         margin = self.policy.champion_margin
         table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
-        table.title = f"non_inferior: the same, every candidate truly worse by {100 * margin:g} points, the margin"
+        table.title = f"policy non_inferior: the same, every candidate truly worse by the margin, {100 * margin:.1f} points"
         for schedule in (SCHEDULES[0], GATE):
             rule = self.non_inferior(schedule)
             happened = promoted_any(rule, *CASE, -margin, self.sequences, self.seed)
@@ -150,7 +150,9 @@ class Simulation:
         numbers = (1, 2, 5, 10, 25, 50)
         gain = GAINS[2]
         table = Table("correction", *(f"verdict {number}" for number in numbers), "mean of 1 to 10", "mean of 1 to 50")
-        table.title = f"chance of finding a true gain of {100 * gain:g} points, {CASE[0]:,} rows, {CASE[1]:.0%} disagreement"
+        table.title = (
+            f"chance of finding a true gain of {100 * gain:.1f} points, {CASE[0]:,} rows, {CASE[1]:.0%} disagreement"
+        )
         wins, losses = self._drawn(*CASE, gain)
         for schedule in SCHEDULES:
             rule = self.superior(schedule)
@@ -162,7 +164,7 @@ class Simulation:
     def power(self) -> Table:
         """How often the gate finds a true gain at the first, the tenth and the fiftieth verdict on a test set."""
         numbers = (1, 10, RETRAININGS)
-        table = Table("rows", "disagreement", *(f"{100 * gain:g} points" for gain in GAINS), "found with 80%")
+        table = Table("rows", "disagreement", *(f"{100 * gain:.1f} points" for gain in GAINS), "found with 80%")
         table.title = "chance of finding a true gain, at verdict 1 / 10 / 50 on a test set"
         rule = self.superior(GATE)
         for rows in ROWS:

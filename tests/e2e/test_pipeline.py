@@ -45,6 +45,7 @@ def test_the_first_run_promotes_and_says_why(finished: tuple[Clone, str]) -> Non
         "enough_test_rows",
         "proper_probabilities",
         "no_worse_than_baseline",
+        "power",
     ]
     against_baseline = record["checks"][2]
     assert against_baseline["low"] <= against_baseline["value"] <= against_baseline["high"]

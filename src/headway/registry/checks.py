@@ -85,7 +85,8 @@ class Verdict:
     significance: float
 
     def __str__(self) -> str:
-        return f"verdict {self.number} on this test set is tested at {self.significance:.3g}"
+        tested = f"verdict {self.number} on this test set is tested at {self.significance:.3g}"
+        return f"{tested} (fresh test rows start the count anew)"
 
 
 def asked(name: str, threshold: float | None, untold: str, question: Callable[[], Check]) -> Check:
