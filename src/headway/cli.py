@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headway import __version__, cli_data
+from headway import __version__, cli_data, cli_registry
+from headway.cli_project import flows, project, tracker
 from headway.errors import HeadwayError
 from headway.quiet import DEBUG, switch_off
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 STAGES, VERBS = "Stages (dvc.yaml calls these, in its order)", "Verbs"
 app.add_typer(cli_data.app, name="data", rich_help_panel=VERBS)
+app.add_typer(cli_registry.app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -146,7 +148,7 @@ def init(
 @app.command(rich_help_panel=VERBS)
 def run() -> None:
     """Run the whole flow: stages, gate, promotion."""
-    _flows("pipeline").main()
+    flows("pipeline").main()
 
 
 @app.command(rich_help_panel=VERBS)
@@ -157,16 +159,16 @@ def schedule(
 
     Runs in this process until Ctrl+C; a run that would overlap another is cancelled.
     """
-    _flows("deploy").serve(cron)
+    flows("deploy").serve(cron)
 
 
 @app.command(rich_help_panel=VERBS)
 def predict(texts: Annotated[list[str], typer.Argument(help="One or more texts, each in quotes.")]) -> None:
     """Label texts with the champion."""
-    from headway.registry.promotion import Registry
+    from headway.registry.registry import Registry
 
-    layout, params = _project()
-    package = Registry(_tracker(params, layout)).champion_package()
+    layout, params = project()
+    package = Registry(tracker(params, layout)).champion_package()
     for text, probabilities in zip(texts, package.predict_proba(texts), strict=True):
         best = int(probabilities.argmax())
         print(f"{package.classes[best]}\t{probabilities[best]:.4f}\t{text}")
@@ -180,29 +182,16 @@ def explain(
     """Show on a page why the champion labels a text so."""
     from pathlib import Path
 
-    from headway.registry.promotion import Registry
+    from headway.registry.registry import Registry
     from headway.serving import explain, explanation
 
-    layout, params = _project()
-    found = explain.explain(Registry(_tracker(params, layout)).champion_package(), text)
+    layout, params = project()
+    found = explain.explain(Registry(tracker(params, layout)).champion_package(), text)
     page = Path(out) if out else layout.scratch / "explanation.html"
     explanation.write(page, found)
     for line in explanation.in_words(found):
         print(line)
     print(f"page: {page}")
-
-
-@app.command(rich_help_panel=VERBS)
-def retire(reason: Annotated[str, typer.Option(help="Why; it is kept with the version.")]) -> None:
-    """Take the champion out of office.
-
-    The next run then elects one against the linear baseline alone.
-    """
-    from headway.registry.promotion import Registry
-
-    layout, params = _project()
-    version = Registry(_tracker(params, layout)).retire(reason)
-    print(f"version {version} of {params.registry.model_name} is no longer champion; the next run elects one")
 
 
 @app.command(name="params", rich_help_panel=VERBS)
@@ -217,7 +206,7 @@ def show_params(
         return
     from ruamel.yaml import YAML
 
-    _, params = _project()
+    _, params = project()
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.dump(params.model_dump(), sys.stdout)
@@ -228,28 +217,14 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     """Browse experiments and versions in MLflow's own pages."""
     from headway.network import without_password
 
-    layout, params = _project()
-    tracker = _tracker(params, layout)
-    if not tracker.uri.startswith("sqlite"):
-        print(f"MLFLOW_TRACKING_URI is set: browse {without_password(tracker.uri)}")
+    layout, params = project()
+    uri = tracker(params, layout).uri
+    if not uri.startswith("sqlite"):
+        print(f"MLFLOW_TRACKING_URI is set: browse {without_password(uri)}")
         return
     print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
-    command = ["mlflow", "server", "--backend-store-uri", tracker.uri, "--host", "127.0.0.1"]
+    command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     os.execvp("mlflow", [*command, "--port", str(port), "--workers", "1"])
-
-
-def _project() -> tuple[Any, Any]:
-    from headway.layout import Layout
-    from headway.params import load
-
-    layout = Layout.find()
-    return layout, load(layout.params)
-
-
-def _tracker(params: Any, layout: Any) -> Any:
-    from headway.tracking import Tracker
-
-    return Tracker(params, layout)
 
 
 def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
@@ -257,17 +232,8 @@ def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
 
     if RUN_BY_DVC in os.environ:
         die_with_parent()
-    layout, params = _project()
-    return stage(params, layout, _tracker(params, layout)) if tracked else stage(params, layout)
-
-
-def _flows(module: str) -> Any:
-    """A module of the project's own flows folder, which is no installed package."""
-    import importlib
-
-    layout, _ = _project()
-    sys.path.insert(0, str(layout.root))
-    return importlib.import_module(f"flows.{module}")
+    layout, params = project()
+    return stage(params, layout, tracker(params, layout)) if tracked else stage(params, layout)
 
 
 def _counts(counts: dict[str, int], most: int = 8) -> str:

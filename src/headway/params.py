@@ -265,10 +265,11 @@ class GateParams(Section):
 
 
 class RegistryParams(Section):
-    """Names under which MLflow keeps the experiment and the model."""
+    """Names under which MLflow keeps the experiment and the model, and what its card says it is for."""
 
     experiment: Name
     model_name: Annotated[str, Field(pattern=r"^\w[\w .-]*$")]
+    intended_use: str
 
 
 class Params(Section):
