@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow check ui bench bench-speed bench-data bench-accuracy bench-ablation bench-search lock format clean
+.PHONY: help run test test-fast test-slow check ui bench bench-speed bench-data bench-accuracy bench-ablation bench-search bench-gate lock format clean
 
 help:  ## List these words
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ bench-ablation: $(INSTALLED_DEV)  ## Switch off each option of the classifier in
 
 bench-search: $(INSTALLED_DEV)  ## Measure what pruning saves and what it loses, and what the search adds to the training (an hour)
 	@$(BIN)/python -m benchmarks.search
+
+bench-gate: $(INSTALLED_DEV)  ## Simulate how often the gate promotes noise and finds a gain, and write benchmarks/gate.md (minutes)
+	@$(BIN)/python -m benchmarks.gate
 
 lock: $(INSTALLED_DEV)  ## Resolve pyproject.toml into requirements.lock and requirements-dev.lock
 	@$(COMPILE) --output-file requirements.lock pyproject.toml

@@ -8,18 +8,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import graph, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
-from flows.verdict import Verdict, decided_before, unchanged
+from flows.verdict import Verdict, settled
 from headway import params as parameters
 from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.params import Params
 from headway.quiet import DEBUG
-from headway.registry.promotion import Registry
+from headway.registry.office import standing
+from headway.registry.records import asked_by
+from headway.registry.registry import Registry
 from headway.tracking import Tracker
 
 SOURCE_RETRIES, SECONDS_BETWEEN_RETRIES = 2, 10
@@ -45,11 +47,13 @@ def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> S
 def gate(params: Params, layout: Layout, tracker: Tracker) -> Verdict:
     """Judge the candidate, then promote it or refuse it: both are normal ends."""
     registry = Registry(tracker)
-    verdict = unchanged(layout, registry) or decided_before(params, layout, registry)
+    verdict = settled(params, layout, tracker, registry, standing(registry))
     if verdict is None:
         from flows.promotion import decide_and_promote
 
-        verdict = decide_and_promote(params, layout, tracker, registry)
+        flow = {"flow_run": runtime.flow_run.name, "flow_run_id": runtime.flow_run.id, "deployment": runtime.deployment.name}
+        asker = asked_by("headway run", **{name: str(value) for name, value in flow.items() if value})
+        verdict = decide_and_promote(params, layout, tracker, registry, asker)
     for line in verdict.lines:
         get_run_logger().info(line)
     return verdict
@@ -77,7 +81,8 @@ def pipeline(project: str = "") -> str:
             results = run_stages(layout)
             verdict = gate(params, layout, tracker)
         seconds = time.monotonic() - started
-        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, report.search_told(layout), seconds)
+        search, page = report.search_told(layout), report.page_of(verdict, layout)
+        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, search, seconds, page)
         report.show(closing)
         report.publish(closing)
     if verdict.problem:

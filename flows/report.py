@@ -9,21 +9,23 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.execution import RAN, StageResult
-from flows.verdict import PROMOTED, UNCHANGED, Verdict
+from flows.verdict import PROMOTED, UNCHANGED, Verdict, write_page
 from headway.files import read_json
 from headway.layout import Layout
+from headway.registry.scores import interval, shown
 
 
 @dataclass(frozen=True)
 class Report:
     """Attributes: how each stage went, the verdict with the scores, their intervals' confidence, what the search tried ("" when
-    there was none), seconds of the whole run."""
+    there was none), seconds of the whole run, where the decision page lies ("" when there is none)."""
 
     stages: tuple[StageResult, ...]
     verdict: Verdict
     confidence: float
     search: str
     seconds: float
+    page: str = ""
 
     @property
     def headline(self) -> str:
@@ -47,6 +49,13 @@ def search_told(layout: Layout) -> str:
     return ", ".join([f"{found['trials']} trial{'' if found['trials'] == 1 else 's'}", *ends])
 
 
+def page_of(verdict: Verdict, layout: Layout) -> str:
+    """Leave the page of the decision that holds; where it lies, "" when the decision is older than the history."""
+    if verdict.record is None:
+        return ""
+    return write_page(layout, verdict.record).relative_to(layout.root).as_posix()
+
+
 def show(report: Report) -> None:
     """Print the closing tables."""
     console = Console(highlight=False)
@@ -62,15 +71,16 @@ def show(report: Report) -> None:
     rows = next(iter(report.verdict.scores.values()))["rows"]
     scores.title = f"Test split, the same {rows:,} rows"
     for name, score in report.verdict.scores.items():
-        interval = f"{score['accuracy_low']:.4f} to {score['accuracy_high']:.4f}"
-        values = (f"{score[key]:.4f}" for key in ("macro_f1", "negative_log_likelihood"))
-        scores.add_row(name, f"{score['accuracy']:.4f}", interval, *values)
+        values = (shown(score[key]) for key in ("macro_f1", "negative_log_likelihood"))
+        scores.add_row(name, shown(score["accuracy"]), interval(score["accuracy_low"], score["accuracy_high"]), *values)
     console.print()
     console.print(stages)
     console.print(scores)
     console.print(report.headline, style="bold green" if report.verdict.champion else "bold red")
     for line in report.verdict.lines[1:] or report.verdict.lines:
         console.print("  " + line, soft_wrap=True)
+    if report.page:
+        console.print(f"The decision, with all that it rests on: {report.page}", soft_wrap=True)
     console.print("Browse the runs and versions: make ui")
 
 
@@ -88,4 +98,6 @@ def publish(report: Report) -> None:
         description="Test split, the same rows for every model",
     )
     lines = "\n".join(f"- {line}" for line in report.verdict.lines)
-    create_markdown_artifact(f"# {report.headline}\n\n{lines}\n", key="headway-decision", description=report.headline)
+    record = report.verdict.record
+    kept = f"\nDecision record {record.number}:\n\n```json\n{record.as_json()}\n```\n" if record else ""
+    create_markdown_artifact(f"# {report.headline}\n\n{lines}\n{kept}", key="headway-decision", description=report.headline)

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from headway import __version__, cli_data
+from headway import __version__, cli_data, cli_registry
+from headway.cli_project import flows, project, tracker
 from headway.errors import HeadwayError
 from headway.quiet import DEBUG, switch_off
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 STAGES, VERBS = "Stages (dvc.yaml calls these, in its order)", "Verbs"
 app.add_typer(cli_data.app, name="data", rich_help_panel=VERBS)
+app.add_typer(cli_registry.app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -97,8 +99,8 @@ def tune() -> None:
     from headway.stages.tune import tune as stage
 
     _begin_stage()
-    layout, params = _project()
-    stage(params, layout, lambda: _tracker(params, layout))
+    layout, params = project()
+    stage(params, layout, lambda: tracker(params, layout))
     for line in verdict(trials_of(layout), params.tune):
         print(line)
 
@@ -119,7 +121,7 @@ def evaluate() -> None:
     from headway.stages.evaluate import evaluate as stage
 
     print(f"candidate: test accuracy {_interval(_run_stage(stage))}")
-    layout, _ = _project()
+    layout, _ = project()
     print(f"slices, curves and the worst mistakes: {os.path.relpath(layout.evaluation_page)}")
 
 
@@ -160,7 +162,7 @@ def study() -> None:
     from headway.search.table import table
     from headway.stages.tune import trials_of
 
-    layout, params = _project()
+    layout, params = project()
     found, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
     # What it was scored by: params.yaml may ask for something else by now.
     by = {"objective": found["objective"], "second_objective": found.get("second_objective", "none")}
@@ -173,7 +175,7 @@ def study() -> None:
 @app.command(rich_help_panel=VERBS)
 def run() -> None:
     """Run the whole flow: stages, gate, promotion."""
-    _flows("pipeline").main()
+    flows("pipeline").main()
 
 
 @app.command(rich_help_panel=VERBS)
@@ -184,16 +186,16 @@ def schedule(
 
     Runs in this process until Ctrl+C; a run that would overlap another is cancelled.
     """
-    _flows("deploy").serve(cron)
+    flows("deploy").serve(cron)
 
 
 @app.command(rich_help_panel=VERBS)
 def predict(texts: Annotated[list[str], typer.Argument(help="One or more texts, each in quotes.")]) -> None:
     """Label texts with the champion."""
-    from headway.registry.promotion import Registry
+    from headway.registry.registry import Registry
 
-    layout, params = _project()
-    package = Registry(_tracker(params, layout)).champion_package()
+    layout, params = project()
+    package = Registry(tracker(params, layout)).champion_package()
     for text, probabilities in zip(texts, package.predict_proba(texts), strict=True):
         best = int(probabilities.argmax())
         print(f"{package.classes[best]}\t{probabilities[best]:.4f}\t{text}")
@@ -207,29 +209,16 @@ def explain(
     """Show on a page why the champion labels a text so."""
     from pathlib import Path
 
-    from headway.registry.promotion import Registry
+    from headway.registry.registry import Registry
     from headway.serving import explain, explanation
 
-    layout, params = _project()
-    found = explain.explain(Registry(_tracker(params, layout)).champion_package(), text)
+    layout, params = project()
+    found = explain.explain(Registry(tracker(params, layout)).champion_package(), text)
     page = Path(out) if out else layout.scratch / "explanation.html"
     explanation.write(page, found)
     for line in explanation.in_words(found):
         print(line)
     print(f"page: {page}")
-
-
-@app.command(rich_help_panel=VERBS)
-def retire(reason: Annotated[str, typer.Option(help="Why; it is kept with the version.")]) -> None:
-    """Take the champion out of office.
-
-    The next run then elects one against the linear baseline alone.
-    """
-    from headway.registry.promotion import Registry
-
-    layout, params = _project()
-    version = Registry(_tracker(params, layout)).retire(reason)
-    print(f"version {version} of {params.registry.model_name} is no longer champion; the next run elects one")
 
 
 @app.command(name="params", rich_help_panel=VERBS)
@@ -244,7 +233,7 @@ def show_params(
         return
     from ruamel.yaml import YAML
 
-    _, params = _project()
+    _, params = project()
     yaml = YAML()
     yaml.default_flow_style = False
     yaml.dump(params.model_dump(), sys.stdout)
@@ -255,28 +244,14 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     """Browse experiments and versions in MLflow's own pages."""
     from headway.network import without_password
 
-    layout, params = _project()
-    tracker = _tracker(params, layout)
-    if not tracker.uri.startswith("sqlite"):
-        print(f"MLFLOW_TRACKING_URI is set: browse {without_password(tracker.uri)}")
+    layout, params = project()
+    uri = tracker(params, layout).uri
+    if not uri.startswith("sqlite"):
+        print(f"MLFLOW_TRACKING_URI is set: browse {without_password(uri)}")
         return
     print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
-    command = ["mlflow", "server", "--backend-store-uri", tracker.uri, "--host", "127.0.0.1"]
+    command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     os.execvp("mlflow", [*command, "--port", str(port), "--workers", "1"])
-
-
-def _project() -> tuple[Any, Any]:
-    from headway.layout import Layout
-    from headway.params import load
-
-    layout = Layout.find()
-    return layout, load(layout.params)
-
-
-def _tracker(params: Any, layout: Any) -> Any:
-    from headway.tracking import Tracker
-
-    return Tracker(params, layout)
 
 
 def _begin_stage() -> None:
@@ -288,17 +263,8 @@ def _begin_stage() -> None:
 
 def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
     _begin_stage()
-    layout, params = _project()
-    return stage(params, layout, _tracker(params, layout)) if tracked else stage(params, layout)
-
-
-def _flows(module: str) -> Any:
-    """A module of the project's own flows folder, which is no installed package."""
-    import importlib
-
-    layout, _ = _project()
-    sys.path.insert(0, str(layout.root))
-    return importlib.import_module(f"flows.{module}")
+    layout, params = project()
+    return stage(params, layout, tracker(params, layout)) if tracked else stage(params, layout)
 
 
 def _counts(counts: dict[str, int], most: int = 8) -> str:

@@ -77,6 +77,11 @@ def git_commit(layout: Layout) -> str:
     return head + ("+changes" if _git(layout.root, "status", "--porcelain", "--untracked-files=no", "--", *chosen) else "")
 
 
+def commit_of(layout: Layout, revision: str) -> str:
+    """The commit that git takes a revision for, as HEAD or a branch; "" when it knows none."""
+    return _git(layout.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+
+
 def _git(root: Path, *words: str) -> str:
     try:
         done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)

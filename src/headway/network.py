@@ -19,6 +19,12 @@ def without_password(text: str) -> str:
     return re.sub(r"://[^/\s]*@", "://", text)
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, fit for one line."""
+    said = without_password(str(error).strip()) or type(error).__name__
+    return said.splitlines()[0][:200]
+
+
 def require_answer(url: str, server: str, remedy: str) -> None:
     """Return when anything answers at a URL, whatever its status.
 

@@ -23,6 +23,7 @@ FILE_NAME = "params.yaml"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Margin = Annotated[float, Field(ge=0, lt=1)]
 
 
 Name = Annotated[str, Field(min_length=1)]
@@ -229,18 +230,30 @@ class GateParams(Section):
     """The policy a candidate must satisfy to become champion."""
 
     policy: Literal["superior", "non_inferior"]
-    champion_margin: Annotated[float, Field(ge=0, lt=1)]
-    baseline_margin: Annotated[float, Field(ge=0, lt=1)]
+    champion_margin: Margin
+    baseline_margin: Margin
+    minimum_gain: Margin
+    macro_f1_margin: Margin
+    nll_margin: Annotated[float, Field(ge=0)]
+    calibration_margin: Margin
+    slice_margin: Margin
+    min_slice_rows: PositiveInt
     min_test_rows: PositiveInt
+    detectable_gain: Margin
+    max_latency_ms: Annotated[float, Field(ge=0)]
+    max_latency_ratio: Annotated[float, Field(ge=0)]
+    max_size_mb: Annotated[float, Field(ge=0)]
+    max_size_ratio: Annotated[float, Field(ge=0)]
     confidence: Share
     bootstrap_samples: Annotated[int, Field(ge=100)]
 
 
 class RegistryParams(Section):
-    """Names under which MLflow keeps the experiment and the model."""
+    """Names under which MLflow keeps the experiment and the model, and what its card says it is for."""
 
     experiment: Name
     model_name: Annotated[str, Field(pattern=r"^\w[\w .-]*$")]
+    intended_use: str
 
 
 class Params(Section):

@@ -19,6 +19,8 @@ import pytest
 
 from headway import params as parameters
 from headway.layout import Layout
+from headway.registry.records import Record
+from headway.registry.registry import Registry
 from headway.tracking import Tracker
 
 BIN = Path(sys.executable).parent
@@ -81,6 +83,10 @@ class Clone:
 
     def tracker(self) -> Tracker:
         return Tracker(parameters.load(self.layout.params), self.layout)
+
+    def decisions(self) -> list[Record]:
+        """The history's records, the first one first."""
+        return Registry(self.tracker()).history.records()
 
 
 def new_clone(repository: Path, root: Path) -> Clone:

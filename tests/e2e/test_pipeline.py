@@ -39,16 +39,16 @@ def test_the_first_run_promotes_and_says_why(finished: tuple[Clone, str]) -> Non
     for model in ("candidate", "linear baseline"):
         assert model in printed
     version = registry(clone).get_model_version_by_alias(NAME, "champion")
-    record = json.loads(version.tags["headway.decision"])
-    assert record["verdict"] == "promote"
-    assert [check["name"] for check in record["checks"]] == [
-        "enough_test_rows",
-        "proper_probabilities",
-        "no_worse_than_baseline",
-    ]
-    against_baseline = record["checks"][2]
-    assert against_baseline["low"] <= against_baseline["value"] <= against_baseline["high"]
-    assert against_baseline["threshold"] == -0.2
+    (record,) = clone.decisions()
+    assert (record.kind, record.candidate.version) == ("promotion", str(version.version))
+    assert record.id[:12] in version.tags["headway.decision"]
+    checks = {check.name: check for check in record.checks}
+    assert {"enough_test_rows", "proper_probabilities", "no_worse_than_baseline", "power"} <= checks.keys()
+    against_baseline = checks["no_worse_than_baseline"]
+    assert against_baseline.low <= against_baseline.value <= against_baseline.high
+    assert against_baseline.threshold == -0.2
+    page = clone.root / re.search(r"The decision, with all that it rests on: (\S+)", printed)[1]
+    assert record.id in page.read_text(encoding="utf-8")
 
 
 def test_after_a_flow_run_dvc_has_nothing_to_do(ran: Clone) -> None:
@@ -161,16 +161,16 @@ def test_a_changed_param_runs_its_stages_alone_and_rescores_the_champion(ran: Cl
     started = [stage for stage in STAGES if f"Running stage '{stage}'" in printed]
     assert started == ["tune", "train", "evaluate"]
     version = registry(ran).get_model_version(NAME, "2")
-    record = json.loads(version.tags["headway.decision"])
-    assert record["champion"]["version"] == "1"
-    against_champion = record["checks"][-1]
-    assert against_champion["name"] == "better_than_champion"
-    assert against_champion["low"] <= against_champion["value"] <= against_champion["high"]
-    assert (record["verdict"] == "promote") == all(check["passed"] for check in record["checks"])
+    record = ran.decisions()[-1]
+    assert (record.candidate.version, record.champion.version) == ("2", "1")
+    assert record.id[:12] in version.tags["headway.decision"]
+    (against_champion,) = [check for check in record.checks if check.name == "better_than_champion"]
+    assert against_champion.low <= against_champion.value <= against_champion.high
+    assert (record.kind == "promotion") == all(check.passed for check in record.checks)
     champion = registry(ran).get_model_version_by_alias(NAME, "champion")
-    assert str(champion.version) == ("2" if record["verdict"] == "promote" else "1")
+    assert str(champion.version) == ("2" if record.kind == "promotion" else "1")
     assert "champion, version 1" in printed
-    assert 0 < record["scores"]["champion, version 1"]["accuracy"] < 1
+    assert 0 < record.scores["champion, version 1"]["accuracy"] < 1
     difference = ran.run("dvc", "metrics", "diff").stdout
     assert "metrics/test.json" in difference
     assert len(runs_of(ran, "pipeline")) == 2

@@ -81,6 +81,7 @@ def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clo
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len([run for run in runs if run.data.tags["headway.kind"] == "pipeline"]) == 1
     assert len([run for run in runs if run.data.tags["headway.kind"] == "training"]) == 1
+    assert [record.kind for record in clone.decisions()] == ["promotion"]
 
 
 def test_a_flow_that_is_interrupted_ends_its_stages(clone: Clone, tmp_path: Path) -> None:
@@ -122,9 +123,10 @@ def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
     assert done.returncode == 0, printed[-3000:]
     newest = max(client.search_model_versions(f"name = '{NAME}'"), key=lambda version: int(version.version))
     assert str(newest.version) != str(champion.version)
-    record = json.loads(newest.tags["headway.decision"])
-    assert record["champion"]["version"] == str(champion.version)
-    assert 0 < record["scores"][f"champion, version {champion.version}"]["accuracy"] < 1
+    record = ran.decisions()[-1]
+    assert record.candidate.version == str(newest.version)
+    assert record.champion.version == str(champion.version)
+    assert 0 < record.scores[f"champion, version {champion.version}"]["accuracy"] < 1
     assert f"champion, version {champion.version}" in printed
 
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
-from mlflow.entities.model_registry import ModelVersion
 
 from flows.promotion import decide_and_promote
-from flows.verdict import PROMOTED, REFUSED, UNCHANGED, unchanged
+from flows.verdict import REFUSED, UNCHANGED, Verdict, settled
 from headway.errors import Unreachable
 from headway.evaluation import plots
 from headway.files import sha256_of_file, write_json
 from headway.layout import Layout
+from headway.lineage import execution_key
 from headway.params import Params
-from headway.registry.promotion import CHAMPION, DECISION_TAG, Registry
+from headway.registry.office import VERDICT_TAG, standing
+from headway.registry.records import PROMOTION, REFUSAL, asked_by
+from headway.registry.registry import CHAMPION, Registry
 from headway.stages.train import training_run
 from headway.tracking import Tracker
 from tests.conftest import Slice
@@ -27,6 +28,7 @@ from tests.stages.conftest import FOUND, SMALL, with_database
 
 # Few sentences are no match for the linear model; what is tested is what becomes of the verdict.
 LENIENT = {"gate.min_test_rows": 10, "gate.baseline_margin": 0.9, "gate.bootstrap_samples": 200}
+ASKED_BY = asked_by("a test")
 LINEAGE = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 
 
@@ -38,9 +40,15 @@ class Candidate:
     layout: Layout
     tracker: Tracker
 
-    def decide(self, registry: Registry | None = None, **params: Any) -> Any:
+    def decide(self, registry: Registry | None = None, **params: Any) -> Verdict:
         chosen = self.params.override(params)
-        return decide_and_promote(chosen, self.layout, self.tracker, registry or Registry(self.tracker))
+        return decide_and_promote(chosen, self.layout, self.tracker, registry or Registry(self.tracker), ASKED_BY)
+
+    def settle(self) -> Verdict:
+        """As the flow does: what was decided holds, else it is decided."""
+        registry = Registry(self.tracker)
+        found = settled(self.params, self.layout, self.tracker, registry, standing(registry))
+        return found or self.decide(registry)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +80,19 @@ def staged(reviews: Slice, database: Path, tmp_path_factory: pytest.TempPathFact
     return Slice(params, layout)
 
 
+@pytest.fixture(scope="module")
+def logged(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The candidate's model as MLflow keeps it, for tests that register it often: to log it takes seconds."""
+    folder = tmp_path_factory.mktemp("logged") / "model"
+    mlflow.pyfunc.save_model(
+        str(folder),
+        loader_module="headway.serving.pyfunc",
+        data_path=str(staged.layout.candidate),
+        pip_requirements=["mlflow"],
+    )
+    return folder.as_uri()
+
+
 @pytest.fixture
 def candidate(staged: Slice, database: Path, tmp_path: Path) -> Candidate:
     """The same files in a project of the test's own, of which MLflow knows nothing yet."""
@@ -80,38 +101,78 @@ def candidate(staged: Slice, database: Path, tmp_path: Path) -> Candidate:
     return Candidate(staged.params, layout, Tracker(staged.params, layout))
 
 
-class DiesRecording(Registry):
-    """Interrupted once the version is registered."""
-
-    def record(self, version: ModelVersion, run_id: str, record: Mapping[str, Any]) -> None:
-        raise KeyboardInterrupt
+class Killed(BaseException):
+    """Like kill -9: nothing in the way catches it."""
 
 
-class DiesPromoting(Registry):
-    """Interrupted once the decision is recorded."""
+class Mortal:
+    """MLflow's client until its n-th call that changes something, before which the process dies."""
 
-    def promote(self, version: ModelVersion, instead_of: ModelVersion | None) -> None:
-        raise KeyboardInterrupt
+    CHANGES = ("create_", "set_", "log_", "delete_", "update_", "restore_")
+
+    def __init__(self, client: Any, deadline: int) -> None:
+        self._client, self._left = client, deadline
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not name.startswith(self.CHANGES):
+            return found
+
+        def call(*words: Any, **more: Any) -> Any:
+            self._left -= 1
+            if self._left < 0:
+                raise Killed(name)
+            return found(*words, **more)
+
+        return call
 
 
-@pytest.mark.parametrize("registry", [DiesRecording, DiesPromoting])
-def test_what_an_interruption_left_is_completed_with_one_champion_and_one_record(
-    candidate: Candidate, registry: type[Registry]
+def dying(candidate: Candidate, deadline: int) -> Candidate:
+    """The same project in a process that dies at a certain call to MLflow."""
+    tracker = Tracker(candidate.params, candidate.layout)
+    tracker.client = Mortal(tracker.client, deadline)
+    return replace(candidate, tracker=tracker)
+
+
+def decisions(candidate: Candidate) -> list[tuple[str, str]]:
+    """What the history has: kind and version."""
+    return [(one.kind, one.candidate.version) for one in Registry(candidate.tracker).history.records()]
+
+
+def told(candidate: Candidate) -> Any:
+    """The pipeline's run."""
+    return candidate.tracker.find(kind="pipeline", key=execution_key(candidate.params, candidate.layout))
+
+
+@pytest.mark.parametrize(("knobs", "kind"), [({}, PROMOTION), ({"gate.min_test_rows": 10_000}, REFUSAL)])
+def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_champion(
+    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], kind: str
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        candidate.decide(registry(candidate.tracker))
-    whole = Registry(candidate.tracker)
-    assert whole.champion() is None
-    verdict = candidate.decide()
-    assert (verdict.outcome, verdict.champion) == (PROMOTED, "1")
-    (version,) = whole.client.search_model_versions(f"name = '{whole.name}'")
-    version = whole.client.get_model_version(whole.name, version.version)
-    assert version.aliases == [CHAMPION]
-    (kept,) = whole.client.list_artifacts(version.run_id, "decisions")
-    assert json.loads(version.tags[DECISION_TAG])["id"][:12] in kept.path
-    again = unchanged(candidate.layout, whole)
-    assert again is not None
-    assert (again.outcome, again.champion) == (UNCHANGED, "1")
+    """Every place in which a kill can fall, one after the other, until the decision is through without one."""
+    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    chosen = replace(candidate, params=candidate.params.override(knobs))
+    database = chosen.layout.tracking / "mlflow.db"
+    before = database.read_bytes()
+    deadline = 0
+    while True:
+        database.write_bytes(before)
+        try:
+            dying(chosen, deadline).settle()
+            break
+        except Killed:
+            pass
+        verdict = chosen.settle()
+        assert decisions(chosen) == [(kind, "1")], f"killed before call {deadline}"
+        registry = Registry(chosen.tracker)
+        champion = registry.champion()
+        assert (champion and str(champion.version)) == ("1" if kind == PROMOTION else None) == verdict.champion
+        assert [str(one.version) for one in registry.versions()] == ["1"]
+        assert registry.versions()[0].tags[VERDICT_TAG] == kind
+        assert told(chosen).data.tags[VERDICT_TAG] == kind, "the pipeline's run was not told"
+        assert chosen.settle().outcome == (UNCHANGED if kind == PROMOTION else REFUSED)
+        assert decisions(chosen) == [(kind, "1")]
+        deadline += 1
+    assert deadline > 15, "MLflow was not called through the client that dies"
 
 
 def test_run_and_version_agree_on_the_lock_that_the_training_led_to(candidate: Candidate) -> None:

@@ -7,18 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from prefect.logging import disable_run_logger
 
-from flows import promotion
+from flows import promotion, verdict
 from flows.pipeline import gate
-from flows.promotion import decide_and_promote
+from flows.promotion import decide_and_promote, promote
 from flows.verdict import BASELINE, CANDIDATE, PROMOTED, REFUSED, UNCHANGED, Verdict, decided_before, unchanged
 from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.registry.promotion import Registry
+from headway.registry.office import VERDICT_TAG, retire, roll_back, standing
+from headway.registry.records import REFUSAL, asked_by
+from headway.registry.registry import Registry
 from headway.stages.baseline import baseline
 from headway.stages.evaluate import evaluate
 from headway.stages.train import train
@@ -60,10 +63,15 @@ class Project:
         evaluate(self.params, self.layout)
 
     def decide(self) -> Verdict:
-        return decide_and_promote(self.params, self.layout, self.tracker, self.registry)
+        return decide_and_promote(self.params, self.layout, self.tracker, self.registry, asked_by("a test"))
 
     def remembered(self) -> Verdict | None:
-        return decided_before(self.params, self.layout, self.registry)
+        registry = self.registry
+        return decided_before(self.params, self.layout, registry, standing(registry))
+
+    def unchanged(self) -> Verdict | None:
+        registry = self.registry
+        return unchanged(self.layout, registry, standing(registry))
 
     def with_params(self, **knobs: object) -> Project:
         return replace(self, params=self.params.override({name.replace("__", "."): knob for name, knob in knobs.items()}))
@@ -82,9 +90,9 @@ def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     assert project.decide().outcome == PROMOTED
     second = project.with_params(seed=2, gate__min_test_rows=1000)
     second.make()
-    verdict = second.decide()
-    assert verdict.outcome == REFUSED
-    return second, verdict
+    found = second.decide()
+    assert found.outcome == REFUSED
+    return second, found
 
 
 @pytest.fixture
@@ -129,7 +137,8 @@ def test_another_policy_or_seed_is_decided_anew(decided: tuple[Project, Verdict]
 
 
 def _other_rows(project: Project) -> None:
-    (project.layout.prepared / "test.parquet").write_bytes(b"other rows")
+    file = project.layout.prepared / "test.parquet"
+    pq.write_table(pq.read_table(file).slice(1), file)
 
 
 def _other_lock(project: Project) -> None:
@@ -137,28 +146,68 @@ def _other_lock(project: Project) -> None:
 
 
 def _no_champion(project: Project) -> None:
-    project.registry.retire("a test")
+    retire(project.registry, "a test", asked_by("a test"), {})
 
 
 def _other_champion(project: Project) -> None:
-    registry = project.registry
-    candidate = registry.client.get_model_version(registry.name, "2")
-    registry.promote(candidate, instead_of=registry.champion())
+    promote(project.params, project.layout, project.registry, "2", asked_by("a test"), force=True, reason="a test")
 
 
-def _cut_off(project: Project) -> None:
-    tracker = project.tracker
-    run = tracker.find(kind="pipeline", key=execution_key(project.params, project.layout))
-    tracker.client.delete_tag(run.info.run_id, "headway.verdict")
+def _rolled_back(project: Project) -> None:
+    """The same candidate and the same champion as at the refusal, but the last word on the candidate is another."""
+    _other_champion(project)
+    roll_back(project.registry, "1", "a test", asked_by("a test"), {})
 
 
-@pytest.mark.parametrize("change", [_other_rows, _other_lock, _no_champion, _other_champion, _cut_off])
+@pytest.mark.parametrize("change", [_other_rows, _other_lock, _no_champion, _other_champion, _rolled_back])
 def test_whatever_the_refusal_rests_on_is_decided_anew_once_it_is_another(
     refused: Project, change: Callable[[Project], None]
 ) -> None:
     assert refused.remembered() is not None
     change(refused)
     assert refused.remembered() is None
+
+
+def test_a_refusal_by_another_gate_is_decided_anew(
+    decided: tuple[Project, Verdict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code was edited, or Headway was updated."""
+    monkeypatch.setattr(verdict, "gate_code", lambda: "another")
+    assert decided[0].remembered() is None
+
+
+def test_the_same_rows_in_another_file_are_the_same_rows(refused: Project) -> None:
+    file = refused.layout.prepared / "test.parquet"
+    before = file.read_bytes()
+    table = pq.read_table(file)
+    pq.write_table(table.take(list(reversed(range(len(table))))), file, compression="none")
+    assert file.read_bytes() != before
+    assert refused.remembered() is not None
+
+
+def test_a_summary_that_a_kill_cut_off_is_completed_without_another_decision(refused: Project) -> None:
+    tracker = refused.tracker
+    run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert run is not None
+    tracker.client.delete_tag(run.info.run_id, VERDICT_TAG)
+    decided = len(refused.registry.history.records())
+    with disable_run_logger():
+        assert gate.fn(refused.params, refused.layout, refused.tracker).outcome == REFUSED
+    assert tracker.client.get_run(run.info.run_id).data.tags[VERDICT_TAG] == REFUSAL
+    assert len(refused.registry.history.records()) == decided
+
+
+def test_a_model_that_was_rolled_back_is_not_promoted_again_by_a_run(refused: Project) -> None:
+    _rolled_back(refused)
+    decided = len(refused.registry.history.records())
+    with disable_run_logger():
+        found = gate.fn(refused.params, refused.layout, refused.tracker)
+    assert (found.outcome, found.version, found.champion) == (REFUSED, "2", "1")
+    assert found.lines[0] == "version 1 is restored: a test"
+    assert "was taken out of office" in found.lines[1]
+    assert "`headway promote 2`" in found.lines[1]
+    assert len(refused.registry.history.records()) == decided
+    assert refused.registry.champion().version == 1
 
 
 def test_a_refusal_for_what_could_not_be_computed_is_decided_anew(refused: Project) -> None:
@@ -178,13 +227,15 @@ def test_a_candidate_that_was_never_judged_is_decided(decided: tuple[Project, Ve
     project = Project(decided[0].params, Layout(tmp_path))
     shutil.copytree(decided[0].layout.candidate, project.layout.candidate)
     assert project.remembered() is None
-    assert unchanged(project.layout, project.registry) is None
+    assert project.unchanged() is None
 
 
 def test_a_champion_that_is_this_very_model_stays_without_a_decision(refused: Project) -> None:
     _other_champion(refused)
-    verdict = unchanged(refused.layout, refused.registry)
-    assert verdict is not None
-    assert (verdict.outcome, verdict.version, verdict.champion) == (UNCHANGED, "2", "2")
-    assert verdict.lines == ["nothing to decide: version 2, the champion, is this very model"]
-    assert list(verdict.scores) == [CANDIDATE, BASELINE]
+    found = refused.unchanged()
+    assert found is not None
+    assert (found.outcome, found.version, found.champion) == (UNCHANGED, "2", "2")
+    assert found.lines == ["nothing to decide: version 2, the champion, is this very model"]
+    assert list(found.scores) == [CANDIDATE, BASELINE]
+    assert found.record is not None
+    assert found.record.headline == "version 2 is promoted by force: a test"

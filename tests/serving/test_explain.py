@@ -29,7 +29,7 @@ from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
-from headway.registry.promotion import Registry
+from headway.registry.registry import Registry
 from headway.serving import explain as explaining
 from headway.serving import explanation as page
 from headway.serving.explain import Explanation, explain, integrated_gradients

@@ -5,40 +5,39 @@ It fails closed: a check that cannot be computed is a refusal, and says so. Ever
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from headway.errors import HeadwayError
-from headway.evaluation.metrics import Interval, bootstrap_mean
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams
+from headway.registry import checks
+from headway.registry.checks import BASELINE, CHAMPION, Check, Cost, Verdict, asked
+from headway.registry.pairing import Pair, pair
+from headway.registry.spending import significance
 
 PROMOTE, REFUSE = "promote", "refuse"
-PROBABILITY_TOLERANCE = 1e-3
+MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True)
-class Check:
-    """One question the gate asks.
+class Costs:
+    """What candidate and champion cost, measured for this decision on this machine.
 
     Attributes:
-        name: short, stable.
-        passed: the verdict.
-        value: what was measured, None where that was impossible.
-        low, high: its confidence interval, where it has one.
-        threshold: what it was held against.
-        explanation: one sentence for a person.
+        candidate_ms, champion_ms: 95th percentile of the time for one text, in milliseconds, as
+            :func:`headway.serving.latency.measure` measures it, both models in turns; None without a champion.
+        candidate_bytes, champion_bytes: size of the model package; likewise.
     """
 
-    name: str
-    passed: bool
-    value: float | None
-    low: float | None
-    high: float | None
-    threshold: float | None
-    explanation: str
+    candidate_ms: float
+    candidate_bytes: int
+    champion_ms: float | None = None
+    champion_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ class Decision:
 
     @property
     def reasons(self) -> list[str]:
-        """Explanations of the checks that failed, or of all when none did."""
+        """Explanations of the checks that failed, or of all when none did; several may fail for one reason."""
         failed = [check.explanation for check in self.checks if not check.passed]
-        return failed or [check.explanation for check in self.checks]
+        return list(dict.fromkeys(failed or [check.explanation for check in self.checks]))
 
     def as_dict(self) -> dict[str, Any]:
         return {"verdict": self.verdict, "checks": [asdict(check) for check in self.checks]}
@@ -68,6 +67,10 @@ def decide(
     champion: Predictions | HeadwayError | None,
     policy: GateParams,
     seed: int,
+    *,
+    slices: Mapping[str, np.ndarray] | None = None,
+    costs: Costs | None = None,
+    verdicts_before: int = 0,
 ) -> Decision:
     """Judge a candidate.
 
@@ -78,89 +81,95 @@ def decide(
             but it could not be scored, which refuses.
         policy: thresholds.
         seed: of the bootstrap.
+        slices: parts of the test split by name, as masks over the candidate's rows, bool, shape (rows,).
+        costs: what the two models cost; None where it was not measured, which refuses where the policy limits it.
+        verdicts_before: verdicts against a champion that this very test split has given so far, whatever they were.
     """
-    superior = policy.policy == "superior"
-    opponents: list[tuple[str, Predictions | HeadwayError, float, str]] = [
-        ("no_worse_than_baseline", baseline, -policy.baseline_margin, "the linear baseline")
+    found = [
+        checks.enough_rows(candidate, policy),
+        checks.proper_probabilities(candidate),
+        *_against_baseline(candidate, baseline, policy, alone=champion is None),
     ]
     if champion is not None:
-        name = "better_than_champion" if superior else "no_worse_than_champion"
-        threshold = 0.0 if superior else -policy.champion_margin
-        opponents.append((name, champion, threshold, "the champion, scored now on the same rows"))
-    checks = [_enough_rows(candidate, policy), _proper(candidate)]
-    checks += [_compare(name, candidate, opponent, limit, words, policy, seed) for name, opponent, limit, words in opponents]
-    return Decision(PROMOTE if all(check.passed for check in checks) else REFUSE, tuple(checks))
+        number = verdicts_before + 1
+        verdict = Verdict(number, significance(number, 1 - policy.confidence))
+        found += _against_champion(candidate, champion, policy, seed, slices or {}, verdict)
+    found += _costs(costs, policy, in_office=champion is not None)
+    return Decision(PROMOTE if all(check.passed for check in found) else REFUSE, tuple(found))
 
 
-def accuracy_difference(first: Predictions, second: Predictions, policy: GateParams, seed: int) -> Interval:
-    """Accuracy of the first less that of the second on the same rows, with a paired bootstrap interval.
+def _against_baseline(candidate: Predictions, baseline: Predictions, policy: GateParams, alone: bool) -> list[Check]:
+    """How the candidate does against the baseline; and, if there is no champion to ask it of, what the rows could show."""
 
-    Rows are matched by identity; in which order they stand is irrelevant.
+    def compared() -> Pair:
+        if odd := sorted({*candidate.classes} ^ {*baseline.classes}):
+            raise HeadwayError(f"the two models do not know the same labels: {', '.join(odd[:5])} in one only")
+        return pair(candidate, baseline)
 
-    Raises:
-        HeadwayError: the two were not scored on exactly the same rows, or do not know the same classes.
-    """
-    if not len(first.ids):
-        raise HeadwayError("there are no rows to compare them on")
-    if len(first.ids) != len(set(first.ids)) or sorted(first.ids) != sorted(second.ids):
-        raise HeadwayError("the two models were not scored on exactly the same rows")
-    if set(first.classes) != set(second.classes):
-        odd = sorted(set(first.classes) ^ set(second.classes))
-        raise HeadwayError(
-            f"the two models do not know the same labels: {', '.join(odd[:5])} in one only; for another task, give the model "
-            "another registry.model_name"
+    untold = f"cannot be compared with {BASELINE}"
+    tail = (1 - policy.confidence) / 2
+    found = [
+        asked(
+            "no_worse_than_baseline",
+            -policy.baseline_margin,
+            untold,
+            lambda: checks.no_worse_than_baseline(compared(), policy),
         )
-    # In the order of identities, so that the resampling does not depend on the order in which the rows came.
-    order_first = np.argsort(np.asarray(first.ids, dtype=object))
-    order_second = np.argsort(np.asarray(second.ids, dtype=object))
-    if _names(first, order_first) != _names(second, order_second):
-        raise HeadwayError("the two models were not scored against the same true labels")
-    for predictions in (first, second):
-        if not np.isfinite(predictions.probabilities).all():
-            raise HeadwayError("a probability is not a finite number")
-    difference = first.correct[order_first].astype(float) - second.correct[order_second].astype(float)
-    return bootstrap_mean(difference, policy.confidence, policy.bootstrap_samples, seed)
+    ]
+    if alone:
+        found.append(asked("power", None, untold, lambda: checks.power(compared(), BASELINE, tail, policy)))
+    return found
 
 
-def _names(predictions: Predictions, order: np.ndarray) -> list[str]:
-    """True labels by name: two models may number the same classes differently."""
-    return [predictions.classes[label] for label in predictions.labels[order]]
-
-
-def _enough_rows(candidate: Predictions, policy: GateParams) -> Check:
-    rows = len(candidate.ids)
-    passed = rows >= policy.min_test_rows
-    explanation = f"{rows:,} test rows, at least {policy.min_test_rows:,} are needed"
-    return Check("enough_test_rows", passed, rows, None, None, policy.min_test_rows, explanation)
-
-
-def _proper(candidate: Predictions) -> Check:
-    """Probabilities are finite, not negative, and sum to 1."""
-    p = candidate.probabilities
-    bad = int((~np.isfinite(p).all(axis=1) | (p < 0).any(axis=1) | (abs(p.sum(axis=1) - 1) > PROBABILITY_TOLERANCE)).sum())
-    explanation = f"{bad:,} rows with improper probabilities" if bad else "all probabilities are finite and sum to 1"
-    return Check("proper_probabilities", not bad, bad, None, None, 0, explanation)
-
-
-def _compare(
-    name: str,
+def _against_champion(
     candidate: Predictions,
-    opponent: Predictions | HeadwayError,
-    threshold: float,
-    words: str,
+    champion: Predictions | HeadwayError,
     policy: GateParams,
     seed: int,
-) -> Check:
-    """The lower end of the accuracy difference must lie above the threshold; what cannot be compared refuses."""
-    try:
-        if isinstance(opponent, HeadwayError):
-            raise opponent
-        difference = accuracy_difference(candidate, opponent, policy, seed)
-    except HeadwayError as error:
-        return Check(name, False, None, None, None, threshold, f"cannot be compared with {words}: {error}")
-    value, low, high = (100 * bound for bound in (difference.value, difference.low, difference.high))
-    explanation = (
-        f"accuracy {value:+.2f} points ({policy.confidence:.0%} interval {low:+.2f} to {high:+.2f}) against {words}; "
-        f"the lower end must be above {100 * threshold:+.2f}"
-    )
-    return Check(name, difference.low > threshold, difference.value, difference.low, difference.high, threshold, explanation)
+    masks: Mapping[str, np.ndarray],
+    verdict: Verdict,
+) -> list[Check]:
+    """How the candidate does against the champion, in every respect that the policy names."""
+
+    def scored() -> Predictions:
+        if isinstance(champion, HeadwayError):
+            raise champion
+        return champion
+
+    @cache
+    def compared() -> Pair:
+        return pair(candidate, scored())
+
+    untold = f"cannot be compared with {CHAMPION}"
+    if policy.policy == "superior":
+        name, threshold, better = "better_than_champion", 0.0, checks.better_than_champion
+    else:
+        name, threshold, better = "no_worse_than_champion", -policy.champion_margin, checks.no_worse_than_champion
+    questions: list[tuple[str, float | None, Callable[[], Check]]] = [
+        ("same_labels", 0, lambda: checks.same_labels(candidate, scored())),
+        (name, threshold, lambda: better(compared(), policy, verdict)),
+        ("macro_f1", -policy.macro_f1_margin, lambda: checks.macro_f1(compared(), policy, seed)),
+        ("negative_log_likelihood", policy.nll_margin, lambda: checks.negative_log_likelihood(compared(), policy, seed)),
+        ("calibration", policy.calibration_margin, lambda: checks.calibration(compared(), policy)),
+        ("slices", 1 - policy.confidence, lambda: checks.slices(compared(), masks, policy)),
+        ("power", None, lambda: checks.power(compared(), "the champion", verdict.significance, policy)),
+    ]
+    return [asked(name, threshold, untold, question) for name, threshold, question in questions]
+
+
+def _costs(costs: Costs | None, policy: GateParams, in_office: bool) -> list[Check]:
+    """Whether what the candidate costs is within the budget; of a cost that is neither measured nor limited, nothing is asked."""
+    ms = (costs.candidate_ms, costs.champion_ms) if costs else (None, None)
+    size = (costs.candidate_bytes, costs.champion_bytes) if costs else (None, None)
+    megabytes = [None if one is None else one / MEGABYTE for one in size]
+    # A ratio to the champion limits nothing where there is none.
+    ratios = (policy.max_latency_ratio, policy.max_size_ratio) if in_office else (0.0, 0.0)
+    budgets = [
+        (Cost("latency", "ms for one text (95th percentile)", *ms), policy.max_latency_ms, ratios[0]),
+        (Cost("size", "MB", *megabytes), policy.max_size_mb, ratios[1]),
+    ]
+    return [
+        asked(cost.name, most or None, f"its {cost.name} cannot be told", partial(checks.within, cost, most, ratio))
+        for cost, most, ratio in budgets
+        if cost.candidate is not None or most or ratio
+    ]

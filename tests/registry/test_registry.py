@@ -1,84 +1,45 @@
-"""Registering, recording and promoting in a real MLflow registry, each step repeatable."""
+"""Versions that hold model packages in a real MLflow registry: registered once, found, loaded, checked, seated."""
 
 from __future__ import annotations
 
 import importlib.metadata
-import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
-import torch
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable
-from headway.files import fresh_folder
-from headway.model.classifier import AttentionClassifier
-from headway.model.joint import JointClassifier
-from headway.params import Params
-from headway.registry.gate import REFUSE
-from headway.registry.promotion import (
-    CHALLENGER,
-    CHAMPION,
-    DECISION_TAG,
-    EXAMPLE,
-    MODEL_TAG,
-    SERVING_REQUIREMENTS,
-    Registry,
-    decision_record,
-)
+from headway.registry.office import described
+from headway.registry.registry import CHALLENGER, CHAMPION, EXAMPLE, MODEL_TAG, SERVING_REQUIREMENTS, Registry
 from headway.serving import package
 from headway.serving.package import ModelPackage
-from headway.tracking import Tracker
-from tests.conftest import Slice
-
-DECISION = {"verdict": REFUSE, "checks": [{"name": "enough_test_rows", "passed": False, "explanation": "7 rows"}]}
+from tests.registry.conftest import Stock
 
 
 @dataclass
 class Office:
-    """A registry on a database of its own, a training run, and two packages of untrained models."""
+    """A registry on a database of its own, a training run, and packages of untrained models."""
 
     registry: Registry
     run: str
-    folders: list[Path]
+    folders: tuple[Path, ...]
 
 
 @pytest.fixture(scope="module")
-def office(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> Office:
-    root = tmp_path_factory.mktemp("registry")
-    shutil.copytree(reviews.layout.root, root / "project")
-    layout = type(reviews.layout)(root / "project")
-    small: Params = reviews.params.override({"model.d_model": 8, "model.d_feedforward": 8, "model.bigram_buckets": 64})
-    tracker = Tracker(small, layout)
-    with tracker.nested("training", "train", "a key") as run:
-        pass
-    folders = []
-    for seed in range(2):
-        torch.manual_seed(seed)
-        classifier = AttentionClassifier(small.model, 2000, 2)
-        torch.nn.init.normal_(classifier.output.weight)
-        with fresh_folder(root / f"package {seed}") as folder:
-            package.save(
-                folder,
-                JointClassifier(None, classifier),
-                layout.encoded / "tokenizer.json",
-                64,
-                2000,
-                ["negative", "positive"],
-            )
-        folders.append(root / f"package {seed}")
-    return Office(Registry(tracker), run.id, folders)
+def office(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> Office:
+    """One for all tests here: to log a model takes seconds."""
+    tracker = stock.tracker(tmp_path_factory.mktemp("office") / "project")
+    return Office(Registry(tracker), stock.run, stock.folders)
 
 
-def test_the_life_of_two_versions(office: Office) -> None:
-    """In order, as it happens: register, register again, refuse, promote, a challenger, promote it, retire it."""
+def test_a_package_is_registered_once_and_challenges_until_it_is_seated(office: Office) -> None:
     registry, client = office.registry, office.registry.client
     assert registry.champion() is None
+    assert registry.versions() == []
     no_champion = r"^model headway has no champion yet; `make run` elects one$"
     with pytest.raises(HeadwayError, match=no_champion):
         registry.champion_package()
@@ -93,36 +54,27 @@ def test_the_life_of_two_versions(office: Office) -> None:
     with pytest.raises(HeadwayError, match=no_champion):  # nothing was decided yet
         registry.champion_package()
 
-    record = decision_record(DECISION, {"candidate": {"version": "1"}})
-    registry.record(first, office.run, record)
-    kept = client.get_model_version(registry.name, "1")
-    assert json.loads(kept.tags[DECISION_TAG]) == record
-    assert "7 rows" in kept.description
-    (artifact,) = client.list_artifacts(office.run, "decisions")
-    assert artifact.path.startswith("decisions/version-1-")
-    with pytest.raises(
-        HeadwayError, match=r"^model headway has no champion yet; version 1 was refused: 7 rows; bring more rows"
-    ):
-        registry.champion_package()
-
-    registry.promote(first, instead_of=None)
-    registry.promote(first, instead_of=first)
-    assert client.get_model_version(registry.name, "1").aliases == [CHAMPION]
-
+    for _ in range(2):  # done twice, it is done once
+        registry.seat(first)
+        assert client.get_model_version(registry.name, "1").aliases == [CHAMPION]
     second = registry.register(office.folders[1], office.run, {})
-    assert str(registry.champion().version) == "1"
-    assert client.get_model_version_by_alias(registry.name, CHALLENGER).version == second.version
-    with pytest.raises(HeadwayError, match=r"version 1 is champion now.*run again"):
-        registry.promote(second, instead_of=None)
-    registry.promote(second, instead_of=first)
-    assert str(registry.champion().version) == str(second.version)
+    assert [(str(one.version), one.aliases) for one in registry.versions()] == [("1", [CHAMPION]), ("2", [CHALLENGER])]
+    registry.seat(second)
+    assert str(registry.champion().version) == "2"
     assert client.get_model_version(registry.name, "1").aliases == []
+    for _ in range(2):
+        registry.seat(None)
+        assert registry.champion() is None
 
-    assert registry.retire("only a test") == str(second.version)
-    assert registry.champion() is None
-    assert "only a test" in client.get_model_version(registry.name, second.version).tags["headway.retired"]
-    with pytest.raises(HeadwayError, match="no champion to retire"):
-        registry.retire("again")
+
+def test_a_version_is_known_by_the_model_it_holds(office: Office) -> None:
+    version = office.registry.register(office.folders[0], office.run, {})
+    known = described(version)
+    found = office.registry.holding(known)
+    assert found is not None
+    assert str(found.version) == str(version.version)
+    assert office.registry.holding(known.model_copy(update={"model": "another"})) is None
+    assert office.registry.holding(known.model_copy(update={"version": "999"})) is None
 
 
 def test_a_registered_package_predicts_what_the_folder_predicts(office: Office) -> None:
@@ -160,7 +112,7 @@ def test_a_registered_model_scores_its_own_example_row_by_row(office: Office) ->
 
 def test_a_version_with_altered_files_is_refused(office: Office) -> None:
     version = office.registry.register(office.folders[0], office.run, {})
-    artifacts = office.registry.tracker.layout.tracking / "artifacts"
+    artifacts = artifacts_of(office)
     name = str(version.source).split("/")[-1]
     (weights,) = [path for path in artifacts.rglob(package.WEIGHTS) if name in str(path)]
     whole = weights.read_bytes()
@@ -175,9 +127,15 @@ def test_a_version_with_altered_files_is_refused(office: Office) -> None:
         weights.write_bytes(whole)
 
 
+def artifacts_of(office: Office) -> Path:
+    """Where the experiment's files lie: with the stock, whose database this is a copy of."""
+    experiment = office.registry.client.get_experiment(office.registry.tracker.experiment_id)
+    return Path(experiment.artifact_location.removeprefix("file://"))
+
+
 def stored(office: Office, version: ModelVersion) -> Path:
     """The folder of a version's files."""
-    artifacts = office.registry.tracker.layout.tracking / "artifacts"
+    artifacts = artifacts_of(office)
     (folder,) = artifacts.rglob(f"{str(version.source).split('/')[-1]}/artifacts")
     return folder
 
@@ -240,9 +198,3 @@ def test_a_store_that_does_not_answer_has_lost_nothing(office: Office, source: s
         assert len(client.search_model_versions(f"name = '{name}'")) == before
     finally:
         client.delete_model_version(name, version.version)
-
-
-def test_two_records_of_the_same_decision_have_the_same_id() -> None:
-    facts = {"candidate": {"version": "1"}}
-    assert decision_record(DECISION, facts)["id"] == decision_record(DECISION, facts)["id"]
-    assert decision_record(DECISION, facts)["id"] != decision_record(DECISION, {"candidate": {"version": "2"}})["id"]

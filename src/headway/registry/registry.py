@@ -1,4 +1,4 @@
-"""MLflow's model registry as Headway uses it: register a candidate, record its decision, move the aliases.
+"""MLflow's model registry as Headway uses it: versions that hold model packages, and the aliases champion and challenger.
 
 Every step can be repeated: after a kill between any two of them, the next run finds what is done and does the rest.
 """
@@ -6,14 +6,11 @@ Every step can be repeated: after a kill between any two of them, the next run f
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
@@ -25,16 +22,16 @@ from yaml import YAMLError
 
 import headway
 from headway.errors import HeadwayError, Unreachable
-from headway.files import sha256_of_json
-from headway.network import without_password
+from headway.network import first_line
+from headway.registry.history import History
+from headway.registry.records import REFUSAL, Subject
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.serving.pyfunc import TextClassifier
 from headway.tracking import Tracker, reachable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-MODEL_TAG, DECISION_TAG, VERDICT_TAG = "headway.model", "headway.decision", "headway.verdict"
-RECORD_VERSION = 1
+MODEL_TAG = "headway.model"
 #: What the packed model imports when it is served, nothing of the training stack.
 SERVING_REQUIREMENTS = ("mlflow", "torch", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "pydantic")
 EXAMPLE = pd.DataFrame({"text": ["A joy from the first scene to the last.", "I wanted my two hours back."]})
@@ -53,6 +50,7 @@ class Registry:
         self.tracker = tracker
         self.client = tracker.client
         self.name: str = tracker.params.registry.model_name
+        self.history = History(tracker)
 
     def champion(self) -> ModelVersion | None:
         """The version in office, None when there is none."""
@@ -68,7 +66,18 @@ class Registry:
         champion = self.champion()
         if champion is None:
             raise HeadwayError(f"model {self.name} has no champion yet; {self._way_to_one()}")
-        return self.load(champion)
+        return self.load_champion(champion)
+
+    def load_champion(self, champion: ModelVersion) -> ModelPackage:
+        """The same as :meth:`load`; its error says what becomes of the office too."""
+        try:
+            return self.load(champion)
+        except Unreachable:
+            raise
+        except HeadwayError as error:
+            raise HeadwayError(
+                f'{error}, or run `headway retire --reason "…"` so that the next run elects a champion anew'
+            ) from None
 
     def load(self, version: ModelVersion) -> ModelPackage:
         """A registered version's package.
@@ -85,10 +94,9 @@ class Registry:
             except Unreachable:
                 raise
             except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
-                reason = _first_line(error).replace(f"{folder}/", "")
+                reason = first_line(error).replace(f"{folder}/", "")
                 raise HeadwayError(
-                    f"version {version.version} of {self.name} cannot be loaded ({reason}); bring its files back, or run "
-                    f'`headway retire --reason "…"` so that the next run elects a champion anew'
+                    f"version {version.version} of {self.name} cannot be loaded ({reason}); bring its files back"
                 ) from None
 
     def loads(self, version: ModelVersion) -> bool:
@@ -105,10 +113,36 @@ class Registry:
             return False
         return True
 
+    def version(self, number: str) -> ModelVersion | None:
+        """A version by its number, None when there is none, or no more."""
+        with reachable(self.tracker.uri):
+            try:
+                return self.client.get_model_version(self.name, number)
+            except MlflowException as error:
+                if error.error_code in NOT_THERE:
+                    return None
+                raise
+
+    def holding(self, subject: Subject) -> ModelVersion | None:
+        """The version that a record speaks of, None when it was deleted or its number belongs to another model now."""
+        version = self.version(subject.version)
+        return version if version is not None and version.tags.get(MODEL_TAG, "") == subject.model else None
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions with their aliases, the first one first."""
+        with reachable(self.tracker.uri):
+            model = self.history.model()
+            if model is None:
+                return []
+            found = self.client.search_model_versions(f"name = '{self.name}'")
+        for version in found:  # a search leaves the aliases out
+            version.aliases = [name for name, number in model.aliases.items() if str(number) == str(version.version)]
+        return sorted(found, key=lambda version: int(version.version))
+
     def with_model(self, fingerprint: str) -> ModelVersion | None:
         """The newest version that holds the model of this fingerprint, None when there is none."""
         with reachable(self.tracker.uri):
-            if not self._exists():
+            if self.history.model() is None:
                 return None
             found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
         return max(found, key=lambda version: int(version.version), default=None)
@@ -123,69 +157,34 @@ class Registry:
         """
         fingerprint = package.fingerprint(folder)
         with self._addressed():
+            self.history.begin()
             version = self.with_model(fingerprint)
             if version is None or not self.loads(version):
                 source = self._log_model(folder, run_id)
-                if not self._exists():
-                    self.client.create_registered_model(self.name)
                 version = self.client.create_model_version(self.name, source, run_id, tags={MODEL_TAG: fingerprint, **tags})
             champion = self.champion()
             if champion is None or str(champion.version) != str(version.version):
                 self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         return version
 
-    def record(self, version: ModelVersion, run_id: str, record: Mapping[str, Any]) -> None:
-        """Attach a decision record to the version and to the training run."""
-        text = json.dumps(record, indent=2, ensure_ascii=False)
+    def seat(self, version: ModelVersion | None) -> None:
+        """Make a version the champion, by one call, or leave the office empty."""
         with self._addressed():
-            self.client.log_text(run_id, text, f"decisions/version-{version.version}-{record['id'][:12]}.json")
-            self.client.set_model_version_tag(self.name, version.version, DECISION_TAG, text)
-            self.client.set_model_version_tag(self.name, version.version, VERDICT_TAG, record["verdict"])
-            self.client.update_model_version(self.name, version.version, description="\n".join(record["summary"]))
-
-    def promote(self, version: ModelVersion, instead_of: ModelVersion | None) -> None:
-        """Make a version the champion: the last thing done, by one call.
-
-        Args:
-            version: the candidate.
-            instead_of: the champion that it was compared with.
-
-        Raises:
-            HeadwayError: another version became champion since.
-        """
-        with self._addressed():
-            champion = self.champion()
-            if (champion and str(champion.version)) != (instead_of and str(instead_of.version)):
-                now = f"version {champion.version} is champion" if champion else "there is no champion"
-                raise HeadwayError(f"the champion changed while the gate compared ({now} now); run again to compare with it")
+            if version is None:
+                self.client.delete_registered_model_alias(self.name, CHAMPION)
+                return
+            self.client.set_registered_model_alias(self.name, CHAMPION, version.version)
             challenger = self._by_alias(CHALLENGER)
             if challenger is not None and str(challenger.version) == str(version.version):
                 self.client.delete_registered_model_alias(self.name, CHALLENGER)
-            self.client.set_registered_model_alias(self.name, CHAMPION, version.version)
-
-    def retire(self, reason: str) -> str:
-        """Take the champion out of office and keep why with its version; returns its number.
-
-        Raises:
-            HeadwayError: there is no champion.
-        """
-        champion = self.champion()
-        if champion is None:
-            raise HeadwayError(f"model {self.name} has no champion to retire")
-        with self._addressed():
-            self.client.set_model_version_tag(self.name, champion.version, "headway.retired", f"{_now()}: {reason}")
-            self.client.delete_registered_model_alias(self.name, CHAMPION)
-        return str(champion.version)
 
     def _way_to_one(self) -> str:
         """What elects a champion: a run, or what the gate asks for when it refused the last candidate."""
-        challenger = self._by_alias(CHALLENGER)
-        record = json.loads(challenger.tags.get(DECISION_TAG, "{}")) if challenger else {}
-        failed = [check["explanation"] for check in record.get("checks", []) if not check["passed"]]
-        if challenger is None or not failed:
+        last = next(iter(reversed(self.history.records())), None)
+        if last is None or last.kind != REFUSAL or not last.failed:
             return "`make run` elects one"
         return (
-            f"version {challenger.version} was refused: {failed[0]}; "
+            f"version {last.candidate.version} was refused: {last.failed[0].explanation}; "
             "bring more rows or a better model, or loosen gate.* in params.yaml, then `make run`"
         )
 
@@ -197,7 +196,7 @@ class Registry:
             if isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") == GONE:
                 raise
             raise Unreachable(
-                f"the files of version {version.version} of {self.name} cannot be fetched ({_first_line(error)}); "
+                f"the files of version {version.version} of {self.name} cannot be fetched ({first_line(error)}); "
                 "see that MLflow and the store of its artifacts answer, then run again"
             ) from error
 
@@ -226,9 +225,6 @@ class Registry:
                     return None
                 raise
 
-    def _exists(self) -> bool:
-        return bool(self.client.search_registered_models(f"name = '{self.name}'"))
-
     def _log_model(self, folder: Path, run_id: str) -> str:
         """Log the package as a pyfunc model that carries Headway's own code; returns where it lies."""
         output = TextClassifier(ModelPackage.load(folder)).predict(EXAMPLE)
@@ -246,30 +242,6 @@ class Registry:
         return str(info.model_uri)
 
 
-def decision_record(decision: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The decision as it is kept: verdict, every check, and what was decided on.
-
-    Args:
-        decision: verdict and checks, from :meth:`headway.registry.gate.Decision.as_dict`.
-        facts: candidate, champion, policy and lineage.
-    """
-    content = {"record_version": RECORD_VERSION, **decision, **facts}
-    summary = [f"{decision['verdict']}:"] + [
-        f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['explanation']}" for check in decision["checks"]
-    ]
-    return {"id": sha256_of_json(content), **content, "summary": summary, "decided_at": _now()}
-
-
 def _version(distribution: str) -> str:
     """The installed version, without a local part such as ``+cpu`` that only one index knows."""
     return importlib.metadata.version(distribution).split("+")[0]
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says, fit for one line."""
-    said = without_password(str(error).strip()) or type(error).__name__
-    return said.splitlines()[0][:200]
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,240 @@
+"""How often the gate promotes noise, and how often it finds a true gain.
+
+``make bench-gate`` puts simulated rows that were won and lost through the gate's own rule, with the policy of params.yaml, and
+writes ``benchmarks/gate.md``. Nothing is trained, and no data are read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import math
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binomtest
+
+from benchmarks.shipped import PROJECT
+from headway.params import GateParams, load
+from headway.registry.comparison import detectable_difference, is_non_inferior, is_superior
+from headway.registry.spending import PLANNED, significance
+
+PAGE = PROJECT / "benchmarks" / "gate.md"
+RETRAININGS = 50
+ROWS, DISAGREEMENTS, GAINS = (1_000, 2_500, 25_000), (0.05, 0.1, 0.2), (0.005, 0.01, 0.015, 0.02)
+#: Where one case has to do: the size of IMDB's test split, and how often two models differ there.
+CASE = (2_500, 0.1)
+
+HEAD = """\
+# What the gate promotes
+
+`{command}`, {date}, {seconds:.0f} s. Simulated wins and losses, the gate's own rule (`src/headway/registry/comparison.py`), the
+policy of `params.yaml`. *Disagreement* is the share of rows on which one of two models alone is right. A sequence is 50
+retrainings judged on one test set.
+
+Corrections: *none* tests every verdict at 5%, one-sided. *Equal shares of 50* tests at a fiftieth of that, and leaves nothing for
+a fifty-first. With *m planned*, verdict k gets m / (k (k + m) H) of the 5%, where H = 1 + 1/2 + … + 1/m, for ever. The *Ladder*
+(without parameters) takes every gain above its standard error. *Any gain* leaves out `gate.minimum_gain`."""
+
+#: Whether each of many candidates is promoted, from its wins, its losses, the rows and the number of the verdict.
+Rule = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the levels of all verdicts on a test set are set.
+
+    Attributes:
+        name: for a person.
+        level: of the k-th verdict.
+    """
+
+    name: str
+    level: Callable[[int, float], float]
+
+
+GATE = Schedule(f"the gate: {PLANNED} planned", significance)
+SCHEDULES = (
+    Schedule("none", lambda _, budget: budget),
+    Schedule("equal shares of 50", lambda _, budget: budget / RETRAININGS),
+    Schedule("1 planned", lambda number, budget: significance(number, budget, planned=1)),
+    Schedule("10 planned", lambda number, budget: significance(number, budget, planned=10)),
+    GATE,
+    Schedule("200 planned", lambda number, budget: significance(number, budget, planned=200)),
+)
+
+
+def main() -> None:
+    """Print the tables and write the page."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sequences", type=int, default=10_000, help="gate sequences of 50 retrainings in each case")
+    parser.add_argument("--draws", type=int, default=2_000, help="candidates of a true gain in each case")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=PAGE, help="page to write")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    policy = load(PROJECT / "params.yaml").gate
+    simulation = Simulation(policy, arguments.sequences, arguments.draws, arguments.seed)
+    console = Console(width=max(130, Console().width))
+    tables = []
+    for make in (simulation.false_promotions, simulation.false_non_inferiority, simulation.schedules, simulation.power):
+        tables.append(make())
+        console.print(tables[-1])
+    command = shlex.join(["python", "-m", "benchmarks.gate", *sys.argv[1:]])
+    seconds = time.monotonic() - started
+    arguments.out.write_text(page(tables, command, seconds), encoding="utf-8")
+    console.print(f"{seconds:.0f} s; written to {arguments.out}")
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """The policy under test, how much is drawn, and from which seed."""
+
+    policy: GateParams
+    sequences: int
+    draws: int
+    seed: int
+
+    @property
+    def budget(self) -> float:
+        return 1 - self.policy.confidence
+
+    def superior(self, schedule: Schedule, minimum_gain: float | None = None) -> Rule:
+        """The gate's rule for ``superior``, with the levels of a schedule."""
+        least = self.policy.minimum_gain if minimum_gain is None else minimum_gain
+        return lambda wins, losses, rows, number: is_superior(wins, losses, rows, schedule.level(number, self.budget), least)
+
+    def non_inferior(self, schedule: Schedule) -> Rule:
+        """The gate's rule for ``non_inferior``."""
+        return lambda wins, losses, rows, number: is_non_inferior(
+            wins, losses, rows, schedule.level(number, self.budget), self.policy.champion_margin
+        )
+
+    def false_promotions(self) -> Table:
+        """Equal models: how many sequences of 50 retrainings promote any."""
+        table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
+        table.title = f"policy superior: {self.sequences:,} sequences of {RETRAININGS} retrainings, all models equal"
+        rows, disagreement = CASE
+        cases: list[tuple[str, Rule, int, float]] = [
+            (schedule.name, self.superior(schedule), rows, disagreement) for schedule in SCHEDULES if schedule is not GATE
+        ]
+        cases.insert(1, ("the Ladder", ladder, rows, disagreement))
+        cases.append((f"{GATE.name}, any gain", self.superior(GATE, 0.0), rows, disagreement))
+        cases += [(GATE.name, self.superior(GATE), n, share) for n in ROWS for share in DISAGREEMENTS]
+        for name, rule, n, share in cases:
+            table.add_row(
+                name, f"{n:,}", f"{share:.0%}", *self._rate(promoted_any(rule, n, share, 0.0, self.sequences, self.seed))
+            )
+        return table
+
+    def false_non_inferiority(self) -> Table:
+        """Candidates that are worse by just the margin: how many sequences of 50 promote any."""
+        margin = self.policy.champion_margin
+        table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
+        table.title = f"policy non_inferior: the same, every candidate truly worse by the margin, {100 * margin:.1f} points"
+        for schedule in (SCHEDULES[0], GATE):
+            rule = self.non_inferior(schedule)
+            happened = promoted_any(rule, *CASE, -margin, self.sequences, self.seed)
+            table.add_row(schedule.name, f"{CASE[0]:,}", f"{CASE[1]:.0%}", *self._rate(happened))
+        return table
+
+    def schedules(self) -> Table:
+        """What each correction leaves of the power, from verdict to verdict."""
+        numbers = (1, 2, 5, 10, 25, 50)
+        gain = GAINS[2]
+        table = Table("correction", *(f"verdict {number}" for number in numbers), "mean of 1 to 10", "mean of 1 to 50")
+        table.title = (
+            f"chance of finding a true gain of {100 * gain:.1f} points, {CASE[0]:,} rows, {CASE[1]:.0%} disagreement"
+        )
+        wins, losses = self._drawn(*CASE, gain)
+        for schedule in SCHEDULES:
+            rule = self.superior(schedule)
+            found = [float(rule(wins, losses, CASE[0], number).mean()) for number in range(1, RETRAININGS + 1)]
+            shown = [found[number - 1] for number in numbers]
+            table.add_row(schedule.name, *(f"{share:.2f}" for share in (*shown, np.mean(found[:10]), np.mean(found))))
+        return table
+
+    def power(self) -> Table:
+        """How often the gate finds a true gain at the first, the tenth and the fiftieth verdict on a test set."""
+        numbers = (1, 10, RETRAININGS)
+        table = Table("rows", "disagreement", *(f"{100 * gain:.1f} points" for gain in GAINS), "found with 80%")
+        table.title = "chance of finding a true gain, at verdict 1 / 10 / 50 on a test set"
+        rule = self.superior(GATE)
+        for rows in ROWS:
+            for disagreement in DISAGREEMENTS:
+                cells = []
+                for gain in GAINS:
+                    drawn = self._drawn(rows, disagreement, gain)
+                    cells.append(" / ".join(f"{rule(*drawn, rows, number).mean():.2f}" for number in numbers))
+                least = [detectable_difference(rows, disagreement, GATE.level(number, self.budget)) for number in numbers]
+                table.add_row(f"{rows:,}", f"{disagreement:.0%}", *cells, " / ".join(f"{100 * one:.2f}" for one in least))
+        return table
+
+    def _drawn(self, rows: int, disagreement: float, gain: float) -> tuple[np.ndarray, np.ndarray]:
+        """Wins and losses of candidates that are better by the gain, on fresh rows each."""
+        shares = [(disagreement + gain) / 2, (disagreement - gain) / 2, 1 - disagreement]
+        wins, losses, _ = np.random.default_rng(self.seed).multinomial(rows, shares, size=self.draws).T
+        return wins, losses
+
+    def _rate(self, happened: np.ndarray) -> tuple[str, str]:
+        interval = binomtest(int(happened.sum()), len(happened)).proportion_ci(0.95)
+        return f"{happened.mean():.2%}", f"{interval.low:.2%} to {interval.high:.2%}"
+
+
+def promoted_any(
+    rule: Rule, rows: int, disagreement: float, gain: float, sequences: int, seed: int, retrainings: int = RETRAININGS
+) -> np.ndarray:
+    """Whether each of many sequences of retrainings, all judged on one test set, promotes any candidate.
+
+    Models agree on the easy rows; on the hard ones, twice the disagreement's share, the champion is right by the toss of a
+    coin, and so is a candidate of equal worth. So two of them disagree as often as stated, and all candidates are compared with
+    the same answers of one champion on the same rows, which is what makes the verdicts of a sequence depend on each other. A
+    first promotion settles the question, so the champion need not change.
+
+    Args:
+        gain: of every candidate's true accuracy over the champion's.
+
+    Returns:
+        bool, shape (sequences,).
+    """
+    random = np.random.default_rng(seed)
+    hard = random.binomial(rows, 2 * disagreement, size=sequences)
+    champion_right = random.binomial(hard, 0.5)
+    chance = 0.5 + gain / (2 * disagreement)
+    happened = np.zeros(sequences, dtype=bool)
+    for number in range(1, retrainings + 1):
+        wins = random.binomial(hard - champion_right, chance)
+        losses = random.binomial(champion_right, 1 - chance)
+        happened |= rule(wins, losses, rows, number)
+    return happened
+
+
+def ladder(wins: np.ndarray, losses: np.ndarray, rows: int, _: int) -> np.ndarray:
+    """The Ladder without parameters (Blum & Hardt 2015, section 3.2): better by more than the gain's standard error.
+
+    It bounds by how much a leaderboard's best score is off, not how often a step up is noise.
+    """
+    gain = (wins - losses) / rows
+    return gain > np.sqrt((wins + losses) / rows - gain**2) / math.sqrt(rows)
+
+
+def page(tables: Sequence[Table], command: str, seconds: float) -> str:
+    """The tables as Markdown, with how they came about."""
+    lines = [HEAD.format(command=command, date=f"{datetime.date.today():%-d %B %Y}", seconds=seconds)]
+    for table in tables:
+        cells = [[*column.cells] for column in table.columns]
+        lines += ["", f"## {str(table.title)[0].upper()}{str(table.title)[1:]}", ""]
+        lines += [f"| {' | '.join(str(column.header) for column in table.columns)} |", "| " + "--- | " * len(cells)]
+        lines += [f"| {' | '.join(map(str, row))} |" for row in zip(*cells, strict=True)]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

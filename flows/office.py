@@ -1,0 +1,65 @@
+"""The verbs that change the office by hand, each alone in the project, like a flow: promote, roll back, retire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.execution import exclusive
+from flows.verdict import Verdict, project_of, write_page
+from headway import params as parameters
+from headway.errors import HeadwayError
+from headway.layout import Layout
+from headway.params import Params
+from headway.registry import office
+from headway.registry.records import Record, asked_by
+from headway.registry.registry import Registry
+from headway.tracking import Tracker
+
+
+@contextmanager
+def _alone() -> Iterator[tuple[Params, Layout, Registry]]:
+    """The project and its registry, while no flow runs in it."""
+    layout = Layout.find()
+    with exclusive(layout):
+        params = parameters.load(layout.params)
+        yield params, layout, Registry(Tracker(params, layout))
+
+
+def promote(version: str, force: bool, reason: str) -> tuple[Verdict, Path]:
+    """Put a version before the gate; the verdict, and where its page lies.
+
+    Raises:
+        HeadwayError: see :func:`flows.promotion.promote`; or a reason is missing, or given for nothing.
+    """
+    if force != bool(reason.strip()):
+        raise HeadwayError('to promote a version whatever the gate says takes both: --force and --reason "…"')
+    with _alone() as (params, layout, registry):
+        from flows.promotion import promote as put_before_the_gate
+
+        asker = asked_by(f"headway promote {version}{' --force' if force else ''}")
+        verdict = put_before_the_gate(params, layout, registry, version, asker, force, reason)
+        assert verdict.record is not None
+        return verdict, write_page(layout, verdict.record)
+
+
+def rollback(to: str | None, reason: str) -> tuple[Record, Path]:
+    """Restore a former champion; the record, and where its page lies."""
+    with _alone() as (params, layout, registry):
+        command = f"headway rollback{f' --to {to}' if to else ''}"
+        record = office.roll_back(registry, to, _given(reason), asked_by(command), project_of(params, layout))
+        return record, write_page(layout, record)
+
+
+def retire(reason: str) -> tuple[Record, Path]:
+    """Take the champion out of office; the record, and where its page lies."""
+    with _alone() as (params, layout, registry):
+        record = office.retire(registry, _given(reason), asked_by("headway retire"), project_of(params, layout))
+        return record, write_page(layout, record)
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise HeadwayError('the reason is empty; say why, as --reason "too many complaints are labelled as praise"')
+    return reason

@@ -1,0 +1,58 @@
+"""Paired bootstrap intervals of what is no difference of counts: macro F1 and negative log-likelihood."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from headway.evaluation.metrics import Interval, bootstrap_mean
+from headway.evaluation.predictions import Predictions
+from headway.params import GateParams
+from headway.registry.pairing import Pair
+
+CHUNK = 200
+
+
+def macro_f1_difference(pair: Pair, policy: GateParams, seed: int) -> Interval:
+    """Macro F1 of the first less that of the second, with its percentile interval; rows are resampled for both at once.
+
+    The mean is over the classes that have rows, in each resample as in the whole (as the metric is defined). Rows are equal
+    that have the same label and the same two guesses: how often each kind is drawn is multinomial.
+    """
+    kinds, counts = np.unique(np.stack([pair.truth, *pair.guesses]), axis=1, return_counts=True)
+    truth, *guesses = (_one_hot(column, len(pair.classes)) for column in kinds)
+    right = [truth.multiply(guess).tocsr() for guess in guesses]
+
+    def difference(drawn: np.ndarray) -> np.ndarray:
+        rows = drawn @ truth  # (samples, classes), as are all that follow
+        present = rows > 0
+        scores = [
+            np.divide(2 * (drawn @ hit), rows + drawn @ guess, out=np.zeros(rows.shape), where=present)
+            for guess, hit in zip(guesses, right, strict=True)
+        ]
+        return np.asarray((scores[0] - scores[1]).sum(axis=1) / np.maximum(present.sum(axis=1), 1))
+
+    random = np.random.default_rng(seed)
+    total, samples = int(counts.sum()), policy.bootstrap_samples
+    chunks = [min(CHUNK, samples - start) for start in range(0, samples, CHUNK)]
+    drawn = np.concatenate([difference(random.multinomial(total, counts / total, size)) for size in chunks])
+    tail = (1 - policy.confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(float(difference(counts[None, :])[0]), float(low), float(high))
+
+
+def nll_difference(first: Predictions, second: Predictions, policy: GateParams, seed: int) -> Interval:
+    """Negative log-likelihood of the first less that of the second, in nats a row, with its percentile interval."""
+    return bootstrap_mean(_nll(first) - _nll(second), policy.confidence, policy.bootstrap_samples, seed)
+
+
+def _one_hot(labels: np.ndarray, classes: int) -> csr_array:
+    """0/1, shape (rows, classes); a row of zeros for the label -1."""
+    known = np.flatnonzero(labels >= 0)
+    return csr_array((np.ones(len(known)), (known, labels[known])), shape=(len(labels), classes))
+
+
+def _nll(predictions: Predictions) -> np.ndarray:
+    """-log p(true label) by row, float64; the label must be one that the model knows."""
+    of_truth = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels].astype(np.float64)
+    return -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))

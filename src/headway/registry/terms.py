@@ -1,0 +1,82 @@
+"""What a history says: who is in office, who was before, which candidates were judged. Pure functions over its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Record, Subject
+
+
+def in_office(records: Sequence[Record]) -> Subject | None:
+    """The champion by the history, None when the last one was retired or there never was one."""
+    last = last_change(records)
+    return last.candidate if last is not None and last.appoints else None
+
+
+def last_change(records: Sequence[Record]) -> Record | None:
+    """The record that last filled or emptied the office."""
+    return next((record for record in reversed(records) if record.kind != REFUSAL), None)
+
+
+def former(records: Sequence[Record]) -> list[Subject]:
+    """The champions that a rollback goes back to, the nearest last.
+
+    A promotion lays the one in office aside; a rollback goes back to one that was laid aside and forgets those after it, as a
+    retirement forgets the one retired.
+    """
+    stack: list[Subject] = []
+    for record in records:
+        subject = record.candidate
+        if record.kind == ROLLBACK and subject in stack:
+            while stack[-1] != subject:
+                stack.pop()
+        elif record.kind == RETIREMENT:
+            if stack and stack[-1] == subject:
+                stack.pop()
+        elif record.appoints:
+            if not stack and record.champion is not None:
+                stack.append(record.champion)  # in office before the history began
+            stack.append(subject)
+    current = in_office(records)
+    return stack[:-1] if current is not None and stack and stack[-1] == current else stack
+
+
+def was_champion(records: Sequence[Record], version: str) -> Subject | None:
+    """A version that was in office at some time, None when it never was."""
+    known = [record.candidate for record in records if record.appoints]
+    known += [record.champion for record in records if record.champion is not None]
+    return next((subject for subject in reversed(known) if subject.version == version), None)
+
+
+def about(records: Sequence[Record], model: str) -> Record | None:
+    """The last decision on a model, by its fingerprint, whichever versions hold it."""
+    return next((record for record in reversed(records) if record.candidate.model == model), None)
+
+
+def rolled_back(records: Sequence[Record], model: str) -> Record | None:
+    """The rollback that took a model out of office, None when there was none or it has been put there again since."""
+    for record in reversed(records):
+        if record.kind == REFUSAL:
+            continue
+        if record.candidate.model == model:
+            return None
+        if record.kind == ROLLBACK and record.champion is not None and record.champion.model == model:
+            return record
+    return None
+
+
+def verdicts_before(records: Sequence[Record], rows: str, candidate: str, champion: str) -> int:
+    """How often the gate compared a candidate with a champion on these test rows before.
+
+    Each pair of models counts once, and the present one not at all: to ask the same again tells nothing new.
+
+    Args:
+        rows: hash of the test rows.
+        candidate, champion: fingerprints of the present pair.
+    """
+    pairs = {
+        (record.candidate.model, record.champion.model)
+        for record in records
+        if record.checks and record.champion is not None and record.test_rows is not None and record.test_rows.sha256 == rows
+    }
+    return len(pairs - {(candidate, champion)})

@@ -1,0 +1,190 @@
+"""A stocked MLflow to copy: its database takes seconds to make and a model seconds to log, so both are made once a session."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow.entities.model_registry import ModelVersion
+
+from headway.files import fresh_folder
+from headway.layout import Layout
+from headway.model.classifier import AttentionClassifier
+from headway.model.joint import JointClassifier
+from headway.params import Params
+from headway.registry import office
+from headway.registry.office import Standing, described, standing
+from headway.registry.records import PROMOTION, REFUSAL, Actor, Record, Subject, asked_by, new_record
+from headway.registry.registry import CHALLENGER, MODEL_TAG, Registry
+from headway.serving import package
+from headway.tracking import Tracker
+from tests.conftest import Slice
+
+ASKED_BY = asked_by("a test")
+CHECK = {
+    "name": "no_worse_than_baseline",
+    "passed": True,
+    "value": 0.0167,
+    "low": 0.0077,
+    "high": 0.0256,
+    "threshold": -0.03,
+    "explanation": "accuracy +1.67 points against the linear baseline",
+}
+SCORES = {"rows": 2458, "accuracy": 0.9105, "accuracy_low": 0.8991, "accuracy_high": 0.9215, "macro_f1": 0.91}
+LINEAGE = {"headway.git_commit": "a" * 40, "headway.dvc_lock": "b" * 64, "headway.data_fingerprint": "c" * 64}
+ROWS = {"sha256": "d" * 64, "rows": 2458}
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A project whose MLflow holds a training run and three logged models; their packages, and where MLflow has them."""
+
+    params: Params
+    layout: Layout
+    run: str
+    folders: tuple[Path, ...]
+    sources: tuple[str, ...]
+
+    def tracker(self, root: Path) -> Tracker:
+        """Of a project with a copy of the database; the files that it speaks of are shared."""
+        layout = Layout(root)
+        layout.tracking.mkdir(parents=True)
+        shutil.copyfile(self.layout.tracking / "mlflow.db", layout.tracking / "mlflow.db")
+        for name in ("params.yaml", "dvc.yaml"):
+            shutil.copyfile(self.layout.root / name, root / name)
+        return Tracker(self.params, layout)
+
+
+@pytest.fixture(scope="session")
+def stock(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> Stock:
+    root = tmp_path_factory.mktemp("stock")
+    layout = Layout(Path(shutil.copytree(reviews.layout.root, root / "project")))
+    small: Params = reviews.params.override({"model.d_model": 8, "model.d_feedforward": 8, "model.bigram_buckets": 64})
+    tracker = Tracker(small, layout)
+    with tracker.nested("training", "train", "a key") as run:
+        pass
+    folders = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        classifier = AttentionClassifier(small.model, 2000, 2)
+        torch.nn.init.normal_(classifier.output.weight)
+        with fresh_folder(root / f"package {seed}") as folder:
+            package.save(
+                folder,
+                JointClassifier(None, classifier),
+                layout.encoded / "tokenizer.json",
+                64,
+                2000,
+                ["negative", "positive"],
+            )
+        folders.append(root / f"package {seed}")
+    registry = Registry(tracker)
+    with registry._addressed():
+        sources = tuple(registry._log_model(folder, run.id) for folder in folders)
+    return Stock(small, layout, run.id, tuple(folders), sources)
+
+
+@dataclass(frozen=True)
+class House:
+    """A registry of the test's own, and what happens in it."""
+
+    stock: Stock
+    registry: Registry
+
+    def another(self) -> House:
+        """The same registry as another process sees it."""
+        return replace(self, registry=Registry(Tracker(self.stock.params, self.registry.tracker.layout)))
+
+    def version(self, which: int) -> ModelVersion:
+        """A new version that holds one of the stock's models."""
+        self.registry.history.begin()
+        return self.registry.client.create_model_version(
+            self.registry.name,
+            self.stock.sources[which],
+            self.stock.run,
+            tags={MODEL_TAG: package.fingerprint(self.stock.folders[which]), **LINEAGE},
+        )
+
+    def stored(self, which: int) -> Path:
+        """The folder of a stocked model's files."""
+        artifacts = self.stock.layout.tracking / "artifacts"
+        (folder,) = artifacts.rglob(f"{self.stock.sources[which].split('/')[-1]}/artifacts")
+        return folder
+
+    def decide(self, version: ModelVersion, kind: str = PROMOTION, before: Standing | None = None, **more: Any) -> Record:
+        """Decide on a version, as the flow does once the gate has spoken."""
+        before = before or standing(self.registry)
+        content = verdict(described(version), before.champion and described(before.champion), kind, **more)
+        return office.decide(self.registry, before, content)
+
+    def champion(self) -> str | None:
+        """Number of the version that has the alias."""
+        champion = self.registry.champion()
+        return str(champion.version) if champion else None
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """What was decided on which version, in the history's order."""
+        return [(record.kind, record.candidate.version) for record in self.registry.history.records()]
+
+    def challenge(self, version: ModelVersion) -> None:
+        self.registry.client.set_registered_model_alias(self.registry.name, CHALLENGER, version.version)
+
+
+@pytest.fixture
+def house(stock: Stock, tmp_path: Path) -> House:
+    return House(stock, Registry(stock.tracker(tmp_path / "project")))
+
+
+def verdict(candidate: Subject, champion: Subject | None, kind: str = PROMOTION, **more: Any) -> dict[str, Any]:
+    """Content of a record, as the flow gives it."""
+    return {
+        "kind": kind,
+        "asked_by": ASKED_BY,
+        "candidate": candidate,
+        "champion": champion,
+        "checks": [{**CHECK, "passed": kind != REFUSAL}],
+        "scores": {"candidate": SCORES, "linear baseline": {**SCORES, "accuracy": 0.8938}},
+        "test_rows": ROWS,
+        "policy": {"policy": "superior"},
+        "lineage": LINEAGE,
+        "project": LINEAGE,
+        "gate": "e" * 64,
+        **more,
+    }
+
+
+def subject(number: int, model: str = "") -> Subject:
+    return Subject(version=str(number), model=model or f"model {number}", run=f"run {number}")
+
+
+def chain(*contents: dict[str, Any]) -> list[Record]:
+    """Records that follow on one another."""
+    records: list[Record] = []
+    for content in contents:
+        records.append(new_record(**content, number=len(records) + 1, previous=records[-1].id if records else ""))
+    return records
+
+
+def story(*events: tuple[str, int]) -> list[Record]:
+    """A history told as (kind, version) pairs; whoever is in office when something happens is worked out."""
+    from headway.registry import terms
+
+    records: list[Record] = []
+    for kind, number in events:
+        content = verdict(subject(number), terms.in_office(records), kind)
+        place = {"number": len(records) + 1, "previous": records[-1].id if records else ""}
+        records.append(new_record(**content, **place))
+    return records
+
+
+def who(user: str) -> Actor:
+    return ASKED_BY.model_copy(update={"user": user})
+
+
+def versions_of(subjects: Sequence[Subject]) -> list[str]:
+    return [one.version for one in subjects]

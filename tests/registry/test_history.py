@@ -1,0 +1,280 @@
+"""The chain in a real MLflow: append-only, one chain whoever writes, and an alteration anywhere shows."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from headway.errors import HeadwayError, Unreachable
+from headway.registry import records as made
+from headway.registry.history import CARRIED_TAG, RUN_TAG, History, HistoryGrew
+from headway.registry.office import decide, insistently, standing
+from headway.registry.records import PROMOTION, REFUSAL, Record, new_record
+from tests.registry.conftest import House, subject, verdict
+
+
+def append(history: History, version: int, **more: Any) -> Record:
+    """One more record, on top of whatever is there."""
+    before = history.records()
+    place = {"number": len(before) + 1, "previous": before[-1].id if before else ""}
+    record = new_record(**verdict(subject(version), None, REFUSAL, **more), **place)
+    history.append(record)
+    return record
+
+
+@pytest.fixture
+def history(house: House) -> History:
+    house.registry.history.begin()
+    return house.registry.history
+
+
+@pytest.fixture
+def three(history: History) -> History:
+    """A history of three records that were carried out, read by nobody yet."""
+    for version in (1, 2, 3):
+        record = append(history, version)
+    history.mark_carried_out(record)
+    return History(history.tracker)
+
+
+def database(history: History) -> sqlite3.Connection:
+    """MLflow's database behind its back, as somebody with the password would open it."""
+    return sqlite3.connect(history.tracker.layout.tracking / "mlflow.db")
+
+
+def run_of(history: History) -> str:
+    model = history.model()
+    assert model is not None
+    return str(model.tags[RUN_TAG])
+
+
+def file_of(history: History, record: Record) -> Path:
+    root = history.client.get_run(run_of(history)).info.artifact_uri.removeprefix("file://")
+    return Path(root) / "records" / f"{record.id}.json"
+
+
+def test_a_registry_without_decisions_has_an_empty_whole_history(house: House) -> None:
+    history = house.registry.history
+    assert history.examine() == ([], "")
+    assert history.model() is None
+    history.begin()
+    assert history.examine() == ([], "")
+    assert (history.last(), history.carried_out()) == ("", 0)
+
+
+def test_records_come_back_in_their_order_to_whoever_reads(three: History) -> None:
+    found, problem = three.examine()
+    assert problem == ""
+    assert [record.candidate.version for record in found] == ["1", "2", "3"]
+    assert [record.number for record in found] == [1, 2, 3]
+    assert three.last() == found[-1].id
+    assert three.carried_out() == 3
+
+
+def test_a_place_is_given_once(history: History) -> None:
+    first = new_record(**verdict(subject(1), None), number=1, previous="")
+    second = new_record(**verdict(subject(2), None), number=1, previous="")
+    history.append(first)
+    history.append(first)  # the same again, as after an answer that was lost on the way
+    with pytest.raises(HistoryGrew, match=r"another process made record 1 of the history of headway; run again"):
+        History(history.tracker).append(second)
+    assert History(history.tracker).records() == [first]
+
+
+def test_a_store_that_keeps_no_first_value_is_noticed(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history.client, "log_param", lambda *_: None)
+    with pytest.raises(HistoryGrew):
+        append(history, 1)
+
+
+def test_many_writers_at_once_lose_no_record_and_leave_one_chain(house: House) -> None:
+    house.registry.history.begin()
+    writers, each = 4, 3
+    failures: list[BaseException] = []
+
+    def write(writer: int) -> None:
+        registry = house.another().registry
+        try:
+            for number in range(each):
+                content = verdict(subject(100 * writer + number), None, REFUSAL)
+                while True:
+                    try:
+                        insistently(lambda content=content: decide(registry, standing(registry), content))
+                        break
+                    except HistoryGrew:
+                        continue
+        except BaseException as error:  # noqa: BLE001 - told below, in the test's own thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    found = house.another().registry.history.records()
+    expected = {str(100 * writer + number) for writer in range(writers) for number in range(each)}
+    assert sorted(record.candidate.version for record in found) == sorted(expected)
+
+
+def test_a_clock_that_is_moved_back_changes_no_order(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, when in enumerate(["2030-05-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00"], start=1):
+        monkeypatch.setattr(made, "now", lambda when=when: when)
+        append(history, version)
+    found, problem = History(history.tracker).examine()
+    assert problem == ""
+    assert [record.candidate.version for record in found] == ["1", "2"]
+    assert found[0].when > found[1].when
+
+
+def test_an_edited_record_is_named(three: History) -> None:
+    second = History(three.tracker).records()[1]
+    file = file_of(three, second)
+    file.write_text(file.read_text().replace('"version": "2"', '"version": "9"'))
+    found, problem = three.examine()
+    assert [record.number for record in found] == [1]
+    assert problem.startswith("record 2: altered: its SHA-256 is")
+
+
+def test_an_edit_that_brings_its_own_hash_breaks_the_chain_after_it(three: History) -> None:
+    """Somebody writes a whole new record 2 into MLflow's database; record 3 still names the old one."""
+    first, second, _ = History(three.tracker).records()
+    forged = new_record(**verdict(subject(9), None, PROMOTION), number=2, previous=first.id)
+    file_of(three, second).with_name(f"{forged.id}.json").write_text(forged.as_json())
+    with database(three) as open_database:
+        open_database.execute("UPDATE params SET value = ? WHERE value = ?", (forged.id, second.id))
+    found, problem = three.examine()
+    assert [record.number for record in found] == [1, 2]
+    assert problem == "record 3: it does not follow on the one before it"
+
+
+def test_a_deleted_record_is_named(three: History) -> None:
+    with database(three) as open_database:
+        open_database.execute("DELETE FROM params WHERE key = '000002' AND run_uuid = ?", (run_of(three),))
+    assert three.examine()[1] == "record 2: missing"
+
+
+def test_a_lost_file_is_named(three: History) -> None:
+    file_of(three, History(three.tracker).records()[0]).unlink()
+    assert three.examine() == ([], "record 1: its file is missing")
+
+
+def test_records_in_another_order_are_named(three: History) -> None:
+    _, second, third = History(three.tracker).records()
+    with database(three) as open_database:
+        for key, value in (("000002", third.id), ("000003", second.id)):
+            open_database.execute("UPDATE params SET value = ? WHERE key = ?", (value, key))
+    assert three.examine()[1] == "record 2: it does not follow on the one before it"
+
+
+def test_an_end_that_was_cut_off_is_named(three: History) -> None:
+    with database(three) as open_database:
+        open_database.execute("DELETE FROM params WHERE key = '000003'")
+    found, problem = three.examine()
+    assert len(found) == 2
+    assert problem.startswith("record 3: it was carried out and is missing")
+
+
+def test_a_history_that_was_replaced_is_named(three: History) -> None:
+    """Another run with a chain that is whole in itself: the registered model remembers what was carried out."""
+    client = three.client
+    other = client.create_run(three.tracker.experiment_id)
+    client.set_registered_model_tag(three.name, RUN_TAG, other.info.run_id)
+    for version in (7, 8, 9):
+        forging = History(three.tracker)
+        before = forging.examine()[0]
+        place = {"number": len(before) + 1, "previous": before[-1].id if before else ""}
+        forging.append(new_record(**verdict(subject(version), None), **place))
+    assert three.examine()[1].startswith("record 3: it was carried out and is missing")
+
+
+def test_a_broken_history_is_one_line_with_a_way_out_and_nothing_is_decided_on_it(three: History, house: House) -> None:
+    file_of(three, History(three.tracker).records()[0]).unlink()
+    said = (
+        r"^the history of headway is broken: record 1: its file is missing; see `headway history --verify`; bring .* backup"
+    )
+    for asked in (three.records, lambda: standing(house.another().registry)):
+        with pytest.raises(HeadwayError, match=said) as error:
+            asked()
+        assert "\n" not in str(error.value)
+
+
+def test_the_histories_run_can_be_deleted_and_comes_back_with_the_next_record(three: History) -> None:
+    three.client.delete_run(run_of(three))
+    append(three, 4)
+    found, problem = History(three.tracker).examine()
+    assert (len(found), problem) == (4, "")
+
+
+def test_a_run_that_is_gone_for_good_is_told(three: History) -> None:
+    three.client.set_registered_model_tag(three.name, RUN_TAG, "0" * 32)
+    assert three.examine() == ([], f"its run {'0' * 32} is gone")
+
+
+def test_a_store_that_does_not_answer_has_lost_nothing(three: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ConnectionError("refused by http://user:secret@127.0.0.1:9")
+
+    monkeypatch.setattr(three.client, "download_artifacts", fail)
+    with pytest.raises(
+        Unreachable, match=r"^the history of headway cannot be fetched \(refused.*\); see that MLflow"
+    ) as error:
+        three.examine()
+    assert "secret" not in str(error.value)
+
+
+def test_a_registry_from_before_there_were_histories_gets_one(house: House) -> None:
+    client, name = house.registry.client, house.registry.name
+    client.create_registered_model(name)
+    house.registry.history.begin()
+    append(house.registry.history, 1)
+    assert len(house.another().registry.history.records()) == 1
+
+
+def test_whoever_comes_second_to_begin_takes_the_first_ones_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both found no registered model; the other one was quicker to make it."""
+    slow, quick = house.another().registry.history, house.another().registry.history
+    make = slow._empty_run
+
+    def late() -> str:
+        run = make()
+        quick.client.set_tag(run, "headway.history_of", "not to be found")  # the two saw neither of each other's runs
+        quick.begin()
+        return run
+
+    monkeypatch.setattr(slow, "_empty_run", late)
+    slow.begin()
+    assert run_of(slow) == run_of(quick)
+    append(slow, 1)
+    assert len(quick.records()) == 1
+
+
+def test_a_run_that_a_kill_left_empty_is_used(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = house.registry.history
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(history.client, "create_registered_model", die)
+    with pytest.raises(KeyboardInterrupt):
+        history.begin()
+    monkeypatch.undo()
+    history.begin()
+    wanted = "tags.`headway.kind` = 'history'"
+    assert len(history.client.search_runs([history.tracker.experiment_id], wanted)) == 1
+
+
+def test_the_tag_of_what_was_carried_out_names_number_and_id(three: History) -> None:
+    model = three.model()
+    assert model is not None
+    assert model.tags[CARRIED_TAG] == f"3 {three.last()}"
+
+
+def test_mlflow_itself_never_changes_a_record(three: History) -> None:
+    with pytest.raises(MlflowException, match="Changing param values is not allowed"):
+        three.client.log_param(run_of(three), "000001", "forged")

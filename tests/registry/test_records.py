@@ -1,0 +1,162 @@
+"""The record of a decision: known by its content, and only readable as it was written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headway.errors import HeadwayError
+from headway.registry import records
+from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, Record, gate_code, new_record, parse
+from headway.registry.records import rows_of as rows
+from tests.registry.conftest import CHECK, chain, story, subject, verdict, who
+
+
+def a_record(**more: Any) -> Record:
+    return new_record(**verdict(subject(2), subject(1), **more), number=1, previous="")
+
+
+def test_a_record_reads_as_it_was_written() -> None:
+    record = a_record()
+    again = parse(record.as_json(), record.id)
+    assert again == record
+    assert again.id == record.id
+
+
+def leaves(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of all values in a record's JSON."""
+    if isinstance(node, dict):
+        return [leaf for key, value in node.items() for leaf in leaves(value, (*path, key))]
+    if isinstance(node, list):
+        return [leaf for index, value in enumerate(node) for leaf in leaves(value, (*path, index))]
+    return [path]
+
+
+EVERY = leaves(json.loads(a_record().as_json()))
+
+
+@pytest.mark.parametrize("path", EVERY, ids=[".".join(map(str, path)) for path in EVERY])
+def test_an_edit_anywhere_shows(path: tuple[Any, ...]) -> None:
+    record = a_record()
+    content = json.loads(record.as_json())
+    node = content
+    for part in path[:-1]:
+        node = node[part]
+    old = node[path[-1]]
+    changes = {bool: lambda: not old, str: lambda: f"{old}x", int: lambda: old + 1, float: lambda: old + 0.01}
+    node[path[-1]] = changes.get(type(old), lambda: "x")()
+    with pytest.raises(HeadwayError, match=r"^(altered|of schema version|damaged)"):
+        parse(json.dumps(content), record.id)
+
+
+def test_a_record_that_is_whole_but_not_the_one_expected_shows() -> None:
+    with pytest.raises(HeadwayError, match=r"^altered: its SHA-256 is"):
+        parse(a_record().as_json(), a_record(reason="another").id)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"a word"', "{}"])
+def test_what_is_no_record_is_told(text: str) -> None:
+    with pytest.raises(HeadwayError, match="damaged") as error:
+        parse(text, "any")
+    assert "\n" not in str(error.value)
+
+
+def test_a_record_of_a_later_headway_says_so() -> None:
+    content = json.loads(a_record().as_json())
+    content["record_version"] = 3
+    with pytest.raises(HeadwayError, match="of schema version 3, this Headway reads 2; update Headway"):
+        parse(json.dumps(content), content["id"])
+
+
+def test_numbers_that_are_not_finite_are_kept_as_none() -> None:
+    record = a_record(scores={"candidate": {"accuracy": 0.5, "negative_log_likelihood": float("nan"), "rows": np.int64(7)}})
+    assert record.scores["candidate"] == {"accuracy": 0.5, "negative_log_likelihood": None, "rows": 7}
+    assert parse(record.as_json(), record.id) == record
+
+
+@given(st.permutations(range(6)))
+def test_the_order_of_the_test_rows_is_irrelevant(order: list[int]) -> None:
+    ids, labels = [f"row {index}" for index in range(6)], ["a", "b", "a", "b", "b", "a"]
+    assert rows([ids[index] for index in order], [labels[index] for index in order]) == rows(ids, labels)
+
+
+def test_another_label_or_row_makes_other_test_rows() -> None:
+    known = rows(["1", "2"], ["a", "b"])
+    assert known.rows == 2
+    assert len({known.sha256, rows(["1", "2"], ["b", "a"]).sha256, rows(["1", "3"], ["a", "b"]).sha256}) == 3
+
+
+def test_the_same_decision_asked_by_someone_else_later_is_a_repetition() -> None:
+    first = a_record(kind=REFUSAL)
+    again = a_record(kind=REFUSAL, asked_by=who("another")).model_copy(update={"when": "2031-01-01", "number": 2})
+    assert again.repeats(first)
+    commit = {**first.project, "headway.git_commit": "another"}
+    assert a_record(kind=REFUSAL, project=commit).repeats(first), "a commit alone changes nothing"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": PROMOTION},
+        {"candidate": subject(3)},
+        {"champion": None},
+        {"policy": {"policy": "non_inferior"}},
+        {"gate": "another"},
+        {"project": {"headway.dvc_lock": "another"}},
+        {"test_rows": {"sha256": "f" * 64, "rows": 2458}},
+        {"checks": [{**CHECK, "passed": False, "threshold": -0.01}]},
+        {"checks": [{**CHECK, "passed": False, "value": None}]},
+        {"reason": "another"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_another_fact_makes_another_decision(change: dict[str, Any]) -> None:
+    first = a_record(kind=REFUSAL)
+    assert not new_record(**{**verdict(subject(2), subject(1), REFUSAL), **change}, number=1, previous="").repeats(first)
+
+
+def test_the_gain_is_that_over_the_champion_where_there_was_one() -> None:
+    against_champion = {**CHECK, "name": "better_than_champion", "value": 0.001}
+    gain = a_record(checks=[CHECK, against_champion]).gain
+    assert gain is not None
+    assert (gain[0], gain[1].value) == ("champion", 0.001)
+    gain = a_record().gain
+    assert gain is not None
+    assert gain[0] == "linear baseline"
+    uncomputed = {**CHECK, "value": None, "low": None, "high": None}
+    assert a_record(checks=[uncomputed]).gain is None
+
+
+def test_the_gates_code_and_headways_version_are_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = gate_code()
+    assert gate_code() == known
+    monkeypatch.setattr(records, "__version__", "99")
+    assert gate_code() != known
+    monkeypatch.undo()
+    monkeypatch.setattr(records, "sha256_of_sources", lambda folder: f"edited {folder.name}")
+    assert gate_code() != known
+
+
+def test_every_headline_says_what_happened_and_why() -> None:
+    said = {
+        PROMOTION: "version 2 is promoted",
+        FORCED: "version 2 is promoted by force: we said so",
+        REFUSAL: "version 2 is refused",
+        ROLLBACK: "version 2 is restored: we said so",
+        RETIREMENT: "version 2 is retired: we said so",
+    }
+    for kind, headline in said.items():
+        reason = "we said so" if "we said so" in headline else ""
+        assert a_record(kind=kind, reason=reason).headline == headline
+
+
+def test_a_chain_names_the_record_before_each() -> None:
+    first, second, third = story((PROMOTION, 1), (REFUSAL, 2), (PROMOTION, 3))
+    assert (first.previous, second.previous, third.previous) == ("", first.id, second.id)
+    (alone,) = chain(verdict(subject(1), None))
+    assert alone.previous == ""

@@ -1,0 +1,92 @@
+"""Who is and was in office by a history, and how often the gate was asked."""
+
+from __future__ import annotations
+
+import pytest
+
+from headway.registry import terms
+from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
+from tests.registry.conftest import ROWS, chain, story, subject, verdict, versions_of
+
+P, F, R, B, T = PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT
+
+
+@pytest.mark.parametrize(
+    ("events", "champion", "former"),
+    [
+        ([], None, []),
+        ([(R, 1)], None, []),
+        ([(P, 1)], "1", []),
+        ([(P, 1), (R, 2)], "1", []),
+        ([(P, 1), (P, 2), (P, 3)], "3", ["1", "2"]),
+        ([(P, 1), (F, 2)], "2", ["1"]),
+        ([(P, 1), (P, 2), (P, 3), (B, 2)], "2", ["1"]),
+        ([(P, 1), (P, 2), (P, 3), (B, 2), (B, 1)], "1", []),
+        ([(P, 1), (P, 2), (P, 3), (B, 1), (P, 4)], "4", ["1"]),
+        ([(P, 1), (P, 2), (B, 1), (B, 2)], "2", ["1"]),
+        ([(P, 1), (P, 2), (T, 2)], None, ["1"]),
+        ([(P, 1), (T, 1), (P, 1)], "1", []),
+        ([(P, 1), (T, 1), (P, 2)], "2", []),
+        ([(P, 1), (P, 2), (P, 1)], "1", ["1", "2"]),
+    ],
+)
+def test_champions_and_those_before(events: list[tuple[str, int]], champion: str | None, former: list[str]) -> None:
+    records = story(*events)
+    found = terms.in_office(records)
+    assert (found and found.version) == champion
+    assert versions_of(terms.former(records)) == former
+
+
+def test_a_champion_from_before_the_history_can_be_gone_back_to() -> None:
+    records = chain(verdict(subject(2), subject(1), P))
+    assert versions_of(terms.former(records)) == ["1"]
+    assert terms.was_champion(records, "1") == subject(1)
+    assert terms.was_champion(records, "3") is None
+
+
+def test_a_version_that_was_only_refused_never_was_champion() -> None:
+    records = story((P, 1), (R, 2))
+    assert terms.was_champion(records, "2") is None
+    assert terms.was_champion(records, "1") == subject(1)
+
+
+@pytest.mark.parametrize(
+    ("events", "withdrawn"),
+    [
+        ([(P, 1), (P, 2)], False),
+        ([(P, 1), (P, 2), (B, 1)], True),
+        ([(P, 1), (P, 2), (B, 1), (R, 3)], True),
+        ([(P, 1), (P, 2), (B, 1), (F, 2)], False),
+        ([(P, 1), (P, 2), (B, 1), (P, 3), (B, 1)], True),
+        ([(P, 1), (P, 2), (T, 2)], False),
+    ],
+)
+def test_a_model_that_was_rolled_back_is_known_until_it_is_put_back(events: list[tuple[str, int]], withdrawn: bool) -> None:
+    assert (terms.rolled_back(story(*events), "model 2") is not None) == withdrawn
+
+
+def test_verdicts_against_a_champion_are_counted_by_pair_and_test_set() -> None:
+    other_rows = {"test_rows": {"sha256": "9" * 64, "rows": 5}}
+    one, two, three = subject(1), subject(2), subject(3)
+    records = chain(
+        verdict(one, None),  # against nobody
+        verdict(two, one, R),
+        verdict(two, one, R, reason="asked again"),
+        verdict(three, one, R),
+        verdict(subject(4), one, R, **other_rows),
+        verdict(one, two, B, checks=[]),  # no verdict of the gate
+    )
+    asked = ROWS["sha256"]
+    assert terms.verdicts_before(records, asked, "model 9", "model 1") == 2
+    assert terms.verdicts_before(records, asked, "model 2", "model 1") == 1, "the pair itself tells nothing new"
+    assert terms.verdicts_before(records, asked, "model 2", "model 3") == 2, "against another champion it does"
+    assert terms.verdicts_before(records, "9" * 64, "model 9", "model 1") == 1
+    assert terms.verdicts_before([], asked, "model 9", "model 1") == 0
+
+
+def test_the_last_decision_on_a_model_is_found_whichever_version_holds_it() -> None:
+    records = chain(verdict(subject(1, "same"), None), verdict(subject(2, "same"), None, R), verdict(subject(3), None, R))
+    found = terms.about(records, "same")
+    assert found is not None
+    assert found.number == 2
+    assert terms.about(records, "unknown") is None
