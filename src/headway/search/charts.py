@@ -111,7 +111,7 @@ def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlabel(name, size=8, parse_math=False)
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=7, which="both")
         if index % columns == 0:
             axes.set_ylabel(objective(params).title, size=8)
     if not params.space:

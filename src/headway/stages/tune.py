@@ -52,6 +52,7 @@ def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) ->
     kept = scratch / key[:16] / f"found-{budget[:16]}"
     if not kept.is_dir():
         tracker = open_tracker()
+        tracker.close_orphans()  # what a search that was killed left open, should there be no trial left to run
         trials = _search(params, layout, key, tracker)
         with fresh_folder(kept) as folder:
             _write(trials, params, folder)
