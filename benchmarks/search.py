@@ -28,23 +28,20 @@ from scipy.stats import spearmanr
 from benchmarks.shipped import PROJECT, params_for, prepared
 from benchmarks.targets import Target, print_targets
 from headway import params as parameters
-from headway.data import tokenizer
-from headway.data.encoded import EncodedTexts
 from headway.errors import HeadwayError
-from headway.files import read_json
 from headway.layout import Layout
 from headway.params import Params
 from headway.quiet import switch_off
 from headway.ranges import Point
 from headway.search.executors import Serial, executor
-from headway.search.objective import Shared, run_trial, share
+from headway.search.objective import run_trial
 from headway.search.pruning import limits
 from headway.search.results import TrialResult, best, score_of
 from headway.search.space import propose
 from headway.search.study import Search
 from headway.search.trial import Outcome, Task
 from headway.stages.tokenize import tokenize
-from headway.stages.tune import defaults_of, threads_of_a_trial, tune
+from headway.stages.tune import defaults_of, shared_by, threads_of_a_trial, tune
 from headway.tracking import Tracker
 
 LOST, COMPUTE, OVERHEAD, EXHAUSTED, FASTER = 0.3, 0.40, 2.0, 5.0, 1.6  # the targets: points, share, seconds, seconds, times
@@ -82,12 +79,6 @@ class Bench:
         if not (self.layout.encoded / "tokenizer.json").exists():
             tokenize(self.params, self.layout)
 
-    def shared(self, params: Params) -> Shared:
-        train, validation = (EncodedTexts.open(self.layout.encoded / f"{name}.arrow") for name in ("train", "validation"))
-        classes = read_json(self.layout.prepared / "labels.json", made_by="prepare")
-        vocabulary_size = tokenizer.load(self.layout.encoded / "tokenizer.json").get_vocab_size()
-        return share(params, train, validation, vocabulary_size, len(classes))
-
     def pruning(self, repeats: int) -> list[Target]:
         """Pruned and unpruned searches of the same seeds; and what the rule makes of the unpruned one's own trials."""
         table = _table(
@@ -117,7 +108,7 @@ class Bench:
             final = [score_of(trial) for trial in full]
             ranks["half an epoch"].append(_rank([_at(trial, 0.5) for trial in full], final))
             ranks["one epoch"].append(_rank([_at(trial, 1) for trial in full], final))
-            few = self.shared(params.override({"tune.train_share": 0.25, "tune.pruning": False}))
+            few = shared_by(params.override({"tune.train_share": 0.25, "tune.pruning": False}), self.layout)
             quarter = [run_trial(few, Task(trial.number, trial.point)).values[0] for trial in full]
             ranks["a quarter of the rows, all epochs"].append(_rank(quarter, final))
         self.console.print(table)
@@ -135,7 +126,7 @@ class Bench:
     def _search(self, params: Params) -> list[TrialResult]:
         search = Search(params.tune, defaults_of(params), params.seed, InMemoryStorage(), "bench")
         with contextlib.redirect_stdout(io.StringIO()):
-            return search.run(Serial(run_trial, self.shared(params), 1), Silent(), lambda _: None)
+            return search.run(Serial(run_trial, shared_by(params, self.layout), 1), Silent(), lambda _: None)
 
     def around(self) -> list[Target]:
         """What the stage takes outside its trials, and when there is nothing left to do."""
@@ -173,7 +164,7 @@ class Bench:
             for workers, speed in speeds.items():
                 params = self.params.override({"tune.executor": "processes", "tune.workers": workers})
                 threads[workers] = threads_of_a_trial(params)
-                shared = self.shared(params.override({"training.threads": threads[workers]}))
+                shared = shared_by(params.override({"training.threads": threads[workers]}), self.layout)
                 with executor(params.tune, run_trial, shared, threads[workers]) as engine:
                     warm = [Task(0, dict(points[0]), {0.5: 2.0}) for _ in range(workers)]
                     engine.run(warm, lambda *_: None)

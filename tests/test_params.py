@@ -139,12 +139,17 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         # The name.
         (
             "training.word_dropuot: {type: float, low: 0.0, high: 0.9}",
-            ": no knob of model or training; did you mean training.word",
+            ": no knob of model, training or tokenizer; did you mean training.word",
         ),
         (
-            "tokenizer.max_length: {type: int, low: 10, high: 900}",
-            ": is settled before the search, which begins with encoded texts",
+            "tokenizer.max_length: {type: int, low: 1, high: 9000}",
+            ": 1 is not allowed there: input should be greater than or",
         ),
+        (
+            "tokeniser.max_length: {type: int, low: 10, high: 900}",
+            ": no knob of model, training or tokenizer; did you mean tok",
+        ),
+        ("ngrams.max_order: {type: int, low: 1, high: 3}", ": no knob of model, training or tokenizer; "),
         ("training.max_epochs: {type: int, low: 1, high: 5}", ": is a budget, which the search does not turn; see tune.max"),
         ("training.threads: {type: int, low: 1, high: 2}", ": is a budget, which the search does not turn"),
         # A value between allowed ends: 3 does not divide the width of 64.

@@ -277,12 +277,8 @@ class Params(Section):
         for path in self.tune.space:
             if path in BUDGET:
                 raise _misfit(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
-            if path in TOKENIZER:
-                raise _misfit(
-                    path, "is settled before the search, which begins with encoded texts; change it in its section"
-                )
             if path not in TUNABLE:
-                raise _misfit(path, f"no knob of model or training; {nearest(path, TUNABLE)}")
+                raise _misfit(path, f"no knob of model, training or tokenizer; {nearest(path, TUNABLE)}")
         try:
             check_space(self.tune.space, self.model_dump(include=set(SECTIONS)), SECTIONS)
         except Misfit as error:
@@ -308,10 +304,9 @@ class Params(Section):
         return validate(tree, source="override")
 
 
-SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams}
+SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams, "tokenizer": TokenizerParams}
 #: What a trial may cost: with more of it, nearly every trial would do better.
 BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "precision", "accelerator", "devices", "threads"))
-TOKENIZER = [f"tokenizer.{name}" for name in TokenizerParams.model_fields]
 TUNABLE = [
     path for section, kind in SECTIONS.items() for name in kind.model_fields if (path := f"{section}.{name}") not in BUDGET
 ]

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from headway.data import tokenizer
 from headway.data.datamodule import TextDataModule
-from headway.data.encoded import EncodedTexts
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
 from headway.search import objective
-from headway.search.objective import Shared, run_trial, share
+from headway.search.objective import Shared, run_trial
 from headway.search.trial import Task
+from headway.stages.tune import shared_by
 from tests.conftest import Slice
 
 SMALL: dict[str, Any] = {
@@ -34,16 +33,14 @@ SMALL: dict[str, Any] = {
 POINT = {"training.learning_rate": 0.004}
 
 
-def shared_by(reviews: Slice, **changed: Any) -> Shared:
+def shared_with(reviews: Slice, **changed: Any) -> Shared:
     params = reviews.params.override({**SMALL, **{name.replace("__", "."): value for name, value in changed.items()}})
-    train, validation = (EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation"))
-    size = tokenizer.load(reviews.layout.encoded / "tokenizer.json").get_vocab_size()
-    return share(params, train, validation, size, 2)
+    return shared_by(params, reviews.layout)
 
 
 @pytest.fixture(scope="module")
 def shared(reviews: Slice) -> Shared:
-    return shared_by(reviews)
+    return shared_with(reviews)
 
 
 def test_a_trial_gives_its_curve_its_score_and_its_cost(shared: Shared) -> None:
@@ -53,7 +50,7 @@ def test_a_trial_gives_its_curve_its_score_and_its_cost(shared: Shared) -> None:
     assert [entry["epoch"] for entry in outcome.curve] == [0.5, 1, 2]
     assert list(outcome.curve) == seen
     assert outcome.values == (max(entry["validation_accuracy"] for entry in outcome.curve[1:]),)
-    assert outcome.tokens == 2 * int(shared.train.lengths.sum())
+    assert outcome.tokens == 2 * int(shared.rows.train.lengths.sum())
     assert outcome.seconds > 0
 
 
@@ -61,10 +58,10 @@ def test_the_look_in_the_middle_of_an_epoch_changes_nothing(shared: Shared) -> N
     """The trial's training is bit for bit the one that the stage train would do with these params."""
     knobs = shared.params.override(POINT)
     data = TextDataModule(
-        shared.train, shared.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
+        shared.rows.train, shared.rows.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
     )
     module = ClassifierModule(
-        knobs.model, knobs.training, shared.vocabulary_size, shared.class_rows, knobs.seed, data.steps(2)
+        knobs.model, knobs.training, shared.rows.vocabulary_size, shared.class_rows, knobs.seed, data.steps(2)
     )
     fit(module, data, max_epochs=2, title="")
     assert list(run_trial(shared, Task(0, POINT)).curve[1:]) == module.history
@@ -88,12 +85,12 @@ def test_what_travels_to_a_worker_and_back_is_plain(shared: Shared, tmp_path: An
 
 
 def test_the_share_of_the_rows_travels_without_the_rest(reviews: Slice, shared: Shared) -> None:
-    every = shared_by(reviews, tune__train_share=1.0)
-    assert 0.3 < len(shared.train) / len(every.train) < 0.7
+    every = shared_with(reviews, tune__train_share=1.0)
+    assert 0.3 < len(shared.rows.train) / len(every.rows.train) < 0.7
     assert shared.class_rows == every.class_rows  # of the whole split, which weighs the classes
     assert len(pickle.dumps(shared)) < len(pickle.dumps(every))
-    assert sum(every.class_rows) == len(every.train)
-    assert len(shared_by(reviews, tune__train_share=1e-9).train) == len(every.train)  # rather all than none
+    assert sum(every.class_rows) == len(every.rows.train)
+    assert len(shared_with(reviews, tune__train_share=1e-9).rows.train) == len(every.rows.train)  # rather all than none
 
 
 @pytest.mark.parametrize("limit", [{0.5: 1.0}, {1: 1.0}])
@@ -102,17 +99,17 @@ def test_a_trial_below_its_limit_ends_there(shared: Shared, limit: dict[float, f
     assert outcome.state == "pruned"
     assert outcome.curve[-1]["epoch"] == next(iter(limit))
     assert outcome.values == (outcome.curve[-1]["validation_accuracy"],)
-    assert outcome.tokens == round(next(iter(limit)) * int(shared.train.lengths.sum()))
+    assert outcome.tokens == round(next(iter(limit)) * int(shared.rows.train.lengths.sum()))
     assert run_trial(shared, Task(0, POINT, dict.fromkeys(limit, 0.0))).state == "complete"
 
 
 def test_too_few_steps_are_no_reason_to_end_a_trial(reviews: Slice) -> None:
-    few = shared_by(reviews, training__tokens_per_batch=4096)
+    few = shared_with(reviews, training__tokens_per_batch=4096)
     assert run_trial(few, Task(0, POINT, {0.5: 1.0, 1: 1.0})).state == "complete"
 
 
 def test_a_loss_is_held_against_a_limit_of_losses(reviews: Slice) -> None:
-    losses = shared_by(reviews, tune__objective="negative_log_likelihood")
+    losses = shared_with(reviews, tune__objective="negative_log_likelihood")
     assert run_trial(losses, Task(0, POINT, {0.5: 0.0})).state == "pruned"
     outcome = run_trial(losses, Task(0, POINT, {0.5: 100.0}))
     best = max(outcome.curve[1:], key=lambda entry: entry["validation_accuracy"])
@@ -162,19 +159,19 @@ def test_a_mistake_in_the_code_is_raised(shared: Shared, monkeypatch: pytest.Mon
 
 
 def test_a_size_is_that_of_the_weights(reviews: Slice) -> None:
-    sized = shared_by(reviews, tune__second_objective="size", tune__max_epochs=1)
+    sized = shared_with(reviews, tune__second_objective="size", tune__max_epochs=1)
     small, large = (run_trial(sized, Task(0, {"model.d_model": width})).values[1] for width in (8, 16))
-    tokens_and_pairs = (sized.vocabulary_size + 512) * 4 / 1e6
+    tokens_and_pairs = (sized.rows.vocabulary_size + 512) * 4 / 1e6
     assert 8 * tokens_and_pairs < small < 8 * tokens_and_pairs + 0.02
     assert small < large
 
 
 def test_a_latency_is_milliseconds_of_one_text(reviews: Slice, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(10_000))
-    timed = shared_by(reviews, tune__second_objective="latency", tune__max_epochs=1)
+    timed = shared_with(reviews, tune__second_objective="latency", tune__max_epochs=1)
     knobs = timed.params
-    data = TextDataModule(timed.train, timed.validation, knobs.model.max_length, 256, 1)
-    module = ClassifierModule(knobs.model, knobs.training, timed.vocabulary_size, timed.class_rows, 1, 1)
+    data = TextDataModule(timed.rows.train, timed.rows.validation, knobs.model.max_length, 256, 1)
+    module = ClassifierModule(knobs.model, knobs.training, timed.rows.vocabulary_size, timed.class_rows, 1, 1)
     monkeypatch.setattr(objective.time, "perf_counter", lambda: next(ticks) / 1000)
     assert objective.latency(module.classifier, data) == pytest.approx(1.0)
     assert not module.classifier.training

@@ -125,6 +125,25 @@ def test_training_code_package_and_mlflow_give_the_same_probabilities(trained: A
     assert in_package.std(axis=0).min() > 0.01  # the texts do differ
 
 
+def test_a_tokenizer_that_the_search_found_is_the_packages_own(tunable: Any) -> None:
+    params, layout = tunable
+    params = params.override({"training.max_epochs": 1, "ngrams.max_order": 1})
+    found = {"tokenizer.kind": "bpe", "tokenizer.vocabulary_size": 500, "tokenizer.max_length": 64}
+    write_json(layout.study / "best_params.json", found)
+    (layout.encoded / "test.arrow").unlink()
+    report = train(params, layout, Tracker(params, layout))
+    config = json.loads((layout.candidate / "config.json").read_text(encoding="utf-8"))
+    assert (config["vocabulary_size"], config["max_length"]) == (500, 64)
+    fitted = json.loads((layout.candidate / "tokenizer.json").read_text(encoding="utf-8"))
+    assert fitted["model"]["type"] == "BPE"
+    # From raw texts, through the packed tokenizer, the same comes out as from the rows that were encoded anew.
+    scored = predict_split(ModelPackage.load(layout.candidate), layout, "validation")
+    assert round(float(scored.correct.mean()), 6) == report["validation_accuracy"]
+    run = Tracker(params, layout).find(kind="training")
+    assert run is not None
+    assert run.data.params["tokenizer.kind"] == "bpe"
+
+
 def test_without_ngrams_the_package_is_attention_alone(tunable: Any) -> None:
     params, layout = tunable
     params = params.override({"ngrams.max_order": 0, "training.max_epochs": 1})

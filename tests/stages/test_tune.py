@@ -147,6 +147,24 @@ def test_a_second_search_in_the_same_project_is_turned_away(tunable: tuple[Param
         search(chosen, layout)
 
 
+def test_a_knob_of_the_tokenizer_has_the_rows_encoded_anew(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    without_test_split(layout)
+    space = {"tokenizer.kind": {"type": "categorical", "choices": ["auto", "bpe"]}}
+    size = {"tokenizer.vocabulary_size": {"type": "categorical", "choices": [2000, 400]}}
+    chosen = params.override({**QUICK, "tune.trials": 9, "tune.space": {**space, **size}, "tune.pruning": False})
+    before = (layout.encoded / "train.arrow").read_bytes()
+    search(chosen, layout)
+    trials = trials_of(layout)
+    assert len(trials) == 4
+    assert {trial.state for trial in trials} == {"complete"}
+    assert trials[0].point == {"tokenizer.kind": "auto", "tokenizer.vocabulary_size": 2000}
+    assert len({trial.curve[-1]["train_loss"] for trial in trials}) == 4
+    assert trials[0].tokens == min(trial.tokens for trial in trials)  # words are fewer than pieces
+    assert (layout.encoded / "train.arrow").read_bytes() == before
+    assert len(list((layout.scratch / "encoded").glob("*/*/tokenizer.json"))) == 3  # params.yaml's own is there already
+
+
 def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     key = study_key(params, layout)

@@ -32,9 +32,9 @@ def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     axes.plot(*_columns(complete), "o", color=ACCENT, label="complete")
     if pruned:
         axes.plot(*_columns(pruned), "x", color=GREY, label="pruned")
-    so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score for _, score in complete] or [0.0])
-    if complete:
-        axes.step([number for number, _ in complete], so_far, where="post", color=MUTED, label="best so far")
+    so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score for _, score in complete])
+    ends = [number for number, _ in complete] + [trials[-1].number]
+    axes.step(ends, [*so_far, so_far[-1]], where="post", color=MUTED, label="best so far", zorder=0)
     axes.set_xlabel("trial (0: the values in params.yaml)")
     axes.set_ylabel(goal.title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -51,27 +51,25 @@ def importances(shares: dict[str, float]) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_xlabel("importance, PED-ANOVA (Watanabe et al. 2023)")
     if not shares:
-        axes.text(
-            0.5, 0.5, "too few completed trials to tell", ha="center", va="center", transform=axes.transAxes, color=GREY
-        )
+        axes.text(0.5, 0.5, "too few trials to tell", ha="center", va="center", transform=axes.transAxes, color=GREY)
         axes.set_yticks([])
     return figure
 
 
 def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """One line a completed trial through the values of all knobs to its score; the winner stands out."""
+    """One line a trial through the values of all knobs to its score: the winner's red, pruned ones' grey."""
     figure = new_figure(width=max(7, 1.7 * (len(params.space) + 1)), height=4)
     axes = figure.add_subplot()
-    complete = _scored(trials)
-    winner = best(trials, params)
-    scores = [score_of(trial) for trial in complete]
+    scored = _scored(trials)
+    scores = [score_of(trial) for trial in scored]
     low, high = min(scores), max(scores)
     names = [*params.space, objective(params).title]
-    for trial in sorted(complete, key=lambda trial: trial is winner):
+    winner = best(trials, params)
+    for trial in sorted(scored, key=lambda trial: (trial is winner, trial.state == "complete")):
         heights = [position(knob, trial.point.get(name)) for name, knob in params.space.items()]
         heights.append(0.5 if high == low else (score_of(trial) - low) / (high - low))
         chosen = trial is winner
-        axes.plot(heights, "o-", color=MUTED if chosen else ACCENT, alpha=1 if chosen else 0.35, lw=2 if chosen else 1, ms=3)
+        axes.plot(heights, "o-", color=_colour(trial, winner), alpha=1 if chosen else 0.4, lw=2 if chosen else 1, ms=3)
     for index, name in enumerate(names):
         axes.axvline(index, color=GRID, zorder=0)
         ends = (
@@ -91,23 +89,29 @@ def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
 
 
 def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """The score against each knob alone."""
+    """The score against each knob alone; crosses are pruned trials, the red point is the winner."""
+    from matplotlib.ticker import MaxNLocator
+
     columns = min(3, max(1, len(params.space)))
     rows = max(1, math.ceil(len(params.space) / columns))
     figure = new_figure(width=3 * columns + 1, height=2.6 * rows)
     winner = best(trials, params)
     for index, (name, knob) in enumerate(params.space.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
-        asked = [trial for trial in _scored(trials) if name in trial.point]
-        values = [str(trial.point[name]) if isinstance(knob, Choices) else trial.point[name] for trial in asked]
-        axes.plot(values, [score_of(trial) for trial in asked], "o", color=ACCENT, ms=4)
-        if name in winner.point:
-            value = winner.point[name]
-            axes.plot([str(value) if isinstance(knob, Choices) else value], [score_of(winner)], "o", color=MUTED, ms=6)
-        if not isinstance(knob, Choices) and knob.log:
+        for trial in sorted(_scored(trials), key=lambda trial: (trial is winner, trial.state == "complete")):
+            if name in trial.point:
+                value = knob.choices.index(trial.point[name]) if isinstance(knob, Choices) else trial.point[name]
+                mark = "x" if trial.state == "pruned" else "o"
+                axes.plot([value], [score_of(trial)], mark, color=_colour(trial, winner), ms=4 + 2 * (trial is winner))
+        if isinstance(knob, Choices):
+            axes.set_xticks(range(len(knob.choices)), [str(choice) for choice in knob.choices], parse_math=False)
+            axes.set_xlim(-0.5, len(knob.choices) - 0.5)
+        elif knob.log:
             axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.set_xlabel(name, size=8, parse_math=False)
-        axes.tick_params(labelsize=7)
+        axes.tick_params(labelsize=7, which="both")
         if index % columns == 0:
             axes.set_ylabel(objective(params).title, size=8)
     if not params.space:
@@ -151,7 +155,14 @@ def ends_of(knob: FloatRange | IntRange | Choices) -> tuple[Any, Any]:
 
 
 def _scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    return [trial for trial in trials if trial.state == "complete"]
+    """The trials that did not fail; a pruned one's score is its last."""
+    return [trial for trial in trials if trial.score is not None]
+
+
+def _colour(trial: TrialResult, winner: TrialResult) -> str:
+    if trial is winner:
+        return MUTED
+    return ACCENT if trial.state == "complete" else GREY
 
 
 def _columns(pairs: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:

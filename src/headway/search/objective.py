@@ -34,33 +34,41 @@ class Pruned(Exception):
 
 
 @dataclass(frozen=True)
+class Rows:
+    """What a trial trains and validates on.
+
+    Attributes:
+        train, validation: encoded rows, in memory and without their ids.
+        vocabulary_size: of the tokenizer.
+    """
+
+    train: EncodedTexts
+    validation: EncodedTexts
+    vocabulary_size: int
+
+
+@dataclass(frozen=True)
 class Shared:
     """What all trials of a study have in common.
 
     Attributes:
         params: of the pipeline; a trial replaces the knobs of its point.
-        train, validation: encoded rows.
-        vocabulary_size: of the tokenizer.
+        rows: encoded with the tokenizer of params.yaml.
         class_rows: training rows of each class, in all of the split.
     """
 
     params: Params
-    train: EncodedTexts
-    validation: EncodedTexts
-    vocabulary_size: int
+    rows: Rows
     class_rows: list[int]
 
 
-def share(params: Params, train: EncodedTexts, validation: EncodedTexts, vocabulary_size: int, n_classes: int) -> Shared:
-    """What travels to the workers: a fixed share of the training rows and all validation rows, in memory, without ids."""
-    part = np.flatnonzero([unit_hash(row_id, "search") < params.tune.train_share for row_id in train.ids])
-    class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
-    return Shared(
-        params,
+def rows_of(train: EncodedTexts, validation: EncodedTexts, vocabulary_size: int, share: float) -> Rows:
+    """A fixed share of the training rows, the same however they are encoded, and all validation rows."""
+    part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in train.ids])
+    return Rows(
         _without_ids(train, part if len(part) else np.arange(len(train))),
         _without_ids(validation, np.arange(len(validation))),
         vocabulary_size,
-        class_rows,
     )
 
 
@@ -74,6 +82,7 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
     """
     started = time.monotonic()
     tune = shared.params.tune
+    rows: Rows = task.rows or shared.rows
     goal = objective(tune)
     curve: list[dict[str, float]] = []
 
@@ -92,11 +101,11 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
     try:
         knobs = shared.params.override(task.point)
         data = TextDataModule(
-            shared.train, shared.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
+            rows.train, rows.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
         )
         tokens, steps = int(data.train.lengths.sum()), data.steps(1)
         module = ClassifierModule(
-            knobs.model, knobs.training, shared.vocabulary_size, shared.class_rows, knobs.seed, data.steps(tune.max_epochs)
+            knobs.model, knobs.training, rows.vocabulary_size, shared.class_rows, knobs.seed, data.steps(tune.max_epochs)
         )
         # A terminal shows the study's own progress; where there is none, a long epoch says every few seconds that it lives.
         title = f"trial {task.number}" if watch and not sys.stdout.isatty() else ""

@@ -61,25 +61,28 @@ TITLES = {
     "front": "The front: what can only be bettered in one objective by losing in the other",
     "history": "History",
     "importances": "What decided",
-    "parallel": "All knobs at once: a line a completed trial, the winner's red",
-    "slices": "Each knob alone",
+    "parallel": "All knobs at once: the winner red, pruned trials grey",
+    "slices": "Each knob alone: the winner red, pruned trials as crosses",
 }
 
 
 def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, float]:
-    """Share of each knob in what makes a trial one of the best, summing to 1; empty when fewer than two values differ."""
+    """Share of each knob in what makes a trial one of the best, summing to 1; empty when fewer than two scores differ.
+
+    A pruned trial, which was not, counts with its last score.
+    """
     import optuna
     from optuna.importance import get_param_importances
     from optuna.trial import TrialState
 
     from headway.search.space import past
 
-    complete = [trial for trial in trials if trial.state == "complete" and trial.score is not None]
-    if len({trial.score for trial in complete}) < 2 or not params.space:
+    scored = [trial for trial in trials if trial.score is not None]
+    if len({trial.score for trial in scored}) < 2 or not params.space:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if objective(params).maximise else "minimize")
-    for trial in complete:
+    for trial in scored:
         study.add_trial(past(params.space, trial.point, TrialState.COMPLETE, value=trial.score))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

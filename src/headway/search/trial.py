@@ -18,11 +18,13 @@ class Task:
         point: value by knob, dotted path.
         limits: by epoch, the objective's value without which the trial is not worth going on with. They come from trials of
             earlier batches, so a worker needs to ask nobody.
+        rows: encoded for this point, where it turns a knob of the tokenizer; None where those that all trials share will do.
     """
 
     number: int
     point: dict[str, Value]
     limits: dict[float, float] = field(default_factory=dict)
+    rows: Any = None
 
 
 @dataclass(frozen=True)

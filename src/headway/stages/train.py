@@ -26,10 +26,11 @@ from headway.model.ngrams import NgramClassifier
 from headway.model.training import fit, pin
 from headway.params import Params, flatten
 from headway.serving import package
+from headway.stages.encoding import encoded_with
 from headway.tracking import RunningRun, Tracker
 
 #: Sections of params.yaml that shape the model.
-KNOBS = ("ngrams", "model", "training")
+KNOBS = ("tokenizer", "ngrams", "model", "training")
 #: Of more tokens than this the linear part is fitted on every k-th text, k as small as keeps within it.
 MAX_NGRAM_TOKENS = 50_000_000
 
@@ -43,11 +44,13 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
     found = read_json(layout.study / "best_params.json", made_by="tune")
     knobs = params.override(found)
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-    tokenizer_file = layout.encoded / "tokenizer.json"
+    # Elsewhere than the stage tokenize has left them, if the search has found a better tokenizer.
+    folder = encoded_with(knobs.tokenizer, params.tokenizer, layout)
+    tokenizer_file = folder / "tokenizer.json"
     vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
-    splits = {name: EncodedTexts.open(layout.encoded / f"{name}.arrow") for name in ("train", "validation")}
+    splits = {name: EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation")}
     inputs = [code_fingerprint(layout, "train")]
-    inputs += [sha256_of_file(layout.encoded / f"{name}.arrow") for name in splits] + [sha256_of_file(tokenizer_file)]
+    inputs += [sha256_of_file(folder / f"{name}.arrow") for name in splits] + [sha256_of_file(tokenizer_file)]
     sections = [getattr(knobs, name).model_dump() for name in KNOBS]
     key = sha256_of_json([*sections, params.seed, inputs])
     checkpoints = layout.scratch / "checkpoints"
@@ -68,9 +71,9 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
         model = JointClassifier(ngrams, attention)
         best = max(history, key=lambda entry: entry["validation_accuracy"])
         report = {"epoch": best["epoch"], **join(model, splits["validation"])}
-        with fresh_folder(layout.candidate) as folder:
-            max_length, temperature = params.tokenizer.max_length, report["temperature"]
-            package.save(folder, model, tokenizer_file, max_length, vocabulary_size, classes, temperature)
+        with fresh_folder(layout.candidate) as packed:
+            max_length, temperature = knobs.tokenizer.max_length, report["temperature"]
+            package.save(packed, model, tokenizer_file, max_length, vocabulary_size, classes, temperature)
         plots.learning_curve(history, layout.plot("learning_curve"))
         write_json(layout.training / "history.json", history)
         write_json(layout.metrics("training"), report)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,15 @@ from headway.ranges import Value
 from headway.search.results import TrialResult, best, summary
 
 if TYPE_CHECKING:
-    from headway.search.objective import Shared
+    from headway.search.executors import Done, Executor, WatchBatch
+    from headway.search.objective import Rows, Shared
+    from headway.search.trial import Task
     from headway.tracking import RunningRun, Tracker
 
 #: Knobs of the section that change how much of a study is run, or where, but not which trials it is made of.
 BUDGET = {"trials", "timeout_minutes", "target"}
 ELSEWHERE = {"executor", "address", "storage"}
+SPLITS = ("train", "validation")
 PAGE = "study.html"
 PLOTS = ("history", "importances", "parallel", "slices")
 
@@ -48,6 +52,7 @@ def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) ->
     kept = scratch / key[:16] / f"found-{budget[:16]}"
     if not kept.is_dir():
         tracker = open_tracker()
+        tracker.close_orphans()  # what a search that was killed left open, should there be no trial left to run
         trials = _search(params, layout, key, tracker)
         with fresh_folder(kept) as folder:
             _write(trials, params, folder)
@@ -62,10 +67,11 @@ def study_key(params: Params, layout: Layout) -> str:
         threads_of_a_trial(params),
         params.model.model_dump(),
         params.training.model_dump(),
+        params.tokenizer.model_dump(),
         params.seed,
         code_fingerprint(layout, "tune"),
     ]
-    return sha256_of_json([*spec, *(sha256_of_file(_encoded(layout, name)) for name in ("train", "validation"))])
+    return sha256_of_json([*spec, *(sha256_of_file(layout.encoded / f"{name}.arrow") for name in SPLITS)])
 
 
 def threads_of_a_trial(params: Params) -> int:
@@ -94,26 +100,79 @@ def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[
     folder = layout.scratch / "study" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     threads = threads_of_a_trial(params)
-    shared = _shared(params.override({"training.threads": threads}), layout)
+    shared = shared_by(params.override({"training.threads": threads}), layout)
     try:
         with FileLock(folder / "lock", timeout=0):
             storage = open_storage(params.tune.storage, folder / "journal.log")
             search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
             engines = executor(params.tune, run_trial, shared, threads)
             with answering(params.tune.storage), LiveProgress(params.tune) as progress, engines as engine:
-                return search.run(engine, progress, lambda trial: log_trial(tracker, trial, key))
+                return search.run(Encoding(engine, params, layout), progress, lambda trial: log_trial(tracker, trial, key))
     except Timeout:
         raise HeadwayError(f"{folder}: another process runs this search; wait until it is done, or end it") from None
 
 
-def _shared(params: Params, layout: Layout) -> Shared:
+@dataclass(frozen=True)
+class Encoding:
+    """An executor that gives each task the rows that its tokenizer knobs make, where it has such knobs.
+
+    Rows are encoded here, once for each setting, and travel with the task: a worker needs no texts.
+    """
+
+    engine: Executor
+    params: Params
+    layout: Layout
+
+    @property
+    def workers(self) -> int:
+        return self.engine.workers
+
+    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
+        from headway.errors import HeadwayError
+        from headway.search.trial import Outcome
+
+        ready: dict[int, Task] = {}
+        for position, task in enumerate(tasks):
+            try:
+                ready[position] = replace(task, rows=self._rows(task))
+            except HeadwayError as error:
+                done(position, Outcome("failed", reason=str(error)))
+        positions = list(ready)
+        self.engine.run(
+            list(ready.values()),
+            lambda index, outcome: done(positions[index], outcome),
+            None if watch is None else lambda index, entry: watch(positions[index], entry),
+        )
+
+    def _rows(self, task: Task) -> Rows | None:
+        from headway.stages.encoding import encoded_with
+
+        chosen = self.params.override(task.point).tokenizer
+        folder = encoded_with(chosen, self.params.tokenizer, self.layout)
+        return None if folder == self.layout.encoded else rows_in(folder, self.params)
+
+
+def rows_in(folder: Path, params: Params) -> Rows:
+    """The search's share of the rows that lie encoded in a folder."""
     from headway.data import tokenizer
     from headway.data.encoded import EncodedTexts
-    from headway.search.objective import share
+    from headway.search.objective import rows_of
 
-    train, validation = (EncodedTexts.open(_encoded(layout, name)) for name in ("train", "validation"))
+    train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in SPLITS)
+    size = tokenizer.load(folder / "tokenizer.json").get_vocab_size()
+    return rows_of(train, validation, size, params.tune.train_share)
+
+
+def shared_by(params: Params, layout: Layout) -> Shared:
+    """What all trials have in common."""
+    import numpy as np
+
+    from headway.data.encoded import EncodedTexts
+    from headway.search.objective import Shared
+
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-    return share(params, train, validation, tokenizer.load(layout.encoded / "tokenizer.json").get_vocab_size(), len(classes))
+    labels = EncodedTexts.open(layout.encoded / "train.arrow").labels
+    return Shared(params, rows_in(layout.encoded, params), np.bincount(labels, minlength=len(classes)).tolist())
 
 
 def log_trial(tracker: Tracker, trial: TrialResult, key: str) -> None:
@@ -175,7 +234,3 @@ def trials_of(layout: Layout) -> list[TrialResult]:
     """The trials of the last search."""
     found: list[dict[str, Any]] = read_json(layout.study / "trials.json", made_by="tune")
     return [TrialResult.from_dict(trial) for trial in found]
-
-
-def _encoded(layout: Layout, split: str) -> Path:
-    return layout.encoded / f"{split}.arrow"
