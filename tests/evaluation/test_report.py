@@ -1,5 +1,6 @@
 """The evaluation report and its curves: drawn from the numbers, the same bytes every time, and safe whatever a text holds."""
 
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -66,6 +67,20 @@ def test_a_curve_on_the_grid_is_a_step_function_with_the_area_that_scikit_learn_
     assert on_grid[0] == true[false == 0].max()
     assert on_grid[-1] == 1
     assert (np.diff(on_grid) >= 0).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("broken", [1, 40])
+def test_probabilities_that_are_no_numbers_are_told_and_stop_nothing(tmp_path, plots, n_classes, broken):
+    predictions = some(40, n_classes, seed=1)
+    predictions.probabilities[:broken] = np.nan
+    report, _, html = render(plots, predictions, ["text"] * 40)
+    for name in ("roc_auc", "average_precision", "negative_log_likelihood", "brier_score", "expected_calibration_error"):
+        assert report[name] is report[f"{name}_low"] is report[f"{name}_high"] is None
+    json.dumps([report, worst_mistakes(predictions, ["text"] * 40, ["label"] * 40)], allow_nan=False)
+    assert cells(html, 'data-metric="brier_score"') == ["Brier score", "undefined", ""]
+    for name, draw in DRAWN.items():
+        draw(predictions, report, tmp_path / f"{name}.png")
 
 
 # Mistakes

@@ -31,7 +31,7 @@ def roc(predictions: Predictions, metrics: Mapping[str, Any], path: Path) -> Non
     figure, axes = _square("false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=GRID)
     axes.set_title(_title("ROC, area", metrics["roc_auc"]))
-    _draw(axes, predictions, _roc_of, rising=True)
+    _draw(axes, _whole(predictions), _roc_of, rising=True)
     save_png(figure, path)
 
 
@@ -39,14 +39,15 @@ def precision_recall(predictions: Predictions, metrics: Mapping[str, Any], path:
     """Precision against recall, likewise."""
     figure, axes = _square("recall", "precision")
     axes.set_title(_title("Average precision", metrics["average_precision"]))
-    _draw(axes, predictions, _precision_of, rising=False)
+    _draw(axes, _whole(predictions), _precision_of, rising=False)
     save_png(figure, path)
 
 
 def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence: float, path: Path) -> None:
     """How often the likeliest class is right against how sure it is, in bins of equally many rows, with Wilson's intervals."""
+    predictions = _whole(predictions)
     sure, right = confidences(predictions), predictions.correct
-    bin_of = bins_of(sure, BINS)
+    bin_of = bins_of(sure, BINS) if len(sure) else np.empty(0, dtype=int)
     figure, axes = _square("probability of the likeliest class", "share that is right")
     axes.plot([0, 1], [0, 1], color=GRID)
     for index in np.unique(bin_of):
@@ -55,13 +56,14 @@ def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence
         bounds = binomtest(hits, rows).proportion_ci(confidence, method="wilson")
         axes.plot([sure[mask].mean()] * 2, [bounds.low, bounds.high], color=ACCENT, linewidth=1)
         axes.plot(sure[mask].mean(), hits / rows, "o", color=ACCENT)
-    axes.set_xlim(max(0, sure.min() - 0.05), 1.02)
+    axes.set_xlim(max(0, sure.min(initial=1) - 0.05), 1.02)
     axes.set_title(_title("Calibration error", metrics["expected_calibration_error"]))
     save_png(figure, path)
 
 
 def scores(predictions: Predictions, path: Path) -> None:
     """Histograms: of two classes the probability of the second by true class, of more that of the likeliest by right or wrong."""
+    predictions = _whole(predictions)
     figure = new_figure(width=6, height=4)
     axes = figure.add_subplot()
     if len(predictions.classes) == 2:
@@ -80,6 +82,13 @@ def scores(predictions: Predictions, path: Path) -> None:
     axes.set_yscale("symlog", linthresh=10)
     _legend(axes)
     save_png(figure, path)
+
+
+def _whole(predictions: Predictions) -> Predictions:
+    """The rows whose probabilities are numbers; others can be told, but not drawn."""
+    rows = np.flatnonzero(np.isfinite(predictions.probabilities).all(axis=1))
+    ids = [predictions.ids[row] for row in rows.tolist()]
+    return Predictions(ids, predictions.labels[rows], predictions.probabilities[rows], predictions.classes)
 
 
 def _draw(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve], rising: bool) -> None:

@@ -73,7 +73,8 @@ def bootstrap_mean(values: np.ndarray, confidence: float, samples: int, seed: in
 
 
 def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> dict[str, Any]:
-    """Metrics of a model on a split, as plain numbers for JSON, rounded to six places, None where undefined.
+    """Metrics of a model on a split, as plain numbers for JSON, rounded to six places, None where undefined: for want of rows,
+    or because a probability is no number.
 
     Each of ``HEADLINES`` stands with the bounds of its interval, as ``accuracy``, ``accuracy_low``, ``accuracy_high``:
 
@@ -98,13 +99,16 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
         }
 
     resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
-    as_they_are = resampling.ranking(predictions, np.ones((len(labels), 1), np.float32))
+    ranked = {
+        name: value[0] for name, value in resampling.ranking(predictions, np.ones((len(labels), 1), np.float32)).items()
+    }
+    if not np.isfinite(predictions.probabilities).all():
+        ranked = dict.fromkeys(ranked, math.nan)
     present = np.unique(labels)
     values = {
         "macro_f1": f1_score(labels, predicted, labels=present, average="macro", zero_division=0),
         "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0),
-        "roc_auc": as_they_are["roc_auc"][0],
-        "average_precision": as_they_are["average_precision"][0],
+        **ranked,
         "negative_log_likelihood": by_row["negative_log_likelihood"].mean(),
         "brier_score": by_row["brier_score"].mean(),
     }
@@ -182,6 +186,8 @@ def _of_calibration_error(predictions: Predictions, resamples: np.ndarray, param
     """
     value = expected_calibration_error(predictions)
     mirrored = _interval(value, resamples, params.confidence)
+    if math.isnan(mirrored.value):
+        return mirrored
     by_chance = errors_if_calibrated(predictions, params.bootstrap_samples, seed)
     proven = value > np.quantile(by_chance, (1 + params.confidence) / 2)
     low = max(0.0, 2 * value - mirrored.high) if proven else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,16 +21,21 @@ def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Seque
         texts, labels: of the rows, the labels by name, which may be one that the model does not know.
     """
     predicted = predictions.predicted
-    surprise = np.where(predictions.correct, -np.inf, likelihood_by_row(predictions))
+    surprise = np.where(predictions.correct, -np.inf, np.nan_to_num(likelihood_by_row(predictions), nan=np.inf))
     order = np.argsort(-surprise, kind="stable")[: min(COUNT, int((~predictions.correct).sum()))].tolist()
     return [
         {
             "id": predictions.ids[row],
             "label": labels[row],
             "predicted": predictions.classes[predicted[row]],
-            "probability": round(float(predictions.probabilities[row, predicted[row]]), 6),
+            "probability": _rounded(float(predictions.probabilities[row, predicted[row]])),
             "characters": len(texts[row]),
             "text": texts[row][:EXCERPT] + ("…" if len(texts[row]) > EXCERPT else ""),
         }
         for row in order
     ]
+
+
+def _rounded(probability: float) -> float | None:
+    """For JSON, which has no NaN."""
+    return None if math.isnan(probability) else round(probability, 6)
