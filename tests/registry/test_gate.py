@@ -336,6 +336,19 @@ def test_each_margin_against_the_champion_refuses_alone(non_inferior: GateParams
     assert decide(champion, candidate, candidate, policy, SEED).promotes
 
 
+@pytest.mark.parametrize(("margin", "name"), [("macro_f1_margin", "macro_f1"), ("nll_margin", "negative_log_likelihood")])
+def test_a_margin_is_held_against_the_worse_end_of_the_interval(non_inferior: GateParams, margin: str, name: str) -> None:
+    """Of a model that is as good: the more rows it wins and loses, the less sure that is."""
+    models = lucky(30, 30)
+    measured = check(decide(*models, non_inferior, SEED), name)
+    assert measured.value == pytest.approx(0, abs=1e-3)
+    end = -measured.low if name == "macro_f1" else measured.high
+    assert end > 0.02
+    policy = non_inferior.model_copy(update={"champion_margin": 0.2})
+    assert decide(*models, policy.model_copy(update={margin: 1.01 * end}), SEED).promotes
+    assert failed(decide(*models, policy.model_copy(update={margin: 0.99 * end}), SEED)) == [name]
+
+
 def gives_up_a_class(missed: int) -> Predictions:
     """Right but for so many of the 20 rows that the rarer of two classes has among 1,000."""
     labels = (np.arange(1000) < 20).astype(int)
@@ -373,6 +386,8 @@ def test_slices_are_corrected_for_how_many_they_are(gate: GateParams) -> None:
 def test_no_slice_of_enough_rows_is_said_and_refuses_nothing(gate: GateParams) -> None:
     decision = decide(*lucky(40, 0), gate, SEED, slices={"few": np.arange(400) < 49})
     assert decision.promotes
+    enough = decide(*lucky(40, 0), gate, SEED, slices={"few": np.arange(400) < 49, "enough": np.arange(400) < 50})
+    assert [one["name"] for one in check(enough, "slices").details["slices"]] == ["enough"]
     assert "none of 1 slices has 50 test rows" in check(decision, "slices").explanation
 
 
