@@ -2,36 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from flows.verdict import PROMOTED, REFUSED, Verdict, candidate_scores, problem_of, project_of, rows_today, tell
 from headway.errors import HeadwayError, Unreachable
-from headway.evaluation.metrics import evaluate
+from headway.evaluation.metrics import bootstrap_mean, evaluate
 from headway.evaluation.predictions import Predictions
+from headway.evaluation.slices import slices
 from headway.files import read_json
 from headway.layout import Layout
 from headway.lineage import trace
 from headway.model.training import pin
 from headway.params import Params
 from headway.registry import terms
+from headway.registry.gate import Costs
 from headway.registry.gate import decide as ask_the_gate
 from headway.registry.office import Standing, decide, described, insistently, interrupted, lineage_of, standing
 from headway.registry.records import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Actor, Record, gate_code
 from headway.registry.registry import ModelVersion, Registry
+from headway.serving.latency import measure, package_bytes
+from headway.serving.package import ModelPackage
 from headway.stages.evaluate import predict_split
 from headway.stages.train import training_run
+from headway.tables import read_table
 from headway.tracking import Tracker
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A model with its predictions on today's test rows, and the bytes of its package."""
+
+    model: ModelPackage
+    predictions: Predictions
+    size: int
+
+
+@dataclass(frozen=True)
 class Case:
-    """What the gate is asked: a registered version, its predictions on today's test rows, and everyone's scores there."""
+    """What the gate is asked: a registered version and whoever is in office, on today's test rows; and everyone's scores."""
 
     version: ModelVersion
-    candidate: Predictions
+    candidate: Contender
     baseline: Predictions
-    champion: Predictions | HeadwayError | None
+    champion: Contender | HeadwayError | None
     scores: dict[str, dict[str, Any]]
 
 
@@ -46,7 +63,8 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
         in_office = _scored_now(registry, before.champion, params, layout)
         run_id = training_run(params, layout, tracker)
         version = registry.register(layout.candidate, run_id, trace(params, layout).as_tags())
-        candidate = Predictions.load(layout.evaluation / "test.parquet", made_by="evaluate")
+        predictions = Predictions.load(layout.evaluation / "test.parquet", made_by="evaluate")
+        candidate = Contender(ModelPackage.load(layout.candidate), predictions, package_bytes(layout.candidate))
         case = Case(version, candidate, _baseline(layout), in_office, candidate_scores(layout))
         return _judged(case, before, params, layout, registry, asked_by)
 
@@ -80,11 +98,10 @@ def promote(
         if described(version) == terms.in_office(before.records) and number == _number(before.champion):
             raise HeadwayError(f"version {number} of {registry.name} is champion already")
         in_office = _scored_now(registry, before.champion, params, layout)
-        pin(params.training.threads)
-        candidate = predict_split(registry.load(version), layout, "test")
+        candidate = _contender(registry.load_and_weigh(version), params, layout)
         baseline = _baseline(layout)
         scores = {
-            CANDIDATE: evaluate(candidate, params.evaluation, params.seed),
+            CANDIDATE: evaluate(candidate.predictions, params.evaluation, params.seed),
             BASELINE: evaluate(baseline, params.evaluation, params.seed),
         }
         case = Case(version, candidate, baseline, in_office, scores)
@@ -105,17 +122,25 @@ def _judged(
 ) -> Verdict:
     """Ask the gate, record what it says and carry it out."""
     subject, champion = described(case.version), before.champion and described(before.champion)
-    rows = rows_today(layout)
+    predictions, opponent = case.candidate.predictions, case.champion
+    table = read_table(layout.prepared / "test.parquet", made_by="prepare")
+    if list(predictions.ids) != table["id"].to_pylist():
+        raise HeadwayError("the test rows changed since the candidate was scored on them; run `dvc repro evaluate`")
+    rows, masks = rows_today(layout), slices(table, predictions.classes, params.evaluation)
     decision = ask_the_gate(
-        candidate=case.candidate,
+        candidate=predictions,
         baseline=case.baseline,
-        champion=case.champion,
+        champion=opponent.predictions if isinstance(opponent, Contender) else opponent,
         policy=params.gate,
         seed=params.seed,
+        slices=masks,
+        costs=_costs(case, table["text"].to_pylist(), params),
+        verdicts_before=terms.verdicts_before(before.records, rows.sha256, subject.model, champion.model) if champion else 0,
     )
     scores = dict(case.scores)
-    if isinstance(case.champion, Predictions) and champion is not None:
-        scores[f"champion, version {champion.version}"] = evaluate(case.champion, params.evaluation, params.seed)
+    scores[CANDIDATE] = {**scores[CANDIDATE], "slices": _by_slice(predictions, masks, params)}
+    if isinstance(opponent, Contender) and champion is not None:
+        scores[f"champion, version {champion.version}"] = evaluate(opponent.predictions, params.evaluation, params.seed)
     lineage = lineage_of(case.version)
     content = {
         "kind": FORCED if force else PROMOTION if decision.promotes else REFUSAL,
@@ -148,21 +173,49 @@ def _promoted(record: Record) -> Verdict:
 
 def _scored_now(
     registry: Registry, champion: ModelVersion | None, params: Params, layout: Layout
-) -> Predictions | HeadwayError | None:
-    """The champion's predictions on today's test split; an error, which makes the gate refuse, when it cannot be scored.
+) -> Contender | HeadwayError | None:
+    """The champion on today's test split; an error, which makes the gate refuse, when it cannot be scored.
 
     Raises:
         Unreachable: its files cannot be fetched now; that is nothing to refuse a candidate for.
     """
     if champion is None:
         return None
-    pin(params.training.threads)
     try:
-        return predict_split(registry.load_champion(champion), layout, "test")
+        return _contender(registry.load_champion(champion), params, layout)
     except Unreachable:
         raise
     except HeadwayError as error:
         return error
+
+
+def _contender(loaded: tuple[ModelPackage, int], params: Params, layout: Layout) -> Contender:
+    model, size = loaded
+    pin(params.training.threads)
+    return Contender(model, predict_split(model, layout, "test"), size)
+
+
+def _costs(case: Case, texts: Sequence[str], params: Params) -> Costs:
+    """Latency and size of both models, measured now, in turns, with the threads that training and evaluation have."""
+    pin(params.training.threads)
+    contenders = {"candidate": case.candidate}
+    if isinstance(case.champion, Contender):
+        contenders["champion"] = case.champion
+    taken = measure({name: one.model for name, one in contenders.items()}, texts)
+    costs = {f"{name}_ms": taken[name].p95_ms for name in contenders}
+    return Costs(**costs, **{f"{name}_bytes": one.size for name, one in contenders.items()})  # type: ignore[arg-type]
+
+
+def _by_slice(predictions: Predictions, masks: Mapping[str, np.ndarray], params: Params) -> dict[str, dict[str, Any]]:
+    """Rows and accuracy of each slice, with its interval."""
+    report = {}
+    for name, mask in masks.items():
+        told = bootstrap_mean(
+            predictions.correct[mask], params.evaluation.confidence, params.evaluation.bootstrap_samples, params.seed
+        )
+        bounds = {"accuracy": told.value, "accuracy_low": told.low, "accuracy_high": told.high}
+        report[name] = {"rows": int(mask.sum()), **{one: round(value, 6) for one, value in bounds.items()}}
+    return report
 
 
 def _baseline(layout: Layout) -> Predictions:

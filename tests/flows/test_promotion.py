@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pyarrow.parquet as pq
 import pytest
+from mlflow.exceptions import MlflowException
 
-from flows.promotion import decide_and_promote
-from flows.verdict import REFUSED, UNCHANGED, Verdict, settled
-from headway.errors import Unreachable
+from flows import promotion
+from flows.promotion import decide_and_promote, promote
+from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict, rows_today, settled
+from headway.errors import HeadwayError, Unreachable
 from headway.evaluation import plots
-from headway.files import sha256_of_file, write_json
+from headway.evaluation.predictions import Predictions
+from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.registry.office import VERDICT_TAG, standing
-from headway.registry.records import PROMOTION, REFUSAL, asked_by
-from headway.registry.registry import CHAMPION, Registry
+from headway.registry import office
+from headway.registry.office import VERDICT_TAG, described, standing
+from headway.registry.records import CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
+from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
+from headway.serving.latency import Latency
 from headway.stages.train import training_run
 from headway.tracking import Tracker
 from tests.conftest import Slice
@@ -144,12 +151,20 @@ def told(candidate: Candidate) -> Any:
     return candidate.tracker.find(kind="pipeline", key=execution_key(candidate.params, candidate.layout))
 
 
-@pytest.mark.parametrize(("knobs", "kind"), [({}, PROMOTION), ({"gate.min_test_rows": 10_000}, REFUSAL)])
+@pytest.mark.parametrize(
+    ("knobs", "kind", "step"),
+    [
+        ({}, PROMOTION, 3),
+        pytest.param({}, PROMOTION, 1, marks=pytest.mark.slow),
+        pytest.param({"gate.min_test_rows": 10_000}, REFUSAL, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_champion(
-    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], kind: str
+    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], kind: str, step: int
 ) -> None:
-    """Every place in which a kill can fall, one after the other, until the decision is through without one."""
+    """Every place in which a kill can fall, or every third, one after the other, until a decision is through without one."""
     monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    monkeypatch.setattr(promotion, "measure", lambda models, _: dict.fromkeys(models, Latency(1.0, 2.0)))
     chosen = replace(candidate, params=candidate.params.override(knobs))
     database = chosen.layout.tracking / "mlflow.db"
     before = database.read_bytes()
@@ -169,9 +184,9 @@ def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_ch
         assert [str(one.version) for one in registry.versions()] == ["1"]
         assert registry.versions()[0].tags[VERDICT_TAG] == kind
         assert told(chosen).data.tags[VERDICT_TAG] == kind, "the pipeline's run was not told"
-        assert chosen.settle().outcome == (UNCHANGED if kind == PROMOTION else REFUSED)
-        assert decisions(chosen) == [(kind, "1")]
-        deadline += 1
+        deadline += step
+    assert chosen.settle().outcome == (UNCHANGED if kind == PROMOTION else REFUSED)
+    assert decisions(chosen) == [(kind, "1")]
     assert deadline > 15, "MLflow was not called through the client that dies"
 
 
@@ -206,3 +221,129 @@ def test_an_outage_of_the_champions_store_refuses_nobody(candidate: Candidate, m
     with pytest.raises(Unreachable, match=r"^the files of version 1 of headway cannot be fetched"):
         candidate.decide(registry)
     assert len(registry.client.search_model_versions(f"name = '{registry.name}'")) == 1
+
+
+def test_a_challenger_with_nan_probabilities_is_refused_and_says_so(candidate: Candidate) -> None:
+    file = candidate.layout.evaluation / "test.parquet"
+    found = Predictions.load(file, made_by="evaluate")
+    probabilities = found.probabilities.copy()
+    probabilities[0] = float("nan")
+    replace(found, probabilities=probabilities).save(file)
+    verdict = candidate.decide()
+    assert (verdict.outcome, verdict.champion) == (REFUSED, None)
+    assert any(line.startswith("✗ proper_probabilities: 1 row") for line in verdict.lines)
+    assert decisions(candidate) == [(REFUSAL, "1")]
+
+
+def test_test_rows_that_changed_since_the_candidate_was_scored_decide_nothing(candidate: Candidate) -> None:
+    file = candidate.layout.prepared / "test.parquet"
+    pq.write_table(pq.read_table(file).slice(1), file)
+    with pytest.raises(HeadwayError, match=r"^the test rows changed since the candidate was scored on them; run `dvc repro"):
+        candidate.decide()
+    assert decisions(candidate) == []
+
+
+def artifacts(candidate: Candidate, run: str, folder: str | None) -> set[str]:
+    return {item.path for item in candidate.tracker.client.list_artifacts(run, folder)}
+
+
+def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate) -> None:
+    record = candidate.decide().record
+    assert record is not None
+    assert record.test_rows is not None
+    assert (record.number, record.previous, record.kind, record.champion) == (1, "", PROMOTION, None)
+    assert record.asked_by == ASKED_BY
+    assert record.params == candidate.params.model_dump()
+    assert record.policy == candidate.params.gate.model_dump()
+    assert record.project["headway.dvc_lock"] == sha256_of_file(candidate.layout.lock)
+    assert record.lineage.items() <= record.project.items()
+    assert record.test_rows == rows_today(candidate.layout)
+    scores = record.scores[CANDIDATE]
+    assert scores.items() >= read_json(candidate.layout.metrics("test"), made_by="evaluate").items()
+    by_label = [one["rows"] for name, one in scores["slices"].items() if name.startswith("label: ")]
+    assert sum(by_label) == record.test_rows.rows
+    costs = {check.name: check.value for check in record.checks if check.name in ("latency", "size")}
+    assert costs.keys() == {"latency", "size"}
+    assert all(value and value > 0 for value in costs.values())
+    manifest = read_json(candidate.layout.raw / "manifest.json", made_by="ingest")
+    assert record.data["label_counts"] == manifest["label_counts"]
+    run, stem = record.candidate.run, f"decisions/version-1-1-{record.id[:12]}"
+    assert artifacts(candidate, run, "decisions") == {f"{stem}.json", f"{stem}.html"}
+    assert artifacts(candidate, run, "cards") == {"cards/version-1.md"}
+    assert artifacts(candidate, told(candidate).info.run_id, None) >= {"decision.json", "decision.html"}
+
+
+class Overtaken(Registry):
+    """Another process promotes a version of its own, of the same model, while this one compares."""
+
+    rival: Candidate
+    overtaken = False
+
+    def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        version = super().register(folder, run_id, tags)
+        if not self.overtaken:
+            self.overtaken = True
+            other = Registry(self.rival.tracker)
+            made = other.client.create_model_version(other.name, version.source, run_id, tags={MODEL_TAG: "a rival"})
+            content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(made)}
+            office.decide(other, standing(other), content)
+        return version
+
+
+def test_a_promotion_that_was_overtaken_is_judged_again_against_the_new_champion(candidate: Candidate) -> None:
+    registry = Overtaken(candidate.tracker)
+    registry.rival = candidate
+    verdict = candidate.decide(registry, **{"gate.policy": "superior"})
+    assert decisions(candidate) == [(PROMOTION, "2"), (REFUSAL, "1")], "of two equal models the second is no better"
+    assert (verdict.outcome, verdict.champion) == (REFUSED, "2")
+    assert verdict.record is not None
+    assert verdict.record.champion is not None
+    assert verdict.record.champion.version == "2"
+    assert str(Registry(candidate.tracker).champion().version) == "2"
+
+
+def test_a_registry_that_fails_half_way_is_one_line_and_the_next_run_completes_it(
+    candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is written; then the server is gone, before the alias is moved."""
+    move = candidate.tracker.client.set_registered_model_alias
+
+    def fail(name: str, alias: str, version: str) -> None:
+        if alias == CHAMPION:
+            raise MlflowException("the server went away")
+        move(name, alias, version)
+
+    monkeypatch.setattr(candidate.tracker.client, "set_registered_model_alias", fail)
+    with pytest.raises(Unreachable, match=r"^MLflow at sqlite:.* failed: the server went away; ") as error:
+        candidate.decide()
+    assert "\n" not in str(error.value)
+    monkeypatch.undo()
+    assert candidate.settle().champion == "1"
+    assert decisions(candidate) == [(PROMOTION, "1")]
+
+
+def test_a_version_can_be_put_before_the_gate_again(candidate: Candidate) -> None:
+    registry = Registry(candidate.tracker)
+    assert candidate.decide(**{"gate.min_test_rows": 10_000}).outcome == REFUSED
+    verdict = promote(candidate.params, candidate.layout, registry, "1", ASKED_BY)
+    assert (verdict.outcome, verdict.champion) == (PROMOTED, "1")
+    first, second = registry.history.records()
+    assert (first.kind, second.kind) == (REFUSAL, PROMOTION)
+    assert second.scores[CANDIDATE]["accuracy"] == first.scores[CANDIDATE]["accuracy"]
+    assert second.data == first.data
+    with pytest.raises(HeadwayError, match=r"^version 1 of headway is champion already$"):
+        promote(candidate.params, candidate.layout, registry, "1", ASKED_BY)
+    with pytest.raises(HeadwayError, match=r"^headway has no version 7; `headway history` lists"):
+        promote(candidate.params, candidate.layout, registry, "7", ASKED_BY)
+
+
+def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(candidate: Candidate) -> None:
+    registry = Registry(candidate.tracker)
+    strict = candidate.params.override({"gate.min_test_rows": 10_000})
+    candidate.decide(**{"gate.min_test_rows": 10_000})
+    verdict = promote(strict, candidate.layout, registry, "1", ASKED_BY, force=True, reason="a demonstration")
+    assert (verdict.outcome, verdict.champion) == (PROMOTED, "1")
+    record = registry.history.records()[-1]
+    assert (record.kind, record.reason) == (FORCED, "a demonstration")
+    assert [check.name for check in record.failed] == ["enough_test_rows"]
+    assert registry.version("1").tags[VERDICT_TAG] == FORCED

@@ -13,9 +13,11 @@ from headway.registry.scores import ABSENT, measured, shown
 
 TEMPLATE = Path(__file__).with_name("card.md")
 MOST_LABELS = 20
+COSTS = ("latency", "size")
 #: Test rows of a class below which its own metrics say little.
 FEW_ROWS = 30
 CHANGED = "+changes"
+CALIBRATION = ("NLL", "Brier score", "calibration error")
 
 
 def artifact(record: Record) -> str:
@@ -59,8 +61,10 @@ def render(record: Record, name: str) -> str:
         labels=_labels(record.data),
         metrics=measured(scores),
         classes=scores.get("classes", {}),
+        slices=scores.get("slices", {}),
+        calibration=[one for one in measured(scores) if one.name in CALIBRATION],
         most_labels=MOST_LABELS,
-        costs=[check for check in record.checks if check.name.startswith(("latency", "size", "model_size"))],
+        costs=[check for check in record.checks if check.name in COSTS],
         limits=_limits(record, scores),
         commit=commit.removesuffix(CHANGED),
         changed=commit.endswith(CHANGED),

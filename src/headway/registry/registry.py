@@ -26,6 +26,7 @@ from headway.network import first_line
 from headway.registry.history import History
 from headway.registry.records import REFUSAL, Subject
 from headway.serving import package
+from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage
 from headway.serving.pyfunc import TextClassifier
 from headway.tracking import Tracker, reachable
@@ -66,12 +67,12 @@ class Registry:
         champion = self.champion()
         if champion is None:
             raise HeadwayError(f"model {self.name} has no champion yet; {self._way_to_one()}")
-        return self.load_champion(champion)
+        return self.load_champion(champion)[0]
 
-    def load_champion(self, champion: ModelVersion) -> ModelPackage:
-        """The same as :meth:`load`; its error says what becomes of the office too."""
+    def load_champion(self, champion: ModelVersion) -> tuple[ModelPackage, int]:
+        """The same as :meth:`load_and_weigh`; its error says what becomes of the office too."""
         try:
-            return self.load(champion)
+            return self.load_and_weigh(champion)
         except Unreachable:
             raise
         except HeadwayError as error:
@@ -80,7 +81,11 @@ class Registry:
             ) from None
 
     def load(self, version: ModelVersion) -> ModelPackage:
-        """A registered version's package.
+        """A registered version's package; see :meth:`load_and_weigh`."""
+        return self.load_and_weigh(version)[0]
+
+    def load_and_weigh(self, version: ModelVersion) -> tuple[ModelPackage, int]:
+        """A registered version's package, and the bytes of its files.
 
         Raises:
             Unreachable: its files cannot be fetched, which does not say that they are lost.
@@ -90,7 +95,7 @@ class Registry:
             try:
                 local = self._download(version, folder)
                 data = Model.load(str(local)).flavors["python_function"]["data"]
-                return ModelPackage.load(local / data)
+                return ModelPackage.load(local / data), package_bytes(local / data)
             except Unreachable:
                 raise
             except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:

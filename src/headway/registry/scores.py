@@ -7,9 +7,16 @@ from typing import Any, NamedTuple
 
 ABSENT = "absent"
 #: What is no metric among the numbers.
-COUNTS = {"rows"}
+COUNTS = {"rows", "positive_class"}
 ENDINGS = ("_low", "_high")
-NAMES = {"macro_f1": "macro F1", "negative_log_likelihood": "NLL", "nll": "NLL", "roc_auc": "ROC-AUC", "ece": "ECE"}
+NAMES = {
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "roc_auc": "ROC-AUC",
+    "negative_log_likelihood": "NLL",
+    "brier_score": "Brier score",
+    "expected_calibration_error": "calibration error",
+}
 
 
 class Measured(NamedTuple):

@@ -1,0 +1,343 @@
+"""Deciding in a real registry: one record and one champion whatever dies, whoever else decides, and whoever meddles."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from headway.errors import HeadwayError, Unreachable
+from headway.registry import office
+from headway.registry.history import HistoryGrew
+from headway.registry.office import DECISION_TAG, RETIRED_TAG, VERDICT_TAG, described, roll_back, standing
+from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
+from headway.registry.registry import CHALLENGER, CHAMPION, Registry
+from headway.serving import package
+from tests.registry.conftest import ASKED_BY, House
+
+CHANGES = ("create_", "set_", "log_", "delete_", "update_", "restore_")
+
+
+class Killed(BaseException):
+    """Like kill -9: nothing in the way catches it."""
+
+
+class Mortal:
+    """MLflow's client until its n-th call that changes something, before which the process dies."""
+
+    def __init__(self, client: Any, deadline: int) -> None:
+        self._client, self._left = client, deadline
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if not name.startswith(CHANGES):
+            return found
+
+        def call(*words: Any, **more: Any) -> Any:
+            self._left -= 1
+            if self._left < 0:
+                raise Killed(name)
+            return found(*words, **more)
+
+        return call
+
+
+def mortal(house: House, deadline: int) -> House:
+    """The registry in a process that dies at a certain call to MLflow."""
+    other = house.another()
+    other.registry.tracker.client = Mortal(other.registry.tracker.client, deadline)
+    return House(house.stock, Registry(other.registry.tracker))
+
+
+@pytest.fixture
+def two(house: House) -> House:
+    """Version 1 was promoted, then version 2; version 3 challenges."""
+    for which in range(2):
+        house.decide(house.version(which))
+    house.challenge(house.version(2))
+    return house
+
+
+def promote(house: House) -> None:
+    house.decide(house.registry.version("3"))
+
+
+def refuse(house: House) -> None:
+    house.decide(house.registry.version("3"), REFUSAL)
+
+
+def back(house: House) -> None:
+    roll_back(house.registry, None, "a reason", ASKED_BY, {})
+
+
+def retire(house: House) -> None:
+    office.retire(house.registry, "a reason", ASKED_BY, {})
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "version", "champion"),
+    [
+        (promote, PROMOTION, "3", "3"),
+        (refuse, REFUSAL, "3", "2"),
+        (back, ROLLBACK, "1", "1"),
+        (retire, RETIREMENT, "2", None),
+    ],
+)
+def test_killed_before_any_call_and_done_again_it_is_one_record_and_one_champion(
+    two: House, act: Callable[[House], None], kind: str, version: str, champion: str | None
+) -> None:
+    """Every place in which a kill can fall, one after the other, until the act is through without one."""
+    database = two.registry.tracker.layout.tracking / "mlflow.db"
+    before = database.read_bytes()
+    known = two.kinds()
+    deadline = 0
+    while True:
+        database.write_bytes(before)
+        try:
+            act(mortal(two, deadline))
+            break
+        except Killed:
+            pass
+        after = two.another()
+        standing(after.registry)  # what every command begins with
+        assert after.kinds() in (known, [*known, (kind, version)]), f"killed before call {deadline}"
+        assert after.champion() == (champion if len(after.kinds()) > len(known) else "2")
+        deadline += 1
+    assert deadline > 5, "MLflow was not called through the client that dies"
+    assert two.kinds() == [*known, (kind, version)]
+    assert two.champion() == champion
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "version", "champion"), [(back, ROLLBACK, "1", "1"), (retire, RETIREMENT, "2", None)]
+)
+def test_a_killed_command_that_is_given_again_is_not_carried_out_twice(
+    two: House, act: Callable[[House], None], kind: str, version: str, champion: str | None
+) -> None:
+    """A rollback without a version goes one champion back, not one more each time that it is killed."""
+    database = two.registry.tracker.layout.tracking / "mlflow.db"
+    before, known, deadline = database.read_bytes(), two.kinds(), 0
+    while True:
+        database.write_bytes(before)
+        try:
+            act(mortal(two, deadline))
+            break
+        except Killed:
+            pass
+        act(two.another())
+        assert two.another().kinds() == [*known, (kind, version)], f"killed before call {deadline}"
+        assert two.champion() == champion
+        deadline += 1
+    assert deadline > 5
+
+
+def test_a_real_kill_leaves_what_the_next_process_completes(two: House) -> None:
+    """SIGKILL to a process of its own, between the record and the alias."""
+    layout = two.registry.tracker.layout
+    program = f"""
+import os, pathlib, signal
+from headway.layout import Layout
+from headway.params import Params
+from headway.registry import office
+from headway.registry.registry import Registry
+from headway.tracking import Tracker
+from tests.registry.conftest import ASKED_BY
+params = Params.model_validate_json({two.stock.params.model_dump_json()!r})
+registry = Registry(Tracker(params, Layout(pathlib.Path({str(layout.root)!r}))))
+registry.seat = lambda version: os.kill(os.getpid(), signal.SIGKILL)
+office.roll_back(registry, "1", "a reason", ASKED_BY, {{}})
+"""
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ}, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    assert two.champion() == "2"
+    standing(two.another().registry)
+    assert two.champion() == "1"
+    assert two.kinds()[-1] == (ROLLBACK, "1")
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(two: House) -> None:
+    slow = two.another()
+    before = standing(slow.registry)
+    fourth = two.version(0)
+    promote(two)
+    with pytest.raises(HistoryGrew, match=r"^another process made record 3 of the history of headway; run again$"):
+        slow.decide(fourth, before=before)
+    assert two.champion() == "3"
+    assert two.kinds()[2:] == [(PROMOTION, "3")]
+
+
+def test_whoever_seats_late_does_not_unseat_a_later_champion(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process has recorded its promotion; before it moves the alias, another one decides and moves it."""
+    slow, quick = two.another(), two.another()
+    fourth = two.version(0)
+    seat = slow.registry.seat
+
+    def late(version: Any) -> None:
+        monkeypatch.setattr(slow.registry, "seat", seat)
+        quick.decide(fourth)
+        assert quick.champion() == str(fourth.version)
+        seat(version)
+
+    monkeypatch.setattr(slow.registry, "seat", late)
+    promote(slow)
+    assert two.kinds()[2:] == [(PROMOTION, "3"), (PROMOTION, "4")]
+    assert two.champion() == "4"
+
+
+def test_the_same_refusal_again_is_one_record_and_another_one_is_two(two: House) -> None:
+    refuse(two)
+    refuse(two)
+    assert two.kinds()[2:] == [(REFUSAL, "3")]
+    two.decide(two.registry.version("3"), REFUSAL, policy={"policy": "non_inferior"})
+    assert two.kinds()[2:] == [(REFUSAL, "3"), (REFUSAL, "3")]
+
+
+def test_a_promotion_moves_both_aliases_and_leaves_its_traces(two: House) -> None:
+    client, registry = two.registry.client, two.registry
+    promote(two)
+    aliases = {str(one.version): one.aliases for one in registry.versions()}
+    assert aliases == {"1": [], "2": [], "3": [CHAMPION]}
+    record = registry.history.records()[-1]
+    version = registry.version("3")
+    assert version.tags[VERDICT_TAG] == PROMOTION
+    assert version.tags[DECISION_TAG] == f"runs:/{two.stock.run}/decisions/version-3-3-{record.id[:12]}.json"
+    assert version.description.startswith("version 3 is promoted\n\n✓ no_worse_than_baseline")
+    kept = {item.path for item in client.list_artifacts(two.stock.run, "decisions")}
+    assert {f"decisions/version-3-3-{record.id[:12]}.{ending}" for ending in ("json", "html")} <= kept
+
+
+def test_a_decision_on_a_version_whose_run_was_deleted_is_recorded_all_the_same(two: House) -> None:
+    two.registry.client.delete_run(two.stock.run)
+    promote(two)
+    assert two.champion() == "3"
+    assert two.registry.version("3").tags[VERDICT_TAG] == PROMOTION
+
+
+def test_going_back_restores_the_champion_before_and_then_the_one_before_that(two: House) -> None:
+    promote(two)
+    for expected in ("2", "1"):
+        back(two)
+        assert two.champion() == expected
+    with pytest.raises(HeadwayError, match=r"^headway has no former champion to go back to; name a version with --to"):
+        back(two)
+    record = two.registry.history.records()[-1]
+    assert (record.kind, record.reason, record.champion.version) == (ROLLBACK, "a reason", "2")
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("3", r"^version 3 of headway never was champion; `headway promote 3` puts it before the gate$"),
+        ("9", r"^version 9 of headway never was champion"),
+        ("2", r"^version 2 of headway is champion already$"),
+    ],
+)
+def test_nobody_else_can_be_gone_back_to(two: House, to: str, said: str) -> None:
+    refuse(two)
+    with pytest.raises(HeadwayError, match=said):
+        roll_back(two.registry, to, "a reason", ASKED_BY, {})
+    assert two.champion() == "2"
+    assert len(two.kinds()) == 3
+
+
+def test_a_former_champion_whose_files_are_gone_is_not_restored(two: House) -> None:
+    folder = two.stored(0)
+    folder.rename(folder.with_name("lost"))
+    try:
+        with pytest.raises(
+            HeadwayError, match=r"^version 1 is not restored, nothing has changed: .* cannot be loaded"
+        ) as error:
+            back(two)
+        assert not isinstance(error.value, Unreachable)
+    finally:
+        folder.with_name("lost").rename(folder)
+    assert (two.champion(), len(two.kinds())) == ("2", 2)
+
+
+def test_a_former_champion_that_was_tampered_with_is_not_restored(two: House) -> None:
+    (weights,) = two.stored(0).rglob(package.WEIGHTS)
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-4] + b"\0\0\0\1")
+    try:
+        with pytest.raises(HeadwayError, match="the model package was altered"):
+            back(two)
+    finally:
+        weights.write_bytes(whole)
+    assert (two.champion(), len(two.kinds())) == ("2", 2)
+
+
+def test_a_former_champion_that_was_deleted_is_not_restored(two: House) -> None:
+    two.registry.client.delete_model_version(two.registry.name, "1")
+    with pytest.raises(HeadwayError, match=r"^version 1 of headway cannot be restored: it was deleted from MLflow$"):
+        back(two)
+    assert two.champion() == "2"
+
+
+def test_a_champion_that_was_deleted_is_told_with_the_ways_out_and_each_of_them_works(two: House) -> None:
+    two.registry.client.delete_model_version(two.registry.name, "2")
+    said = (
+        r"^the champion of headway was changed by hand: the history \(record 2\) has version 2, which was deleted, the registry "
+        r"nobody; `headway rollback --reason …` goes back .*, `headway retire --reason …` records that there is none$"
+    )
+    with pytest.raises(HeadwayError, match=said):
+        standing(two.registry)
+    back(two)
+    assert standing(two.registry).champion.version == two.registry.version("1").version
+    two.registry.client.delete_model_version(two.registry.name, "1")
+    retire(two)
+    assert standing(two.registry).champion is None
+
+
+def test_an_alias_that_was_moved_by_hand_is_told_and_can_be_put_back_or_recorded(two: House) -> None:
+    move = two.registry.client.set_registered_model_alias
+    move(two.registry.name, CHAMPION, "3")
+    said = r"\(record 2\) has version 2, the registry version 3; `headway rollback --to 2 .* `headway promote 3 --force"
+    with pytest.raises(HeadwayError, match=said):
+        standing(two.registry)
+    roll_back(two.registry, "2", "moved by mistake", ASKED_BY, {})
+    assert standing(two.registry).champion.version == two.registry.version("2").version
+    move(two.registry.name, CHAMPION, "3")
+    two.decide(two.registry.version("3"), FORCED, before=standing(two.registry, moved_by_hand=True), reason="meant so")
+    assert str(standing(two.registry).champion.version) == "3"
+
+
+def test_a_champion_from_before_the_history_is_taken_as_it_is(house: House) -> None:
+    first = house.version(0)
+    house.registry.client.set_registered_model_alias(house.registry.name, CHAMPION, first.version)
+    assert standing(house.registry).champion.version == first.version
+    house.decide(house.version(1))
+    assert house.champion() == "2"
+    back(house)
+    assert house.champion() == "1"
+
+
+def test_a_retirement_is_recorded_with_the_version_too(two: House) -> None:
+    retire(two)
+    assert two.champion() is None
+    assert two.kinds()[-1] == (RETIREMENT, "2")
+    assert two.registry.version("2").tags[RETIRED_TAG].endswith(": a reason")
+    with pytest.raises(HeadwayError, match="model headway has no champion to retire"):
+        retire(two)
+
+
+def test_a_number_that_belongs_to_another_model_now_is_not_seated(two: House) -> None:
+    """The registered model was deleted and made again: its numbers begin anew, and an old record speaks of another model."""
+    known = described(two.registry.version("1"))
+    assert two.registry.holding(known.model_copy(update={"model": "another"})) is None
+    two.registry.client.set_model_version_tag(two.registry.name, "1", "headway.model", "another")
+    with pytest.raises(HeadwayError, match="cannot be restored: it was deleted"):
+        back(two)
+
+
+def test_the_challenger_is_named_when_nobody_is_champion(house: House) -> None:
+    version = house.version(0)
+    house.challenge(version)
+    house.decide(version, REFUSAL)
+    with pytest.raises(HeadwayError, match=r"no champion yet; version 1 was refused: accuracy \+1.67 .*; bring more rows"):
+        house.registry.champion_package()
+    assert house.registry.versions()[0].aliases == [CHALLENGER]

