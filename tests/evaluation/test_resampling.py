@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
@@ -82,6 +82,7 @@ def test_the_draws_are_a_function_of_the_seed_and_not_of_how_many_are_held(monke
     assert (np.concatenate(list(resampling.draws(20, 30, seed=2)), axis=1) != at_once).any()
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 40), st.integers(2, 6), st.integers(0, 9_999), st.sampled_from([0.0, 0.2]), st.sampled_from([1, 2, 6]))
 def test_the_metrics_of_each_resample_are_those_of_its_rows(rows, n_classes, seed, unknown, digits):
     predictions = some(rows, n_classes, seed, unknown, digits)
@@ -93,6 +94,7 @@ def test_the_metrics_of_each_resample_are_those_of_its_rows(rows, n_classes, see
             assert found[name][sample] == pytest.approx(expected, abs=1e-5, nan_ok=True), name
 
 
+@settings(max_examples=40)
 @given(st.integers(2, 40), st.integers(2, 5), st.integers(0, 9_999))
 def test_precision_recall_and_f1_of_each_class_are_those_of_the_resamples_rows(rows, n_classes, seed):
     predictions = some(rows, n_classes, seed)
@@ -108,8 +110,8 @@ def test_precision_recall_and_f1_of_each_class_are_those_of_the_resamples_rows(r
 
 
 def test_a_thousand_classes_most_of_which_have_a_row_or_none():
-    predictions = some(900, 1_000, seed=3, digits=6)
-    (weights,) = resampling.draws(900, 2, seed=1)
+    predictions = some(300, 1_000, seed=3, digits=6)
+    (weights,) = resampling.draws(300, 2, seed=1)
     found = all_at_once(predictions, weights)
     for name, expected in plain_metrics(repeated(predictions, weights[:, 1])).items():
         assert found[name][1] == pytest.approx(expected, abs=1e-5), name
@@ -129,13 +131,13 @@ def test_sorting_and_multiplying_give_the_same_sums(monkeypatch, n_classes):
             np.testing.assert_allclose(values, found[0][name], rtol=1e-12)
 
 
-@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("n_classes", [2, 3])
 def test_intervals_are_those_of_a_slow_and_obvious_bootstrap(n_classes):
     predictions = some(150, n_classes, seed=7)
     report = evaluate(predictions, EvaluationParams(bootstrap_samples=4_000, confidence=0.9, min_slice_rows=1, slices={}), 1)
     random = np.random.default_rng(2)
     drawn = [
-        plain_metrics(repeated(predictions, np.bincount(random.integers(0, 150, 150), minlength=150))) for _ in range(400)
+        plain_metrics(repeated(predictions, np.bincount(random.integers(0, 150, 150), minlength=150))) for _ in range(150)
     ]
     for name in set(HEADLINES) & set(drawn[0]):
         low, high = np.quantile([one[name] for one in drawn], [0.05, 0.95])
