@@ -602,3 +602,13 @@ def test_every_check_is_told_also_after_one_failed(gate: GateParams) -> None:
     assert [entry["name"] for entry in told["checks"]] == asked
     assert [entry["name"] for entry in told["checks"] if entry["passed"]] == ["same_labels"]
     assert json.loads(json.dumps(told)) == told
+
+
+def test_what_is_told_of_a_promotion_is_plain_json_without_a_number_that_is_none(gate: GateParams) -> None:
+    masks = {"first": np.arange(400) < 200, "second": np.arange(400) >= 200}
+    decision = decide(*lucky(50, 15), gate, SEED, slices=masks, costs=COSTS, verdicts_before=2)
+    assert decision.promotes
+    told = decision.as_dict()
+    assert [entry["name"] for entry in told["checks"]] == [*EVERY_CHECK, "latency", "size"]
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert all(entry["value"] is not None for entry in told["checks"])
