@@ -33,6 +33,10 @@ RUN = {
     "dvc metrics diff",
     "dvc params diff",
     "dvc plots show",
+    "headway history",
+    "headway history --verify",
+    "headway card 1",
+    "headway lineage 1",
 }
 #: These have a test of their own here, in test_versioning.py or, the last four, in test_schedule.py.
 TESTED_APART = {

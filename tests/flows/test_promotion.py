@@ -347,3 +347,32 @@ def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(ca
     assert (record.kind, record.reason) == (FORCED, "a demonstration")
     assert [check.name for check in record.failed] == ["enough_test_rows"]
     assert registry.version("1").tags[VERDICT_TAG] == FORCED
+
+
+def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(
+    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a champion that is the same model, twice: for the stages' candidate, then for one more version."""
+    asked: list[dict[str, Any]] = []
+    decide = promotion.ask_the_gate
+
+    def ask(**more: Any) -> Any:
+        asked.append(more)
+        return decide(**more)
+
+    monkeypatch.setattr(promotion, "ask_the_gate", ask)
+    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    registry = Registry(candidate.tracker)
+    registry.history.begin()
+    for model in ("a champion", "another candidate"):
+        registry.client.create_model_version(registry.name, logged, tags={MODEL_TAG: model})
+    content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(registry.version("1"))}
+    office.decide(registry, standing(registry), content)
+    candidate.decide()
+    promote(candidate.params, candidate.layout, registry, "2", ASKED_BY)
+    candidate.decide(**{"gate.policy": "non_inferior"})
+    assert [one["verdicts_before"] for one in asked] == [0, 1, 1], "the third asks about the pair of the first again"
+    for one in asked:
+        assert {"label: negative", "label: positive"} <= one["slices"].keys()
+        assert one["costs"].champion_bytes == one["costs"].candidate_bytes > 1000
+        assert one["costs"].champion_ms > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict
 from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
+from headway.registry.records import PROMOTION
+from tests.registry.conftest import story
 
 STAGES = (StageResult("prepare", UP_TO_DATE, 0.4), StageResult("train", RAN, 61.26))
 LINES = ("promote:", "✓ enough_test_rows: 2,415 test rows, at least 100 are needed")
@@ -114,3 +117,28 @@ def test_the_artifacts_hold_what_the_tables_hold(monkeypatch: pytest.MonkeyPatch
     assert [row["model"] for row in made["headway-metrics"]] == ["candidate", "linear baseline"]
     assert made["headway-metrics"][0]["accuracy"] == 0.92
     assert made["headway-decision"].startswith("# PROMOTED: version 3 is champion\n\n- promote:\n- ✓ enough_test_rows")
+
+
+def test_the_decision_page_is_left_and_its_place_told(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    (record,) = story((PROMOTION, 1))
+    verdict = replace(closing().verdict, record=record)
+    project.scratch.mkdir()
+    page = report.page_of(verdict, project)
+    assert record.id in (project.root / page).read_text(encoding="utf-8")
+    report.show(replace(closing(), page=page))
+    assert f"The decision, with all that it rests on: {page}\n" in capsys.readouterr().out
+
+
+def test_a_decision_from_before_the_history_has_no_page(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.page_of(closing().verdict, project) == ""
+    report.show(closing())
+    assert "The decision, with" not in capsys.readouterr().out
+
+
+def test_the_artifact_of_the_decision_holds_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    (record,) = story((PROMOTION, 1))
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(report, "create_table_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(report, "create_markdown_artifact", lambda content, key, description: made.update({key: content}))
+    report.publish(replace(closing(), verdict=replace(closing().verdict, record=record)))
+    assert record.as_json() in made["headway-decision"]
