@@ -58,7 +58,7 @@ bench-search: $(INSTALLED_DEV)  ## Measure what pruning saves and what it loses,
 lock: $(INSTALLED_DEV)  ## Resolve pyproject.toml into requirements.lock and requirements-dev.lock
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
 	@sed -i.bak 's/+cpu$$//' requirements.lock
-	@$(COMPILE) --extra dev --extra s3 --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(COMPILE) --extra dev --extra s3 --extra dask --extra ray --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 	@sed -i.bak 's/+cpu$$//' requirements-dev.lock
 	@rm -f requirements.lock.bak requirements-dev.lock.bak
 

@@ -26,6 +26,8 @@ BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tr
 SHAPELESS = {
     *("headway.params", "headway.ranges", "headway.errors", "headway.layout", "headway.files", "headway.lineage"),
     *("headway.tracking", "headway.process", "headway.quiet", "headway.network", "headway.tables", "headway.cli"),
+    # Where trials run: every engine returns the same (tests/search/test_executors.py).
+    *("headway.search.processes", "headway.search.on_dask", "headway.search.on_ray"),
 }
 
 TINY = {

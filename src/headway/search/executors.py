@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headway.errors import HeadwayError
 from headway.params import TuneParams
 from headway.search.trial import Outcome, Task, Work
+
+#: Ray reads this when it is imported: a cluster for this machine alone then listens on loopback alone.
+RAY_ON_LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 class WorkerLost(HeadwayError):
@@ -38,20 +42,36 @@ class Executor(Protocol):
         ...
 
 
-@contextmanager
-def executor(params: TuneParams, work: Work, shared: Any, threads: int) -> Iterator[Executor]:  # noqa: ARG001
-    """The engine that ``tune.executor`` names, ready to run; its workers are gone when the block ends.
+def executor(params: TuneParams, work: Work, shared: Any, threads: int) -> AbstractContextManager[Executor]:
+    """The engine that ``tune.executor`` names, ready to run within the block; with the block its workers are gone.
 
     Args:
         params: executor, workers and address.
         work: runs one task.
         shared: what every task needs; it travels to each worker once.
-        threads: of each worker's computing.
+        threads: that the work computes with, so that an engine which shares out CPUs gives it so many.
+
+    Raises:
+        HeadwayError: the engine is not installed, or has no place for the work.
+        Unreachable: nothing answers at ``tune.address``.
     """
-    if params.executor == "serial":
-        yield Serial(work, shared, params.workers)
-    else:
-        raise HeadwayError(f"tune.executor: {params.executor} is not built yet; set it to serial")
+    match params.executor:
+        case "processes":
+            from headway.search.processes import processes
+
+            return processes(work, shared, params.workers)
+        case "dask":
+            with _extra("dask"):
+                from headway.search.on_dask import dask
+            return dask(work, shared, params.workers, params.address)
+        case "ray":
+            if not params.address:
+                os.environ.setdefault(*RAY_ON_LOOPBACK)
+            with _extra("ray"):
+                from headway.search.on_ray import ray
+            return ray(work, shared, params.workers, threads, params.address)
+        case _:
+            return nullcontext(Serial(work, shared, params.workers))
 
 
 @dataclass(frozen=True)
@@ -69,3 +89,15 @@ class Serial:
 
 def _of(watch: WatchBatch | None, position: int) -> Callable[[dict[str, float]], None] | None:
     return None if watch is None else lambda entry: watch(position, entry)
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    """Importing an engine that may not be installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise HeadwayError(
+            f"tune.executor: {name} is not installed ({error}); install it with "
+            f"`pip install --constraint requirements-dev.lock -e '.[{name}]'`, or set it to serial or processes"
+        ) from None

@@ -1,0 +1,85 @@
+"""Trials on a Ray cluster: one that answers at an address, or one on this machine that ends with the search."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ray as engine
+from ray.exceptions import LocalRayletDiedError, RayError, RaySystemError, RayTaskError
+
+from headway.errors import HeadwayError, Unreachable
+from headway.search.executors import Done, WatchBatch, WorkerLost
+from headway.search.trial import Outcome, Task, Work
+
+
+@contextmanager
+def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> Iterator[Ray]:
+    """So many trials at a time, each in a Ray worker process of its own, with a CPU for each of its threads.
+
+    Raises:
+        Unreachable: no cluster answers at the address.
+        HeadwayError: none of its nodes has so many CPUs.
+    """
+    # Sockets lie in there, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="headway-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        here: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
+        options = {} if address else here
+        try:
+            engine.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise Unreachable(f"tune.address: the Ray cluster does not answer ({error}); start it, and run again") from None
+        try:
+            most = max(node["Resources"].get("CPU", 0) for node in engine.nodes())
+            if most < threads:
+                raise HeadwayError(
+                    f"tune.address: no node of that Ray cluster has {threads} CPUs; set training.threads to {most:g}"
+                )
+            yield Ray(engine.put((work, shared)), workers, threads)
+        finally:
+            engine.shutdown()
+
+
+class Ray:
+    """A driver of the cluster."""
+
+    def __init__(self, loaded: engine.ObjectRef, workers: int, threads: int) -> None:
+        self.workers = workers
+        self._loaded = loaded
+        # Tried once: the search decides about a second time.
+        self._compute = engine.remote(num_cpus=threads, max_retries=0)(_compute)
+
+    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
+        waiting = deque(enumerate(tasks))
+        running: dict[engine.ObjectRef, int] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.workers:
+                    position, task = waiting.popleft()
+                    running[self._compute.remote(self._loaded, task)] = position
+                for reference in engine.wait(list(running))[0]:
+                    done(running.pop(reference), _outcome(reference))
+        finally:
+            for reference in running:
+                engine.cancel(reference, force=True)
+
+
+def _compute(loaded: tuple[Work, Any], task: Task) -> Outcome:
+    """On the worker; Ray maps the arrays from its store, read-only, without a copy."""
+    work, shared = loaded
+    return work(shared, task, None)
+
+
+def _outcome(reference: engine.ObjectRef) -> Outcome | WorkerLost:
+    try:
+        return engine.get(reference)
+    except RayTaskError as error:
+        raise error.cause from None
+    except (LocalRayletDiedError, RaySystemError) as error:
+        raise Unreachable(f"the Ray cluster failed ({str(error).splitlines()[0]}); run again") from None
+    except RayError as error:  # the worker crashed, was ended for want of memory, or went with its node
+        return WorkerLost(f"Ray worker is gone: {str(error).strip().splitlines()[0]}")

@@ -1,0 +1,195 @@
+"""Every engine runs the same batches, for real: two processes, a Dask cluster and a Ray cluster of two workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headway.errors import HeadwayError, Unreachable
+from headway.params import Params, TuneParams
+from headway.search.executors import Executor, WorkerLost, executor
+from tests.search.works import SHARED, collect, tasks, work
+
+ENGINES = ["processes", "dask", "ray"]
+PATIENCE = 30.0  # seconds for a busy machine; nothing waits that long when all is well
+
+# A search that starts workers of the engine that it is given, says so, and then does not end.
+SEARCH = """
+import pathlib, sys, time
+from headway.params import load
+from headway.search.executors import executor
+from tests.search.works import SHARED, collect, tasks, work
+
+if __name__ == "__main__":
+    params = load(pathlib.Path(sys.argv[1])).tune.model_copy(update={"executor": sys.argv[2], "workers": 2})
+    with executor(params, work, SHARED, 1) as engine:
+        collect(engine, tasks(0.1, 0.2))
+        print("ready", flush=True)
+        time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def tune(params: Params) -> TuneParams:
+    return params.tune.model_copy(update={"workers": 2})
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest, tune: TuneParams) -> Iterator[Executor]:
+    """Two workers, the same ones for all tests of an engine."""
+    with executor(tune.model_copy(update={"executor": request.param}), work, SHARED, 1) as ready:
+        yield ready
+
+
+def scores(outcomes: list) -> list[float]:
+    return [outcome.values[0] for outcome in outcomes]
+
+
+def pids(outcomes: list) -> set[int]:
+    return {int(outcome.curve[0]["pid"]) for outcome in outcomes}
+
+
+@contextmanager
+def in_seconds(seconds: float) -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < seconds
+
+
+def test_every_engine_returns_what_the_serial_one_returns_in_the_order_of_the_batch(
+    engine: Executor, tune: TuneParams
+) -> None:
+    batch = tasks(0.1, 0.2, 0.3, 0.4, 0.5)
+    with executor(tune, work, SHARED, 1) as serial:
+        expected = scores(collect(serial, batch))
+    assert engine.workers == 2
+    assert scores(collect(engine, batch)) == expected
+    assert len(set(expected)) == 5
+
+
+def test_work_is_done_in_other_processes(engine: Executor) -> None:
+    assert os.getpid() not in pids(collect(engine, tasks(0.1, 0.2, 0.3)))
+
+
+def test_two_tasks_run_at_the_same_time(engine: Executor, tmp_path: Path) -> None:
+    outcomes = collect(engine, tasks(f"meet {tmp_path}", f"meet {tmp_path}"))
+    assert len(pids(outcomes)) == 2  # each waited for the other
+
+
+def test_a_worker_killed_with_kill_9_loses_its_own_task_and_no_other(engine: Executor) -> None:
+    lost, *kept = collect(engine, tasks("die", 0.2, 0.3, 0.4))
+    assert isinstance(lost, WorkerLost)
+    assert "\n" not in str(lost)
+    assert scores(kept) == scores(collect(engine, tasks(0.2, 0.3, 0.4)))
+
+
+def test_when_every_worker_is_killed_new_ones_know_what_is_shared(engine: Executor) -> None:
+    before = scores(collect(engine, tasks(0.1, 0.2)))
+    assert all(isinstance(outcome, WorkerLost) for outcome in collect(engine, tasks("die", "die")))
+    assert scores(collect(engine, tasks(0.1, 0.2))) == before
+
+
+def test_a_worker_that_is_killed_between_batches_loses_nothing(engine: Executor) -> None:
+    before = collect(engine, tasks(0.1, 0.2))
+    for pid in pids(before):
+        os.kill(pid, signal.SIGKILL)
+        wait_until_gone([psutil.Process(pid)] if psutil.pid_exists(pid) else [])
+    after = collect(engine, tasks(0.1, 0.2))
+    lost = [outcome for outcome in after if isinstance(outcome, WorkerLost)]
+    again = collect(engine, tasks(0.1, 0.2)) if lost else after  # an engine may hand a task to a worker that just died
+    assert scores(again) == scores(before)
+
+
+def test_what_the_work_raises_is_raised_and_the_next_batch_runs(engine: Executor) -> None:
+    with pytest.raises(HeadwayError, match="trial 1 is a mistake"):
+        collect(engine, tasks(0.1, "raise"))
+    assert len(scores(collect(engine, tasks(0.1, 0.2)))) == 2
+
+
+def test_what_the_listener_raises_ends_the_batch_and_the_next_one_runs(engine: Executor) -> None:
+    def done(position: int, outcome: object) -> None:
+        raise KeyboardInterrupt
+
+    with in_seconds(PATIENCE), pytest.raises(KeyboardInterrupt):
+        engine.run(tasks(0.1, "sleep"), done)
+    assert len(scores(collect(engine, tasks(0.1)))) == 1
+
+
+def test_an_empty_batch_ends_at_once(engine: Executor) -> None:
+    assert collect(engine, []) == []
+
+
+def test_processes_tell_of_each_epoch_while_the_task_runs(tune: TuneParams) -> None:
+    told: list[tuple[str, int]] = []
+    with executor(tune.model_copy(update={"executor": "processes"}), work, SHARED, 1) as engine:
+        engine.run(
+            tasks(0.1, 0.2),
+            lambda position, outcome: told.append(("done", position)),
+            lambda position, entry: told.append(("epoch", position)),
+        )
+    assert sorted(told) == [("done", 0), ("done", 1), ("epoch", 0), ("epoch", 1)]
+    assert all(told.index(("epoch", position)) < told.index(("done", position)) for position in (0, 1))
+
+
+def test_the_processes_of_a_search_are_gone_when_its_block_ends(tune: TuneParams) -> None:
+    with executor(tune.model_copy(update={"executor": "processes"}), work, SHARED, 1) as engine:
+        workers = [psutil.Process(pid) for pid in pids(collect(engine, tasks(0.1, 0.2)))]
+    wait_until_gone(workers)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+@pytest.mark.parametrize("name", ["processes", "dask"])
+def test_workers_end_with_a_search_that_is_killed_with_kill_9(name: str, repository: Path) -> None:
+    command = [sys.executable, "-c", SEARCH, str(repository / "params.yaml"), name]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE) as search:
+        assert search.stdout
+        assert search.stdout.readline() == b"ready\n"
+        family = psutil.Process(search.pid).children(recursive=True)
+        search.kill()
+    assert len(family) >= 2
+    wait_until_gone(family)
+
+
+@pytest.mark.parametrize(("name", "address"), [("dask", "tcp://127.0.0.1:9"), ("dask", "nonsense"), ("ray", "127.0.0.1:9")])
+def test_a_cluster_that_does_not_answer_is_one_line(
+    name: str, address: str, tune: TuneParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headway.search.on_dask.SECONDS_TO_CONNECT", 0.5)
+    chosen = tune.model_copy(update={"executor": name, "address": address})
+    with pytest.raises(Unreachable, match=r"^tune.address: the \w+ cluster does not answer .*; start it, and run again$"):
+        executor(chosen, work, SHARED, 1).__enter__()
+
+
+@pytest.mark.parametrize(("name", "package"), [("dask", "distributed"), ("ray", "ray")])
+def test_an_engine_that_is_not_installed_is_one_line_that_says_how_to_install_it(
+    name: str, package: str, tune: TuneParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"headway.search.on_{name}", raising=False)
+    with pytest.raises(HeadwayError, match=rf"{name} is not installed .*pip install .*\.\[{name}\]"):
+        executor(tune.model_copy(update={"executor": name}), work, SHARED, 1)
+
+
+def test_no_engine_is_imported_before_it_is_chosen(repository: Path) -> None:
+    program = "import sys, headway.search.executors; print({'ray', 'distributed', 'torch', 'joblib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
+    for process in list(alive):
+        if process.is_running() and process.status() == psutil.STATUS_ZOMBIE:
+            alive.remove(process)
+        else:
+            process.kill()
+    assert not alive
