@@ -265,7 +265,7 @@ def test_a_knob_that_trial_0_is_not_asked_for_may_leave_out_its_value(tmp_path):
 
 def test_a_password_is_refused_in_the_address_of_the_studys_storage(tmp_path):
     with_password = edited({"tune.storage": "storage: postgresql://me:secret@host/studies"})
-    assert "storage holds a password, which has no place in a file" in refusal(tmp_path, with_password)
+    assert "tune.storage: holds a password, which has no place in a file" in refusal(tmp_path, with_password)
     assert "tune.storage: 'mysql://host' is not allowed" in refusal(
         tmp_path, edited({"tune.storage": "storage: mysql://host"})
     )

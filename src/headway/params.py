@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from headway.errors import HeadwayError
@@ -189,16 +189,17 @@ class TuneParams(Section):
     executor: Literal["serial", "processes", "dask", "ray"]
     workers: PositiveInt
     address: str
-    storage: Annotated[str, Field(pattern=r"^$|^postgresql(\+\w+)?://")]
+    storage: str
     space: dict[str, Knob]
 
-    @model_validator(mode="after")
-    def _storage_holds_no_password(self) -> Self:
-        if re.search(r"://[^/@]*:[^/@]*@", self.storage):
-            raise ValueError(
-                "storage holds a password, which has no place in a file under git; set PGPASSWORD or use ~/.pgpass"
-            )
-        return self
+    @field_validator("storage")
+    @classmethod
+    def _storage_is_a_database_without_its_password(cls, url: str) -> str:
+        if re.search(r"://.*:[^@]*@|[?&]password=", url):
+            raise ValueError("holds a password, which has no place in a file under git; set PGPASSWORD or use ~/.pgpass")
+        if url and not re.match(r"postgresql(\+\w+)?://.", url):
+            raise ValueError(f"{url!r} is not allowed: expected as in postgresql://user@host/database")
+        return url
 
 
 class EvaluationParams(Section):

