@@ -48,6 +48,7 @@ TESTED_APART = {
     'git commit --message "Retrained on the June reviews"',
     "dvc pull",
     "pip install --constraint requirements-dev.lock -e '.[s3]'",
+    "pip install --constraint requirements-dev.lock -e '.[dask]'",
     "dvc remote add --default store s3://your-bucket/headway",
     "dvc remote modify store endpointurl https://s3.example.org",
     "headway data diff HEAD~1",
@@ -122,8 +123,9 @@ def test_a_block_that_needs_the_environment_activates_it_first(repository: Path)
         assert not bare or block.startswith("source .venv/bin/activate\n"), block
 
 
-def test_everything_that_the_s3_extra_needs_is_locked(repository: Path) -> None:
-    extra = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]["s3"]
+@pytest.mark.parametrize("name", ["s3", "dask", "ray"])
+def test_everything_that_an_extra_needs_is_locked(name: str, repository: Path) -> None:
+    extra = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"][name]
     locked = set(re.findall(r"^([a-z0-9-]+)==", (repository / "requirements-dev.lock").read_text(), re.MULTILINE))
     assert extra
     assert {re.split("[<>=]", requirement)[0] for requirement in extra} <= locked

@@ -6,18 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from headway.errors import HeadwayError, Unreachable
-from headway.params import Params, TuneParams
+from headway.params import TuneParams
 from headway.search.executors import Executor, WorkerLost, executor
-from tests.search.works import SHARED, collect, tasks, work
+from headway.search.results import TrialResult
+from headway.search.storage import open_storage
+from headway.search.study import Search
+from headway.search.trial import Task
+from tests.search.conftest import DEFAULTS, Told, ignore, tune_params
+from tests.search.works import Shared, collect, share, tasks, work
 
 ENGINES = ["processes", "dask", "ray"]
 PATIENCE = 30.0  # seconds for a busy machine; nothing waits that long when all is well
@@ -27,11 +30,11 @@ SEARCH = """
 import pathlib, sys, time
 from headway.params import load
 from headway.search.executors import executor
-from tests.search.works import SHARED, collect, tasks, work
+from tests.search.works import collect, share, tasks, work
 
 if __name__ == "__main__":
     params = load(pathlib.Path(sys.argv[1])).tune.model_copy(update={"executor": sys.argv[2], "workers": 2})
-    with executor(params, work, SHARED, 1) as engine:
+    with executor(params, work, share(pathlib.Path()), 1) as engine:
         collect(engine, tasks(0.1, 0.2))
         print("ready", flush=True)
         time.sleep(600)
@@ -39,14 +42,19 @@ if __name__ == "__main__":
 
 
 @pytest.fixture(scope="module")
-def tune(params: Params) -> TuneParams:
-    return params.tune.model_copy(update={"workers": 2})
+def tune() -> TuneParams:
+    return tune_params(workers=2, pruning=False, trials=5)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    return share(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest, tune: TuneParams) -> Iterator[Executor]:
+def engine(request: pytest.FixtureRequest, tune: TuneParams, shared: Shared) -> Iterator[Executor]:
     """Two workers, the same ones for all tests of an engine."""
-    with executor(tune.model_copy(update={"executor": request.param}), work, SHARED, 1) as ready:
+    with executor(tune.model_copy(update={"executor": request.param}), work, shared, 1) as ready:
         yield ready
 
 
@@ -58,18 +66,11 @@ def pids(outcomes: list) -> set[int]:
     return {int(outcome.curve[0]["pid"]) for outcome in outcomes}
 
 
-@contextmanager
-def in_seconds(seconds: float) -> Iterator[None]:
-    started = time.monotonic()
-    yield
-    assert time.monotonic() - started < seconds
-
-
 def test_every_engine_returns_what_the_serial_one_returns_in_the_order_of_the_batch(
-    engine: Executor, tune: TuneParams
+    engine: Executor, tune: TuneParams, shared: Shared
 ) -> None:
     batch = tasks(0.1, 0.2, 0.3, 0.4, 0.5)
-    with executor(tune, work, SHARED, 1) as serial:
+    with executor(tune, work, shared, 1) as serial:
         expected = scores(collect(serial, batch))
     assert engine.workers == 2
     assert scores(collect(engine, batch)) == expected
@@ -115,22 +116,61 @@ def test_what_the_work_raises_is_raised_and_the_next_batch_runs(engine: Executor
     assert len(scores(collect(engine, tasks(0.1, 0.2)))) == 2
 
 
-def test_what_the_listener_raises_ends_the_batch_and_the_next_one_runs(engine: Executor) -> None:
+def test_what_the_listener_raises_ends_the_batch_and_the_next_one_runs(engine: Executor, tmp_path: Path) -> None:
     def done(position: int, outcome: object) -> None:
+        assert position == 0
         raise KeyboardInterrupt
 
-    with in_seconds(PATIENCE), pytest.raises(KeyboardInterrupt):
-        engine.run(tasks(0.1, "sleep"), done)
-    assert len(scores(collect(engine, tasks(0.1)))) == 1
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(tasks(0.1, f"wait {tmp_path / 'file'}"), done)
+    (tmp_path / "file").touch()
+    assert len(scores(collect(engine, tasks(0.1, 0.2)))) == 2
+
+
+def test_a_search_is_the_same_on_every_engine_and_when_a_worker_is_killed_in_it(
+    engine: Executor, tune: TuneParams, shared: Shared, tmp_path: Path
+) -> None:
+    with executor(tune, work, shared, 1) as serial:
+        expected, _ = study(tmp_path / "serial", tune, serial)
+    undisturbed, told = study(tmp_path / "undisturbed", tune, engine)
+    assert undisturbed == expected
+    assert not [line for line in told.lines if "once more" in line]
+
+    (shared.folder / "die 3").touch()
+    disturbed, told = study(tmp_path / "disturbed", tune, engine)
+    assert disturbed == expected
+    assert [line.split(":")[0] for line in told.lines if "once more" in line] == ["trial 3"]
+
+
+def test_a_trial_that_kills_two_workers_has_failed_and_the_search_goes_on(
+    engine: Executor, tune: TuneParams, shared: Shared, tmp_path: Path
+) -> None:
+    class Deadly(Told):
+        def began(self, task: Task) -> None:
+            super().began(task)
+            if task.number == 1:
+                (shared.folder / "die 1").touch()
+
+    search = Search(tune, DEFAULTS, 1, open_storage("", tmp_path / "journal"), "test")
+    trials = search.run(engine, Deadly(), ignore)
+    assert [trial.state for trial in trials] == ["complete", "failed", "complete", "complete", "complete"]
+    assert "interrupted twice" in trials[1].reason
+
+
+def study(journal: Path, params: TuneParams, engine: Executor) -> tuple[list[tuple[int, dict, float | None]], Told]:
+    """Number, point and score of a search's trials, and what it said."""
+    told = Told()
+    trials: list[TrialResult] = Search(params, DEFAULTS, 1, open_storage("", journal), "test").run(engine, told, ignore)
+    return [(trial.number, trial.point, trial.score) for trial in trials], told
 
 
 def test_an_empty_batch_ends_at_once(engine: Executor) -> None:
     assert collect(engine, []) == []
 
 
-def test_processes_tell_of_each_epoch_while_the_task_runs(tune: TuneParams) -> None:
+def test_processes_tell_of_each_epoch_while_the_task_runs(tune: TuneParams, shared: Shared) -> None:
     told: list[tuple[str, int]] = []
-    with executor(tune.model_copy(update={"executor": "processes"}), work, SHARED, 1) as engine:
+    with executor(tune.model_copy(update={"executor": "processes"}), work, shared, 1) as engine:
         engine.run(
             tasks(0.1, 0.2),
             lambda position, outcome: told.append(("done", position)),
@@ -140,8 +180,8 @@ def test_processes_tell_of_each_epoch_while_the_task_runs(tune: TuneParams) -> N
     assert all(told.index(("epoch", position)) < told.index(("done", position)) for position in (0, 1))
 
 
-def test_the_processes_of_a_search_are_gone_when_its_block_ends(tune: TuneParams) -> None:
-    with executor(tune.model_copy(update={"executor": "processes"}), work, SHARED, 1) as engine:
+def test_the_processes_of_a_search_are_gone_when_its_block_ends(tune: TuneParams, shared: Shared) -> None:
+    with executor(tune.model_copy(update={"executor": "processes"}), work, shared, 1) as engine:
         workers = [psutil.Process(pid) for pid in pids(collect(engine, tasks(0.1, 0.2)))]
     wait_until_gone(workers)
 
@@ -161,22 +201,22 @@ def test_workers_end_with_a_search_that_is_killed_with_kill_9(name: str, reposit
 
 @pytest.mark.parametrize(("name", "address"), [("dask", "tcp://127.0.0.1:9"), ("dask", "nonsense"), ("ray", "127.0.0.1:9")])
 def test_a_cluster_that_does_not_answer_is_one_line(
-    name: str, address: str, tune: TuneParams, monkeypatch: pytest.MonkeyPatch
+    name: str, address: str, tune: TuneParams, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headway.search.on_dask.SECONDS_TO_CONNECT", 0.5)
     chosen = tune.model_copy(update={"executor": name, "address": address})
     with pytest.raises(Unreachable, match=r"^tune.address: the \w+ cluster does not answer .*; start it, and run again$"):
-        executor(chosen, work, SHARED, 1).__enter__()
+        executor(chosen, work, shared, 1).__enter__()
 
 
 @pytest.mark.parametrize(("name", "package"), [("dask", "distributed"), ("ray", "ray")])
 def test_an_engine_that_is_not_installed_is_one_line_that_says_how_to_install_it(
-    name: str, package: str, tune: TuneParams, monkeypatch: pytest.MonkeyPatch
+    name: str, package: str, tune: TuneParams, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"headway.search.on_{name}", raising=False)
     with pytest.raises(HeadwayError, match=rf"{name} is not installed .*pip install .*\.\[{name}\]"):
-        executor(tune.model_copy(update={"executor": name}), work, SHARED, 1)
+        executor(tune.model_copy(update={"executor": name}), work, shared, 1)
 
 
 def test_no_engine_is_imported_before_it_is_chosen(repository: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,38 +19,54 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Shared:
-    """Numbers that are large enough to travel as an engine carries arrays, shape (n,)."""
+    """What all tasks have in common.
+
+    Attributes:
+        numbers: so many that an engine carries them as it carries arrays, shape (n,).
+        folder: holds a file ``die N`` while the next worker that is given task N is to die of it.
+    """
 
     numbers: np.ndarray
+    folder: Path
 
 
-SHARED = Shared(np.arange(300_000, dtype=np.float64))
+def share(folder: Path) -> Shared:
+    return Shared(np.arange(300_000, dtype=np.float64), folder)
 
 
 def work(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome:
-    """Score a point, after telling of one epoch; ``do`` names a mishap instead."""
+    """Score a point by its numbers and tell of one epoch; ``do`` in the point, or a file, names a mishap instead."""
     match str(task.point.get("do", "")).split():
         case ["die"]:
             os.kill(os.getpid(), signal.SIGKILL)
         case ["raise"]:
             raise HeadwayError(f"trial {task.number} is a mistake")
-        case ["sleep"]:
-            time.sleep(600)
+        case ["wait", file]:
+            _wait(lambda: Path(file).exists())
         case ["meet", folder]:
             _meet(Path(folder), task.number)
-    entry = {"epoch": 1.0, "pid": float(os.getpid())}
+    deadly = shared.folder / f"die {task.number}"
+    if deadly.exists():
+        deadly.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    scale = sum(value for value in task.point.values() if isinstance(value, int | float))
+    score = float(np.cos(shared.numbers * scale).mean())
+    entry = {"epoch": 1.0, "validation_accuracy": score, "pid": float(os.getpid())}
     if watch:
         watch(entry)
-    score = float(np.cos(shared.numbers * float(task.point.get("x", 1.0))).mean())
     return Outcome("complete", (score,), (entry,))
 
 
 def _meet(folder: Path, number: int) -> None:
     """Return once two tasks are here at the same time."""
     (folder / str(number)).touch()
+    _wait(lambda: len(list(folder.iterdir())) == 2)
+
+
+def _wait(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
-    while len(list(folder.iterdir())) < 2:
-        assert time.monotonic() < end, "nobody came"
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
 
 

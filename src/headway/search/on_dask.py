@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
+from dask import config
 from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker
 
 from headway.errors import HeadwayError, Unreachable
@@ -34,6 +35,8 @@ def dask(work: Work, shared: Any, workers: int, address: str) -> Iterator[Dask]:
     """
     name = f"headway-{uuid.uuid4().hex}"
     with ExitStack() as stack:
+        # Dask gives up a place for good when its worker is still, or again, away so long after it died.
+        stack.enter_context(config.set({"distributed.deploy.lost-worker-timeout": "1 d"}))
         cluster = address or stack.enter_context(
             LocalCluster(
                 n_workers=workers,
@@ -135,7 +138,10 @@ def _compute(name: str, task: Task) -> Outcome:
 
 def _outcome(future: Future, address: str) -> Outcome | WorkerLost:
     if future.status == "finished":
-        return future.result()
+        try:
+            return future.result(timeout=SECONDS_TO_CONNECT)
+        except TimeoutError:  # the result still lay on the worker, which has died since
+            return _lost(address)
     if future.status == "error":
         error = future.exception()
         if isinstance(error, KilledWorker):

@@ -56,16 +56,12 @@ class Ray:
     def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
         waiting = deque(enumerate(tasks))
         running: dict[engine.ObjectRef, int] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < self.workers:
-                    position, task = waiting.popleft()
-                    running[self._compute.remote(self._loaded, task)] = position
-                for reference in engine.wait(list(running))[0]:
-                    done(running.pop(reference), _outcome(reference))
-        finally:
-            for reference in running:
-                engine.cancel(reference, force=True)
+        while waiting or running:
+            while waiting and len(running) < self.workers:
+                position, task = waiting.popleft()
+                running[self._compute.remote(self._loaded, task)] = position
+            for reference in engine.wait(list(running))[0]:
+                done(running.pop(reference), _outcome(reference))
 
 
 def _compute(loaded: tuple[Work, Any], task: Task) -> Outcome:

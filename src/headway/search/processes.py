@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
@@ -102,7 +102,8 @@ class Processes:
                 break
         else:
             worker = self._start()
-            worker.pipe.send(task)
+            with suppress(OSError):  # it died at once, and its pipe will say so
+                worker.pipe.send(task)
         self._busy[worker.pipe] = worker, position
 
     def _start(self) -> Worker:
