@@ -8,7 +8,7 @@ from typing import Any
 
 from headway.errors import HeadwayError
 from headway.files import read_json, write_json
-from headway.layout import Layout
+from headway.layout import EVALUATION_PLOTS, SEARCH_PLOTS, Layout
 from headway.lineage import execution_key, trace
 from headway.params import Params
 from headway.registry import page, terms
@@ -21,7 +21,7 @@ from headway.tracking import Tracker
 
 PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
 METRICS = ("accuracy", "macro_f1", "negative_log_likelihood")
-PLOTS = ("confusion_matrix", "learning_curve", "search_history")
+PLOTS = (*EVALUATION_PLOTS, *SEARCH_PLOTS, "learning_curve")
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,8 @@ def tell(params: Params, layout: Layout, tracker: Tracker, record: Record) -> No
         prefix = {CANDIDATE: "", BASELINE: "baseline_"}.get(model, "champion_")
         run.log_metrics({f"{prefix}test_{name}": scores[name] for name in METRICS if scores.get(name) is not None})
     run.log_artifacts([layout.plot(name) for name in PLOTS if layout.plot(name).is_file()], "plots")
+    evaluation = (layout.evaluation_page, layout.slices, layout.mistakes)
+    run.log_artifacts([file for file in evaluation if file.is_file()], "evaluation")
     file = layout.scratch / "decision.json"
     write_json(file, {"id": record.id, **record.model_dump(mode="json")})
     run.log_artifacts([file, write_page(layout, record)])

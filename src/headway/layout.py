@@ -8,8 +8,9 @@ from pathlib import Path
 from headway.errors import HeadwayError
 
 MARKERS = ("params.yaml", "dvc.yaml")
-#: Plots of the test split, beside those of data, search and training.
+#: Plots of the test split, and of the search, beside those of data and training.
 EVALUATION_PLOTS = ("confusion_matrix", "reliability", "scores", "roc", "precision_recall")
+SEARCH_PLOTS = ("search_history", "search_importances", "search_parallel", "search_slices")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from flows.verdict import PLOTS
 from tests.e2e.conftest import BIN, Clone, git
 
 pytestmark = pytest.mark.e2e
@@ -72,7 +73,7 @@ def test_runs_are_nested_below_one_parent_and_none_is_left_running(ran: Clone) -
     epochs = ran.tracker().client.get_metric_history(training.info.run_id, "validation_accuracy")
     assert [point.step for point in epochs] == list(range(1, len(epochs) + 1))
     artifacts = {item.path for item in ran.tracker().client.list_artifacts(parent.info.run_id, "plots")}
-    assert artifacts == {f"plots/{name}.png" for name in ("confusion_matrix", "learning_curve", "search_history")}
+    assert artifacts == {f"plots/{name}.png" for name in PLOTS}
 
 
 def test_lineage_leads_from_the_version_to_commit_lock_and_data(ran: Clone) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from headway.layout import SEARCH_PLOTS
 from headway.ranges import Choices, FloatRange
 from headway.search import page
 from headway.search.live import LiveProgress, duration
@@ -20,7 +21,7 @@ from tests.search.conftest import SPACE, climb, study, tune_params, work_with
 
 
 def plots_below(folder: Path) -> dict[str, Path]:
-    return {name: folder / f"{name}.png" for name in page.PLOTS}
+    return {name: folder / f"{name}.png" for name in SEARCH_PLOTS}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(tmp_path
         page.write(trials, tune_params(), folder / "study.html", plots_below(folder))
         written.append({file.name: file.read_bytes() for file in folder.iterdir()})
     assert written[0] == written[1]
-    assert written[0].keys() == {"study.html", *(f"{name}.png" for name in page.PLOTS)}
+    assert written[0].keys() == {"study.html", *(f"{name}.png" for name in SEARCH_PLOTS)}
     html = written[0]["study.html"].decode()
     assert html.count("<svg") == 4
     assert not re.search(r"""(src|href)="(?!#)|https?://""", html)
@@ -59,7 +60,7 @@ def test_a_study_of_one_trial_is_drawn_too(tmp_path: Path, space: dict[str, Any]
     point = {name: knob.choices[0] if isinstance(knob, Choices) else knob.low for name, knob in space.items()}
     trial = TrialResult(0, "complete", 0.5, None, point, [{"epoch": 1, "validation_accuracy": 0.5}], "", 0)
     page.write([trial], tune_params(space=space), tmp_path / "study.html", plots_below(tmp_path))
-    assert (tmp_path / "history.png").stat().st_size > 1000
+    assert (tmp_path / "search_history.png").stat().st_size > 1000
 
 
 def test_what_a_reason_says_is_text_and_no_markup(tmp_path: Path, trials: list[TrialResult]) -> None:

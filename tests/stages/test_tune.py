@@ -16,7 +16,7 @@ import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from headway.errors import HeadwayError
-from headway.layout import Layout
+from headway.layout import SEARCH_PLOTS, Layout
 from headway.params import Params
 from headway.search.results import TrialResult
 from headway.stages.tune import study_key, threads_of_a_trial, trials_of, tune
@@ -58,7 +58,7 @@ def test_the_search_needs_no_test_split_and_leaves_one_run_a_trial(tunable: tupl
     assert winner == trials[winner.number]
     assert json.loads(layout.metrics("search").read_text(encoding="utf-8"))["best_trial"] == winner.number
     drawn = {path.stem for path in layout.plot("x").parent.glob("search_*")}
-    assert drawn == {f"search_{name}" for name in ("history", "importances", "parallel", "slices")}
+    assert drawn == {*SEARCH_PLOTS}
 
     runs = tracker.client.search_runs([tracker.experiment_id])
     parents = [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]

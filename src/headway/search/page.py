@@ -14,7 +14,6 @@ from headway.search.live import short
 from headway.search.results import TrialResult, best, verdict
 
 TEMPLATE = Path(__file__).with_name("study.html")
-PLOTS = ("history", "importances", "parallel", "slices")
 
 
 def write(trials: Sequence[TrialResult], params: TuneParams, page: Path, plots: dict[str, Path]) -> None:
@@ -24,16 +23,16 @@ def write(trials: Sequence[TrialResult], params: TuneParams, page: Path, plots: 
         trials: of a finished search, one of them completed.
         params: of the search.
         page: the HTML file.
-        plots: a PNG file for each of :data:`PLOTS`.
+        plots: a PNG file for each of :data:`headway.layout.SEARCH_PLOTS`.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     figures = {
-        "history": charts.history(trials, params),
-        "importances": charts.importances(importances(trials, params)),
-        "parallel": charts.parallel(trials, params),
-        "slices": charts.slices(trials, params),
+        "search_history": charts.history(trials, params),
+        "search_importances": charts.importances(importances(trials, params)),
+        "search_parallel": charts.parallel(trials, params),
+        "search_slices": charts.slices(trials, params),
     }
     for name, path in plots.items():
         save_png(figures[name], path)
@@ -59,10 +58,10 @@ def write(trials: Sequence[TrialResult], params: TuneParams, page: Path, plots: 
 
 TITLES = {
     "front": "The front: what can only be bettered in one objective by losing in the other",
-    "history": "History",
-    "importances": "What decided",
-    "parallel": "All knobs at once: the winner red, pruned trials grey",
-    "slices": "Each knob alone: the winner red, pruned trials as crosses",
+    "search_history": "History",
+    "search_importances": "What decided",
+    "search_parallel": "All knobs at once: the winner red, pruned trials grey",
+    "search_slices": "Each knob alone: the winner red, pruned trials as crosses",
 }
 
 

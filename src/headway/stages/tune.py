@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
-from headway.layout import Layout
+from headway.layout import SEARCH_PLOTS, Layout
 from headway.lineage import code_fingerprint
 from headway.params import Params
 from headway.ranges import Value
@@ -27,7 +27,6 @@ BUDGET = {"trials", "timeout_minutes", "target"}
 ELSEWHERE = {"executor", "address", "storage"}
 SPLITS = ("train", "validation")
 PAGE = "study.html"
-PLOTS = ("history", "importances", "parallel", "slices")
 
 
 class TrialFailed(Exception):
@@ -214,7 +213,7 @@ def _write(trials: list[TrialResult], params: Params, folder: Path) -> None:
     write_json(folder / "best_params.json", best(trials, params.tune).point)
     write_json(folder / "trials.json", [trial.as_dict() for trial in trials])
     write_json(folder / "search.json", summary(trials, params.tune))
-    page.write(trials, params.tune, folder / PAGE, {name: folder / f"{name}.png" for name in PLOTS})
+    page.write(trials, params.tune, folder / PAGE, {name: folder / f"{name}.png" for name in SEARCH_PLOTS})
 
 
 def _publish(kept: Path, params: Params, layout: Layout) -> TrialResult:
@@ -222,8 +221,8 @@ def _publish(kept: Path, params: Params, layout: Layout) -> TrialResult:
     with fresh_folder(layout.study) as folder:
         for name in ("best_params.json", "trials.json", PAGE):
             shutil.copyfile(kept / name, folder / name)
-    for name in PLOTS:
-        target = layout.plot(f"search_{name}")
+    for name in SEARCH_PLOTS:
+        target = layout.plot(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(kept / f"{name}.png", target)
     write_json(layout.metrics("search"), read_json(kept / "search.json", made_by="tune"))
