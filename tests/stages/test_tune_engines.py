@@ -1,0 +1,36 @@
+"""The search stage trains for real on two workers of each engine, and finds what one process finds, bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+
+from headway.layout import Layout
+from headway.params import Params
+from headway.stages.tune import trials_of, tune
+from headway.tracking import Tracker
+
+RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
+QUICK: dict[str, Any] = {
+    "tune.trials": 3,
+    "tune.max_epochs": 1,
+    "tune.train_share": 0.5,
+    "tune.space": RATE,
+    "tune.workers": 2,
+    "training.threads": 1,
+}
+
+
+@pytest.mark.e2e
+def test_every_engine_finds_what_one_process_finds(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    found = {}
+    for engine in ("serial", "processes", "dask", "ray"):
+        shutil.rmtree(layout.scratch / "study", ignore_errors=True)
+        chosen = params.override({**QUICK, "tune.executor": engine})
+        tune(chosen, layout, lambda chosen=chosen: Tracker(chosen, layout))
+        found[engine] = [(trial.number, trial.state, trial.point, trial.score, trial.curve) for trial in trials_of(layout)]
+    assert [state for _, state, *_ in found["serial"]] == ["complete"] * 3
+    assert found == dict.fromkeys(found, found["serial"])
