@@ -23,7 +23,7 @@ QUICK: dict[str, Any] = {
 }
 
 
-@pytest.mark.e2e
+@pytest.mark.slow
 def test_every_engine_finds_what_one_process_finds(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     found = {}
