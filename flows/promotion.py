@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from flows.verdict import PROMOTED, REFUSED, Verdict, candidate_scores, problem_of, project_of, rows_today, tell
 from headway.errors import HeadwayError, Unreachable
-from headway.evaluation.metrics import bootstrap_mean, evaluate
+from headway.evaluation.metrics import evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.evaluation.slices import slices
 from headway.files import read_json
@@ -138,7 +136,7 @@ def _judged(
         verdicts_before=terms.verdicts_before(before.records, rows.sha256, subject.model, champion.model) if champion else 0,
     )
     scores = dict(case.scores)
-    scores[CANDIDATE] = {**scores[CANDIDATE], "slices": _by_slice(predictions, masks, params)}
+    scores[CANDIDATE] = {**scores[CANDIDATE], "slices": evaluate_slices(predictions, masks, params.evaluation, params.seed)}
     if isinstance(opponent, Contender) and champion is not None:
         scores[f"champion, version {champion.version}"] = evaluate(opponent.predictions, params.evaluation, params.seed)
     lineage = lineage_of(case.version)
@@ -204,18 +202,6 @@ def _costs(case: Case, texts: Sequence[str], params: Params) -> Costs:
     taken = measure({name: one.model for name, one in contenders.items()}, texts)
     costs = {f"{name}_ms": taken[name].p95_ms for name in contenders}
     return Costs(**costs, **{f"{name}_bytes": one.size for name, one in contenders.items()})  # type: ignore[arg-type]
-
-
-def _by_slice(predictions: Predictions, masks: Mapping[str, np.ndarray], params: Params) -> dict[str, dict[str, Any]]:
-    """Rows and accuracy of each slice, with its interval."""
-    report = {}
-    for name, mask in masks.items():
-        told = bootstrap_mean(
-            predictions.correct[mask], params.evaluation.confidence, params.evaluation.bootstrap_samples, params.seed
-        )
-        bounds = {"accuracy": told.value, "accuracy_low": told.low, "accuracy_high": told.high}
-        report[name] = {"rows": int(mask.sum()), **{one: round(value, 6) for one, value in bounds.items()}}
-    return report
 
 
 def _baseline(layout: Layout) -> Predictions:
