@@ -173,7 +173,7 @@ def test_params_are_filled_in_for_the_file_and_nothing_else_changes(project, tab
     assert project.params.read_text(encoding="utf-8") == before
     done = run(project, "--data", "shop reviews.csv", "--yes")
     assert done.returncode == 0, done.stderr
-    for said in ("评论", "stars", "shop", f"{REVIEWS:,}", "Han", "unigram", "leakage", "second"):
+    for said in ("评论", "stars", "shop", f"{REVIEWS:,}", "Han", "unigram", "leakage", "for search and training"):
         assert said in done.stdout
     params = load(project.params)
     assert (params.data.source, params.data.path) == ("file", "shop reviews.csv")
