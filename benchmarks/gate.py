@@ -139,10 +139,10 @@ class Simulation:
         margin = self.policy.champion_margin
         table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
         table.title = f"policy non_inferior: the same, every candidate truly worse by the margin, {100 * margin:.1f} points"
-        for schedule in (SCHEDULES[0], GATE):
-            rule = self.non_inferior(schedule)
-            happened = promoted_any(rule, *CASE, -margin, self.sequences, self.seed)
-            table.add_row(schedule.name, f"{CASE[0]:,}", f"{CASE[1]:.0%}", *self._rate(happened))
+        seldom = [(rows, margin) for rows in (100, 1_000, 2_500)]  # models that differ on no other rows
+        for schedule, (rows, share) in [(SCHEDULES[0], CASE), *((GATE, case) for case in (CASE, *seldom))]:
+            happened = promoted_any(self.non_inferior(schedule), rows, share, -margin, self.sequences, self.seed)
+            table.add_row(schedule.name, f"{rows:,}", f"{share:.0%}", *self._rate(happened))
         return table
 
     def schedules(self) -> Table:

@@ -16,6 +16,7 @@ from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages
 from flows.verdict import Verdict, settled
 from headway import params as parameters
 from headway.errors import HeadwayError
+from headway.evaluation import slices
 from headway.layout import Layout
 from headway.params import Params
 from headway.quiet import DEBUG
@@ -128,6 +129,8 @@ def main() -> None:
     layout = Layout.find()
     # Told before Prefect takes its seconds to start.
     with exclusive(layout):
-        Tracker(parameters.load(layout.params), layout)
+        params = parameters.load(layout.params)
+        slices.check(params)
+        Tracker(params, layout)
         server.check()
     pipeline()

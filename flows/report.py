@@ -58,7 +58,7 @@ def page_of(verdict: Verdict, layout: Layout) -> str:
 
 def show(report: Report) -> None:
     """Print the closing tables."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # labels and reasons may hold brackets
     stages = Table("stage", "", "seconds", title="Stages", title_justify="left")
     stages.columns[2].justify = "right"
     for stage in report.stages:
@@ -99,5 +99,5 @@ def publish(report: Report) -> None:
     )
     lines = "\n".join(f"- {line}" for line in report.verdict.lines)
     record = report.verdict.record
-    kept = f"\nDecision record {record.number}:\n\n```json\n{record.as_json()}\n```\n" if record else ""
+    kept = f"\nDecision record {record.number}:\n\n````json\n{record.as_json()}\n````\n" if record else ""
     create_markdown_artifact(f"# {report.headline}\n\n{lines}\n{kept}", key="headway-decision", description=report.headline)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
 from headway.evaluation.expressions import mask_of
-from headway.evaluation.slices import slices
+from headway.evaluation.slices import check, slices
 from headway.params import EvaluationParams
 
 
@@ -166,3 +166,27 @@ def test_what_is_no_condition_on_the_columns_is_refused_in_one_line(expression, 
 def test_whatever_is_written_is_answered_or_refused(expression):
     with contextlib.suppress(HeadwayError):
         assert mask_of(expression, COLUMNS, "here").shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [
+        ("lenght > 10", "no column 'lenght'; did you mean length?"),
+        ("shop == 'a' and stars > 3", "no column 'stars'"),
+        ("length >", "invalid syntax"),
+    ],
+)
+def test_a_condition_on_no_column_is_told_before_there_is_a_table(params, expression, said):
+    chosen = params.override({"data.slice_columns": ["shop"], "evaluation.slices": {"mine": expression}})
+    with pytest.raises(HeadwayError, match=r"^evaluation\.slices\.mine: ") as caught:
+        check(chosen)
+    assert said in str(caught.value)
+
+
+def test_conditions_on_columns_that_there_will_be_are_let_pass(params):
+    named = {"long": "length > 10 and script == 'Latin'", "by shop": "shop", "some": 'shop in ["a", "b"] or -1 < length'}
+    check(params.override({"data.slice_columns": ["shop"], "evaluation.slices": named}))
+
+
+def test_a_list_may_hold_negative_numbers():
+    assert mask_of("stars in [-1, 1]", COLUMNS, "here").tolist() == [False, False, True, False, False, False, False, True]

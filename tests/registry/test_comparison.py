@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest, norm
 
 from headway.evaluation.metrics import bootstrap_mean
 from headway.registry.comparison import (
@@ -19,6 +19,7 @@ from headway.registry.comparison import (
     is_superior,
     mcnemar,
     resampled,
+    score_test,
     worse_by_more,
 )
 from headway.registry.spending import significance
@@ -207,3 +208,24 @@ def test_all_verdicts_together_spend_the_budget_and_each_a_little(budget: float,
     levels = [significance(number, budget, planned) for number in range(1, 5001)]
     assert 0.9 * budget < sum(levels) < budget
     assert all(0 < later < earlier for earlier, later in pairwise(levels))
+
+
+# Models that seldom differ.
+
+
+def test_the_score_test_is_the_difference_in_standard_errors_of_the_hypothesis() -> None:
+    """No row won or lost of 400, margin 1%: then 1% are lost under the hypothesis, and z = √(400 · .01 / .99)."""
+    assert score_test(0, 0, 400, 0.01) == pytest.approx(norm.sf((400 * 0.01 / 0.99) ** 0.5))
+    assert score_test(0, 4, 400, 0.01) == pytest.approx(0.5)  # worse by just the margin
+    assert score_test(3, 3, 400, 0.0) == pytest.approx(0.5)
+    assert score_test(0, 0, 400, 0.0) == 1
+
+
+@pytest.mark.parametrize("number", [1, 10, 50])
+@pytest.mark.parametrize(("rows", "margin"), [(100, 0.01), (300, 0.01), (1000, 0.01), (100, 0.03), (2500, 0.01)])
+def test_a_model_that_only_loses_rows_by_the_margin_rarely_passes(rows: int, margin: float, number: int) -> None:
+    """Exactly, over all numbers of lost rows: the bootstrap alone lets 37% of them pass at 100 rows and 1%."""
+    level = significance(number, 0.05)
+    losses = np.arange(rows + 1)
+    passed = is_non_inferior(np.zeros_like(losses), losses, rows, level, margin)
+    assert binom.pmf(losses, rows, margin)[passed].sum() <= level

@@ -108,7 +108,6 @@ def test_what_is_absent_is_said_to_be_absent() -> None:
         "Nobody has said (`registry.intended_use` in params.yaml).",
     ):
         assert said in text, said
-    assert ["expected", "absent"] not in rows_of(text, "Lineage")
     unsure = card.render(a_record(), "headway")
     assert ["calibration error", "0.0142", "absent"] in rows_of(unsure, "Metrics")
 

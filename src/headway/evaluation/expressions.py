@@ -7,7 +7,7 @@ An expression is parsed, never executed: of the tree only names of columns, cons
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -60,6 +60,26 @@ def mask_of(expression: str, columns: Mapping[str, pa.ChunkedArray], where: str)
     return np.asarray(pc.fill_null(result, False).to_numpy(), dtype=bool)
 
 
+def require_columns(expression: str, known: Sequence[str], where: str) -> None:
+    """See, before there is a table, that a condition can be read and names columns that there will be.
+
+    Raises:
+        HeadwayError: as :func:`mask_of`.
+    """
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise HeadwayError(f"{where}: {expression!r}: {reason}; {GRAMMAR}") from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id not in known:
+            raise HeadwayError(f"{where}: {expression!r}: {_no_column(node.id, known)}")
+
+
+def _no_column(name: str, known: Sequence[str]) -> str:
+    return f"no column {name!r}; {nearest(name, list(known))}"
+
+
 class _Unclear(Exception):
     """What is wrong with an expression, in words."""
 
@@ -71,11 +91,10 @@ def _value(node: ast.expr, columns: Mapping[str, pa.ChunkedArray]) -> Any:
             return pa.scalar(constant)
         case ast.Name(id=name):
             if name not in columns:
-                raise _Unclear(f"no column {name!r}; {nearest(name, list(columns))}")
+                raise _Unclear(_no_column(name, list(columns)))
             return columns[name]
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            values = [element.value if isinstance(element, ast.Constant) else _no_constant(element) for element in elements]
-            return pa.array(values)
+            return pa.array([_constant(element) for element in elements])
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return pc.invert(_value(operand, columns))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -91,8 +110,15 @@ def _value(node: ast.expr, columns: Mapping[str, pa.ChunkedArray]) -> Any:
     raise _Unclear(f"{ast.unparse(node)!r} is not understood; {GRAMMAR}")
 
 
-def _no_constant(node: ast.expr) -> Any:
-    raise _Unclear(f"{ast.unparse(node)!r} in a list is not understood; expected strings or numbers")
+def _constant(node: ast.expr) -> Any:
+    """An element of a list."""
+    try:
+        value = ast.literal_eval(node)
+    except ValueError:
+        value = None
+    if not isinstance(value, str | int | float):
+        raise _Unclear(f"{ast.unparse(node)!r} in a list is not understood; expected strings or numbers")
+    return value
 
 
 def _compared(op: ast.cmpop, left: Any, right: Any) -> Any:

@@ -10,11 +10,13 @@ import pyarrow.compute as pc
 
 from headway.data.scripts import dominant_scripts
 from headway.errors import HeadwayError
-from headway.evaluation.expressions import mask_of
-from headway.params import EvaluationParams
+from headway.evaluation.expressions import mask_of, require_columns
+from headway.params import EvaluationParams, Params
 
 #: Columns of every prepared split; any other was carried along from the source.
 OWN = ("id", "text", "label", "label_id")
+#: What is computed from a row.
+COMPUTED = ("length", "script")
 QUARTERS = 4
 #: A carried column with more values than this is no grouping; it can still stand in an expression.
 MAX_VALUES = 50
@@ -57,6 +59,18 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
         else:
             found[name] = mask_of(expression, columns, f"evaluation.slices.{name}")
     return {name: mask for name, mask in found.items() if mask.any()}
+
+
+def check(params: Params) -> None:
+    """See, before anything runs, that the conditions in ``evaluation.slices`` name columns that a prepared split will have.
+
+    Raises:
+        HeadwayError: one cannot be read, or names another column.
+    """
+    known = [*OWN, *COMPUTED, *params.data.slice_columns]
+    for name, expression in params.evaluation.slices.items():
+        if expression not in known:
+            require_columns(expression, known, f"evaluation.slices.{name}")
 
 
 def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:

@@ -24,6 +24,7 @@ from headway.registry.comparison import (
     is_non_inferior,
     is_superior,
     mcnemar,
+    score_test,
     worse_by_more,
 )
 from headway.registry.pairing import Pair
@@ -73,7 +74,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Turn:
     """Where the comparison with the champion stands among those on this test set.
 
     Attributes:
@@ -128,44 +129,58 @@ def power(pair: Pair, opponent: str, significance: float, policy: GateParams) ->
 
 
 def no_worse_than_baseline(pair: Pair, policy: GateParams) -> Check:
-    """The lower end of the accuracy difference's interval lies above the margin."""
+    """The lower end of the accuracy difference's interval lies above the margin, and the score test agrees."""
     won, lost, rows = _counts(pair)
     tail = (1 - policy.confidence) / 2
-    passed = bool(is_non_inferior(won, lost, rows, tail, policy.baseline_margin))
+    passed = _is_no_worse(pair, tail, policy.baseline_margin)
     difference = accuracy_difference(won, lost, rows, tail)
     explanation = (
         f"accuracy {_signed(difference.value)} points ({policy.confidence:.0%} interval {_signed(difference.low)} to "
         f"{_signed(difference.high)}) against {BASELINE}; the lower end must be above {_signed(-policy.baseline_margin)}"
+        f"{_score_test(pair, policy.baseline_margin, tail)}"
     )
     return _interval("no_worse_than_baseline", passed, difference, -policy.baseline_margin, explanation, _tally(pair))
 
 
-def better_than_champion(pair: Pair, policy: GateParams, verdict: Verdict) -> Check:
+def better_than_champion(pair: Pair, policy: GateParams, turn: Turn) -> Check:
     """Surely better, by bootstrap and by exact McNemar at the level that is this verdict's, and by the minimum at least."""
     won, lost, rows = _counts(pair)
-    passed = bool(is_superior(won, lost, rows, verdict.significance, policy.minimum_gain))
-    difference = accuracy_difference(won, lost, rows, verdict.significance)
+    passed = bool(is_superior(won, lost, rows, turn.significance, policy.minimum_gain))
+    difference = accuracy_difference(won, lost, rows, turn.significance)
     p_value = float(mcnemar(won, lost))
     explanation = (
         f"accuracy {_signed(difference.value)} points (lower end {_signed(difference.low)}), {won:,} rows won and {lost:,} lost, "
-        f"exact McNemar p {p_value:.2g}, against {CHAMPION}; {verdict}: the lower end must be above 0, p not above that, and "
+        f"exact McNemar p {p_value:.2g}, against {CHAMPION}; {turn}: the lower end must be above 0, p not above that, and "
         f"the gain {_points(policy.minimum_gain)} or more"
     )
-    details = {**_tally(pair), **vars(verdict), "p_value": p_value, "minimum_gain": policy.minimum_gain}
+    details = {**_tally(pair), **vars(turn), "p_value": p_value, "minimum_gain": policy.minimum_gain}
     return _interval("better_than_champion", passed, difference, 0.0, explanation, details)
 
 
-def no_worse_than_champion(pair: Pair, policy: GateParams, verdict: Verdict) -> Check:
+def no_worse_than_champion(pair: Pair, policy: GateParams, turn: Turn) -> Check:
     """Surely not worse by the margin, at the level that is this verdict's."""
     won, lost, rows = _counts(pair)
-    passed = bool(is_non_inferior(won, lost, rows, verdict.significance, policy.champion_margin))
-    difference = accuracy_difference(won, lost, rows, verdict.significance)
+    passed = _is_no_worse(pair, turn.significance, policy.champion_margin)
+    difference = accuracy_difference(won, lost, rows, turn.significance)
     explanation = (
         f"accuracy {_signed(difference.value)} points (lower end {_signed(difference.low)}), {won:,} rows won and {lost:,} lost, "
-        f"against {CHAMPION}; {verdict}: the lower end must be above {_signed(-policy.champion_margin)}"
+        f"against {CHAMPION}; {turn}: the lower end must be above {_signed(-policy.champion_margin)}"
+        f"{_score_test(pair, policy.champion_margin, turn.significance)}"
     )
-    details = {**_tally(pair), **vars(verdict), "p_value": float(mcnemar(won, lost))}
+    details = {**_tally(pair), **vars(turn), "p_value": float(mcnemar(won, lost))}
     return _interval("no_worse_than_champion", passed, difference, -policy.champion_margin, explanation, details)
+
+
+def _is_no_worse(pair: Pair, significance: float, margin: float) -> bool:
+    """Surely not worse by the margin; without one, a model has to be better."""
+    return (pair.identical and margin > 0) or bool(is_non_inferior(*_counts(pair), significance, margin))
+
+
+def _score_test(pair: Pair, margin: float, significance: float) -> str:
+    """The second condition of a model that must not be worse, in words."""
+    if pair.identical:
+        return "; both models say the very same"
+    return f", and the score test's p, {float(score_test(*_counts(pair), margin)):.2g}, not above {significance:.3g}"
 
 
 def same_labels(candidate: Predictions, champion: Predictions) -> Check:

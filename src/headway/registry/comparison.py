@@ -80,13 +80,35 @@ def is_superior(wins: ArrayLike, losses: ArrayLike, rows: int, significance: flo
 
 
 def is_non_inferior(wins: ArrayLike, losses: ArrayLike, rows: int, significance: float, margin: float) -> np.ndarray:
-    """Whether a model is surely not worse by the margin: the bootstrap's lower bound lies above its negative.
+    """Whether a model is surely not worse by the margin, for one pair of counts or many: two conditions, both of which must hold.
+
+    - paired bootstrap: the bound that has this weight below it lies above the negative margin
+    - the score test: p at most the significance level. It guards the bootstrap where two models seldom differ: of rows that
+      none of them won or lost, every resample says that they are equal
 
     Returns:
         bool, in the shape of the counts.
     """
     wins, losses = np.broadcast_arrays(wins, losses)
-    return np.asarray(_lower_bounds(wins.ravel(), losses.ravel(), rows, significance).reshape(wins.shape) > -margin)
+    bounds = _lower_bounds(wins.ravel(), losses.ravel(), rows, significance).reshape(wins.shape)
+    return np.asarray((bounds > -margin) & (score_test(wins, losses, rows, margin) <= significance))
+
+
+def score_test(wins: ArrayLike, losses: ArrayLike, rows: int, margin: float) -> np.ndarray:
+    """The p-value against "worse by the margin or more" (Tango 1998, "Equivalence test and confidence interval for the
+    difference in proportions for the paired-sample design").
+
+    The difference, in standard errors as they are under the hypothesis, where the share of lost rows is the likeliest that
+    agrees with it. 1 where nothing can be said: without a margin, of models that never differ.
+    """
+    wins, losses = np.asarray(wins, dtype=np.float64), np.asarray(losses, dtype=np.float64)
+    difference = -margin
+    linear = (2 * rows - wins + losses) * difference - wins - losses
+    constant = -losses * difference * (1 - difference)
+    lost = (np.sqrt(linear**2 - 8 * rows * constant) - linear) / (4 * rows)
+    variance = rows * (2 * lost + difference * (1 - difference))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(norm.sf((wins - losses - rows * difference) / np.sqrt(variance)), nan=1.0)
 
 
 def _lower_bounds(wins: np.ndarray, losses: np.ndarray, rows: int, tail: float) -> np.ndarray:

@@ -16,7 +16,7 @@ from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams
 from headway.registry import checks
-from headway.registry.checks import BASELINE, CHAMPION, Check, Cost, Verdict, asked
+from headway.registry.checks import BASELINE, CHAMPION, Check, Cost, Turn, asked
 from headway.registry.pairing import Pair, pair
 from headway.registry.spending import significance
 
@@ -92,8 +92,8 @@ def decide(
     ]
     if champion is not None:
         number = verdicts_before + 1
-        verdict = Verdict(number, significance(number, 1 - policy.confidence))
-        found += _against_champion(candidate, champion, policy, seed, slices or {}, verdict)
+        turn = Turn(number, significance(number, 1 - policy.confidence))
+        found += _against_champion(candidate, champion, policy, seed, slices or {}, turn)
     found += _costs(costs, policy, in_office=champion is not None)
     return Decision(PROMOTE if all(check.passed for check in found) else REFUSE, tuple(found))
 
@@ -127,7 +127,7 @@ def _against_champion(
     policy: GateParams,
     seed: int,
     masks: Mapping[str, np.ndarray],
-    verdict: Verdict,
+    turn: Turn,
 ) -> list[Check]:
     """How the candidate does against the champion, in every respect that the policy names."""
 
@@ -147,12 +147,12 @@ def _against_champion(
         name, threshold, better = "no_worse_than_champion", -policy.champion_margin, checks.no_worse_than_champion
     questions: list[tuple[str, float | None, Callable[[], Check]]] = [
         ("same_labels", 0, lambda: checks.same_labels(candidate, scored())),
-        (name, threshold, lambda: better(compared(), policy, verdict)),
+        (name, threshold, lambda: better(compared(), policy, turn)),
         ("macro_f1", -policy.macro_f1_margin, lambda: checks.macro_f1(compared(), policy, seed)),
         ("negative_log_likelihood", policy.nll_margin, lambda: checks.negative_log_likelihood(compared(), policy, seed)),
         ("calibration", policy.calibration_margin, lambda: checks.calibration(compared(), policy)),
         ("slices", 1 - policy.confidence, lambda: checks.slices(compared(), masks, policy)),
-        ("power", None, lambda: checks.power(compared(), "the champion", verdict.significance, policy)),
+        ("power", None, lambda: checks.power(compared(), "the champion", turn.significance, policy)),
     ]
     return [asked(name, threshold, untold, question) for name, threshold, question in questions]
 

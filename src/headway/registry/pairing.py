@@ -40,6 +40,14 @@ class Pair:
         """Rows that the second alone is right on, bool, shape (rows,)."""
         return self.second.correct & ~self.first.correct
 
+    @property
+    def identical(self) -> bool:
+        """Whether both know the same classes and say the very same of each row: there is nothing to be unsure of then."""
+        if sorted(self.first.classes) != sorted(self.second.classes):
+            return False
+        columns = [self.second.classes.index(name) for name in self.first.classes]
+        return np.array_equal(self.first.probabilities, self.second.probabilities[:, columns])
+
     def known_to_both(self) -> tuple[Predictions, Predictions]:
         """Both, on the rows whose true label both know: there, and only there, both can say how likely it is."""
         rows = np.flatnonzero((self.first.labels >= 0) & (self.second.labels >= 0))

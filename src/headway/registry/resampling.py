@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse import csr_array
 
-from headway.evaluation.metrics import Interval, bootstrap_mean
+from headway.evaluation.metrics import Interval, bootstrap_mean, likelihood_by_row
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams
 from headway.registry.pairing import Pair
@@ -43,16 +43,12 @@ def macro_f1_difference(pair: Pair, policy: GateParams, seed: int) -> Interval:
 
 def nll_difference(first: Predictions, second: Predictions, policy: GateParams, seed: int) -> Interval:
     """Negative log-likelihood of the first less that of the second, in nats a row, with its percentile interval."""
-    return bootstrap_mean(_nll(first) - _nll(second), policy.confidence, policy.bootstrap_samples, seed)
+    return bootstrap_mean(
+        likelihood_by_row(first) - likelihood_by_row(second), policy.confidence, policy.bootstrap_samples, seed
+    )
 
 
 def _one_hot(labels: np.ndarray, classes: int) -> csr_array:
     """0/1, shape (rows, classes); a row of zeros for the label -1."""
     known = np.flatnonzero(labels >= 0)
     return csr_array((np.ones(len(known)), (known, labels[known])), shape=(len(labels), classes))
-
-
-def _nll(predictions: Predictions) -> np.ndarray:
-    """-log p(true label) by row, float64; the label must be one that the model knows."""
-    of_truth = predictions.probabilities[np.arange(len(predictions.labels)), predictions.labels].astype(np.float64)
-    return -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))
