@@ -99,5 +99,5 @@ def _limits(record: Record, scores: Mapping[str, Any]) -> list[str]:
         limits.append(
             f"Fewer than {FEW_ROWS} test texts have the label {named}{more}: what is said of these labels is unsure."
         )
-    limits += [f"The gate's check {check.name} failed: {check.explanation}." for check in record.failed]
+    limits += [f"The gate's check {check.name} failed: {cell(check.explanation)}." for check in record.failed]
     return limits
