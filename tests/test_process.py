@@ -22,15 +22,17 @@ print(child.pid, flush=True)
 time.sleep(600)
 """
 
-# A command that starts a child and says both process ids; it ignores SIGTERM, or its child does, when it is told so.
+# A command that starts a child and says both process ids; it ignores SIGINT and SIGTERM, or its child does, when told so.
 COMMAND = """
 import os, signal, subprocess, sys, time
 who = sys.argv[1:]
 if who:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 if who == ["child"]:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 print(os.getpid(), child.pid, flush=True)
 time.sleep(600)
 """
@@ -152,7 +154,7 @@ def test_a_command_may_clean_up_when_it_is_given_up(tmp_path):
     program = (
         "import pathlib, signal, sys, time\n"
         "def end(*_):\n    pathlib.Path('cleaned').touch()\n    sys.exit(0)\n"
-        "signal.signal(signal.SIGTERM, end); print('ready', flush=True); time.sleep(600)"
+        "signal.signal(signal.SIGINT, end); print('ready', flush=True); time.sleep(600)"
     )
 
     def give_up(line):

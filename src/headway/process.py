@@ -56,13 +56,14 @@ def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    """SIGTERM to the group, and SIGKILL to what is left of it after some seconds."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    """SIGINT to the group, as Ctrl+C gives it, so that a search knows that a person ended it; after some seconds SIGTERM to
+    what is left, and in the end SIGKILL."""
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
         except ProcessLookupError:
             break
         try:
-            process.wait(SECONDS_TO_END if sign == signal.SIGTERM else None)
+            process.wait(None if sign == signal.SIGKILL else SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             continue

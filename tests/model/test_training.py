@@ -395,6 +395,19 @@ def test_matrices_decay_and_nothing_else_does(knobs: Params, encoded: Path) -> N
     assert [names[weight] for weight in table.param_groups[0]["params"]] == sparse
 
 
+def test_ctrl_c_in_a_training_is_ctrl_c_to_whoever_started_it(knobs: Params, encoded: Path) -> None:
+    def end(_: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    module, data = new(knobs, encoded)
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            fit(module, data, max_epochs=2, title="test", report=end)
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
+
+
 # Memory and precision
 
 

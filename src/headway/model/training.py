@@ -162,6 +162,10 @@ def fit(
         if line := _in_one_line(error, module.params.tokens_per_batch):
             raise HeadwayError(line) from None
         raise
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes this of Ctrl+C
+            raise KeyboardInterrupt from None
+        raise
     if together:
         assert checkpoints is not None, "processes hand over what they learned through checkpoints"
         module.history = torch.load(checkpoints / "last.ckpt", map_location="cpu", weights_only=True)["history"]
