@@ -28,6 +28,8 @@ from headway.stages.train import train
 from headway.tracking import Tracker
 from tests.conftest import Slice
 
+pytestmark = pytest.mark.usefixtures("measured_at_once")
+
 #: So that the first candidate is elected, whatever so small a model has learned.
 SMALL = {
     "model.d_model": 8,
@@ -78,7 +80,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Verdict]:
+def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory, measured_at_once: None) -> tuple[Project, Verdict]:
     """A champion, and a second candidate that was compared with it and refused: too few test rows, for sure."""
     layout = Layout(Path(shutil.copytree(reviews.layout.root, tmp_path_factory.mktemp("decided") / "project")))
     layout.lock.write_text("stages: {}\n")
