@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from pathlib import Path
@@ -191,6 +192,27 @@ def test_a_history_that_was_replaced_is_named(three: History) -> None:
         place = {"number": len(before) + 1, "previous": before[-1].id if before else ""}
         forging.append(new_record(**verdict(subject(version), None), **place))
     assert three.examine()[1].startswith("record 3: it was carried out and is missing")
+
+
+def test_a_history_whose_run_is_no_longer_named_is_told(three: History) -> None:
+    three.client.delete_registered_model_tag(three.name, RUN_TAG)
+    found, problem = three.examine()
+    assert found == []
+    assert problem.startswith("record 3: it was carried out and is missing")
+
+
+def test_a_new_history_can_be_begun_as_the_way_out_says(three: History) -> None:
+    file_of(three, History(three.tracker).records()[0]).unlink()
+    with pytest.raises(
+        HeadwayError, match="to begin a new history, delete the tags (.+) and (.+) of the registered model"
+    ) as told:
+        three.records()
+    for tag in re.findall(r"headway\.\w+", str(told.value)):
+        three.client.delete_registered_model_tag(three.name, tag)
+    three.begin()
+    append(three, 4)
+    found, problem = History(three.tracker).examine()
+    assert ([record.candidate.version for record in found], problem) == (["4"], "")
 
 
 def test_a_broken_history_is_one_line_with_a_way_out_and_nothing_is_decided_on_it(three: History, house: House) -> None:

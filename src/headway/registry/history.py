@@ -29,7 +29,7 @@ GONE, TAKEN = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PA
 EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
 REMEDY = (
     "see `headway history --verify`; bring MLflow's database and artifacts back from a backup, or, to begin a new history, "
-    f"delete the tag {RUN_TAG} of the registered model"
+    f"delete the tags {RUN_TAG} and {CARRIED_TAG} of the registered model"
 )
 
 
@@ -85,7 +85,7 @@ class History:
             model = self.model()
             run = model.tags.get(RUN_TAG) if model is not None else None
             if model is None or run is None:
-                return [], ""
+                return [], _cut_off([], model.tags.get(CARRIED_TAG, "")) if model is not None else ""
             try:
                 ids = self._ids(run)
             except MlflowException as error:
