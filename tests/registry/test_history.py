@@ -204,7 +204,7 @@ def test_a_history_whose_run_is_no_longer_named_is_told(three: History) -> None:
 def test_a_new_history_can_be_begun_as_the_way_out_says(three: History) -> None:
     file_of(three, History(three.tracker).records()[0]).unlink()
     with pytest.raises(
-        HeadwayError, match="to begin a new history, delete the tags (.+) and (.+) of the registered model"
+        HeadwayError, match=r"to begin a new history, delete the tags (.+) and (.+) of the registered model"
     ) as told:
         three.records()
     for tag in re.findall(r"headway\.\w+", str(told.value)):
