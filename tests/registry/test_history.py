@@ -291,6 +291,13 @@ def test_a_run_that_a_kill_left_empty_is_used(house: House, monkeypatch: pytest.
     assert len(history.client.search_runs([history.tracker.experiment_id], wanted)) == 1
 
 
+def test_a_param_that_is_no_place_of_a_record_is_none(three: History) -> None:
+    for key in ("4", "\N{SUPERSCRIPT TWO}", "note"):
+        three.client.log_param(run_of(three), key, "a person's")
+    found, problem = three.examine()
+    assert (len(found), problem) == (3, "")
+
+
 def test_the_tag_of_what_was_carried_out_names_number_and_id(three: History) -> None:
     model = three.model()
     assert model is not None

@@ -325,6 +325,15 @@ def test_a_retirement_is_recorded_with_the_version_too(two: House) -> None:
         retire(two)
 
 
+def test_a_retirement_with_a_reason_longer_than_mlflow_takes_is_recorded_whole(two: House) -> None:
+    reason = "a reason " * 2000
+    office.retire(two.registry, reason, ASKED_BY, {})
+    assert two.registry.history.records()[-1].reason == reason
+    kept = two.registry.version("2").tags[RETIRED_TAG]
+    assert len(kept) == office.MOST_DESCRIPTION
+    assert reason.startswith(kept.split(": ", 1)[1])
+
+
 def test_a_number_that_belongs_to_another_model_now_is_not_seated(two: House) -> None:
     """The registered model was deleted and made again: its numbers begin anew, and an old record speaks of another model."""
     known = described(two.registry.version("1"))

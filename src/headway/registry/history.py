@@ -7,6 +7,7 @@ itself is an artifact named by its id, written before: whatever a kill leaves be
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -166,7 +167,7 @@ class History:
     def _ids(self, run: str) -> dict[int, str]:
         """Ids of the records by their numbers."""
         params = self.client.get_run(run).data.params
-        return {int(key): value for key, value in params.items() if key.isdigit()}
+        return {int(key): value for key, value in params.items() if re.fullmatch(r"[0-9]{6,}", key)}
 
     def _texts(self, run: str) -> dict[str, str]:
         """The records' files by their ids.
