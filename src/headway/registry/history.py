@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow.entities import LifecycleStage
@@ -32,6 +33,24 @@ REMEDY = (
     "see `headway history --verify`; bring MLflow's database and artifacts back from a backup, or, to begin a new history, "
     f"delete the tags {RUN_TAG} and {CARRIED_TAG} of the registered model"
 )
+
+
+@contextmanager
+def stored(what: str) -> Iterator[None]:
+    """Turns the failures of the store of artifacts into one line; MLflow's own pass, see :func:`headway.tracking.reachable`.
+
+    Raises:
+        Unreachable: it does not answer, or takes nothing.
+    """
+    try:
+        yield
+    except (HeadwayError, MlflowException):
+        raise
+    except Exception as error:  # every store's client raises kinds of its own
+        raise Unreachable(
+            f"{what} cannot be stored ({first_line(error)}); see that the store of MLflow's artifacts answers and has room, "
+            "then run again"
+        ) from error
 
 
 class HistoryGrew(HeadwayError):
@@ -114,7 +133,8 @@ class History:
             run = model.tags[RUN_TAG]
             if self.client.get_run(run).info.lifecycle_stage == LifecycleStage.DELETED:
                 self.client.restore_run(run)
-            self.client.log_text(run, record.as_json(), f"{FOLDER}/{record.id}.json")
+            with stored(f"record {record.number} of the history of {self.name}"):
+                self.client.log_text(run, record.as_json(), f"{FOLDER}/{record.id}.json")
             try:
                 self.client.log_param(run, f"{record.number:06d}", record.id)
             except MlflowException as error:
@@ -175,10 +195,10 @@ class History:
         Raises:
             Unreachable: they cannot be fetched, which does not say that they are lost.
         """
-        if not self.client.list_artifacts(run, FOLDER):
-            return {}
         with tempfile.TemporaryDirectory(prefix="headway-") as folder:
             try:
+                if not self.client.list_artifacts(run, FOLDER):
+                    return {}
                 files = Path(self.client.download_artifacts(run, FOLDER, folder)).glob("*.json")
             except Exception as error:  # every store's client raises kinds of its own
                 raise Unreachable(

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from headway.errors import HeadwayError
 from headway.registry import card, page, terms
-from headway.registry.history import GONE, HistoryGrew
+from headway.registry.history import GONE, HistoryGrew, stored
 from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Actor, Record, Subject, new_record
 from headway.registry.registry import MODEL_TAG, Registry
 from headway.tracking import Tracker, reachable
@@ -69,14 +69,14 @@ def standing(registry: Registry, moved_by_hand: bool = False) -> Standing:
 
 
 def _carry_out(registry: Registry, records: Sequence[Record], pending: Sequence[Record]) -> None:
-    """Do what the last records say; to do it twice does no harm."""
-    for record in pending:
-        _attach(registry, record)
+    """Do what the last records say; to do it twice does no harm. The office first: a run that takes no files keeps nobody out."""
     if any(record.kind != REFUSAL for record in pending):
         subject = terms.in_office(records)
         version = registry.holding(subject) if subject else None
         if subject is None or version is not None:
             registry.seat(version)
+    for record in pending:
+        _attach(registry, record)
     registry.history.mark_carried_out(records[-1])
 
 
@@ -243,7 +243,7 @@ def _attach(registry: Registry, record: Record) -> None:
     if version is None:
         return
     client, name = registry.client, registry.name
-    with reachable(registry.tracker.uri):
+    with reachable(registry.tracker.uri), stored(f"what belongs to version {version.version} of {name}"):
         described_by = record.summary
         tags = {VERDICT_TAG: record.kind, DECISION_TAG: f"{record.number} {record.id}"}
         if version.run_id and is_there(registry.tracker, version.run_id):
