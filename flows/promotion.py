@@ -87,7 +87,7 @@ def promote(
 
     def attempt() -> Verdict:
         before = standing(registry, moved_by_hand=force)
-        done = interrupted(before, FORCED, reason, number) if force else None
+        done = interrupted(before, FORCED if force else PROMOTION, reason, number)
         if done:
             return _promoted(done)
         version = registry.version(number)

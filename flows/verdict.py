@@ -12,12 +12,12 @@ from headway.layout import EVALUATION_PLOTS, SEARCH_PLOTS, Layout
 from headway.lineage import execution_key, trace
 from headway.params import Params
 from headway.registry import page, terms
-from headway.registry.office import VERDICT_TAG, Standing, described
-from headway.registry.records import BASELINE, CANDIDATE, REFUSAL, Record, Rows, gate_code, plain, rows_of
+from headway.registry.office import DECISION_TAG, VERDICT_TAG, Standing, described, is_there
+from headway.registry.records import BASELINE, CANDIDATE, REFUSAL, CheckRecord, Record, Rows, gate_code, plain, rows_of
 from headway.registry.registry import MODEL_TAG, Registry
 from headway.serving import package
 from headway.tables import read_table
-from headway.tracking import Tracker
+from headway.tracking import Tracker, reachable
 
 PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
 METRICS = ("accuracy", "macro_f1", "negative_log_likelihood")
@@ -74,11 +74,11 @@ def decided_before(params: Params, layout: Layout, registry: Registry, before: S
 
     It rests on the candidate, the champion, the test rows, the policy and the gate's own code, and on what else dvc.lock and
     params.yaml pin: the baseline's predictions and the seed. A refusal because something could not be computed is no such
-    record: the reason lies elsewhere, and may be mended.
+    record: the reason lies elsewhere, and may be mended; nor is one for the latency, which is another on a machine less busy.
     """
     champion = before.champion
     record = terms.about(before.records, package.fingerprint(layout.candidate))
-    if record is None or record.kind != REFUSAL or any(check.value is None for check in record.failed):
+    if record is None or record.kind != REFUSAL or any(map(_may_pass_later, record.failed)):
         return None
     now = trace(params, layout).as_tags()
     same = (
@@ -94,6 +94,11 @@ def decided_before(params: Params, layout: Layout, registry: Registry, before: S
         return None
     lines = [*record.summary, f"decided before ({record.when}), nothing changed since"]
     return Verdict(REFUSED, record.candidate.version, _number(before), lines, record.scores, record)
+
+
+def _may_pass_later(check: CheckRecord) -> bool:
+    """Whether a failed check rests on more than what is compared."""
+    return check.value is None or check.name == "latency"
 
 
 def withdrawn(layout: Layout, before: Standing) -> Verdict | None:
@@ -143,9 +148,11 @@ def tell(params: Params, layout: Layout, tracker: Tracker, record: Record) -> No
     if record.project.get("headway.execution") != key or not record.checks:
         return
     found = tracker.find(kind="pipeline", key=key)
-    if found is not None and found.data.tags.get(VERDICT_TAG) == record.kind:
+    if found is not None and found.data.tags.get(DECISION_TAG) == record.id:
         return
-    if record.candidate.run:
+    with reachable(tracker.uri):
+        trained_here = bool(record.candidate.run) and is_there(tracker, record.candidate.run)
+    if trained_here:
         tracker.run(record.candidate.run).set_tags(record.lineage)
     run = tracker.pipeline_run()
     for model, scores in record.scores.items():
@@ -157,7 +164,7 @@ def tell(params: Params, layout: Layout, tracker: Tracker, record: Record) -> No
     file = layout.scratch / "decision.json"
     write_json(file, {"id": record.id, **record.model_dump(mode="json")})
     run.log_artifacts([file, write_page(layout, record)])
-    run.set_tags({VERDICT_TAG: record.kind})
+    run.set_tags({VERDICT_TAG: record.kind, DECISION_TAG: record.id})
 
 
 def write_page(layout: Layout, record: Record) -> Path:

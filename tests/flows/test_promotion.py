@@ -27,14 +27,18 @@ from headway.registry import office
 from headway.registry.office import VERDICT_TAG, described, standing
 from headway.registry.records import CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
 from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
-from headway.serving.latency import Latency
+from headway.serving import package
+from headway.serving.latency import measure
+from headway.serving.package import ModelPackage
 from headway.stages.train import training_run
 from headway.tracking import Tracker
 from tests.conftest import Slice
 from tests.stages.conftest import FOUND, SMALL, with_database
 
+pytestmark = pytest.mark.usefixtures("measured_at_once")
+
 # Few sentences are no match for the linear model; what is tested is what becomes of the verdict.
-LENIENT = {"gate.min_test_rows": 10, "gate.baseline_margin": 0.9, "gate.bootstrap_samples": 200}
+LENIENT = {"gate.min_test_rows": 10, "gate.baseline_margin": 0.9, "gate.bootstrap_samples": 200, "gate.max_latency_ms": 0}
 ASKED_BY = asked_by("a test")
 LINEAGE = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 
@@ -90,14 +94,37 @@ def staged(reviews: Slice, database: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def logged(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The candidate's model as MLflow keeps it, for tests that register it often: to log it takes seconds."""
-    folder = tmp_path_factory.mktemp("logged") / "model"
+    return _saved(tmp_path_factory.mktemp("logged") / "model", staged.layout.candidate)
+
+
+def _saved(folder: Path, packed: Path) -> str:
+    """A package's address once it is saved as MLflow's model."""
     mlflow.pyfunc.save_model(
-        str(folder),
-        loader_module="headway.serving.pyfunc",
-        data_path=str(staged.layout.candidate),
-        pip_requirements=["mlflow"],
+        str(folder), loader_module="headway.serving.pyfunc", data_path=str(packed), pip_requirements=["mlflow"]
     )
     return folder.as_uri()
+
+
+@pytest.fixture(scope="module")
+def twin(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A model of another fingerprint with the candidate's weights, as MLflow keeps it, and that fingerprint.
+
+    It is less sure of itself, and predicts the same labels.
+    """
+    model = ModelPackage.load(staged.layout.candidate)
+    folder = tmp_path_factory.mktemp("twin")
+    (folder / "package").mkdir()
+    sizes = read_json(staged.layout.candidate / package.CONFIG, made_by="train")
+    package.save(
+        folder / "package",
+        model.classifier,
+        staged.layout.candidate / package.TOKENIZER,
+        sizes["max_length"],
+        sizes["vocabulary_size"],
+        model.classes,
+        model.temperature * 1.01,
+    )
+    return _saved(folder / "model", folder / "package"), package.fingerprint(folder / "package")
 
 
 @pytest.fixture
@@ -164,7 +191,6 @@ def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_ch
 ) -> None:
     """Every place in which a kill can fall, or every third, one after the other, until a decision is through without one."""
     monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
-    monkeypatch.setattr(promotion, "measure", lambda models, _: dict.fromkeys(models, Latency(1.0, 2.0)))
     chosen = replace(candidate, params=candidate.params.override(knobs))
     database = chosen.layout.tracking / "mlflow.db"
     before = database.read_bytes()
@@ -247,7 +273,8 @@ def artifacts(candidate: Candidate, run: str, folder: str | None) -> set[str]:
     return {item.path for item in candidate.tracker.client.list_artifacts(run, folder)}
 
 
-def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate) -> None:
+def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promotion, "measure", measure)
     record = candidate.decide().record
     assert record is not None
     assert record.test_rows is not None
@@ -274,9 +301,10 @@ def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate) -
 
 
 class Overtaken(Registry):
-    """Another process promotes a version of its own, of the same model, while this one compares."""
+    """Another process promotes a version of its own, of a model that predicts the same, while this one compares."""
 
     rival: Candidate
+    twin: tuple[str, str]
     overtaken = False
 
     def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
@@ -284,15 +312,18 @@ class Overtaken(Registry):
         if not self.overtaken:
             self.overtaken = True
             other = Registry(self.rival.tracker)
-            made = other.client.create_model_version(other.name, version.source, run_id, tags={MODEL_TAG: "a rival"})
+            source, model = self.twin
+            made = other.client.create_model_version(other.name, source, run_id, tags={MODEL_TAG: model})
             content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(made)}
             office.decide(other, standing(other), content)
         return version
 
 
-def test_a_promotion_that_was_overtaken_is_judged_again_against_the_new_champion(candidate: Candidate) -> None:
+def test_a_promotion_that_was_overtaken_is_judged_again_against_the_new_champion(
+    candidate: Candidate, twin: tuple[str, str]
+) -> None:
     registry = Overtaken(candidate.tracker)
-    registry.rival = candidate
+    registry.rival, registry.twin = candidate, twin
     verdict = candidate.decide(registry, **{"gate.policy": "superior"})
     assert decisions(candidate) == [(PROMOTION, "2"), (REFUSAL, "1")], "of two equal models the second is no better"
     assert (verdict.outcome, verdict.champion) == (REFUSED, "2")
@@ -350,9 +381,9 @@ def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(ca
 
 
 def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(
-    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch
+    candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Against a champion that is the same model, twice: for the stages' candidate, then for one more version."""
+    """Against a champion that predicts the same, twice: for the stages' candidate, then for one more version."""
     asked: list[dict[str, Any]] = []
     decide = promotion.ask_the_gate
 
@@ -361,11 +392,13 @@ def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_
         return decide(**more)
 
     monkeypatch.setattr(promotion, "ask_the_gate", ask)
+    monkeypatch.setattr(promotion, "measure", measure)
     monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
     registry = Registry(candidate.tracker)
     registry.history.begin()
-    for model in ("a champion", "another candidate"):
-        registry.client.create_model_version(registry.name, logged, tags={MODEL_TAG: model})
+    source, model = twin
+    registry.client.create_model_version(registry.name, source, tags={MODEL_TAG: model})
+    registry.client.create_model_version(registry.name, logged)  # nothing says what it holds
     content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(registry.version("1"))}
     office.decide(registry, standing(registry), content)
     candidate.decide()
@@ -374,5 +407,6 @@ def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_
     assert [one["verdicts_before"] for one in asked] == [0, 1, 1], "the third asks about the pair of the first again"
     for one in asked:
         assert {"label: negative", "label: positive"} <= one["slices"].keys()
-        assert one["costs"].champion_bytes == one["costs"].candidate_bytes > 1000
+        assert one["costs"].champion_bytes == pytest.approx(one["costs"].candidate_bytes, abs=100)
+        assert one["costs"].candidate_bytes > 1000
         assert one["costs"].champion_ms > 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import mlflow
 import pyarrow.parquet as pq
 import pytest
 from prefect.logging import disable_run_logger
@@ -19,7 +20,8 @@ from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.registry.office import VERDICT_TAG, retire, roll_back, standing
+from headway.registry import terms
+from headway.registry.office import DECISION_TAG, VERDICT_TAG, retire, roll_back, standing
 from headway.registry.records import REFUSAL, asked_by
 from headway.registry.registry import Registry
 from headway.stages.baseline import baseline
@@ -27,6 +29,8 @@ from headway.stages.evaluate import evaluate
 from headway.stages.train import train
 from headway.tracking import Tracker
 from tests.conftest import Slice
+
+pytestmark = pytest.mark.usefixtures("measured_at_once")
 
 #: So that the first candidate is elected, whatever so small a model has learned.
 SMALL = {
@@ -78,7 +82,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Verdict]:
+def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory, measured_at_once: None) -> tuple[Project, Verdict]:
     """A champion, and a second candidate that was compared with it and refused: too few test rows, for sure."""
     layout = Layout(Path(shutil.copytree(reviews.layout.root, tmp_path_factory.mktemp("decided") / "project")))
     layout.lock.write_text("stages: {}\n")
@@ -189,12 +193,53 @@ def test_a_summary_that_a_kill_cut_off_is_completed_without_another_decision(ref
     tracker = refused.tracker
     run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
-    tracker.client.delete_tag(run.info.run_id, VERDICT_TAG)
+    tracker.client.delete_tag(run.info.run_id, DECISION_TAG)
     decided = len(refused.registry.history.records())
     with disable_run_logger():
         assert gate.fn(refused.params, refused.layout, refused.tracker).outcome == REFUSED
-    assert tracker.client.get_run(run.info.run_id).data.tags[VERDICT_TAG] == REFUSAL
+    assert tracker.client.get_run(run.info.run_id).data.tags[DECISION_TAG] == refused.registry.history.last()
     assert len(refused.registry.history.records()) == decided
+
+
+def test_runs_that_were_deleted_in_mlflow_stop_nothing(refused: Project) -> None:
+    tracker, record = refused.tracker, refused.registry.history.records()[-1]
+    run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert run is not None
+    for deleted in (run.info.run_id, record.candidate.run):
+        tracker.client.delete_run(deleted)
+    with disable_run_logger():
+        assert gate.fn(refused.params, refused.layout, refused.tracker).outcome == REFUSED
+    anew = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert anew is not None
+    assert anew.data.tags[VERDICT_TAG] == REFUSAL
+
+
+def test_a_second_refusal_of_the_same_execution_takes_the_place_of_the_first(refused: Project) -> None:
+    first = refused.registry.history.last()
+    _rolled_back(refused)
+    found = refused.decide()
+    assert found.record is not None
+    assert (found.outcome, found.record.id) == (REFUSED, refused.registry.history.last())
+    assert found.record.id != first
+    run = refused.tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert run is not None
+    assert run.data.tags[DECISION_TAG] == found.record.id
+    kept = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/decision.json")
+    assert kept["id"] == found.record.id
+
+
+def test_a_refusal_for_the_latency_alone_is_decided_anew(refused: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may have been busy."""
+    slow = refused.with_params(gate__min_test_rows=10, gate__max_latency_ms=1.0, gate__policy="non_inferior")
+    slow = slow.with_params(gate__champion_margin=0.9)
+    record = slow.decide().record
+    assert record is not None
+    assert "latency" in [check.name for check in record.failed]
+    only = record.model_copy(update={"checks": tuple(one for one in record.checks if one.passed or one.name == "latency")})
+    monkeypatch.setattr(terms, "about", lambda *_: only)
+    assert slow.remembered() is None
+    monkeypatch.setattr(verdict, "_may_pass_later", lambda _: False)
+    assert slow.remembered() is not None, "it was decided anew for another reason"
 
 
 def test_a_model_that_was_rolled_back_is_not_promoted_again_by_a_run(refused: Project) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 from pathlib import Path
@@ -193,6 +194,27 @@ def test_a_history_that_was_replaced_is_named(three: History) -> None:
     assert three.examine()[1].startswith("record 3: it was carried out and is missing")
 
 
+def test_a_history_whose_run_is_no_longer_named_is_told(three: History) -> None:
+    three.client.delete_registered_model_tag(three.name, RUN_TAG)
+    found, problem = three.examine()
+    assert found == []
+    assert problem.startswith("record 3: it was carried out and is missing")
+
+
+def test_a_new_history_can_be_begun_as_the_way_out_says(three: History) -> None:
+    file_of(three, History(three.tracker).records()[0]).unlink()
+    with pytest.raises(
+        HeadwayError, match=r"to begin a new history, delete the tags (.+) and (.+) of the registered model"
+    ) as told:
+        three.records()
+    for tag in re.findall(r"headway\.\w+", str(told.value)):
+        three.client.delete_registered_model_tag(three.name, tag)
+    three.begin()
+    append(three, 4)
+    found, problem = History(three.tracker).examine()
+    assert ([record.candidate.version for record in found], problem) == (["4"], "")
+
+
 def test_a_broken_history_is_one_line_with_a_way_out_and_nothing_is_decided_on_it(three: History, house: House) -> None:
     file_of(three, History(three.tracker).records()[0]).unlink()
     said = (
@@ -267,6 +289,13 @@ def test_a_run_that_a_kill_left_empty_is_used(house: House, monkeypatch: pytest.
     history.begin()
     wanted = "tags.`headway.kind` = 'history'"
     assert len(history.client.search_runs([history.tracker.experiment_id], wanted)) == 1
+
+
+def test_a_param_that_is_no_place_of_a_record_is_none(three: History) -> None:
+    for key in ("4", "\N{SUPERSCRIPT TWO}", "note"):
+        three.client.log_param(run_of(three), key, "a person's")
+    found, problem = three.examine()
+    assert (len(found), problem) == (3, "")
 
 
 def test_the_tag_of_what_was_carried_out_names_number_and_id(three: History) -> None:

@@ -189,6 +189,35 @@ def test_whoever_seats_late_does_not_unseat_a_later_champion(two: House, monkeyp
     assert two.champion() == "4"
 
 
+def test_a_store_that_takes_no_files_is_one_line_and_keeps_no_champion_out(
+    two: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, write = two.registry.client, two.registry.client.log_text
+
+    def full(run: str, text: str, file: str) -> None:
+        if file.startswith("records/"):
+            return write(run, text, file)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(client, "log_text", full)
+    with pytest.raises(Unreachable, match=r"^what belongs to version 3 of headway cannot be stored \(.*No space left"):
+        promote(two)
+    assert two.champion() == "3"
+    monkeypatch.undo()
+    assert standing(two.another().registry).completed[0].candidate.version == "3"
+    assert two.registry.version("3").tags[VERDICT_TAG] == PROMOTION
+
+
+def test_a_record_that_cannot_be_stored_is_one_line_and_decides_nothing(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_all(*_: Any) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(two.registry.client, "log_text", refuse_all)
+    with pytest.raises(Unreachable, match=r"^record 3 of the history of headway cannot be stored \(read-only\)"):
+        promote(two)
+    assert (two.champion(), len(two.kinds())) == ("2", 2)
+
+
 def test_the_same_refusal_again_is_one_record_and_another_one_is_two(two: House) -> None:
     refuse(two)
     refuse(two)
@@ -323,6 +352,15 @@ def test_a_retirement_is_recorded_with_the_version_too(two: House) -> None:
     assert two.registry.version("2").tags[RETIRED_TAG].endswith(": a reason")
     with pytest.raises(HeadwayError, match="model headway has no champion to retire"):
         retire(two)
+
+
+def test_a_retirement_with_a_reason_longer_than_mlflow_takes_is_recorded_whole(two: House) -> None:
+    reason = "a reason " * 2000
+    office.retire(two.registry, reason, ASKED_BY, {})
+    assert two.registry.history.records()[-1].reason == reason
+    kept = two.registry.version("2").tags[RETIRED_TAG]
+    assert len(kept) == office.MOST_DESCRIPTION
+    assert reason.startswith(kept.split(": ", 1)[1])
 
 
 def test_a_number_that_belongs_to_another_model_now_is_not_seated(two: House) -> None:

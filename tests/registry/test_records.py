@@ -59,6 +59,23 @@ def test_a_record_that_is_whole_but_not_the_one_expected_shows() -> None:
         parse(a_record().as_json(), a_record(reason="another").id)
 
 
+@pytest.mark.parametrize(
+    ("written", "forged"),
+    [
+        ('"reason": ""', '"reason": "another", "reason": ""'),
+        ('"number": 1', '"number": "1"'),
+        ('"reason": "",', '"reason":  "",'),
+    ],
+    ids=["a key that stands twice", "another type", "a blank"],
+)
+def test_a_record_that_says_the_same_in_other_bytes_shows(written: str, forged: str) -> None:
+    record = a_record()
+    text = record.as_json()
+    assert written in text
+    with pytest.raises(HeadwayError, match=r"^altered: not as it was written$"):
+        parse(text.replace(written, forged), record.id)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '"a word"', "{}"])
 def test_what_is_no_record_is_told(text: str) -> None:
     with pytest.raises(HeadwayError, match="damaged") as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,6 +170,40 @@ def test_a_version_whose_folder_is_gone_is_lost(office: Office) -> None:
         assert not office.registry.loads(version)
     finally:
         folder.with_name("lost").rename(folder)
+
+
+def test_a_version_whose_files_are_another_models_is_refused(office: Office) -> None:
+    """The other model's package is whole in itself: only the version knows which one was registered."""
+    versions = [office.registry.register(folder, office.run, {}) for folder in office.folders[:2]]
+    own, other = (stored(office, version) for version in versions)
+    own.rename(own.with_name("own"))
+    shutil.copytree(other, own)
+    try:
+        with pytest.raises(
+            HeadwayError, match=r"\(it is not the model that was registered: its SHA-256 is another\); bring"
+        ):
+            office.registry.load(versions[0])
+        assert not office.registry.loads(versions[0])
+    finally:
+        shutil.rmtree(own)
+        own.with_name("own").rename(own)
+    assert office.registry.loads(versions[0])
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_version_that_points_out_of_its_own_files_is_refused(office: Office, absolute: bool) -> None:
+    """The very package, but elsewhere on the machine."""
+    version = office.registry.register(office.folders[0], office.run, {})
+    file = stored(office, version) / "MLmodel"
+    whole = file.read_text()
+    elsewhere = office.folders[0] if absolute else f"../../../../../../../../../..{office.folders[0]}"
+    (line,) = [line for line in whole.splitlines() if line.strip().startswith("data:")]
+    file.write_text(whole.replace(line, f"    data: {elsewhere}"))
+    try:
+        with pytest.raises(HeadwayError, match="its MLmodel names a folder outside of it"):
+            office.registry.load(version)
+    finally:
+        file.write_text(whole)
 
 
 @pytest.mark.parametrize("source", ["http://user:secret@127.0.0.1:9/model", "s3://bucket/model"])

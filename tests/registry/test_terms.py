@@ -37,6 +37,11 @@ def test_champions_and_those_before(events: list[tuple[str, int]], champion: str
     assert versions_of(terms.former(records)) == former
 
 
+def test_a_champion_that_was_appointed_twice_in_a_row_is_not_its_own_former_one() -> None:
+    records = story((PROMOTION, 1), (PROMOTION, 2), (FORCED, 2))
+    assert versions_of(terms.former(records)) == ["1"]
+
+
 def test_a_champion_from_before_the_history_can_be_gone_back_to() -> None:
     records = chain(verdict(subject(2), subject(1), P))
     assert versions_of(terms.former(records)) == ["1"]

@@ -115,9 +115,14 @@ def test_a_mistake_is_one_line_and_changes_nothing(two: House, words: tuple[str,
 def test_the_card_is_printed_or_written(two: House, tmp_path: Path) -> None:
     printed = headway("card", "3").output
     assert printed.startswith("# Model card: headway, version 3\n")
-    out = tmp_path / "card.md"
+    out = tmp_path / "new" / "card.md"
     assert headway("card", "3", "--out", str(out)).output == f"card: {out}\n"
     assert out.read_text(encoding="utf-8") == printed
+
+
+def test_a_card_that_cannot_be_written_is_one_line(two: House, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    assert "the card cannot be written: " in said("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
 
 
 def test_lineage_is_printed(two: House) -> None:

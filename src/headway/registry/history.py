@@ -7,8 +7,10 @@ itself is an artifact named by its id, written before: whatever a kill leaves be
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlflow.entities import LifecycleStage
@@ -29,8 +31,26 @@ GONE, TAKEN = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PA
 EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
 REMEDY = (
     "see `headway history --verify`; bring MLflow's database and artifacts back from a backup, or, to begin a new history, "
-    f"delete the tag {RUN_TAG} of the registered model"
+    f"delete the tags {RUN_TAG} and {CARRIED_TAG} of the registered model"
 )
+
+
+@contextmanager
+def stored(what: str) -> Iterator[None]:
+    """Turns the failures of the store of artifacts into one line; MLflow's own pass, see :func:`headway.tracking.reachable`.
+
+    Raises:
+        Unreachable: it does not answer, or takes nothing.
+    """
+    try:
+        yield
+    except (HeadwayError, MlflowException):
+        raise
+    except Exception as error:  # every store's client raises kinds of its own
+        raise Unreachable(
+            f"{what} cannot be stored ({first_line(error)}); see that the store of MLflow's artifacts answers and has room, "
+            "then run again"
+        ) from error
 
 
 class HistoryGrew(HeadwayError):
@@ -85,7 +105,7 @@ class History:
             model = self.model()
             run = model.tags.get(RUN_TAG) if model is not None else None
             if model is None or run is None:
-                return [], ""
+                return [], _cut_off([], model.tags.get(CARRIED_TAG, "")) if model is not None else ""
             try:
                 ids = self._ids(run)
             except MlflowException as error:
@@ -113,7 +133,8 @@ class History:
             run = model.tags[RUN_TAG]
             if self.client.get_run(run).info.lifecycle_stage == LifecycleStage.DELETED:
                 self.client.restore_run(run)
-            self.client.log_text(run, record.as_json(), f"{FOLDER}/{record.id}.json")
+            with stored(f"record {record.number} of the history of {self.name}"):
+                self.client.log_text(run, record.as_json(), f"{FOLDER}/{record.id}.json")
             try:
                 self.client.log_param(run, f"{record.number:06d}", record.id)
             except MlflowException as error:
@@ -166,7 +187,7 @@ class History:
     def _ids(self, run: str) -> dict[int, str]:
         """Ids of the records by their numbers."""
         params = self.client.get_run(run).data.params
-        return {int(key): value for key, value in params.items() if key.isdigit()}
+        return {int(key): value for key, value in params.items() if re.fullmatch(r"[0-9]{6,}", key)}
 
     def _texts(self, run: str) -> dict[str, str]:
         """The records' files by their ids.
@@ -174,10 +195,10 @@ class History:
         Raises:
             Unreachable: they cannot be fetched, which does not say that they are lost.
         """
-        if not self.client.list_artifacts(run, FOLDER):
-            return {}
         with tempfile.TemporaryDirectory(prefix="headway-") as folder:
             try:
+                if not self.client.list_artifacts(run, FOLDER):
+                    return {}
                 files = Path(self.client.download_artifacts(run, FOLDER, folder)).glob("*.json")
             except Exception as error:  # every store's client raises kinds of its own
                 raise Unreachable(

@@ -17,12 +17,13 @@ from mlflow.exceptions import MlflowException
 
 from headway.errors import HeadwayError
 from headway.registry import card, page, terms
-from headway.registry.history import GONE, HistoryGrew
+from headway.registry.history import GONE, HistoryGrew, stored
 from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Actor, Record, Subject, new_record
 from headway.registry.registry import MODEL_TAG, Registry
-from headway.tracking import reachable
+from headway.tracking import Tracker, reachable
 
-#: Of a version: where its last record lies, what kind that is, and when and why it was retired.
+#: Of a version: where its last record lies, what kind that is, and when and why it was retired. A pipeline's run has the
+#: first two as well, its record's id in place of where it lies.
 DECISION_TAG, VERDICT_TAG, RETIRED_TAG = "headway.decision", "headway.verdict", "headway.retired"
 MOST_DESCRIPTION = 5000
 ATTEMPTS = 5
@@ -68,14 +69,14 @@ def standing(registry: Registry, moved_by_hand: bool = False) -> Standing:
 
 
 def _carry_out(registry: Registry, records: Sequence[Record], pending: Sequence[Record]) -> None:
-    """Do what the last records say; to do it twice does no harm."""
-    for record in pending:
-        _attach(registry, record)
+    """Do what the last records say; to do it twice does no harm. The office first: a run that takes no files keeps nobody out."""
     if any(record.kind != REFUSAL for record in pending):
         subject = terms.in_office(records)
         version = registry.holding(subject) if subject else None
         if subject is None or version is not None:
             registry.seat(version)
+    for record in pending:
+        _attach(registry, record)
     registry.history.mark_carried_out(records[-1])
 
 
@@ -242,10 +243,10 @@ def _attach(registry: Registry, record: Record) -> None:
     if version is None:
         return
     client, name = registry.client, registry.name
-    with reachable(registry.tracker.uri):
+    with reachable(registry.tracker.uri), stored(f"what belongs to version {version.version} of {name}"):
         described_by = record.summary
         tags = {VERDICT_TAG: record.kind, DECISION_TAG: f"{record.number} {record.id}"}
-        if version.run_id and _is_there(registry, version.run_id):
+        if version.run_id and is_there(registry.tracker, version.run_id):
             stem = f"decisions/version-{version.version}-{record.number}-{record.id[:12]}"
             client.log_text(version.run_id, record.as_json(), f"{stem}.json")
             client.log_text(version.run_id, page.render(record), f"{stem}.html")
@@ -255,17 +256,17 @@ def _attach(registry: Registry, record: Record) -> None:
                 client.log_text(version.run_id, card.render(record, registry.name), file)
                 described_by = [*described_by, f"Model card: runs:/{version.run_id}/{file}"]
         if record.kind == RETIREMENT:
-            tags[RETIRED_TAG] = f"{record.when}: {record.reason}"
+            tags[RETIRED_TAG] = f"{record.when}: {record.reason}"[:MOST_DESCRIPTION]
         for tag, value in tags.items():
             client.set_model_version_tag(name, version.version, tag, value)
         text = "\n\n".join(described_by)
         client.update_model_version(name, version.version, description=text[:MOST_DESCRIPTION])
 
 
-def _is_there(registry: Registry, run: str) -> bool:
+def is_there(tracker: Tracker, run: str) -> bool:
     """Whether a run can be written to."""
     try:
-        return bool(registry.client.get_run(run).info.lifecycle_stage == LifecycleStage.ACTIVE)
+        return bool(tracker.client.get_run(run).info.lifecycle_stage == LifecycleStage.ACTIVE)
     except MlflowException as error:
         if error.error_code == GONE:
             return False

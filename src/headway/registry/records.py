@@ -209,6 +209,8 @@ def parse(text: str, expected: str) -> Record:
         raise HeadwayError(f"altered or damaged ({where}: {problem['msg'][:100]})") from None
     if {given, record.id} != {expected}:
         raise HeadwayError(f"altered: its SHA-256 is {record.id[:12]}, the history has {expected[:12]}")
+    if text != record.as_json():  # what parsing leaves out, such as a key that stands twice
+        raise HeadwayError("altered: not as it was written")
     return record
 
 

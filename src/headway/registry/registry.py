@@ -89,13 +89,15 @@ class Registry:
 
         Raises:
             Unreachable: its files cannot be fetched, which does not say that they are lost.
-            HeadwayError: they are gone or damaged.
+            HeadwayError: they are gone or damaged, or another model's than the one that was registered.
         """
         with tempfile.TemporaryDirectory(prefix="headway-") as folder, self._addressed():
             try:
-                local = self._download(version, folder)
-                data = Model.load(str(local)).flavors["python_function"]["data"]
-                return ModelPackage.load(local / data), package_bytes(local / data)
+                files = _packed(self._download(version, folder))
+                known = version.tags.get(MODEL_TAG)
+                if known and package.fingerprint(files) != known:
+                    raise HeadwayError("it is not the model that was registered: its SHA-256 is another")
+                return ModelPackage.load(files), package_bytes(files)
             except Unreachable:
                 raise
             except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
@@ -245,6 +247,14 @@ class Registry:
                 pip_requirements=[f"{name}=={_version(name)}" for name in SERVING_REQUIREMENTS],
             )
         return str(info.model_uri)
+
+
+def _packed(model: Path) -> Path:
+    """Where the package lies in a model's files, as MLflow logs them."""
+    data = model / Model.load(str(model)).flavors["python_function"]["data"]
+    if not data.resolve().is_relative_to(model.resolve()):
+        raise HeadwayError("its MLmodel names a folder outside of it")
+    return data
 
 
 def _version(distribution: str) -> str:

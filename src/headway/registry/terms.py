@@ -36,7 +36,8 @@ def former(records: Sequence[Record]) -> list[Subject]:
         elif record.appoints:
             if not stack and record.champion is not None:
                 stack.append(record.champion)  # in office before the history began
-            stack.append(subject)
+            if not stack or stack[-1] != subject:  # appointed twice in a row, it is in office once
+                stack.append(subject)
     current = in_office(records)
     return stack[:-1] if current is not None and stack and stack[-1] == current else stack
 
