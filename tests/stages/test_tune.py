@@ -169,7 +169,7 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
     params, layout = tunable
     key = study_key(params, layout)
     same: list[dict[str, Any]] = [
-        {"tune.trials": 99, "tune.timeout_minutes": 1.0, "tune.target": 0.9},
+        {"tune.trials": 99, "tune.timeout_minutes": 1.0, "tune.target": 0.9, "tune.second_margin": 0.5},
         {"tune.storage": "postgresql://host/studies"},
         {"tune.executor": "dask", "tune.address": "tcp://host:8786"},
         {"evaluation.confidence": 0.9, "gate.confidence": 0.9},
@@ -185,6 +185,19 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
     ]
     assert {study_key(params.override(changed), layout) for changed in same} == {key}
     assert len({study_key(params.override(changed), layout) for changed in others} | {key}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    "file", ["data/prepared/labels.json", "data/encoded/tokenizer.json", "data/encoded/train.arrow", "src/headway/ranges.py"]
+)
+def test_whatever_trials_are_made_from_changes_the_study(tunable: tuple[Params, Layout], file: str) -> None:
+    params, layout = tunable
+    key = study_key(params, layout)
+    path = layout.root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as edited:
+        edited.write(" ")
+    assert study_key(params, layout) != key
 
 
 def test_workers_on_this_machine_divide_its_threads(params: Params) -> None:

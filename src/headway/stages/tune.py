@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from headway.search.trial import Task
     from headway.tracking import RunningRun, Tracker
 
-#: Knobs of the section that change how much of a study is run, or where, but not which trials it is made of.
-BUDGET = {"trials", "timeout_minutes", "target"}
+#: Knobs of the section that change how much of a study is run, which of its trials wins, or where they run, but not which
+#: trials it is made of.
+BUDGET = {"trials", "timeout_minutes", "target", "second_margin"}
 ELSEWHERE = {"executor", "address", "storage"}
 SPLITS = ("train", "validation")
 PAGE = "study.html"
@@ -70,7 +71,9 @@ def study_key(params: Params, layout: Layout) -> str:
         params.seed,
         code_fingerprint(layout, "tune"),
     ]
-    return sha256_of_json([*spec, *(sha256_of_file(layout.encoded / f"{name}.arrow") for name in SPLITS)])
+    rows = [layout.encoded / f"{name}.arrow" for name in SPLITS]
+    files = [layout.prepared / "labels.json", layout.encoded / "tokenizer.json", *rows]
+    return sha256_of_json([*spec, *(sha256_of_file(file) for file in files)])
 
 
 def threads_of_a_trial(params: Params) -> int:
