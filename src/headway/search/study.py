@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from random import Random
 from typing import Any, Literal, Protocol
 
 import optuna
@@ -139,7 +140,8 @@ class Search:
                 point = restrict(self.params.space, self.defaults)
             if point is None:
                 tried = [*(trial.point for trial in earlier), *batch]
-                point = propose(self.params.space, self._directions, self.seed + number, history, batch, tried)
+                seed = Random(f"{self.seed} {number}").getrandbits(32)  # no trial of another seed has it
+                point = propose(self.params.space, self._directions, seed, history, batch, tried)
             if point is None:
                 break
             batch.append(point)
