@@ -180,7 +180,7 @@ class Search:
             ) -> None:
                 if not isinstance(outcome, WorkerLost):
                     self._conclude(study, running[position], outcome)
-                elif not self._set_aside(study, running[position], str(outcome)):
+                elif not self._set_aside(study, running[position], "its worker died"):
                     progress.say(f"trial {tasks[position].number}: {outcome}; it is run once more")
                     again.append(tasks[position])
                     return
