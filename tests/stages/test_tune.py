@@ -136,15 +136,15 @@ def test_a_trial_that_was_not_logged_is_logged_by_the_next_run(tunable: tuple[Pa
     assert sorted(names) == ["trial 0", "trial 1"]
 
 
-def test_a_second_search_in_the_same_project_is_turned_away(tunable: tuple[Params, Layout]) -> None:
+def test_a_second_search_in_the_same_project_is_turned_away_and_removes_nothing(tunable: tuple[Params, Layout]) -> None:
     from filelock import FileLock
 
     params, layout = tunable
-    chosen = params.override(QUICK)
-    folder = layout.scratch / "study" / study_key(chosen, layout)[:16]
-    folder.mkdir(parents=True)
-    with FileLock(folder / "lock"), pytest.raises(HeadwayError, match="another process runs this search; wait until it is"):
-        search(chosen, layout)
+    other = layout.scratch / "study" / study_key(params.override({"seed": 2}), layout)[:16]
+    other.mkdir(parents=True)
+    with FileLock(layout.scratch / "tune.lock"), pytest.raises(HeadwayError, match="another process runs a search; wait"):
+        search(params.override(QUICK), layout)
+    assert other.is_dir()
 
 
 def test_a_knob_of_the_tokenizer_has_the_rows_encoded_anew(tunable: tuple[Params, Layout]) -> None:
