@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headway.layout import Layout
-from headway.lineage import git_commit
+from headway.lineage import code_fingerprint, git_commit
 from tests.conftest import new_project
 
 
@@ -61,3 +61,13 @@ def test_without_git_or_without_a_commit_there_is_none(tmp_path: Path) -> None:
     assert git_commit(layout) == ""
     git(layout.root, "init", "-q")
     assert git_commit(layout) == ""
+
+
+@pytest.mark.parametrize("file", ["study.py", "study.html"])
+def test_the_code_of_a_stage_is_its_modules_and_the_templates_of_its_pages(tmp_path: Path, file: str) -> None:
+    layout = new_project(tmp_path / "project")
+    folder = layout.root / "src" / "headway" / "search"
+    folder.mkdir(parents=True)
+    before = code_fingerprint(layout, "tune")
+    (folder / file).write_text("changed")
+    assert code_fingerprint(layout, "tune") != before

@@ -46,12 +46,15 @@ def data_fingerprint(layout: Layout) -> str:
 
 
 def code_fingerprint(layout: Layout, stage: str = "") -> str:
-    """SHA-256 of the code that dvc.yaml names as a stage's dependency, or any stage's; a test holds these to be all there is."""
+    """SHA-256 of the code, templates of pages too, that dvc.yaml names as a stage's dependency, or any stage's.
+
+    A test holds these to be all there is.
+    """
     from ruamel.yaml import YAML
 
     stages = YAML(typ="safe").load(layout.graph)["stages"]
     chosen = [stages[stage]] if stage else stages.values()
-    files = sorted({dep for entry in chosen for dep in entry.get("deps", []) if dep.endswith(".py")})
+    files = sorted({dep for entry in chosen for dep in entry.get("deps", []) if dep.startswith("src/")})
     return sha256_of_json({file: sha256_of_file(layout.root / file) for file in files if (layout.root / file).is_file()})
 
 

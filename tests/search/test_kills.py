@@ -3,6 +3,7 @@ that was left alone."""
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
@@ -50,6 +51,24 @@ def few_knobs(journal: Path, workers: int = 1) -> list[TrialResult]:
     return study(journal, scores, trials=7, space=FEW, workers=workers)
 
 
+def killed_within_write(write: int, journal: Path) -> None:
+    """Run the study in this process, and kill the process when this write holds Optuna's lock and half of its line is written."""
+    append, writes = JournalFileBackend.append_logs, iter(range(1, 10_000))
+
+    def append_or_die(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
+        if next(writes) != write:
+            append(self, logs)
+            return
+        self._lock.acquire()
+        line = json.dumps(logs[0]).encode()
+        with journal.open("ab") as file:
+            file.write(line[: len(line) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    JournalFileBackend.append_logs = append_or_die  # type: ignore[method-assign]
+    few_knobs(journal)
+
+
 def killed_at_write(write: int, journal: Path, workers: int = 1) -> None:
     """Run the study in this process, and kill the process as soon as the journal has been written to so often."""
     append, writes = JournalFileBackend.append_logs, iter(range(1, 10_000))
@@ -72,6 +91,19 @@ def test_a_study_killed_at_any_moment_ends_with_the_very_trials_of_one_that_was_
         assert few_knobs(journal, workers) == expected, f"killed after write {write}"
         write += 1
     assert write > 25  # the moments tried: every write of the study, within trials and between them
+
+
+def test_a_kill_in_the_middle_of_a_write_costs_neither_the_study_nor_time(tmp_path: Path) -> None:
+    expected = few_knobs(tmp_path / "uninterrupted.log")
+    for write in (1, 2, 3, 5, 8, 13, 21):
+        journal = tmp_path / f"{write}.log"
+        lock = Path(f"{journal}.lock")
+        assert in_a_process(killed_within_write, write, journal)
+        assert lock.is_symlink()
+        assert not journal.read_bytes().endswith(b"\n")
+        open_storage("", journal)
+        assert not lock.is_symlink()
+        assert few_knobs(journal) == expected, f"killed within write {write}"
 
 
 def test_a_trial_that_was_killed_twice_has_failed_and_the_study_goes_on(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def run(url: str, name: str, scores: Any = climb, told: Told | None = None, trials: int = 3) -> list[TrialResult]:
     """Run a search in the database, or continue it."""
-    params = tune_params(trials=trials, storage=url)
+    params = tune_params(trials=trials, storage=url, pruning=False)
     with answering(url):
         search = Search(params, DEFAULTS, 1, open_storage(url, Path("unused")), name)
         return search.run(Serial(work_with(scores, params), None, 1), told or Told(), ignore)
@@ -89,7 +89,7 @@ def points(trials: list[TrialResult]) -> list[dict[str, Any]]:
 def test_a_search_in_the_database_is_the_search_in_a_journal(server: Server, name: str, tmp_path: Path) -> None:
     kept = run(server.url, name, trials=6)
     assert [(trial.number, trial.point, trial.score, trial.state) for trial in kept] == [
-        (trial.number, trial.point, trial.score, trial.state) for trial in study(tmp_path / "journal", trials=6)
+        (trial.number, trial.point, trial.score, trial.state) for trial in study(tmp_path / "journal", trials=6, pruning=False)
     ]
 
 

@@ -32,7 +32,7 @@ def test_one_seed_gives_one_list_of_trials_and_another_seed_another(tmp_path: Pa
     first, again, other = (study(tmp_path / f"{name}.log", seed=seed) for name, seed in [("a", 1), ("b", 1), ("c", 2)])
     assert first == again
     assert first[0].point == other[0].point
-    assert all(one.point != two.point for one, two in zip(first[1:], other[1:], strict=True))
+    assert not [trial for trial in first[1:] if trial.point in [that.point for that in other[1:]]]
 
 
 def test_workers_propose_in_batches_that_know_earlier_batches_alone(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_trial_whose_worker_died_twice_has_failed(tmp_path: Path) -> None:
     params = tune_params(trials=6, workers=2)
     trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 2), Told(), ignore)
     assert [trial.state for trial in trials].count("failed") == 1
-    assert trials[3].reason == "interrupted twice: the worker was killed"
+    assert trials[3].reason == "interrupted twice: its worker died"  # which one is no part of an out
 
 
 # Other objectives.

@@ -24,7 +24,7 @@ ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate
 BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking"}
 #: Modules whose change cannot change an out, or would change all of them without a trace in the data.
 SHAPELESS = {
-    *("headway.params", "headway.ranges", "headway.errors", "headway.layout", "headway.files", "headway.lineage"),
+    *("headway.params", "headway.errors", "headway.layout", "headway.files", "headway.lineage"),
     *("headway.tracking", "headway.process", "headway.quiet", "headway.network", "headway.tables", "headway.cli"),
     # Where trials run: every engine returns the same (tests/search/test_executors.py).
     *("headway.search.processes", "headway.search.on_dask", "headway.search.on_ray"),

@@ -136,15 +136,15 @@ def test_a_trial_that_was_not_logged_is_logged_by_the_next_run(tunable: tuple[Pa
     assert sorted(names) == ["trial 0", "trial 1"]
 
 
-def test_a_second_search_in_the_same_project_is_turned_away(tunable: tuple[Params, Layout]) -> None:
+def test_a_second_search_in_the_same_project_is_turned_away_and_removes_nothing(tunable: tuple[Params, Layout]) -> None:
     from filelock import FileLock
 
     params, layout = tunable
-    chosen = params.override(QUICK)
-    folder = layout.scratch / "study" / study_key(chosen, layout)[:16]
-    folder.mkdir(parents=True)
-    with FileLock(folder / "lock"), pytest.raises(HeadwayError, match="another process runs this search; wait until it is"):
-        search(chosen, layout)
+    other = layout.scratch / "study" / study_key(params.override({"seed": 2}), layout)[:16]
+    other.mkdir(parents=True)
+    with FileLock(layout.scratch / "tune.lock"), pytest.raises(HeadwayError, match="another process runs a search; wait"):
+        search(params.override(QUICK), layout)
+    assert other.is_dir()
 
 
 def test_a_knob_of_the_tokenizer_has_the_rows_encoded_anew(tunable: tuple[Params, Layout]) -> None:
@@ -169,7 +169,7 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
     params, layout = tunable
     key = study_key(params, layout)
     same: list[dict[str, Any]] = [
-        {"tune.trials": 99, "tune.timeout_minutes": 1.0, "tune.target": 0.9},
+        {"tune.trials": 99, "tune.timeout_minutes": 1.0, "tune.target": 0.9, "tune.second_margin": 0.5},
         {"tune.storage": "postgresql://host/studies"},
         {"tune.executor": "dask", "tune.address": "tcp://host:8786"},
         {"evaluation.confidence": 0.9, "gate.confidence": 0.9},
@@ -185,6 +185,19 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
     ]
     assert {study_key(params.override(changed), layout) for changed in same} == {key}
     assert len({study_key(params.override(changed), layout) for changed in others} | {key}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    "file", ["data/prepared/labels.json", "data/encoded/tokenizer.json", "data/encoded/train.arrow", "src/headway/ranges.py"]
+)
+def test_whatever_trials_are_made_from_changes_the_study(tunable: tuple[Params, Layout], file: str) -> None:
+    params, layout = tunable
+    key = study_key(params, layout)
+    path = layout.root / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as edited:
+        edited.write(" ")
+    assert study_key(params, layout) != key
 
 
 def test_workers_on_this_machine_divide_its_threads(params: Params) -> None:

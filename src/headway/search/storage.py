@@ -35,7 +35,7 @@ def open_storage(url: str, journal: Path) -> BaseStorage:
 
     Args:
         url: of a database, its password in the environment (PGPASSWORD) or in ~/.pgpass; "" for the journal.
-        journal: file that keeps the study when there is no URL.
+        journal: file that keeps the study when there is no URL; this process has it to itself.
 
     Raises:
         HeadwayError: the URL is none, or the database refuses.
@@ -43,6 +43,7 @@ def open_storage(url: str, journal: Path) -> BaseStorage:
     """
     if not url:
         journal.parent.mkdir(parents=True, exist_ok=True)
+        _repair(journal)
         return JournalStorage(JournalFileBackend(str(journal)))
     try:
         make_url(url).get_dialect().import_dbapi()
@@ -113,6 +114,17 @@ def is_beating(storage: BaseStorage, trial_id: int) -> bool:
             if _last_beat(connection, trial_id)[0] != first:
                 return True
     return False
+
+
+def _repair(journal: Path) -> None:
+    """Take away what a kill in the middle of a write leaves: Optuna's lock, and a line that is not complete.
+
+    Optuna would wait for the one, and write its next line behind the other, which then nobody can read.
+    """
+    Path(f"{journal}.lock").unlink(missing_ok=True)
+    if journal.is_file():
+        with journal.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _beat(storage: RDBStorage, trial_ids: Sequence[int]) -> None:

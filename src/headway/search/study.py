@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from random import Random
 from typing import Any, Literal, Protocol
 
 import optuna
@@ -139,7 +140,8 @@ class Search:
                 point = restrict(self.params.space, self.defaults)
             if point is None:
                 tried = [*(trial.point for trial in earlier), *batch]
-                point = propose(self.params.space, self._directions, self.seed + number, history, batch, tried)
+                seed = Random(f"{self.seed} {number}").getrandbits(32)  # no trial of another seed has it
+                point = propose(self.params.space, self._directions, seed, history, batch, tried)
             if point is None:
                 break
             batch.append(point)
@@ -178,7 +180,7 @@ class Search:
             ) -> None:
                 if not isinstance(outcome, WorkerLost):
                     self._conclude(study, running[position], outcome)
-                elif not self._set_aside(study, running[position], str(outcome)):
+                elif not self._set_aside(study, running[position], "its worker died"):
                     progress.say(f"trial {tasks[position].number}: {outcome}; it is run once more")
                     again.append(tasks[position])
                     return

@@ -1,6 +1,6 @@
 """Rows encoded with other tokenizer knobs than those of params.yaml: what the search tries, and what its winner is trained on.
 
-They lie in the scratch folder, under a key of the texts and the knobs. The test split is not among them.
+They lie in the scratch folder, under a key of the code, the texts and the knobs. The test split is not among them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from headway.data import encoded, fitting, tokenizer
 from headway.files import fresh_folder, sha256_of_file, sha256_of_json
 from headway.layout import Layout
+from headway.lineage import code_fingerprint
 from headway.params import TokenizerParams
 from headway.stages.tokenize import Texts, encode_rows
 
@@ -30,7 +31,8 @@ def encoded_with(chosen: TokenizerParams, params: TokenizerParams, layout: Layou
     if chosen == params:
         return layout.encoded
     sources = {name: layout.prepared / f"{name}.parquet" for name in SPLITS}
-    texts = layout.scratch / "encoded" / sha256_of_json([sha256_of_file(path) for path in sources.values()])[:16]
+    inputs = [code_fingerprint(layout, "tokenize"), *(sha256_of_file(path) for path in sources.values())]
+    texts = layout.scratch / "encoded" / sha256_of_json(inputs)[:16]
     for old in texts.parent.glob("*"):
         if old != texts:
             shutil.rmtree(old)

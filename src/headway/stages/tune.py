@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from headway.search.trial import Task
     from headway.tracking import RunningRun, Tracker
 
-#: Knobs of the section that change how much of a study is run, or where, but not which trials it is made of.
-BUDGET = {"trials", "timeout_minutes", "target"}
+#: Knobs of the section that change how much of a study is run, which of its trials wins, or where they run, but not which
+#: trials it is made of.
+BUDGET = {"trials", "timeout_minutes", "target", "second_margin"}
 ELSEWHERE = {"executor", "address", "storage"}
 SPLITS = ("train", "validation")
 PAGE = "study.html"
@@ -41,8 +42,26 @@ def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) ->
 
     Args:
         open_tracker: gives MLflow's tracker when trials are to be logged.
+
+    Raises:
+        HeadwayError: another process searches in this project, or no trial could be completed.
     """
+    from filelock import FileLock, Timeout
+
+    from headway.errors import HeadwayError
+
     key = study_key(params, layout)
+    layout.scratch.mkdir(exist_ok=True)
+    try:
+        with FileLock(layout.scratch / "tune.lock", timeout=0):
+            kept = _kept(params, layout, key, open_tracker)
+            return _publish(kept, params, layout)
+    except Timeout:
+        raise HeadwayError(f"{layout.root}: another process runs a search; wait until it is done, or end it") from None
+
+
+def _kept(params: Params, layout: Layout, key: str, open_tracker: Callable[[], Tracker]) -> Path:
+    """The folder with what the search found, made if it is not there yet; studies of another key are removed."""
     scratch = layout.scratch / "study"
     for old in scratch.glob("*"):
         if old.name != key[:16]:
@@ -56,7 +75,7 @@ def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) ->
         with fresh_folder(kept) as folder:
             _write(trials, params, folder)
             log_search(tracker, trials, params, folder)
-    return _publish(kept, params, layout)
+    return kept
 
 
 def study_key(params: Params, layout: Layout) -> str:
@@ -70,7 +89,9 @@ def study_key(params: Params, layout: Layout) -> str:
         params.seed,
         code_fingerprint(layout, "tune"),
     ]
-    return sha256_of_json([*spec, *(sha256_of_file(layout.encoded / f"{name}.arrow") for name in SPLITS)])
+    rows = [layout.encoded / f"{name}.arrow" for name in SPLITS]
+    files = [layout.prepared / "labels.json", layout.encoded / "tokenizer.json", *rows]
+    return sha256_of_json([*spec, *(sha256_of_file(file) for file in files)])
 
 
 def threads_of_a_trial(params: Params) -> int:
@@ -87,9 +108,6 @@ def defaults_of(params: Params) -> dict[str, Value]:
 
 def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[TrialResult]:
     """Run what is left of the search."""
-    from filelock import FileLock, Timeout
-
-    from headway.errors import HeadwayError
     from headway.search.executors import executor
     from headway.search.live import LiveProgress
     from headway.search.objective import run_trial
@@ -100,15 +118,11 @@ def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     threads = threads_of_a_trial(params)
     shared = shared_by(params.override({"training.threads": threads}), layout)
-    try:
-        with FileLock(folder / "lock", timeout=0):
-            storage = open_storage(params.tune.storage, folder / "journal.log")
-            search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
-            engines = executor(params.tune, run_trial, shared, threads)
-            with answering(params.tune.storage), LiveProgress(params.tune) as progress, engines as engine:
-                return search.run(Encoding(engine, params, layout), progress, lambda trial: log_trial(tracker, trial, key))
-    except Timeout:
-        raise HeadwayError(f"{folder}: another process runs this search; wait until it is done, or end it") from None
+    storage = open_storage(params.tune.storage, folder / "journal.log")
+    search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
+    engines = executor(params.tune, run_trial, shared, threads)
+    with answering(params.tune.storage), LiveProgress(params.tune) as progress, engines as engine:
+        return search.run(Encoding(engine, params, layout), progress, lambda trial: log_trial(tracker, trial, key))
 
 
 @dataclass(frozen=True)
