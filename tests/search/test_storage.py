@@ -89,7 +89,8 @@ def points(trials: list[TrialResult]) -> list[dict[str, Any]]:
 def test_a_search_in_the_database_is_the_search_in_a_journal(server: Server, name: str, tmp_path: Path) -> None:
     kept = run(server.url, name, trials=6)
     assert [(trial.number, trial.point, trial.score, trial.state) for trial in kept] == [
-        (trial.number, trial.point, trial.score, trial.state) for trial in study(tmp_path / "journal", trials=6, pruning=False)
+        (trial.number, trial.point, trial.score, trial.state)
+        for trial in study(tmp_path / "journal", trials=6, pruning=False)
     ]
 
 
