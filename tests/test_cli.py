@@ -128,3 +128,13 @@ def test_the_version_is_the_projects_own(repository: Path) -> None:
 
 def test_params_of_the_repository_are_valid(repository: Path) -> None:
     assert load(repository / "params.yaml").model_dump()
+
+
+def test_a_search_that_another_version_left_is_one_line(project: Layout) -> None:
+    for path, content in [(project.metrics("search"), {"best": 1}), (project.study / "trials.json", [{"rung": 1}])]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    done = headway("study", folder=project.root)
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("made by another version; run `dvc repro tune`")
+    assert "Traceback" not in done.stderr

@@ -163,9 +163,12 @@ def study() -> None:
     from headway.stages.tune import trials_of
 
     layout, params = project()
-    found, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
-    # What it was scored by: params.yaml may ask for something else by now.
-    by = {"objective": found["objective"], "second_objective": found.get("second_objective", "none")}
+    try:
+        found, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
+        # What it was scored by: params.yaml may ask for something else by now.
+        by = {"objective": found["objective"], "second_objective": found.get("second_objective", "none")}
+    except (KeyError, TypeError):
+        raise HeadwayError(f"{layout.study}: made by another version; run `dvc repro tune`") from None
     scored = params.tune.model_copy(update=by)
     Console().print(table(trials, scored))
     for line in verdict(trials, scored):

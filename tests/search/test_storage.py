@@ -138,7 +138,10 @@ def working(server: Server, name: str, repository: Path) -> Iterator[None]:
             search.kill()
 
 
-def test_a_search_that_another_process_runs_is_left_alone(server: Server, name: str, repository: Path) -> None:
+def test_a_search_that_another_process_runs_is_left_alone(
+    server: Server, name: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "SECONDS_OF_GRACE", 10.0)
     with working(server, name, repository):
         with pytest.raises(HeadwayError, match="another process runs this search"):
             run(server.url, name)

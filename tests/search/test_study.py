@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from headway.errors import HeadwayError, Unreachable
 from headway.ranges import Choices, FloatRange, IntRange
-from headway.search.executors import WorkerLost
+from headway.search.executors import Serial, WorkerLost
 from headway.search.results import TrialResult, best
 from headway.search.storage import open_storage
-from headway.search.study import Search
+from headway.search.study import NUMBER, STOPPED, Search
 from headway.search.trial import Outcome, Task
 from tests.search.conftest import DEFAULTS, SPACE, Told, accuracy, climb, ignore, never, study, tune_params, work_with
 
@@ -235,6 +236,71 @@ def test_a_trial_whose_worker_died_twice_has_failed(tmp_path: Path) -> None:
     trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 2), Told(), ignore)
     assert [trial.state for trial in trials].count("failed") == 1
     assert trials[3].reason == "interrupted twice: its worker died"  # which one is no part of an out
+
+
+# Another process at the same study.
+
+
+class Another:
+    """Another process, which works at the same study; and a search that runs into it."""
+
+    def __init__(self, journal: Path) -> None:
+        self.storage = open_storage("", journal)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.storage.get_all_trials(self.storage.get_study_id_from_name("test"))
+
+    def begin(self) -> None:
+        begun = create_trial(state=TrialState.RUNNING, user_attrs={NUMBER: 7})
+        self.storage.create_new_trial(self.storage.get_study_id_from_name("test"), template_trial=begun)
+
+    def end(self, number: int) -> None:
+        (trial,) = [trial for trial in self.trials if trial.user_attrs[NUMBER] == number]
+        self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+    def search(self, scores: Any, told: Told | None = None) -> None:
+        params = tune_params()
+        Search(params, DEFAULTS, 1, self.storage, "test").run(
+            Serial(work_with(scores, params), None, 1), told or Told(), ignore
+        )
+
+
+def test_a_search_that_is_ended_leaves_the_trials_of_another_process_alone(tmp_path: Path) -> None:
+    another = Another(tmp_path / "journal.log")
+
+    def scores(number: int, point: Any) -> list[float]:
+        another.begin()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        another.search(scores)
+    assert [trial.state for trial in another.trials] == [TrialState.FAIL, TrialState.RUNNING]
+
+
+def test_a_search_whose_trial_another_process_has_ended_gives_way(tmp_path: Path) -> None:
+    another = Another(tmp_path / "journal.log")
+
+    def scores(number: int, point: Any) -> list[float]:
+        another.end(number)
+        return climb(number, point)
+
+    with pytest.raises(HeadwayError, match=r"^another process has taken this search over; "):
+        another.search(scores)
+
+
+def test_of_two_processes_that_begin_at_once_the_later_one_gives_way(tmp_path: Path) -> None:
+    another = Another(tmp_path / "journal.log")
+
+    class Late(Told):
+        def resumed(self, trials: Any) -> None:
+            another.begin()
+
+    with pytest.raises(HeadwayError, match=r"^another process runs this search \(trial 7\); "):
+        another.search(never, Late())
+    theirs, mine = another.trials
+    assert (theirs.state, mine.state) == (TrialState.RUNNING, TrialState.FAIL)
+    assert STOPPED in mine.user_attrs  # it does not count as an attempt
 
 
 # Other objectives.

@@ -102,7 +102,7 @@ def test_the_same_seed_finds_the_same_trials_bit_for_bit(tunable: tuple[Params, 
     assert all("seconds" not in trial for trial in json.loads(first["trials.json"]))
 
 
-def test_failures_and_pruned_trials_are_told_apart_in_mlflow(tunable: tuple[Params, Layout]) -> None:
+def test_a_failed_trial_is_a_failed_run_with_its_reason_in_mlflow(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     chosen = params.override(
         {

@@ -53,7 +53,7 @@ def dask(work: Work, shared: Any, workers: int, address: str) -> Iterator[Dask]:
             raise _unreachable(error) from None
         try:
             client.register_plugin(Loaded(work, shared), name=name)
-        except ImportError as error:
+        except (ImportError, AttributeError) as error:
             raise HeadwayError(
                 f"tune.address: the workers of that Dask cluster cannot load Headway ({error}); install the same version there"
             ) from None

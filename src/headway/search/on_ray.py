@@ -34,7 +34,7 @@ def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> It
         except (OSError, RuntimeError, ValueError) as error:
             raise Unreachable(f"tune.address: the Ray cluster does not answer ({error}); start it, and run again") from None
         try:
-            most = max(node["Resources"].get("CPU", 0) for node in engine.nodes())
+            most = max(node["Resources"].get("CPU", 0) for node in engine.nodes() if node["Alive"])
             if most < threads:
                 raise HeadwayError(
                     f"tune.address: no node of that Ray cluster has {threads} CPUs; set training.threads to {most:g}"

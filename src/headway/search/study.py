@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Literal, Protocol
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -168,7 +169,7 @@ class Search:
     ) -> None:
         """Run tasks to some end each; one whose worker was lost is run once more."""
         while tasks:
-            running = [self._begin(study, task) for task in tasks]
+            running: list[FrozenTrial] = []
             again: list[Task] = []
 
             def done(
@@ -191,23 +192,39 @@ class Search:
             def watch(position: int, entry: dict[str, float], tasks: list[Task] = tasks) -> None:
                 progress.epoch(tasks[position].number, entry)
 
-            for task in tasks:
-                progress.began(task)
             try:
+                for task in tasks:
+                    running.append(self._begin(study, task))
+                self._require_alone(study, running)
+                for task in tasks:
+                    progress.began(task)
                 with heartbeats(self.storage, [trial._trial_id for trial in running]):
                     executor.run(tasks, done, watch)
-            except BaseException:
+            except BaseException as error:
                 # Whatever ends the search from outside says nothing about the trials: they start anew, and it does not count.
+                mine = {trial._trial_id for trial in running}
                 for trial in _running(study):
-                    self.storage.set_trial_user_attr(trial._trial_id, STOPPED, True)
-                    study.tell(trial.number, state=TrialState.FAIL)
+                    if trial._trial_id in mine:
+                        self.storage.set_trial_user_attr(trial._trial_id, STOPPED, True)
+                        study.tell(trial.number, state=TrialState.FAIL)
+                if isinstance(error, UpdateFinishedTrialError):
+                    raise HeadwayError(
+                        "another process has taken this search over; wait until it is done, or end it"
+                    ) from None
                 raise
             tasks = again
 
     def _begin(self, study: optuna.Study, task: Task) -> FrozenTrial:
         """Keep, in one write, that a trial runs."""
-        study.add_trial(past(self.params.space, task.point, TrialState.RUNNING, user_attrs={NUMBER: task.number}))
-        return study.get_trials(deepcopy=False)[-1]
+        begun = past(self.params.space, task.point, TrialState.RUNNING, user_attrs={NUMBER: task.number})
+        return self.storage.get_trial(self.storage.create_new_trial(study._study_id, template_trial=begun))
+
+    def _require_alone(self, study: optuna.Study, running: Sequence[FrozenTrial]) -> None:
+        """Of two processes that began a batch at the same time, the one whose trial came first goes on."""
+        first = min(trial._trial_id for trial in running)
+        for trial in _running(study):
+            if trial._trial_id < first:
+                raise _run_elsewhere(trial)
 
     def _conclude(self, study: optuna.Study, trial: FrozenTrial, outcome: Outcome) -> None:
         """Keep an outcome. The first write holds all of it: a kill after that one costs nothing."""
@@ -223,9 +240,7 @@ class Search:
         """Bring what a kill left running to an end."""
         for trial in _running(study):
             if is_beating(self.storage, trial._trial_id):
-                raise HeadwayError(
-                    f"another process runs this search (trial {trial.user_attrs[NUMBER]}); wait until it is done, or end it"
-                )
+                raise _run_elsewhere(trial)
             if OUTCOME in trial.user_attrs:
                 self._conclude(study, trial, _outcome(trial))
             else:
@@ -282,6 +297,11 @@ def spent_seconds(trials: Sequence[TrialResult], params: TuneParams, workers: in
 
 def _running(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def _run_elsewhere(trial: FrozenTrial) -> HeadwayError:
+    number = trial.user_attrs[NUMBER]
+    return HeadwayError(f"another process runs this search (trial {number}); wait until it is done, or end it")
 
 
 def _outcome(trial: FrozenTrial) -> Outcome:
