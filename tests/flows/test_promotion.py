@@ -33,6 +33,7 @@ from headway.serving.package import ModelPackage
 from headway.stages.train import training_run
 from headway.tracking import Tracker
 from tests.conftest import Slice
+from tests.mortal import Mortal, each_kill
 from tests.stages.conftest import FOUND, SMALL, with_database
 
 pytestmark = pytest.mark.usefixtures("measured_at_once")
@@ -135,32 +136,6 @@ def candidate(staged: Slice, database: Path, tmp_path: Path) -> Candidate:
     return Candidate(staged.params, layout, Tracker(staged.params, layout))
 
 
-class Killed(BaseException):
-    """Like kill -9: nothing in the way catches it."""
-
-
-class Mortal:
-    """MLflow's client until its n-th call that changes something, before which the process dies."""
-
-    CHANGES = ("create_", "set_", "log_", "delete_", "update_", "restore_")
-
-    def __init__(self, client: Any, deadline: int) -> None:
-        self._client, self._left = client, deadline
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if not name.startswith(self.CHANGES):
-            return found
-
-        def call(*words: Any, **more: Any) -> Any:
-            self._left -= 1
-            if self._left < 0:
-                raise Killed(name)
-            return found(*words, **more)
-
-        return call
-
-
 def dying(candidate: Candidate, deadline: int) -> Candidate:
     """The same project in a process that dies at a certain call to MLflow."""
     tracker = Tracker(candidate.params, candidate.layout)
@@ -189,19 +164,11 @@ def told(candidate: Candidate) -> Any:
 def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_champion(
     candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], kind: str, step: int
 ) -> None:
-    """Every place in which a kill can fall, or every third, one after the other, until a decision is through without one."""
     monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
     chosen = replace(candidate, params=candidate.params.override(knobs))
     database = chosen.layout.tracking / "mlflow.db"
-    before = database.read_bytes()
     deadline = 0
-    while True:
-        database.write_bytes(before)
-        try:
-            dying(chosen, deadline).settle()
-            break
-        except Killed:
-            pass
+    for deadline in each_kill(database, lambda calls: dying(chosen, calls).settle(), step):
         verdict = chosen.settle()
         assert decisions(chosen) == [(kind, "1")], f"killed before call {deadline}"
         registry = Registry(chosen.tracker)
@@ -210,10 +177,9 @@ def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_ch
         assert [str(one.version) for one in registry.versions()] == ["1"]
         assert registry.versions()[0].tags[VERDICT_TAG] == kind
         assert told(chosen).data.tags[VERDICT_TAG] == kind, "the pipeline's run was not told"
-        deadline += step
     assert chosen.settle().outcome == (UNCHANGED if kind == PROMOTION else REFUSED)
     assert decisions(chosen) == [(kind, "1")]
-    assert deadline > 15, "MLflow was not called through the client that dies"
+    assert deadline + step > 15, "MLflow was not called through the client that dies"
 
 
 def test_run_and_version_agree_on_the_lock_that_the_training_led_to(candidate: Candidate) -> None:

@@ -18,33 +18,8 @@ from headway.registry.office import DECISION_TAG, RETIRED_TAG, VERDICT_TAG, desc
 from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
 from headway.registry.registry import CHALLENGER, CHAMPION, Registry
 from headway.serving import package
+from tests.mortal import Mortal, each_kill
 from tests.registry.conftest import ASKED_BY, House
-
-CHANGES = ("create_", "set_", "log_", "delete_", "update_", "restore_")
-
-
-class Killed(BaseException):
-    """Like kill -9: nothing in the way catches it."""
-
-
-class Mortal:
-    """MLflow's client until its n-th call that changes something, before which the process dies."""
-
-    def __init__(self, client: Any, deadline: int) -> None:
-        self._client, self._left = client, deadline
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if not name.startswith(CHANGES):
-            return found
-
-        def call(*words: Any, **more: Any) -> Any:
-            self._left -= 1
-            if self._left < 0:
-                raise Killed(name)
-            return found(*words, **more)
-
-        return call
 
 
 def mortal(house: House, deadline: int) -> House:
@@ -91,24 +66,15 @@ def retire(house: House) -> None:
 def test_killed_before_any_call_and_done_again_it_is_one_record_and_one_champion(
     two: House, act: Callable[[House], None], kind: str, version: str, champion: str | None
 ) -> None:
-    """Every place in which a kill can fall, one after the other, until the act is through without one."""
     database = two.registry.tracker.layout.tracking / "mlflow.db"
-    before = database.read_bytes()
     known = two.kinds()
     deadline = 0
-    while True:
-        database.write_bytes(before)
-        try:
-            act(mortal(two, deadline))
-            break
-        except Killed:
-            pass
+    for deadline in each_kill(database, lambda calls: act(mortal(two, calls))):
         after = two.another()
         standing(after.registry)  # what every command begins with
         assert after.kinds() in (known, [*known, (kind, version)]), f"killed before call {deadline}"
         assert after.champion() == (champion if len(after.kinds()) > len(known) else "2")
-        deadline += 1
-    assert deadline > 5, "MLflow was not called through the client that dies"
+    assert deadline + 1 > 5, "MLflow was not called through the client that dies"
     assert two.kinds() == [*known, (kind, version)]
     assert two.champion() == champion
 
@@ -121,19 +87,12 @@ def test_a_killed_command_that_is_given_again_is_not_carried_out_twice(
 ) -> None:
     """A rollback without a version goes one champion back, not one more each time that it is killed."""
     database = two.registry.tracker.layout.tracking / "mlflow.db"
-    before, known, deadline = database.read_bytes(), two.kinds(), 0
-    while True:
-        database.write_bytes(before)
-        try:
-            act(mortal(two, deadline))
-            break
-        except Killed:
-            pass
+    known, deadline = two.kinds(), 0
+    for deadline in each_kill(database, lambda calls: act(mortal(two, calls))):
         act(two.another())
         assert two.another().kinds() == [*known, (kind, version)], f"killed before call {deadline}"
         assert two.champion() == champion
-        deadline += 1
-    assert deadline > 5
+    assert deadline + 1 > 5
 
 
 def test_a_real_kill_leaves_what_the_next_process_completes(two: House) -> None:

@@ -17,13 +17,13 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from yaml import YAMLError
 
 import headway
 from headway.errors import HeadwayError, Unreachable
 from headway.network import first_line
-from headway.registry.history import History
+from headway.registry.history import GONE, History
 from headway.registry.records import REFUSAL, Subject
 from headway.serving import package
 from headway.serving.latency import package_bytes
@@ -36,7 +36,6 @@ MODEL_TAG = "headway.model"
 #: What the packed model imports when it is served, nothing of the training stack.
 SERVING_REQUIREMENTS = ("mlflow", "torch", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "pydantic")
 EXAMPLE = pd.DataFrame({"text": ["A joy from the first scene to the last.", "I wanted my two hours back."]})
-GONE = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 NOT_THERE = {GONE, ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
