@@ -82,19 +82,13 @@ def card(
     out: Annotated[str, typer.Option(help="A file to write instead of printing.")] = "",
 ) -> None:
     """Print a version's model card."""
-    from headway.errors import HeadwayError
+    from headway.files import write_chosen
     from headway.registry import card as cards
 
     _, registry = _registry()
     text = cards.render(cards.judged(registry.history.records(), version), registry.name)
     if out:
-        try:
-            Path(out).parent.mkdir(parents=True, exist_ok=True)
-            Path(out).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise HeadwayError(
-                f"{out}: the card cannot be written: {error.strerror}; name another file with --out"
-            ) from None
+        write_chosen(Path(out), text, "card")
         print(f"card: {out}")
     else:
         print(text, end="")

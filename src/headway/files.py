@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,35 @@ from headway.errors import HeadwayError
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as JSON, keys in the order given, all at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, all at once; where it cannot be written, no part of it is left."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError:
+        with suppress(OSError):  # such as that the folder is a file
+            partial.unlink()
+        raise
+
+
+def write_chosen(path: Path, text: str, what: str) -> None:
+    """Write what a person asked for where ``--out`` says, all at once.
+
+    Args:
+        what: it is, for the message.
+
+    Raises:
+        HeadwayError: it cannot be written there.
+    """
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise HeadwayError(f"{path}: the {what} cannot be written: {error.strerror}; name another file with --out") from None
 
 
 def read_json(path: Path, made_by: str) -> Any:

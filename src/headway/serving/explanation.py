@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from headway.data.report.charts import clip, share, visible
-from headway.errors import HeadwayError
+from headway.files import write_chosen
 from headway.serving.explain import AttentionPart, Explanation, Ngram
 
 TEMPLATE = Path(__file__).with_name("explanation.html")
@@ -75,16 +73,7 @@ def write(path: Path, explanation: Explanation) -> None:
     Raises:
         HeadwayError: it cannot be written there.
     """
-    page = render(explanation)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # such as that the folder is a file
-            partial.unlink()
-        raise HeadwayError(f"{path}: the page cannot be written: {error.strerror}; name another file with --out") from None
+    write_chosen(path, render(explanation), "page")
 
 
 def in_words(explanation: Explanation) -> list[str]:
