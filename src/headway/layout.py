@@ -45,6 +45,10 @@ class Layout:
     def lock(self) -> Path:
         return self.root / "dvc.lock"
 
+    @property
+    def vectors(self) -> Path:
+        return self.root / "data" / "vectors"
+
     # Data, by stage.
     @property
     def raw(self) -> Path:

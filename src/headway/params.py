@@ -124,6 +124,7 @@ class TokenizerParams(Section):
     strip_accents: bool
     strip_html: bool
     max_length: Annotated[int, Field(ge=2)]
+    word_vectors: Annotated[str, Field(pattern=r"^[^/\\]*$")]
 
 
 class BaselineParams(Section):

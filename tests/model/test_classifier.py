@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from headway.model.classifier import BIGRAM_MULTIPLIER, AttentionClassifier, AttentionPooling
+from headway.model.classifier import BIGRAM_MULTIPLIER, EMBEDDING_SPREAD, AttentionClassifier, AttentionPooling
 from headway.params import ModelParams
 
 Make = Callable[..., AttentionClassifier]
@@ -111,6 +111,39 @@ def test_a_pair_that_touches_padding_never_changes_a_result(classifier: Make, pa
     with torch.no_grad():
         model.bigram_embedding.weight[1 + (6 * BIGRAM_MULTIPLIER + 7) % 4099] = 1_000
     assert not torch.allclose(model(tokens)[0], before[0])  # a real pair does
+
+
+@pytest.mark.parametrize("n", [3, 8, 30])
+def test_embeddings_that_start_from_vectors_keep_what_lies_in_these(sizes: Callable[..., ModelParams], n: int) -> None:
+    """Eight features hold the angles between eight vectors and their mean exactly; the spread is that of random embeddings."""
+    torch.manual_seed(0)
+    model = AttentionClassifier(sizes(), VOCABULARY_SIZE, 3)
+    before = model.embedding.weight.detach().clone()
+    vectors = torch.zeros(VOCABULARY_SIZE, n)
+    known = torch.arange(VOCABULARY_SIZE) % 3 == 2
+    known[14:] = False
+    vectors[known] = 5 + 40 * torch.randn(int(known.sum()), n)
+    model.start_from(vectors)
+    after = model.embedding.weight.detach()
+    assert torch.equal(after[~known], before[~known])
+    assert torch.equal(after[known, n:], before[known, n:])  # beyond what the vectors have
+    started = after[known, :n].double()
+    assert started.std().item() == pytest.approx(EMBEDDING_SPREAD, rel=0.1)
+    centred = F.normalize(vectors[known].double() - vectors[known].double().mean(dim=0))
+    angles = centred @ centred.T
+    torch.testing.assert_close(F.normalize(started) @ F.normalize(started).T, angles, rtol=0, atol=1e-5)
+
+
+def test_of_more_features_than_the_model_has_the_widest_are_kept(sizes: Callable[..., ModelParams]) -> None:
+    torch.manual_seed(0)
+    model = AttentionClassifier(sizes(), 200, 3)
+    spread = torch.tensor([1.0] * 8 + [1e-3] * 20)
+    vectors = torch.randn(200, 28) * spread[torch.randperm(28)]
+    model.start_from(vectors)
+    wide = vectors[:, vectors.std(dim=0) > 0.1]
+    wide = F.normalize(wide - wide.mean(dim=0))
+    started = F.normalize(model.embedding.weight.detach())
+    torch.testing.assert_close(started @ started.T, wide @ wide.T, rtol=0, atol=0.02)
 
 
 def test_words_are_blanked_in_training_only(classifier: Make) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -65,6 +67,14 @@ def test_the_look_in_the_middle_of_an_epoch_changes_nothing(shared: Shared) -> N
     )
     fit(module, data, max_epochs=2, title="")
     assert list(run_trial(shared, Task(0, POINT)).curve[1:]) == module.history
+
+
+def test_a_trial_starts_from_the_word_vectors_that_its_rows_bring(reviews: Slice, shared: Shared) -> None:
+    vectors = np.random.default_rng(0).normal(size=(shared.rows.vocabulary_size, 4)).astype(np.float32)
+    rows = replace(shared.rows, word_vectors=vectors)
+    first, again = (run_trial(replace(shared, rows=rows), Task(0, POINT)).curve for _ in range(2))
+    assert first == again != run_trial(shared, Task(0, POINT)).curve
+    assert run_trial(shared, Task(0, POINT, rows=rows)).curve == first  # or those of the task alone
 
 
 def test_what_travels_to_a_worker_and_back_is_plain(shared: Shared, tmp_path: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from headway.data import tokenizer, vectors
 from headway.layout import Layout
 from headway.params import Params
 from headway.stages.encoding import encoded_with
@@ -19,3 +22,19 @@ def test_rows_are_encoded_once_and_again_after_a_change_of_the_code_that_encodes
     assert after != before
     assert after.is_dir()
     assert not before.exists()
+
+
+def test_word_vectors_lie_beside_the_tokenizer_and_are_read_again_when_their_file_has_changed(
+    tunable: tuple[Params, Layout],
+) -> None:
+    params, layout = tunable
+    chosen = params.override({"tokenizer.word_vectors": "some.txt"}).tokenizer
+    layout.vectors.mkdir(parents=True)
+    for number in (1, 2):
+        (layout.vectors / "some.txt").write_text(f"film {number} -1\nthe {number} 0.5\n", encoding="utf-8")
+        folder = encoded_with(chosen, params.tokenizer, layout)
+        found = vectors.load(folder)
+        assert found is not None
+        film = tokenizer.load(folder / "tokenizer.json").token_to_id("film")
+        assert found[film].tolist() == [number, -1]
+        assert np.flatnonzero(found.any(axis=1)).size == 2

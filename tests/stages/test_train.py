@@ -13,9 +13,11 @@ import pytest
 import torch
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from headway.data import tokenizer
 from headway.data.batching import TextBatches, TokenBudgetSampler
 from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
+from headway.data.vectors import FILE
 from headway.evaluation.calibration import expected_calibration_error, fit_temperature
 from headway.evaluation.metrics import negative_log_likelihood
 from headway.files import write_json
@@ -142,6 +144,22 @@ def test_a_tokenizer_that_the_search_found_is_the_packages_own(tunable: Any) -> 
     run = Tracker(params, layout).find(kind="training")
     assert run is not None
     assert run.data.params["tokenizer.kind"] == "bpe"
+
+
+def test_embeddings_start_from_the_word_vectors_beside_the_tokenizer(tunable: Any) -> None:
+    params, layout = tunable
+    frozen = {"tune.space": {}, "training.learning_rate": 1e-12, "training.max_epochs": 1, "ngrams.max_order": 0}
+    params = params.override(frozen)
+    write_json(layout.study / "best_params.json", {})
+    size = tokenizer.load(layout.encoded / "tokenizer.json").get_vocab_size()
+    vectors = np.zeros((size, 4), np.float32)
+    vectors[5:25] = np.random.default_rng(0).normal(size=(20, 4))
+    np.save(layout.encoded / FILE, vectors)
+    train(params, layout, Tracker(params, layout))
+    embedding = ModelPackage.load(layout.candidate).classifier.attention.embedding.weight.detach().numpy()
+    centred = vectors[5:25] - vectors[5:25].mean(axis=0)
+    angles, started = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (centred, embedding[5:25, :4]))
+    np.testing.assert_allclose(started @ started.T, angles @ angles.T, atol=1e-4)
 
 
 def test_without_ngrams_the_package_is_attention_alone(tunable: Any) -> None:

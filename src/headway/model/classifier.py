@@ -10,6 +10,7 @@ from headway.model.encoder import Encoder, SequenceDropout
 from headway.params import ModelParams
 
 BIGRAM_MULTIPLIER = 1_000_003
+EMBEDDING_SPREAD = 0.1
 
 
 class AttentionPooling(nn.Module):
@@ -59,7 +60,7 @@ class AttentionClassifier(nn.Module):
         self.params = params
         self.word_dropout = word_dropout
         self.embedding = nn.Embedding(vocabulary_size, params.d_model, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, std=0.1)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_SPREAD)
         if params.bigram_buckets:
             # Zero at the start: pairs add to the tokens' meaning only as far as training finds that they do. Row 0 stands for
             # no pair and stays zero for ever, since it is the padding's.
@@ -71,6 +72,23 @@ class AttentionClassifier(nn.Module):
         self.output = nn.Linear(self.pooling.d_out, n_classes)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
+
+    @torch.no_grad()
+    def start_from(self, vectors: Tensor) -> None:
+        """Let token embeddings begin with word vectors that were trained elsewhere; the others begin at random, as ever.
+
+        The vectors are centred, made one long, and turned to their principal axes (Turk and Pentland 1991 reduce images so),
+        of which the first d_model are kept; then all are scaled to the spread of the random ones.
+
+        Args:
+            vectors: float32, (V, n); a row of zeros where a token has none. With n < d_model the last features stay random.
+        """
+        known = vectors.any(dim=1)
+        x = vectors[known].double()
+        x = F.normalize(x - x.mean(dim=0))
+        axes = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, : self.params.d_model]  # (n, k), the widest first
+        x = x @ axes
+        self.embedding.weight[known, : axes.shape[1]] = (EMBEDDING_SPREAD * x / x.std()).to(self.embedding.weight.dtype)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of a padded batch.

@@ -40,11 +40,13 @@ class Rows:
     Attributes:
         train, validation: encoded rows, in memory and without their ids.
         vocabulary_size: of the tokenizer.
+        word_vectors: float32, (vocabulary size, n), for its embeddings to start from; None: they start at random.
     """
 
     train: EncodedTexts
     validation: EncodedTexts
     vocabulary_size: int
+    word_vectors: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,20 @@ class Shared:
     class_rows: list[int]
 
 
-def rows_of(train: EncodedTexts, validation: EncodedTexts, vocabulary_size: int, share: float) -> Rows:
+def rows_of(
+    train: EncodedTexts,
+    validation: EncodedTexts,
+    vocabulary_size: int,
+    share: float,
+    word_vectors: np.ndarray | None = None,
+) -> Rows:
     """A fixed share of the training rows, the same however they are encoded, and all validation rows."""
     part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in train.ids])
     return Rows(
         _without_ids(train, part if len(part) else np.arange(len(train))),
         _without_ids(validation, np.arange(len(validation))),
         vocabulary_size,
+        word_vectors,
     )
 
 
@@ -107,6 +116,8 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
         module = ClassifierModule(
             knobs.model, knobs.training, rows.vocabulary_size, shared.class_rows, knobs.seed, data.steps(tune.max_epochs)
         )
+        if rows.word_vectors is not None:
+            module.classifier.start_from(torch.from_numpy(rows.word_vectors))
         # A terminal shows the study's own progress; where there is none, a long epoch says every few seconds that it lives.
         title = f"trial {task.number}" if watch and not sys.stdout.isatty() else ""
         fit(module, data, max_epochs=tune.max_epochs, title=title, report=told, halfway=True)

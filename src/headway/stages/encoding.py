@@ -13,13 +13,13 @@ from headway.files import fresh_folder, sha256_of_file, sha256_of_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.params import TokenizerParams
-from headway.stages.tokenize import Texts, encode_rows
+from headway.stages.tokenize import Texts, encode_rows, save
 
 SPLITS = ("train", "validation")
 
 
 def encoded_with(chosen: TokenizerParams, params: TokenizerParams, layout: Layout) -> Path:
-    """A folder with ``tokenizer.json``, fitted on all training rows, and an Arrow file for training and validation rows.
+    """A folder as tokenize makes it, with training and validation rows, the tokenizer fitted on all of the former.
 
     Args:
         chosen: the tokenizer's knobs.
@@ -36,13 +36,15 @@ def encoded_with(chosen: TokenizerParams, params: TokenizerParams, layout: Layou
     for old in texts.parent.glob("*"):
         if old != texts:
             shutil.rmtree(old)
-    folder = texts / sha256_of_json(chosen.model_dump())[:16]
+    vectors = layout.vectors / chosen.word_vectors
+    made_with = [chosen.model_dump(), sha256_of_file(vectors) if vectors.is_file() else ""]
+    folder = texts / sha256_of_json(made_with)[:16]
     if not folder.is_dir():
         train = Texts(sources["train"])
         fitted = fitting.fit(train, chosen, fitting.survey(train))
         encoder = tokenizer.TextEncoder(fitted, chosen.max_length)
         with fresh_folder(folder) as made:
-            fitted.save(str(made / "tokenizer.json"))
+            save(fitted, chosen, layout, made)
             for name, path in sources.items():
                 encoded.write(made / f"{name}.arrow", encode_rows(path, encoder))
     return folder

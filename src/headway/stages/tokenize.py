@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from tokenizers import Tokenizer
 
-from headway.data import encoded, fitting, tokenizer
+from headway.data import encoded, fitting, tokenizer, vectors
 from headway.data.splits import SPLITS
 from headway.files import fresh_folder, write_json
 from headway.layout import Layout
-from headway.params import Params
+from headway.params import Params, TokenizerParams
 from headway.tables import read_batches
 
 UNLABELLED = "unlabelled"
@@ -36,13 +37,27 @@ def tokenize(params: Params, layout: Layout) -> dict[str, Any]:
     }
     unlabelled = [UNLABELLED] if (layout.prepared / f"{UNLABELLED}.parquet").exists() else []
     with fresh_folder(layout.encoded) as folder:
-        fitted.save(str(folder / "tokenizer.json"))
+        report |= save(fitted, params.tokenizer, layout, folder)
         encoder = tokenizer.TextEncoder(fitted, params.tokenizer.max_length)
         for name in [*SPLITS, *unlabelled]:
             encoded.write(folder / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
             report[name] = summary(encoded.EncodedTexts.open(folder / f"{name}.arrow"), params.tokenizer.max_length)
     write_json(layout.metrics("tokens"), report)
     return report
+
+
+def save(fitted: Tokenizer, params: TokenizerParams, layout: Layout, folder: Path) -> dict[str, float]:
+    """Write the tokenizer and, where params.yaml names a file of them, its words' vectors; the metric that belongs to these.
+
+    Raises:
+        HeadwayError: the file of vectors cannot be used.
+    """
+    fitted.save(str(folder / "tokenizer.json"))
+    if not params.word_vectors:
+        return {}
+    found = vectors.read(layout.vectors / params.word_vectors, fitted)
+    np.save(folder / vectors.FILE, found)
+    return {"share_with_vectors": round(float(found.any(axis=1).mean()), 6)}
 
 
 class Texts:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from headway.data import tokenizer
+from headway.data import tokenizer, vectors
 from headway.data.datamodule import TextDataModule, in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.evaluation import plots
@@ -50,7 +50,8 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
     vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
     splits = {name: EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation")}
     inputs = [code_fingerprint(layout, "train")]
-    inputs += [sha256_of_file(folder / f"{name}.arrow") for name in splits] + [sha256_of_file(tokenizer_file)]
+    files = [tokenizer_file, *(folder / f"{name}.arrow" for name in splits), *folder.glob(vectors.FILE)]
+    inputs += [sha256_of_file(file) for file in files]
     sections = [getattr(knobs, name).model_dump() for name in KNOBS]
     key = sha256_of_json([*sections, params.seed, inputs])
     checkpoints = layout.scratch / "checkpoints"
@@ -67,6 +68,7 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
             knobs,
             checkpoints / key[:16],
             lambda entry: _log_epoch(run, entry),
+            vectors.load(folder),
         )
         model = JointClassifier(ngrams, attention)
         best = max(history, key=lambda entry: entry["validation_accuracy"])
@@ -101,12 +103,15 @@ def fit_attention(
     knobs: Params,
     checkpoints: Path,
     report: Callable[[dict[str, float]], None] | None = None,
+    word_vectors: np.ndarray | None = None,
 ) -> tuple[AttentionClassifier, list[dict[str, float]]]:
     """The second step: the attention part with the weights of its best epoch, and the history of its epochs."""
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
     data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
     steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
     module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, steps)
+    if word_vectors is not None:
+        module.classifier.start_from(torch.from_numpy(word_vectors))
     fit(
         module,
         data,

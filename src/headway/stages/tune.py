@@ -90,7 +90,7 @@ def study_key(params: Params, layout: Layout) -> str:
         code_fingerprint(layout, "tune"),
     ]
     rows = [layout.encoded / f"{name}.arrow" for name in SPLITS]
-    files = [layout.prepared / "labels.json", layout.encoded / "tokenizer.json", *rows]
+    files = [layout.prepared / "labels.json", layout.encoded / "tokenizer.json", *rows, *layout.encoded.glob("vectors.npy")]
     return sha256_of_json([*spec, *(sha256_of_file(file) for file in files)])
 
 
@@ -167,13 +167,13 @@ class Encoding:
 
 def rows_in(folder: Path, params: Params) -> Rows:
     """The search's share of the rows that lie encoded in a folder."""
-    from headway.data import tokenizer
+    from headway.data import tokenizer, vectors
     from headway.data.encoded import EncodedTexts
     from headway.search.objective import rows_of
 
     train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in SPLITS)
     size = tokenizer.load(folder / "tokenizer.json").get_vocab_size()
-    return rows_of(train, validation, size, params.tune.train_share)
+    return rows_of(train, validation, size, params.tune.train_share, vectors.load(folder))
 
 
 def shared_by(params: Params, layout: Layout) -> Shared:
