@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,7 +87,11 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
     Bounds are percentiles of the resamples, but for the calibration error; see :func:`_of_calibration_error`.
     """
     labels, predicted, n_classes = predictions.labels, predictions.predicted, len(predictions.classes)
-    by_row = {"negative_log_likelihood": likelihood_by_row(predictions), "brier_score": brier_by_row(predictions)}
+    by_row = {
+        "accuracy": predictions.correct,
+        "negative_log_likelihood": likelihood_by_row(predictions),
+        "brier_score": brier_by_row(predictions),
+    }
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {
@@ -109,11 +112,9 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
         "macro_f1": f1_score(labels, predicted, labels=present, average="macro", zero_division=0),
         "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0),
         **ranked,
-        "negative_log_likelihood": by_row["negative_log_likelihood"].mean(),
-        "brier_score": by_row["brier_score"].mean(),
+        **{name: value.mean() for name, value in by_row.items()},
     }
     intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
-    intervals["accuracy"] = bootstrap_mean(predictions.correct, params.confidence, params.bootstrap_samples, seed)
     intervals["expected_calibration_error"] = _of_calibration_error(
         predictions, resamples["expected_calibration_error"], params, seed
     )
@@ -140,13 +141,17 @@ def evaluate_slices(
         labels, predicted = predictions.labels[mask], predicted_of_all[mask]
         present = np.unique(np.concatenate([labels, predicted]))
         own = (np.searchsorted(present, labels), np.searchsorted(present, predicted), len(present))  # numbered anew: few
+        correct = labels == predicted
 
-        resamples = resampling.resample(partial(resampling.by_class, *own), len(labels), params.bootstrap_samples, seed)
-        f1 = f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
-        intervals = {
-            "accuracy": bootstrap_mean(labels == predicted, params.confidence, params.bootstrap_samples, seed),
-            "macro_f1": _interval(float(f1), resamples["macro_f1"], params.confidence),
+        def statistics(weights: np.ndarray, own: Any = own, correct: np.ndarray = correct) -> dict[str, np.ndarray]:
+            return {**resampling.by_class(*own, weights), **resampling.means({"accuracy": correct}, weights)}
+
+        resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
+        values = {
+            "accuracy": correct.mean(),
+            "macro_f1": f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0),
         }
+        intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
         report[name] = {"rows": len(labels), "small": len(labels) < params.min_slice_rows, **_plain(intervals)}
     return report
 
