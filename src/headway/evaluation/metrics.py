@@ -208,11 +208,6 @@ def _plain(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
     return numbers
 
 
-def negative_log_likelihood(predictions: Predictions) -> float:
-    """The mean of :func:`likelihood_by_row`."""
-    return float(likelihood_by_row(predictions).mean())
-
-
 def likelihood_by_row(predictions: Predictions) -> np.ndarray:
     """-log p(true label) of each row, in nats, float64, (rows,); a label that the model does not know (-1) has the smallest
     probability there is."""
