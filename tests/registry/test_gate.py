@@ -62,16 +62,6 @@ def changed(given_predictions: Predictions, **changes: Any) -> Predictions:
     return Predictions(**{**vars(given_predictions), **changes})
 
 
-def taken(given_predictions: Predictions, order: np.ndarray) -> Predictions:
-    """The same rows in another order."""
-    return changed(
-        given_predictions,
-        ids=[given_predictions.ids[index] for index in order],
-        labels=given_predictions.labels[order],
-        probabilities=given_predictions.probabilities[order],
-    )
-
-
 def with_nan(given_predictions: Predictions) -> Predictions:
     probabilities = given_predictions.probabilities.copy()
     probabilities[7, 0] = np.nan
@@ -193,7 +183,7 @@ def test_the_order_of_the_rows_is_irrelevant(shipped: GateParams, models: tuple[
     masks = {"some": np.random.default_rng(seed).random(len(models[0])) < 0.5, "all": np.ones(len(models[0]), dtype=bool)}
     random = np.random.default_rng(seed)
     orders = [random.permutation(len(models[0])) for _ in range(3)]
-    shuffled = [taken(p, order) for p, order in zip((candidate, baseline, champion), orders, strict=True)]
+    shuffled = [p.take(order) for p, order in zip((candidate, baseline, champion), orders, strict=True)]
     masks_shuffled = {name: mask[orders[0]] for name, mask in masks.items()}
     assert decide(*shuffled, policy, SEED, slices=masks_shuffled) == decide(
         candidate, baseline, champion, policy, SEED, slices=masks
@@ -491,7 +481,7 @@ def test_a_probability_that_is_no_number_refuses_whosever_it_is(gate: GateParams
 @pytest.mark.parametrize(
     "rows",
     [
-        pytest.param(lambda p: taken(p, np.arange(399)), id="one less"),
+        pytest.param(lambda p: p.take(np.arange(399)), id="one less"),
         pytest.param(lambda p: changed(p, ids=[*p.ids[:-1], "another"]), id="another"),
         pytest.param(lambda p: changed(p, ids=[*p.ids[:-1], p.ids[0]]), id="one twice"),
     ],
