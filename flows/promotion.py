@@ -200,7 +200,7 @@ def _costs(case: Case, texts: Sequence[str], params: Params) -> Costs:
     if isinstance(case.champion, Contender):
         contenders["champion"] = case.champion
     taken = measure({name: one.model for name, one in contenders.items()}, texts)
-    costs = {f"{name}_ms": taken[name].p95_ms for name in contenders}
+    costs = {f"{name}_ms": taken[name] for name in contenders}
     return Costs(**costs, **{f"{name}_bytes": one.size for name, one in contenders.items()})  # type: ignore[arg-type]
 
 
