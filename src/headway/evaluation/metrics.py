@@ -13,21 +13,11 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from headway.evaluation import resampling
 from headway.evaluation.calibration import brier_by_row, errors_if_calibrated, expected_calibration_error
+from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 
 CHUNK = 200
-#: The metrics that a report leads with, by what people call them. The last three are better when smaller.
-HEADLINES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
-    "negative_log_likelihood": "NLL",
-    "brier_score": "Brier score",
-    "expected_calibration_error": "calibration error",
-}
 OF_CLASS = ("precision", "recall", "f1")
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from headway import pages
 from headway.data.report.charts import clip, visible
-from headway.evaluation.metrics import HEADLINES, OF_CLASS
+from headway.evaluation.headlines import HEADLINES
+from headway.evaluation.metrics import OF_CLASS
 from headway.params import EvaluationParams
 
 TEMPLATE = Path(__file__).with_name("page.html")
