@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.verdict import PROMOTED, REFUSED, Verdict, candidate_scores, problem_of, project_of, rows_today, tell
+from flows.verdict import PROMOTED, REFUSED, Verdict, candidate_scores, problem_of, project_of, tell
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
@@ -20,7 +20,7 @@ from headway.registry import terms
 from headway.registry.gate import Costs
 from headway.registry.gate import decide as ask_the_gate
 from headway.registry.office import Standing, decide, described, insistently, interrupted, lineage_of, standing
-from headway.registry.records import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Actor, Record, gate_code
+from headway.registry.records import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Actor, Record, gate_code, rows_of
 from headway.registry.registry import ModelVersion, Registry
 from headway.serving.latency import measure, package_bytes
 from headway.serving.package import ModelPackage
@@ -124,7 +124,7 @@ def _judged(
     table = read_table(layout.prepared / "test.parquet", made_by="prepare")
     if list(predictions.ids) != table["id"].to_pylist():
         raise HeadwayError("the test rows changed since the candidate was scored on them; run `dvc repro evaluate`")
-    rows, masks = rows_today(layout), slices(table, predictions.classes, params.evaluation)
+    rows, masks = rows_of(predictions.ids, table["label"].to_pylist()), slices(table, predictions.classes, params.evaluation)
     decision = ask_the_gate(
         candidate=predictions,
         baseline=case.baseline,
@@ -200,7 +200,7 @@ def _costs(case: Case, texts: Sequence[str], params: Params) -> Costs:
     if isinstance(case.champion, Contender):
         contenders["champion"] = case.champion
     taken = measure({name: one.model for name, one in contenders.items()}, texts)
-    costs = {f"{name}_ms": taken[name].p95_ms for name in contenders}
+    costs = {f"{name}_ms": taken[name] for name in contenders}
     return Costs(**costs, **{f"{name}_bytes": one.size for name, one in contenders.items()})  # type: ignore[arg-type]
 
 

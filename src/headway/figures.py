@@ -13,8 +13,18 @@ if TYPE_CHECKING:
 
 INK, ACCENT, MUTED = "#22303c", "#2166ac", "#b2182b"
 GOLD, GREY, GRID = "#e3a53a", "#6b7783", "#d9dee3"
+#: What Matplotlib draws frames and ticks with.
+BLACK = "#000000"
 #: What a page calls each colour, so that its style sheet can choose another one in the dark.
-VARIABLES = {INK: "--ink", ACCENT: "--accent", MUTED: "--muted", GOLD: "--gold", GREY: "--grey", GRID: "--grid"}
+VARIABLES = {
+    INK: "--ink",
+    ACCENT: "--accent",
+    MUTED: "--muted",
+    GOLD: "--gold",
+    GREY: "--grey",
+    GRID: "--grid",
+    BLACK: "--ink",
+}
 
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:

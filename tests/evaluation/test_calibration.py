@@ -9,7 +9,7 @@ from sklearn.metrics import brier_score_loss
 
 from headway.evaluation.calibration import (
     bins_of,
-    brier_score,
+    brier_by_row,
     confidences,
     expected_calibration_error,
     fit_temperature,
@@ -88,7 +88,7 @@ def test_a_calibrated_model_has_hardly_any_error_and_an_overconfident_one_has_it
 
 def test_the_brier_score_of_three_rows_worked_by_hand():
     # .2² + .4² + .9²
-    assert brier_score(two_classes([0.8, 0.4, 0.9], [1, 0, 0])) == pytest.approx((0.04 + 0.16 + 0.81) / 3)
+    assert brier_by_row(two_classes([0.8, 0.4, 0.9], [1, 0, 0])) == pytest.approx([0.04, 0.16, 0.81])
 
 
 @given(st.integers(1, 30), st.integers(2, 6), st.integers(0, 999))
@@ -98,13 +98,13 @@ def test_the_brier_score_is_scikit_learns(rows, n_classes, seed):
         np.arange(rows).astype(str), labels, softmax(logits, axis=1), [str(index) for index in range(n_classes)]
     )
     expected = brier_score_loss(labels, predictions.probabilities, labels=range(n_classes))
-    assert brier_score(predictions) == pytest.approx(expected)
+    assert brier_by_row(predictions).mean() == pytest.approx(expected)
 
 
 def test_a_label_that_the_model_does_not_know_is_as_far_as_a_class_it_rules_out():
     unknown = Predictions(["u"], np.array([-1]), np.array([[0.25, 0.75, 0.0]]), ["a", "b", "c"])
     ruled_out = Predictions(["u"], np.array([2]), unknown.probabilities, unknown.classes)
-    assert brier_score(unknown) == brier_score(ruled_out) == pytest.approx(0.0625 + 0.5625 + 1)
+    assert brier_by_row(unknown) == brier_by_row(ruled_out) == pytest.approx([0.0625 + 0.5625 + 1])
 
 
 # Temperature

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.evaluation import plots
-from headway.evaluation.metrics import HEADLINES, bootstrap_mean, confusion_matrix, evaluate, evaluate_slices
+from headway.evaluation.headlines import HEADLINES
+from headway.evaluation.metrics import bootstrap_mean, confusion_matrix, evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from headway.evaluation import curves, metrics
+from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.mistakes import COUNT, EXCERPT, worst_mistakes
 from headway.evaluation.report import page
 from headway.evaluation.slices import slices
@@ -147,7 +148,7 @@ def cells(html, words):
 def test_the_tables_hold_the_numbers_with_their_intervals(plots):
     predictions = some(60, 3, seed=1)
     report, by_slice, html = render(plots, predictions, [f"review number {row}" for row in range(60)])
-    for name, title in metrics.HEADLINES.items():
+    for name, title in HEADLINES.items():
         value, low, high = (report[key] for key in (name, f"{name}_low", f"{name}_high"))
         assert cells(html, f'data-metric="{name}"') == [title, f"{value:.4f}", f"{low:.4f} to {high:.4f}"]
     for name, entry in by_slice.items():

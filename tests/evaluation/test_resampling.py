@@ -9,7 +9,8 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 
 from headway.evaluation import resampling
 from headway.evaluation.calibration import expected_calibration_error
-from headway.evaluation.metrics import HEADLINES, evaluate, likelihood_by_row
+from headway.evaluation.headlines import HEADLINES
+from headway.evaluation.metrics import evaluate, likelihood_by_row
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 

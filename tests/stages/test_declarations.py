@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -212,6 +213,16 @@ def test_a_stage_depends_on_exactly_the_code_that_it_imports(stage):
     assert STAGES[stage]["deps"] == sorted(STAGES[stage]["deps"])
     code = [path for path in STAGES[stage]["deps"] if path.endswith(".py")]
     assert code == code_of(stage), "\n" + "\n".join(f"      - {path}" for path in code_of(stage))
+
+
+@pytest.mark.parametrize("stage", ORDER)
+def test_a_stage_depends_on_exactly_the_templates_of_its_pages(stage):
+    files = [ROOT / path for path in code_of(stage)]
+    used = {
+        file.with_name(name) for file in files for name in re.findall(r'with_name\("(.+\.html)"\)', file.read_text("utf-8"))
+    }
+    declared_templates = [path for path in STAGES[stage]["deps"] if path.endswith(".html")]
+    assert declared_templates == sorted(path.relative_to(ROOT).as_posix() for path in used)
 
 
 def test_the_modules_that_are_left_out_exist():

@@ -19,7 +19,7 @@ from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
 from headway.data.vectors import FILE
 from headway.evaluation.calibration import expected_calibration_error, fit_temperature
-from headway.evaluation.metrics import negative_log_likelihood
+from headway.evaluation.metrics import likelihood_by_row
 from headway.files import write_json
 from headway.serving import package
 from headway.serving.package import ModelPackage
@@ -81,11 +81,11 @@ def test_the_temperature_is_fitted_on_validation_rows_and_shipped(trained: Any) 
     report, model = trained.report, ModelPackage.load(trained.layout.candidate)
     assert model.temperature == report["temperature"]
     found = predict_split(model, trained.layout, "validation")
-    assert report["validation_nll"]["after"] == pytest.approx(negative_log_likelihood(found), abs=1e-5)
+    assert report["validation_nll"]["after"] == pytest.approx(likelihood_by_row(found).mean(), abs=1e-5)
     assert report["validation_calibration_error"]["after"] == pytest.approx(expected_calibration_error(found), abs=1e-5)
     model.temperature = 1.0
     before = predict_split(model, trained.layout, "validation")
-    assert report["validation_nll"]["before"] == pytest.approx(negative_log_likelihood(before), abs=1e-5)
+    assert report["validation_nll"]["before"] == pytest.approx(likelihood_by_row(before).mean(), abs=1e-5)
     assert report["validation_calibration_error"]["before"] == pytest.approx(expected_calibration_error(before), abs=1e-5)
     logits = np.log(before.probabilities)
     assert fit_temperature(logits, before.labels) == pytest.approx(report["temperature"], rel=1e-3)

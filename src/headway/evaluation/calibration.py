@@ -61,11 +61,6 @@ def confidences(predictions: Predictions) -> np.ndarray:
     return np.asarray(predictions.probabilities.max(axis=1), dtype=np.float64)
 
 
-def brier_score(predictions: Predictions) -> float:
-    """The mean of :func:`brier_by_row`."""
-    return float(brier_by_row(predictions).mean())
-
-
 def brier_by_row(predictions: Predictions) -> np.ndarray:
     """Squared distance of each row's probabilities from the truth, float64, shape (rows,).
 

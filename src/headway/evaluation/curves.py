@@ -86,9 +86,7 @@ def scores(predictions: Predictions, path: Path) -> None:
 
 def _whole(predictions: Predictions) -> Predictions:
     """The rows whose probabilities are numbers; others can be told, but not drawn."""
-    rows = np.flatnonzero(np.isfinite(predictions.probabilities).all(axis=1))
-    ids = [predictions.ids[row] for row in rows.tolist()]
-    return Predictions(ids, predictions.labels[rows], predictions.probabilities[rows], predictions.classes)
+    return predictions.take(np.flatnonzero(np.isfinite(predictions.probabilities).all(axis=1)))
 
 
 def _draw(axes: Axes, predictions: Predictions, curve_of: Callable[..., Curve], rising: bool) -> None:

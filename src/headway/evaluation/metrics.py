@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,21 +13,11 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from headway.evaluation import resampling
 from headway.evaluation.calibration import brier_by_row, errors_if_calibrated, expected_calibration_error
+from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 
 CHUNK = 200
-#: The metrics that a report leads with, by what people call them. The last three are better when smaller.
-HEADLINES = {
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "average precision",
-    "negative_log_likelihood": "NLL",
-    "brier_score": "Brier score",
-    "expected_calibration_error": "calibration error",
-}
 OF_CLASS = ("precision", "recall", "f1")
 
 
@@ -88,7 +77,11 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
     Bounds are percentiles of the resamples, but for the calibration error; see :func:`_of_calibration_error`.
     """
     labels, predicted, n_classes = predictions.labels, predictions.predicted, len(predictions.classes)
-    by_row = {"negative_log_likelihood": likelihood_by_row(predictions), "brier_score": brier_by_row(predictions)}
+    by_row = {
+        "accuracy": predictions.correct,
+        "negative_log_likelihood": likelihood_by_row(predictions),
+        "brier_score": brier_by_row(predictions),
+    }
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         return {
@@ -109,11 +102,9 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
         "macro_f1": f1_score(labels, predicted, labels=present, average="macro", zero_division=0),
         "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0),
         **ranked,
-        "negative_log_likelihood": by_row["negative_log_likelihood"].mean(),
-        "brier_score": by_row["brier_score"].mean(),
+        **{name: value.mean() for name, value in by_row.items()},
     }
     intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
-    intervals["accuracy"] = bootstrap_mean(predictions.correct, params.confidence, params.bootstrap_samples, seed)
     intervals["expected_calibration_error"] = _of_calibration_error(
         predictions, resamples["expected_calibration_error"], params, seed
     )
@@ -140,13 +131,17 @@ def evaluate_slices(
         labels, predicted = predictions.labels[mask], predicted_of_all[mask]
         present = np.unique(np.concatenate([labels, predicted]))
         own = (np.searchsorted(present, labels), np.searchsorted(present, predicted), len(present))  # numbered anew: few
+        correct = labels == predicted
 
-        resamples = resampling.resample(partial(resampling.by_class, *own), len(labels), params.bootstrap_samples, seed)
-        f1 = f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
-        intervals = {
-            "accuracy": bootstrap_mean(labels == predicted, params.confidence, params.bootstrap_samples, seed),
-            "macro_f1": _interval(float(f1), resamples["macro_f1"], params.confidence),
+        def statistics(weights: np.ndarray, own: Any = own, correct: np.ndarray = correct) -> dict[str, np.ndarray]:
+            return {**resampling.by_class(*own, weights), **resampling.means({"accuracy": correct}, weights)}
+
+        resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
+        values = {
+            "accuracy": correct.mean(),
+            "macro_f1": f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0),
         }
+        intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
         report[name] = {"rows": len(labels), "small": len(labels) < params.min_slice_rows, **_plain(intervals)}
     return report
 
@@ -201,11 +196,6 @@ def _plain(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
         for key, value in ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)):
             numbers[key] = None if math.isnan(value) else round(value, 6)
     return numbers
-
-
-def negative_log_likelihood(predictions: Predictions) -> float:
-    """The mean of :func:`likelihood_by_row`."""
-    return float(likelihood_by_row(predictions).mean())
 
 
 def likelihood_by_row(predictions: Predictions) -> np.ndarray:

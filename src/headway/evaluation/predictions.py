@@ -41,6 +41,11 @@ class Predictions:
         """Whether each row's likeliest class is its label, bool, shape (rows,)."""
         return self.predicted == self.labels
 
+    def take(self, rows: np.ndarray) -> Predictions:
+        """Some of the rows, in the order of the given indices."""
+        ids = [self.ids[row] for row in rows.tolist()]
+        return Predictions(ids, self.labels[rows], self.probabilities[rows], self.classes)
+
     def save(self, path: Path) -> None:
         """Write as Parquet: id, label_id, probability (a list), with the classes in the schema's metadata."""
         classes = self.probabilities.shape[1]

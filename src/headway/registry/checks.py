@@ -27,8 +27,8 @@ from headway.registry.comparison import (
     score_test,
     worse_by_more,
 )
+from headway.registry.differences import macro_f1_difference, nll_difference
 from headway.registry.pairing import Pair
-from headway.registry.resampling import macro_f1_difference, nll_difference
 
 PROBABILITY_TOLERANCE = 1e-3
 BASELINE, CHAMPION = "the linear baseline", "the champion, scored now on the same rows"

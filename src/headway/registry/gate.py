@@ -51,12 +51,6 @@ class Decision:
     def promotes(self) -> bool:
         return self.verdict == PROMOTE
 
-    @property
-    def reasons(self) -> list[str]:
-        """Explanations of the checks that failed, or of all when none did; several may fail for one reason."""
-        failed = [check.explanation for check in self.checks if not check.passed]
-        return list(dict.fromkeys(failed or [check.explanation for check in self.checks]))
-
     def as_dict(self) -> dict[str, Any]:
         return {"verdict": self.verdict, "checks": [asdict(check) for check in self.checks]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from headway import pages
 from headway.registry.records import Record
 from headway.registry.scores import interval, measured, shown
 
@@ -13,16 +14,10 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 def render(record: Record) -> str:
     """The page of a record; it refers to nothing outside itself."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {
-        "shown": shown,
-        "count": "{:,}".format,
-        "as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
-    }
     scores = {model: {one.name: one for one in measured(values)} for model, values in record.scores.items()}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return pages.render(
+        TEMPLATE,
+        {"shown": shown, "as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False)},
         record=record,
         scores=scores,
         metrics=list(dict.fromkeys(name for values in scores.values() for name in values)),

@@ -51,7 +51,7 @@ class Pair:
     def known_to_both(self) -> tuple[Predictions, Predictions]:
         """Both, on the rows whose true label both know: there, and only there, both can say how likely it is."""
         rows = np.flatnonzero((self.first.labels >= 0) & (self.second.labels >= 0))
-        return taken(self.first, rows), taken(self.second, rows)
+        return self.first.take(rows), self.second.take(rows)
 
 
 def pair(first: Predictions, second: Predictions) -> Pair:
@@ -68,7 +68,7 @@ def pair(first: Predictions, second: Predictions) -> Pair:
         if not np.isfinite(predictions.probabilities).all():
             raise HeadwayError("a probability is not a finite number")
     orders = [np.argsort(np.asarray(predictions.ids, dtype=object)) for predictions in (first, second)]
-    first, second = (taken(predictions, order) for predictions, order in zip((first, second), orders, strict=True))
+    first, second = (predictions.take(order) for predictions, order in zip((first, second), orders, strict=True))
     classes = sorted({*first.classes, *second.classes})
     truths = [_renumbered(predictions.labels, predictions.classes, classes) for predictions in (first, second)]
     truth = np.maximum(*truths)
@@ -78,16 +78,6 @@ def pair(first: Predictions, second: Predictions) -> Pair:
             raise HeadwayError("the two models were not scored against the same true labels")
     guesses = [_renumbered(predictions.predicted, predictions.classes, classes) for predictions in (first, second)]
     return Pair(first, second, orders[0], classes, truth, (guesses[0], guesses[1]))
-
-
-def taken(predictions: Predictions, rows: np.ndarray) -> Predictions:
-    """Some rows of predictions, in the order of the given indices."""
-    return Predictions(
-        [predictions.ids[row] for row in rows],
-        predictions.labels[rows],
-        predictions.probabilities[rows],
-        predictions.classes,
-    )
 
 
 def _renumbered(labels: np.ndarray, names: Sequence[str], classes: Sequence[str]) -> np.ndarray:

@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from headway.evaluation.headlines import HEADLINES
+
 ABSENT = "absent"
 #: What is no metric among the numbers.
 COUNTS = {"rows", "positive_class"}
 ENDINGS = ("_low", "_high")
-NAMES = {
-    "macro_f1": "macro F1",
-    "weighted_f1": "weighted F1",
-    "roc_auc": "ROC-AUC",
-    "negative_log_likelihood": "NLL",
-    "brier_score": "Brier score",
-    "expected_calibration_error": "calibration error",
-}
 
 
 class Measured(NamedTuple):
@@ -46,7 +40,7 @@ def measured(scores: Mapping[str, Any]) -> list[Measured]:
 
 
 def readable(name: str) -> str:
-    return NAMES.get(name, name.replace("_", " "))
+    return HEADLINES.get(name, name.replace("_", " "))
 
 
 def shown(value: float | None) -> str:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from headway import pages
 from headway.figures import save_png, to_svg
 from headway.params import TuneParams
 from headway.search import charts
@@ -25,7 +26,6 @@ def write(trials: Sequence[TrialResult], params: TuneParams, page: Path, plots: 
         page: the HTML file.
         plots: a PNG file for each of :data:`headway.layout.SEARCH_PLOTS`.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     figures = {
@@ -38,11 +38,11 @@ def write(trials: Sequence[TrialResult], params: TuneParams, page: Path, plots: 
         save_png(figures[name], path)
     if params.second_objective != "none":
         figures = {"front": charts.pareto(trials, params), **figures}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["short"] = short
     second = second_objective(params)
     page.write_text(
-        environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        pages.render(
+            TEMPLATE,
+            {"short": short},
             trials=trials,
             epochs_of=epochs_of,
             winner=best(trials, params).number,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headway import pages
 from headway.data.report.charts import clip, share, visible
 from headway.files import write_chosen
 from headway.serving.explain import AttentionPart, Explanation, Ngram
@@ -99,7 +100,6 @@ def _list(ngrams: Sequence[Ngram], most: int = 6) -> str:
 
 def render(explanation: Explanation) -> str:
     """The page as HTML that refers to nothing outside itself; its policy lets no script run but its own."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     predicted, linear, attention = explanation.predicted, explanation.linear, explanation.attention
@@ -107,9 +107,9 @@ def render(explanation: Explanation) -> str:
     likeliest = np.argsort(-explanation.probabilities, kind="stable")
     windows, n_windows = _windows(explanation)
     script = SCRIPT.read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"visible": visible, "clip": clip, "share": share, "signed": signed, "count": "{:,}".format}
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return pages.render(
+        TEMPLATE,
+        {"visible": visible, "clip": clip, "share": share, "signed": signed},
         label=explanation.classes[predicted],
         probability=float(explanation.probabilities[predicted]),
         classes=[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,11 @@ SAMPLE, WARM_UP = 200, 10
 ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Time from one text to its probabilities, over texts, in milliseconds: the median and the 95th percentile."""
-
-    median_ms: float
-    p95_ms: float
-
-
 def measure(
     models: Mapping[str, ModelPackage], texts: Sequence[str], clock: Callable[[], float] = time.perf_counter
-) -> dict[str, Latency]:
-    """How long each model takes for one text at a time, in this process, with the threads that PyTorch has been given.
+) -> dict[str, float]:
+    """How long each model takes for one text at a time, in this process, with the threads that PyTorch has been given: the 95th
+    percentile over texts of the time from a text to its probabilities, in milliseconds.
 
     Of the texts, up to 200 are taken, evenly by length: long ones are what the 95th percentile is about. In each of three
     rounds every model answers a text before the next text comes, another model first each time: what else the machine does
@@ -60,14 +52,9 @@ def measure(
                 started = clock()
                 models[name].predict_proba([text])
                 seconds[name][turn, index] = clock() - started
-    return {name: _over_texts(1000 * taken.min(axis=0)) for name, taken in seconds.items()}
+    return {name: float(np.quantile(1000 * taken.min(axis=0), 0.95)) for name, taken in seconds.items()}
 
 
 def package_bytes(folder: Path) -> int:
     """Size of a model package: of all its files."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _over_texts(milliseconds: np.ndarray) -> Latency:
-    median, p95 = np.quantile(milliseconds, [0.5, 0.95])
-    return Latency(float(median), float(p95))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headway import pages
 from headway.data.report.charts import (
     MAX_BARS,
     SPLIT_NAMES,
@@ -37,20 +38,19 @@ def render(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) ->
         profile: as the stage prepare writes it to ``reports/data/profile.json``.
         examples: some quarantined rows: row, reason, label (or None), text (an excerpt, or None).
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {
+    filters = {
         "visible": visible,
         "clip": clip,
         "share": share,
-        "count": "{:,}".format,
         "per_cent": lambda value: f"{100 * value:g}%",
         "rows": rows_of,
         "delimiter": lambda delimiter: DELIMITERS.get(delimiter, visible(delimiter)),
     }
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return pages.render(
+        TEMPLATE,
+        filters,
         profile=profile,
         examples=examples,
         files=profile.get("files", ()),

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from headway import pages
 from headway.data.report.charts import clip, visible
-from headway.evaluation.metrics import HEADLINES, OF_CLASS
+from headway.evaluation.headlines import HEADLINES
+from headway.evaluation.metrics import OF_CLASS
 from headway.params import EvaluationParams
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -39,17 +41,9 @@ def render(
         plots: name to PNG file.
         params: what the intervals are.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters |= {
-        "visible": visible,
-        "clip": clip,
-        "count": "{:,}".format,
-        "number": _number,
-        "per_cent": "{:.0%}".format,
-    }
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return pages.render(
+        TEMPLATE,
+        {"visible": visible, "clip": clip, "number": _number, "per_cent": "{:.0%}".format},
         metrics=metrics,
         headlines=HEADLINES,
         of_class=OF_CLASS,

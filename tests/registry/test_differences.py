@@ -8,8 +8,8 @@ from sklearn.metrics import f1_score
 
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams, Params
+from headway.registry.differences import macro_f1_difference, nll_difference
 from headway.registry.pairing import Pair, pair
-from headway.registry.resampling import macro_f1_difference, nll_difference
 
 CLASSES = ("a", "b", "c")
 
