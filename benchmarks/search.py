@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import shutil
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ from headway.params import Params
 from headway.quiet import switch_off
 from headway.ranges import Point
 from headway.search.executors import Serial, executor
+from headway.search.goals import Goal, objective
 from headway.search.objective import run_trial
 from headway.search.pruning import limits
 from headway.search.results import TrialResult, best, score_of
@@ -85,6 +87,7 @@ class Bench:
             "seed", "unpruned", "pruned", "points lost", "of the compute", "the same trials: lost", "of the compute"
         )
         table.title = f"Pruning: {self.name}, {self.params.tune.trials} trials of up to {self.params.tune.max_epochs} epochs"
+        goal = objective(self.params.tune)
         lost, compute = [], []
         ranks: dict[str, list[float]] = {"half an epoch": [], "one epoch": [], "a quarter of the rows, all epochs": []}
         for repeat in range(repeats):
@@ -94,7 +97,7 @@ class Bench:
             replayed = replay(full, params)
             found = [score_of(best(trials, params.tune)) for trials in (full, pruned, replayed)]
             costs = [sum(trial.tokens for trial in trials) for trials in (full, pruned, replayed)]
-            lost.append(100 * (found[0] - found[1]))
+            lost.append(100 * goal.gain(found[0], found[1]))
             compute.append(costs[1] / costs[0])
             table.add_row(
                 str(params.seed),
@@ -102,12 +105,12 @@ class Bench:
                 f"{found[1]:.4f}",
                 f"{lost[-1]:+.2f}",
                 f"{compute[-1]:.0%}",
-                f"{100 * (found[0] - found[2]):+.2f}",
+                f"{100 * goal.gain(found[0], found[2]):+.2f}",
                 f"{costs[2] / costs[0]:.0%}",
             )
             final = [score_of(trial) for trial in full]
-            ranks["half an epoch"].append(_rank([_at(trial, 0.5) for trial in full], final))
-            ranks["one epoch"].append(_rank([_at(trial, 1) for trial in full], final))
+            ranks["half an epoch"].append(_rank([_at(trial, 0.5, goal) for trial in full], final))
+            ranks["one epoch"].append(_rank([_at(trial, 1, goal) for trial in full], final))
             few = shared_by(params.override({"tune.train_share": 0.25, "tune.pruning": False}), self.layout)
             quarter = [run_trial(few, Task(trial.number, trial.point)).values[0] for trial in full]
             ranks["a quarter of the rows, all epochs"].append(_rank(quarter, final))
@@ -166,7 +169,8 @@ class Bench:
                 threads[workers] = threads_of_a_trial(params)
                 shared = shared_by(params.override({"training.threads": threads[workers]}), self.layout)
                 with executor(params.tune, run_trial, shared, threads[workers]) as engine:
-                    warm = [Task(0, dict(points[0]), {0.5: 2.0}) for _ in range(workers)]
+                    out_of_reach = math.inf if objective(params.tune).maximise else -math.inf
+                    warm = [Task(0, dict(points[0]), {0.5: out_of_reach}) for _ in range(workers)]
                     engine.run(warm, lambda *_: None)
                     started = time.monotonic()
                     for first in range(0, len(points), workers):
@@ -193,14 +197,16 @@ class Silent:
 
 def replay(trials: Sequence[TrialResult], params: Params) -> list[TrialResult]:
     """Unpruned trials in their order, each ended where the rule would have ended it."""
+    goal = objective(params.tune)
     ended: list[TrialResult] = []
     for trial in trials:
         bounds = limits(ended, params.tune)
-        poor = [entry for entry in trial.curve if entry["validation_accuracy"] < bounds.get(entry["epoch"], 0.0)]
+        held = [entry for entry in trial.curve if entry["epoch"] in bounds]
+        poor = [entry for entry in held if goal.is_better(bounds[entry["epoch"]], entry[goal.entry])]
         if trial.state == "complete" and poor:
             curve = trial.curve[: trial.curve.index(poor[0]) + 1]
             tokens = round(trial.tokens * poor[0]["epoch"] / trial.curve[-1]["epoch"])
-            score = poor[0]["validation_accuracy"]
+            score = poor[0][goal.entry]
             ended.append(replace(trial, state="pruned", score=score, curve=curve, tokens=tokens))
         else:
             ended.append(trial)
@@ -212,8 +218,8 @@ def _require_complete(_: int, outcome: Outcome | HeadwayError) -> None:
         raise HeadwayError(f"a trial of the benchmark did not complete: {outcome}")
 
 
-def _at(trial: TrialResult, epoch: float) -> float:
-    return next(entry["validation_accuracy"] for entry in trial.curve if entry["epoch"] == epoch)
+def _at(trial: TrialResult, epoch: float, goal: Goal) -> float:
+    return next(entry[goal.entry] for entry in trial.curve if entry["epoch"] == epoch)
 
 
 def _rank(early: list[float], final: list[float]) -> float:

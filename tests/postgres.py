@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,24 @@ class Server:
 
     programs: Path
     folder: Path
-    port: int
+    port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
+
+    def start_somewhere(self) -> None:
+        """Start at a port that nobody has, and return when it answers.
+
+        The port is none of those that the system gives out, so that nobody is given it while the server is stopped.
+        """
+        for self.port in random.sample(range(15_000, 30_000), 20):
+            self.start()
+            if self.answers():
+                return
+            self.stop()
+        pytest.fail((self.folder / "log").read_text())
 
     def start(self) -> None:
         where = ["-D", str(self.folder / "data"), "-k", str(self.folder), "-h", "127.0.0.1", "-p", str(self.port)]
@@ -71,13 +83,22 @@ class Server:
 
     def wait(self) -> None:
         """Return when it answers."""
+        if not self.answers():
+            pytest.fail((self.folder / "log").read_text())
+
+    def answers(self) -> bool:
+        """Wait until it does; False when it has ended instead, as where another process has the port.
+
+        It says so in a file of its own: who answers at the port might be somebody else.
+        """
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
             assert self.process
-            assert self.process.poll() is None, (self.folder / "log").read_text()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if self.process.poll() is not None:
+                return False
+            with suppress(FileNotFoundError):
+                if (self.folder / "data" / "postmaster.pid").read_text().split()[-1:] == ["ready"]:
+                    return True
             time.sleep(0.05)
         pytest.fail((self.folder / "log").read_text())
 
@@ -89,7 +110,7 @@ def postgres() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="headway-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
-        server = Server(_programs(folder), folder, _free_port())
+        server = Server(_programs(folder), folder)
         (folder / "password").write_text(PASSWORD)
         (folder / "data").mkdir()
         user = unprivileged()
@@ -105,9 +126,8 @@ def postgres() -> Iterator[Server]:
             **user,
         )
         assert made.returncode == 0, made.stdout + made.stderr
-        server.start()
         try:
-            server.wait()
+            server.start_somewhere()
             yield server
         finally:
             server.stop()
@@ -126,9 +146,3 @@ def _programs(folder: Path) -> Path:
         if source.is_dir():
             shutil.copytree(source, folder / source.relative_to(package.parent), symlinks=True)
     return folder / package.name / "pginstall" / "bin"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

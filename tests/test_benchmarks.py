@@ -127,10 +127,16 @@ def test_a_replayed_search_ends_trials_where_the_rule_would_have_and_counts_what
         return TrialResult(number, "complete", accuracies[-1], None, {}, curve, "", 400)
 
     trials = [trial(0, 0.5, 0.6, 0.7), trial(1, 0.4, 0.9, 0.9), trial(2, 0.6, 0.5, 0.8), trial(3, 0.6, 0.6, 0.6)]
-    found = search.replay(trials, params)
+    found = search.replay(trials, params.override({"tune.objective": "accuracy"}))
     assert [(one.state, one.score, one.tokens) for one in found] == [
         ("complete", 0.7, 400),
         ("pruned", 0.4, 100),
         ("pruned", 0.5, 200),
         ("complete", 0.6, 400),
     ]
+    for one in trials:
+        for entry in one.curve:
+            entry["validation_loss"] = -entry["validation_accuracy"]
+    losses = search.replay(trials, params.override({"tune.objective": "negative_log_likelihood"}))
+    assert [one.state for one in losses] == [one.state for one in found]
+    assert [one.score for one in losses if one.state == "pruned"] == [-0.4, -0.5]

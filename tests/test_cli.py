@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from headway.files import write_json
 from headway.layout import Layout
 from headway.params import Params, load
+from headway.search.results import TrialResult, summary
 
 HEAVY = ["torch", "pytorch_lightning", "mlflow", "prefect", "datasets", "optuna", "sklearn", "pandas", "pydantic", "dvc"]
 
@@ -128,6 +130,23 @@ def test_the_version_is_the_projects_own(repository: Path) -> None:
 
 def test_params_of_the_repository_are_valid(repository: Path) -> None:
     assert load(repository / "params.yaml").model_dump()
+
+
+def test_the_study_is_told_as_it_was_decided_whatever_params_yaml_asks_for_by_now(project: Layout) -> None:
+    def trial(number: int, score: float, size: float) -> TrialResult:
+        curve = [{"epoch": 1.0, "validation_accuracy": score}]
+        return TrialResult(number, "complete", score, size, {}, curve, "", 100)
+
+    trials = [trial(0, 0.80, 9.0), trial(1, 0.79, 4.0), trial(2, 0.70, 1.0)]
+    tune = load(project.params).tune
+    for margin, winner in [(0.005, 0), (0.015, 1), (0.5, 2)]:
+        decided = tune.model_copy(update={"second_objective": "size", "second_margin": margin})
+        write_json(project.metrics("search"), summary(trials, decided))
+        write_json(project.study / "trials.json", [trial.as_dict() for trial in trials])
+        done = headway("study", folder=project.root)
+        assert done.returncode == 0, done.stderr
+        assert f": trial {winner}, validation accuracy" in done.stdout
+        assert f"within {margin:g} of the best score" in done.stdout
 
 
 def test_a_search_that_another_version_left_is_one_line(project: Layout) -> None:

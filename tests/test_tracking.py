@@ -263,6 +263,20 @@ def test_without_a_flow_the_parent_runs_as_long_as_what_is_below_it(
     assert parent_status(tracker) == expected  # who only asks for it changes nothing
 
 
+@pytest.mark.parametrize(("error", "expected"), [(None, "FINISHED"), (HeadwayError, "FAILED"), (SystemExit, "KILLED")])
+def test_a_stage_of_many_runs_tells_how_the_parent_ends_and_a_run_that_failed_does_not(
+    tracker: Tracker, error: type[BaseException] | None, expected: str
+) -> None:
+    with contextlib.suppress(HeadwayError, SystemExit), tracker.parent() as parent:
+        with contextlib.suppress(RuntimeError), tracker.nested("trial", "trial", f"fails in a stage, {expected}"):
+            raise RuntimeError
+        assert status(tracker, f"fails in a stage, {expected}") == "FAILED"
+        assert tracker.client.get_run(parent.id).info.status == "RUNNING"
+        if error:
+            raise error
+    assert parent_status(tracker) == expected
+
+
 def test_the_parent_of_a_killed_stage_is_killed_with_it_and_runs_again_when_the_stage_does(
     params: Params, layout: Layout, tracker: Tracker
 ) -> None:

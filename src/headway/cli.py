@@ -165,8 +165,10 @@ def study() -> None:
     layout, params = project()
     try:
         found, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
-        # What it was scored by: params.yaml may ask for something else by now.
+        # What it was decided by: params.yaml may ask for something else by now.
         by = {"objective": found["objective"], "second_objective": found.get("second_objective", "none")}
+        if "second_objective" in found:
+            by["second_margin"] = found["second_margin"]
     except (KeyError, TypeError):
         raise HeadwayError(f"{layout.study}: made by another version; run `dvc repro tune`") from None
     scored = params.tune.model_copy(update=by)

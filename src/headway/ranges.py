@@ -104,9 +104,11 @@ def telling_values(knob: FloatRange | IntRange | Choices) -> list[Value]:
 
 
 def contains(knob: FloatRange | IntRange | Choices, value: Any) -> bool:
-    """Whether a value of the knob's type lies in its range."""
+    """Whether a value lies in a knob's range; a word lies in none of numbers."""
     if isinstance(knob, Choices):
         return value in knob.choices
+    if isinstance(value, str):
+        return False
     on_a_step = isinstance(knob, FloatRange) or (value - knob.low) % knob.step == 0
     return bool(knob.low <= value <= knob.high and on_a_step)
 
@@ -153,17 +155,20 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
     """
     for path, knob in space.items():
         _check_conditions(path, knob, space)
-    defaults = restrict(space, {path: values[_section(path)][_name(path)] for path in in_order(space)})
+    own = {path: values[_section(path)][_name(path)] for path in in_order(space)}
+    defaults = restrict(space, own)
     for path in space:
-        for drawn, parents in _drawn(space, path, MOST_VALUES):
-            reason = _refusal(path, {**parents, path: drawn}, values, sections)
+        if any(not allowed for allowed in _needed(space, path).values()):
+            raise Misfit(path, "is never asked: its conditions (when) exclude one another; change them, or take it out")
+        for drawn, needed in _drawn(space, path, MOST_VALUES):
+            reason = _refusal(path, _completed({**needed, path: drawn}, space, own), values, sections)
             if reason:
                 raise Misfit(path, f"{drawn!r} is not allowed there: {reason}")
         if path in defaults and not contains(space[path], defaults[path]):
             raise Misfit(path, f"leaves out {defaults[path]!r}, the value of {path} and trial 0; widen it")
     for one, other in combinations(space, 2):
         if _section(one) == _section(other):
-            _check_pair(one, other, space, values, sections)
+            _check_pair(one, other, space, own, values, sections)
 
 
 def _check_conditions(path: str, knob: Range, space: Space) -> None:
@@ -175,31 +180,60 @@ def _check_conditions(path: str, knob: Range, space: Space) -> None:
                 path, f"its condition (when) names {other}, a real interval; it has to be of type int or categorical"
             )
         for value in values:
-            fits = not (isinstance(value, str) and isinstance(space[other], IntRange))
-            if not (fits and contains(space[other], value)):
+            if not contains(space[other], value):
                 raise Misfit(path, f"its condition (when) asks for {value!r}, which {other} never is")
 
 
+def _needed(space: Space, path: str) -> dict[str, list[Value]]:
+    """What the knobs have to be, directly or through other conditions, for a knob to be asked: the values by their path."""
+    needed: dict[str, list[Value]] = {}
+    for other, values in space[path].when.items():
+        for knob, allowed in [(other, values), *_needed(space, other).items()]:
+            needed[knob] = [value for value in needed.get(knob, allowed) if value in allowed]
+    return needed
+
+
 def _drawn(space: Space, path: str, most: int) -> Iterator[tuple[Value, dict[str, Any]]]:
-    """The telling values of a knob, each beside the values of other knobs that its conditions need."""
-    knob = space[path]
-    drawn = telling_values(knob)
+    """The telling values of a knob, each beside the values of other knobs without which it is not asked."""
+    needed = _needed(space, path)
+    drawn = telling_values(space[path])
     for value in drawn if len(drawn) <= most else [drawn[0], drawn[-1]]:
-        for parents in product(*knob.when.values()):
-            yield value, dict(zip(knob.when, parents, strict=True))
+        for parents in product(*needed.values()):
+            yield value, dict(zip(needed, parents, strict=True))
+
+
+def _completed(chosen: Point, space: Space, own: Point) -> Point:
+    """A point that the search could draw with these values in it.
+
+    The other knobs that it asks are as in params.yaml, or, where that lies outside a range which trial 0 does not ask for, at
+    some value within; each of those has its turn beside the chosen ones.
+    """
+    point: dict[str, Any] = {}
+    for path in in_order(space):
+        knob = space[path]
+        if path in chosen:
+            point[path] = chosen[path]
+        elif is_asked(knob, point):
+            point[path] = telling_values(knob)[0] if knob.when and not contains(knob, own[path]) else own[path]
+    return point
 
 
 def _check_pair(
-    one: str, other: str, space: Space, values: Mapping[str, Mapping[str, Any]], sections: Mapping[str, type[Section]]
+    one: str,
+    other: str,
+    space: Space,
+    own: Point,
+    values: Mapping[str, Mapping[str, Any]],
+    sections: Mapping[str, type[Section]],
 ) -> None:
     each = round(MOST_VALUES**0.5)
-    for first, first_parents in _drawn(space, one, each):
-        for second, second_parents in _drawn(space, other, each):
-            needed = [*first_parents.items(), *second_parents.items(), (one, first), (other, second)]
-            point = dict(needed)
-            if any(point[path] != value for path, value in needed):
+    for first, first_needed in _drawn(space, one, each):
+        for second, second_needed in _drawn(space, other, each):
+            needed = [*first_needed.items(), *second_needed.items(), (one, first), (other, second)]
+            chosen = dict(needed)
+            if any(chosen[path] != value for path, value in needed):
                 continue  # the two are never asked together so
-            reason = _refusal(other, point, values, sections)
+            reason = _refusal(other, _completed(chosen, space, own), values, sections)
             if reason:
                 raise Misfit(other, f"{second!r} is not allowed beside {one} {first!r}: {reason}")
 

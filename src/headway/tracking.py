@@ -2,8 +2,8 @@
 
 Runs are found by content, never by a remembered id: a run carries the key of what it was made from, so a stage that was
 killed continues its run, and a cached stage still finds its own. The parent run is RUNNING from the first nested run of
-a flow to that flow's end, and without a flow as long as a nested run is: whoever opened it closes it, and it is KILLED when
-that process is gone.
+a flow to that flow's end, and without a flow as long as a stage works below it: whoever opened it closes it, and it is KILLED
+when that process is gone.
 """
 
 from __future__ import annotations
@@ -215,27 +215,46 @@ class Tracker:
             name: shown in MLflow.
             key: of what the run consumes; an unfinished run of the same key, left by a kill, is continued.
         """
+        with self.parent() as parent:
+            found = self.find(kind=kind, key=key)
+            left = found if found and found.info.status in ("RUNNING", "KILLED") else None
+            if left and left.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
+                run = self.run(left.info.run_id)
+                self._open(run, _process_tags())
+            else:
+                run = self._create(kind, name, key, parent=parent.id)
+            with self._closed(run):
+                yield run
+
+    @contextmanager
+    def parent(self) -> Iterator[RunningRun]:
+        """The pipeline's run, RUNNING while the block runs, and closed as a nested run is by whoever opened it.
+
+        So within a flow, or within another such block, how this block ends says nothing about the pipeline.
+        """
         self.close_orphans()
-        parent = self.pipeline_run()
+        run = self.pipeline_run()
         with reachable(self.uri):
-            alone = self.client.get_run(parent.id).info.status != "RUNNING"
-        if alone:
-            self._open(parent, _process_tags())
-        found = self.find(kind=kind, key=key)
-        if found and found.info.status in ("RUNNING", "KILLED") and found.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
-            run = self.run(found.info.run_id)
-            self._open(run, _process_tags())
-        else:
-            run = self._create(kind, name, key, parent=parent.id)
+            running = self.client.get_run(run.id).info.status == "RUNNING"
+        if running:
+            yield run
+            return
+        self._open(run, _process_tags())
+        with self._closed(run):
+            yield run
+
+    @contextmanager
+    def _closed(self, run: RunningRun) -> Iterator[None]:
+        """A run is closed with the block: FINISHED, FAILED, or KILLED when ended from outside."""
         status = "FAILED"
         try:
-            yield run
+            yield
             status = "FINISHED"
         except (*ENDED_FROM_OUTSIDE, Unreachable):
             status = "KILLED"
             raise
         finally:
-            self._close([run.id, *([parent.id] if alone else [])], status)
+            self._close([run.id], status)
 
     def close_orphans(self) -> None:
         """Mark as KILLED the runs of this machine whose process is gone: kill -9 gives it no time to say so itself."""

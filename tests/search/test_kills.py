@@ -4,13 +4,12 @@ that was left alone."""
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,15 @@ from headway.search.results import TrialResult
 from headway.search.storage import open_storage
 from headway.search.study import NUMBER, OUTCOME
 from headway.search.trial import Outcome, Task
-from tests.search.conftest import SPACE, Scores, accuracy, climb, study, tune_params, work_with
+from tests.apart import CONTEXT, dying, is_killed
+from tests.search.conftest import SPACE, accuracy, climb, study, tune_params, work_with
 
 FEW = {name: SPACE[name] for name in ("training.learning_rate", "model.similarity")}
 
 
-def in_a_process(target: Callable[..., Any], *args: Any) -> bool:
-    """Run a function in a process of its own; whether it was killed before it was done."""
-    process = multiprocessing.get_context("fork").Process(target=target, args=args)
-    process.start()
-    process.join(60)
-    assert process.exitcode in (0, -signal.SIGKILL)
-    return process.exitcode != 0
+@pytest.fixture(scope="module", autouse=True)
+def preload() -> None:
+    CONTEXT.set_forkserver_preload([__name__])
 
 
 def attempts(journal: Path) -> list[optuna.trial.FrozenTrial]:
@@ -53,32 +49,26 @@ def few_knobs(journal: Path, workers: int = 1) -> list[TrialResult]:
 
 def killed_within_write(write: int, journal: Path) -> None:
     """Run the study in this process, and kill the process when this write holds Optuna's lock and half of its line is written."""
-    append, writes = JournalFileBackend.append_logs, iter(range(1, 10_000))
+    die_within_write(write)
+    few_knobs(journal)
 
-    def append_or_die(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
-        if next(writes) != write:
-            append(self, logs)
-            return
+
+def die_within_write(write: int) -> None:
+    """Be killed, later in this process, when this write of a journal holds Optuna's lock and half of its line is written."""
+
+    def half(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
         self._lock.acquire()
         line = json.dumps(logs[0]).encode()
-        with journal.open("ab") as file:
+        with Path(self._file_path).open("ab") as file:
             file.write(line[: len(line) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
 
-    JournalFileBackend.append_logs = append_or_die  # type: ignore[method-assign]
-    few_knobs(journal)
+    JournalFileBackend.append_logs = dying(JournalFileBackend.append_logs, write, half)  # type: ignore[method-assign]
 
 
 def killed_at_write(write: int, journal: Path, workers: int = 1) -> None:
     """Run the study in this process, and kill the process as soon as the journal has been written to so often."""
-    append, writes = JournalFileBackend.append_logs, iter(range(1, 10_000))
-
-    def append_then_die(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
-        append(self, logs)
-        if next(writes) == write:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    JournalFileBackend.append_logs = append_then_die  # type: ignore[method-assign]
+    append = JournalFileBackend.append_logs
+    JournalFileBackend.append_logs = dying(append, write, append)  # type: ignore[method-assign]
     few_knobs(journal, workers)
 
 
@@ -87,7 +77,7 @@ def test_a_study_killed_at_any_moment_ends_with_the_very_trials_of_one_that_was_
     expected = few_knobs(tmp_path / "uninterrupted.log", workers)
     assert {trial.state for trial in expected} == {"complete", "pruned", "failed"}
     write = 1
-    while in_a_process(killed_at_write, write, journal := tmp_path / f"{write}.log", workers):
+    while is_killed(killed_at_write, write, journal := tmp_path / f"{write}.log", workers):
         assert few_knobs(journal, workers) == expected, f"killed after write {write}"
         write += 1
     assert write > 25  # the moments tried: every write of the study, within trials and between them
@@ -98,7 +88,7 @@ def test_a_kill_in_the_middle_of_a_write_costs_neither_the_study_nor_time(tmp_pa
     for write in (1, 2, 3, 5, 8, 13, 21):
         journal = tmp_path / f"{write}.log"
         lock = Path(f"{journal}.lock")
-        assert in_a_process(killed_within_write, write, journal)
+        assert is_killed(killed_within_write, write, journal)
         assert lock.is_symlink()
         assert not journal.read_bytes().endswith(b"\n")
         open_storage("", journal)
@@ -106,17 +96,17 @@ def test_a_kill_in_the_middle_of_a_write_costs_neither_the_study_nor_time(tmp_pa
         assert few_knobs(journal) == expected, f"killed within write {write}"
 
 
+def deadly(number: int, point: Mapping[str, Any]) -> list[float]:
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return climb(number, point)
+
+
 def test_a_trial_that_was_killed_twice_has_failed_and_the_study_goes_on(tmp_path: Path) -> None:
     """As when its point asks for more memory than the machine has."""
-
-    def deadly(number: int, point: Mapping[str, Any]) -> list[float]:
-        if number == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return climb(number, point)
-
     journal = tmp_path / "journal.log"
-    assert in_a_process(study, journal, deadly)
-    assert in_a_process(study, journal, deadly)
+    assert is_killed(study, journal, deadly)
+    assert is_killed(study, journal, deadly)
     trials = study(journal, deadly, trials=4)
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert trials[1].state == "failed"
@@ -126,21 +116,21 @@ def test_a_trial_that_was_killed_twice_has_failed_and_the_study_goes_on(tmp_path
     assert both[0] == both[1] == trials[1].point
 
 
-def by_number(kill_at: int | None) -> Scores:
-    """Scores that are known, and a kill in the middle of a trial."""
+def by_number(journal: Path, kill_at: int | None = None) -> list[TrialResult]:
+    """A study whose scores are known, and a kill in the middle of a trial."""
 
     def scores(number: int, point: Mapping[str, Any]) -> list[float]:
         if number == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return [[0.5, 0.9, 0.7][number]] * 2
 
-    return scores
+    return study(journal, scores, trials=3)
 
 
 def test_attempts_that_a_kill_interrupted_do_not_compete_with_later_trials(tmp_path: Path) -> None:
     journal = tmp_path / "journal.log"
-    assert in_a_process(lambda: study(journal, by_number(1), trials=3))
-    assert study(journal, by_number(None), trials=3) == study(tmp_path / "uninterrupted.log", by_number(None), trials=3)
+    assert is_killed(by_number, journal, 1)
+    assert by_number(journal) == by_number(tmp_path / "uninterrupted.log")
 
 
 def slowly(journal: Path) -> list[TrialResult]:
@@ -160,7 +150,7 @@ def test_twenty_kills_at_random_moments_lose_no_finished_trial_and_try_no_point_
     kills = 0
     kept: dict[int, Any] = {}
     while kills < 20:
-        process = multiprocessing.get_context("fork").Process(target=slowly, args=(journal,))
+        process = CONTEXT.Process(target=slowly, args=(journal,))
         process.start()
         time.sleep(random.uniform(0.0, 0.15))
         process.kill()

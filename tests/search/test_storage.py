@@ -55,7 +55,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The password in the environment, and a pulse that a test need not wait for."""
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     monkeypatch.setattr(storage, "SECONDS_BETWEEN_BEATS", 0.1)
-    monkeypatch.setattr(storage, "SECONDS_OF_GRACE", 2.0)
+    monkeypatch.setattr(storage, "SECONDS_OF_GRACE", 2.0)  # enough where nothing beats; a test in which it does gives more
     monkeypatch.setattr(storage, "SECONDS_TO_CONNECT", 0.2)
 
 
@@ -150,9 +150,12 @@ def test_a_search_that_another_process_runs_is_left_alone(
     assert states == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
-def test_a_trial_beats_while_it_is_worked_at_and_not_after(server: Server, name: str) -> None:
+def test_a_trial_beats_while_it_is_worked_at_and_not_after(
+    server: Server, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept, trial_id = running_trial(server.url, name)
-    with heartbeats(kept, [trial_id]):
+    with monkeypatch.context() as patient, heartbeats(kept, [trial_id]):
+        patient.setattr(storage, "SECONDS_OF_GRACE", 10.0)
         assert is_beating(kept, trial_id)
     assert not is_beating(kept, trial_id)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -13,7 +15,7 @@ from headway.ranges import Choices, FloatRange, IntRange
 from headway.search.executors import Serial, WorkerLost
 from headway.search.results import TrialResult, best
 from headway.search.storage import open_storage
-from headway.search.study import NUMBER, STOPPED, Search
+from headway.search.study import NUMBER, OUTCOME, STOPPED, Search
 from headway.search.trial import Outcome, Task
 from tests.search.conftest import DEFAULTS, SPACE, Told, accuracy, climb, ignore, never, study, tune_params, work_with
 
@@ -287,6 +289,39 @@ def test_a_search_whose_trial_another_process_has_ended_gives_way(tmp_path: Path
 
     with pytest.raises(HeadwayError, match=r"^another process has taken this search over; "):
         another.search(scores)
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome("complete", (0.5,))])
+def test_a_trial_that_another_process_settles_first_is_left_at_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None
+) -> None:
+    """Two processes that begin after a kill find the same trial running."""
+    another = Another(tmp_path / "journal.log")
+    optuna.create_study(storage=another.storage, study_name="test", direction="maximize")
+    another.begin()
+    if outcome:
+        another.storage.set_trial_user_attr(another.trials[0]._trial_id, OUTCOME, asdict(outcome))
+
+    def end_it_meanwhile(storage: Any, trial_id: int) -> bool:
+        Another(tmp_path / "journal.log").end(7)
+        return False
+
+    monkeypatch.setattr("headway.search.study.is_beating", end_it_meanwhile)
+    told = Told()
+    another.search(climb, told)
+    assert told.lines[0] == "began 0"
+
+
+def test_a_worker_that_dies_with_a_trial_which_another_process_has_ended_is_no_second_attempt(tmp_path: Path) -> None:
+    another = Another(tmp_path / "journal.log")
+
+    class Dying(Mortal):
+        def run(self, tasks: list[Task], done: Any, watch: Any = None) -> None:
+            another.end(tasks[0].number)
+            done(0, WorkerLost("the worker was killed"))
+
+    with pytest.raises(HeadwayError, match=r"^another process has taken this search over; "):
+        Search(tune_params(), DEFAULTS, 1, another.storage, "test").run(Dying(0, 1), Told(), ignore)
 
 
 def test_of_two_processes_that_begin_at_once_the_later_one_gives_way(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def work(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome:
             raise HeadwayError(f"trial {task.number} is a mistake")
         case ["wait", file]:
             _wait(lambda: Path(file).exists())
+        case ["alone", inside, free]:
+            Path(inside).touch(exist_ok=False)
+            _wait(lambda: Path(free).exists())
+            Path(inside).unlink()
         case ["meet", folder]:
             _meet(Path(folder), task.number)
     deadly = shared.folder / f"die {task.number}"

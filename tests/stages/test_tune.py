@@ -121,6 +121,17 @@ def test_a_failed_trial_is_a_failed_run_with_its_reason_in_mlflow(tunable: tuple
     assert (runs["trial 0"].info.status, runs["trial 0"].data.tags["headway.trial"]) == ("FINISHED", "complete")
     assert (runs["trial 1"].info.status, runs["trial 1"].data.tags["headway.trial"]) == ("FAILED", "failed")
     assert runs["trial 1"].data.tags["headway.reason"] == trials_of(layout)[1].reason
+    (parent,) = [run for run in runs.values() if run.data.tags["headway.kind"] == "pipeline"]
+    assert parent.info.status == "FINISHED"  # though the last trial failed: the search did not
+
+
+def test_a_search_in_which_every_trial_failed_has_failed_and_so_has_its_parent_run(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    chosen = params.override({**QUICK, "training.learning_rate": 1e30, "tune.space": {}})
+    with pytest.raises(HeadwayError, match=r"^no trial of 1 could be completed: training diverged"):
+        search(chosen, layout)
+    tracker = Tracker(chosen, layout)
+    assert {run.info.status for run in tracker.client.search_runs([tracker.experiment_id])} == {"FAILED"}
 
 
 def test_a_trial_that_was_not_logged_is_logged_by_the_next_run(tunable: tuple[Params, Layout]) -> None:

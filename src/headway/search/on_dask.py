@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 from dask import config
-from distributed import Client, Future, KilledWorker, LocalCluster, Worker, WorkerPlugin, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 
 from headway.errors import HeadwayError, Unreachable
 from headway.search.executors import Done, WatchBatch, WorkerLost
@@ -23,6 +23,9 @@ SECONDS_TO_CONNECT = 10.0
 #: How long a cluster may be without a worker, as it is while one is replaced.
 SECONDS_TO_WAIT = 60.0
 SECONDS_TO_LOOK = 1.0
+#: A worker with several threads, or with the trials of several searches, would train them side by side in one process, which
+#: has one random generator.
+ALONE = threading.Lock()
 
 
 @contextmanager
@@ -70,10 +73,6 @@ class Loaded(WorkerPlugin):
 
     def __init__(self, work: Work, shared: Any) -> None:
         self.work, self.shared = work, shared
-
-    def setup(self, worker: Worker) -> None:
-        # A worker with several threads would train trials side by side in one process, which has one random generator.
-        self.alone = threading.Lock()
 
 
 class Dask:
@@ -132,7 +131,7 @@ class Dask:
 def _compute(name: str, task: Task) -> Outcome:
     """On the worker."""
     loaded = cast(Loaded, get_worker().plugins[name])
-    with loaded.alone:
+    with ALONE:
         return loaded.work(loaded.shared, task, None)
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import psutil
 import ray as engine
 from ray.exceptions import LocalRayletDiedError, RayError, RaySystemError, RayTaskError
 
 from headway.errors import HeadwayError, Unreachable
 from headway.search.executors import Done, WatchBatch, WorkerLost
 from headway.search.trial import Outcome, Task, Work
+
+#: Where Ray keeps its logs and sockets. A socket's path has to be short, so they cannot lie in the project; the name of a
+#: folder goes on with the process that it belongs to.
+TEMPORARY, PREFIX = Path("/tmp"), "headway-ray-"
 
 
 @contextmanager
@@ -25,8 +33,9 @@ def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> It
         Unreachable: no cluster answers at the address.
         HeadwayError: none of its nodes has so many CPUs.
     """
-    # Sockets lie in there, whose paths must be short.
-    with tempfile.TemporaryDirectory(prefix="headway-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    remove_left()
+    prefix = f"{PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=TEMPORARY, ignore_cleanup_errors=True) as folder:
         here: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
         options = {} if address else here
         try:
@@ -42,6 +51,14 @@ def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> It
             yield Ray(engine.put((work, shared)), workers, threads)
         finally:
             engine.shutdown()
+
+
+def remove_left() -> None:
+    """Remove the folders of searches that were killed with kill -9, which had no time to do so themselves."""
+    for folder in TEMPORARY.glob(f"{PREFIX}*-*"):
+        process = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)  # another user's stays
 
 
 class Ray:

@@ -113,6 +113,7 @@ def summary(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, Any]
     }
     if params.second_objective != "none":
         found["second_objective"] = params.second_objective
+        found["second_margin"] = params.second_margin
         found["best_second"] = round(second_of(winner), 6)
         found["front"] = [trial.number for trial in front(trials, params)]
     return found

@@ -6,6 +6,7 @@ It knows nothing of models, of MLflow or of engines: an executor takes tasks and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any, Literal, Protocol
@@ -180,7 +181,7 @@ class Search:
                 again: list[Task] = again,
             ) -> None:
                 if not isinstance(outcome, WorkerLost):
-                    self._conclude(study, running[position], outcome)
+                    self._conclude(running[position], outcome)
                 elif not self._set_aside(study, running[position], "its worker died"):
                     progress.say(f"trial {tasks[position].number}: {outcome}; it is run once more")
                     again.append(tasks[position])
@@ -205,8 +206,9 @@ class Search:
                 mine = {trial._trial_id for trial in running}
                 for trial in _running(study):
                     if trial._trial_id in mine:
-                        self.storage.set_trial_user_attr(trial._trial_id, STOPPED, True)
-                        study.tell(trial.number, state=TrialState.FAIL)
+                        with suppress(UpdateFinishedTrialError):  # another process has just ended it
+                            self.storage.set_trial_user_attr(trial._trial_id, STOPPED, True)
+                            self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 if isinstance(error, UpdateFinishedTrialError):
                     raise HeadwayError(
                         "another process has taken this search over; wait until it is done, or end it"
@@ -226,25 +228,25 @@ class Search:
             if trial._trial_id < first:
                 raise _run_elsewhere(trial)
 
-    def _conclude(self, study: optuna.Study, trial: FrozenTrial, outcome: Outcome) -> None:
+    def _conclude(self, trial: FrozenTrial, outcome: Outcome) -> None:
         """Keep an outcome. The first write holds all of it: a kill after that one costs nothing."""
         self.storage.set_trial_user_attr(trial._trial_id, OUTCOME, asdict(outcome))
         if len(self._directions) == 1:  # Optuna has no intermediate values of two objectives
             for entry in outcome.curve:  # a step is a whole number: 0 is the middle of the first epoch
                 value = entry[objective(self.params).entry]
                 self.storage.set_trial_intermediate_value(trial._trial_id, int(entry["epoch"]), value)
-        values = list(outcome.values) if outcome.state == "complete" else None
-        study.tell(trial.number, values, state=STATES[outcome.state])
+        self.storage.set_trial_state_values(trial._trial_id, STATES[outcome.state], list(outcome.values) or None)
 
     def _settle(self, study: optuna.Study) -> None:
         """Bring what a kill left running to an end."""
         for trial in _running(study):
             if is_beating(self.storage, trial._trial_id):
                 raise _run_elsewhere(trial)
-            if OUTCOME in trial.user_attrs:
-                self._conclude(study, trial, _outcome(trial))
-            else:
-                self._set_aside(study, trial, "its process was killed, by the system if memory was short")
+            with suppress(UpdateFinishedTrialError):  # another process that begins now has just done the same
+                if OUTCOME in trial.user_attrs:
+                    self._conclude(trial, _outcome(trial))
+                else:
+                    self._set_aside(study, trial, "its process was killed, by the system if memory was short")
 
     def _set_aside(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
         """End an interrupted trial: its point is tried once more; the second time it has failed, and True is returned."""
@@ -254,9 +256,9 @@ class Search:
             if other.user_attrs[NUMBER] == trial.user_attrs[NUMBER] and not {OUTCOME, STOPPED} & other.user_attrs.keys()
         ]
         if earlier:
-            self._conclude(study, trial, Outcome("failed", reason=f"interrupted twice: {reason}"))
+            self._conclude(trial, Outcome("failed", reason=f"interrupted twice: {reason}"))
             return True
-        study.tell(trial.number, state=TrialState.FAIL)
+        self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return False
 
 

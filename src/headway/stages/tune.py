@@ -70,11 +70,11 @@ def _kept(params: Params, layout: Layout, key: str, open_tracker: Callable[[], T
     kept = scratch / key[:16] / f"found-{budget[:16]}"
     if not kept.is_dir():
         tracker = open_tracker()
-        tracker.close_orphans()  # what a search that was killed left open, should there be no trial left to run
-        trials = _search(params, layout, key, tracker)
-        with fresh_folder(kept) as folder:
+        # The folder comes last: once it is there, nobody asks MLflow again.
+        with fresh_folder(kept) as folder, tracker.parent() as parent:
+            trials = _search(params, layout, key, tracker)
             _write(trials, params, folder)
-            log_search(tracker, trials, params, folder)
+            log_search(parent, trials, params, folder)
     return kept
 
 
@@ -212,9 +212,8 @@ def _log(run: RunningRun, trial: TrialResult) -> None:
     run.set_tags({"headway.trial": trial.state, **({"headway.reason": trial.reason} if trial.reason else {})})
 
 
-def log_search(tracker: Tracker, trials: list[TrialResult], params: Params, folder: Path) -> None:
+def log_search(run: RunningRun, trials: list[TrialResult], params: Params, folder: Path) -> None:
     """What the search found and cost, and its page, for the parent run; a clock's time stands here and in no out."""
-    run = tracker.pipeline_run()
     found = {name: value for name, value in summary(trials, params.tune).items() if isinstance(value, int | float)}
     found["seconds"] = sum(trial.seconds for trial in trials)
     run.log_metrics({f"search_{name}": value for name, value in found.items()})

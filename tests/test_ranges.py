@@ -1,0 +1,110 @@
+"""A space is refused exactly when the search could draw a point from it that a section does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, Self
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import model_validator
+
+from headway.ranges import Choices, Misfit, Section, Space, check_space, contains, in_order, is_asked, restrict
+
+KNOBS = ("k.a", "k.b", "k.c", "k.d")
+FEW = st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
+Pair = frozenset[tuple[str, int]]
+
+
+def section(refused: set[Pair]) -> type[Section]:
+    """Four whole numbers, of which some do not go with some others."""
+
+    class Knobs(Section):
+        a: int
+        b: int
+        c: int
+        d: int
+
+        @model_validator(mode="after")
+        def _fit(self) -> Self:
+            if any(pair <= set(self.model_dump().items()) for pair in refused):
+                raise ValueError("they do not go together")
+            return self
+
+    return Knobs
+
+
+@st.composite
+def spaces(draw: st.DrawFn) -> dict[str, Choices]:
+    """Knobs of which each may be asked for some values of earlier ones alone; all ranges have 0, the value in the file."""
+    space: dict[str, Choices] = {}
+    for knob in KNOBS:
+        choices = sorted({0, *draw(FEW)})
+        asked = draw(st.lists(st.sampled_from(list(space)), max_size=2, unique=True)) if space else []
+        when = {other: draw(st.lists(st.sampled_from(space[other].choices), min_size=1, unique=True)) for other in asked}
+        if when and draw(st.booleans()):
+            choices = [value for value in choices if value] or choices  # the file's is then in no range that asks
+        space[knob] = Choices(type="categorical", choices=list(choices), when=when)
+    return space
+
+
+def drawable(space: Space) -> Iterator[dict[str, Any]]:
+    """Every point of a space of choices, worked out the long way."""
+    for values in product(*(space[path].choices for path in space)):  # type: ignore[union-attr]
+        every, point = dict(zip(space, values, strict=True)), {}
+        for path in in_order(space):
+            if is_asked(space[path], point):
+                point[path] = every[path]
+        yield point
+
+
+def whole(point: dict[str, Any]) -> set[tuple[str, int]]:
+    return {(path.split(".")[1], point.get(path, 0)) for path in KNOBS}
+
+
+@settings(max_examples=150)
+@given(
+    spaces(),
+    st.sets(st.frozensets(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), min_size=2, max_size=2), max_size=2),
+)
+def test_a_space_is_refused_exactly_when_the_search_could_draw_what_is_not_allowed(space: Space, refused: set[Pair]) -> None:
+    points = list(drawable(space))
+    never = [path for path in space if not any(path in point for point in points)]
+    first = restrict(space, dict.fromkeys(KNOBS, 0))
+    missing = [path for path in first if not contains(space[path], 0)]
+    file = {(name, 0) for name in "abcd"}
+    if any(pair <= file for pair in refused) or missing:
+        return  # params.yaml itself is refused beforehand, or trial 0 lies outside, which another test holds
+    bad = never or any(pair <= whole(point) for point in points for pair in refused)
+    try:
+        check_space(space, {"k": dict.fromkeys("abcd", 0)}, {"k": section(refused)})
+    except Misfit:
+        assert bad
+    else:
+        assert not bad
+
+
+def test_a_knob_is_checked_beside_what_its_parents_own_condition_asks_for() -> None:
+    space = {
+        "k.a": Choices(type="categorical", choices=[0, 1]),
+        "k.b": Choices(type="categorical", choices=[0, 2], when={"k.a": [1]}),
+        "k.c": Choices(type="categorical", choices=[1, 2], when={"k.b": [2]}),
+    }
+    values = {"k": dict.fromkeys("abcd", 0)}
+    check_space(space, values, {"k": section({frozenset({("a", 0), ("c", 2)})})})  # c is never asked beside an a of 0
+    with pytest.raises(Misfit, match=r"^2 is not allowed there: they do not go together$") as caught:
+        check_space(space, values, {"k": section({frozenset({("a", 1), ("c", 2)})})})
+    assert caught.value.knob == "k.c"
+
+
+def test_conditions_that_exclude_one_another_are_refused() -> None:
+    space = {
+        "k.a": Choices(type="categorical", choices=[0, 1]),
+        "k.b": Choices(type="categorical", choices=[0, 2], when={"k.a": [1]}),
+        "k.c": Choices(type="categorical", choices=[0, 1], when={"k.b": [2], "k.a": [0]}),
+    }
+    with pytest.raises(Misfit, match=r"^is never asked: its conditions \(when\) exclude one another") as caught:
+        check_space(space, {"k": dict.fromkeys("abcd", 0)}, {"k": section(set())})
+    assert caught.value.knob == "k.c"
