@@ -346,6 +346,29 @@ def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(ca
     assert registry.version("1").tags[VERDICT_TAG] == FORCED
 
 
+@pytest.mark.parametrize(
+    ("force", "reason", "kind", "step"),
+    [(False, "", PROMOTION, 2), pytest.param(True, "a demonstration", FORCED, 1, marks=pytest.mark.slow)],
+)
+def test_a_killed_promotion_by_hand_that_is_given_again_is_one_record(
+    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, force: bool, reason: str, kind: str, step: int
+) -> None:
+    """Also where the record was made already: the command says what it did, not that the version is champion already."""
+    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    candidate.decide(**{"gate.min_test_rows": 10_000})
+
+    def command(one: Candidate) -> Verdict:
+        return promote(one.params, one.layout, Registry(one.tracker), "1", ASKED_BY, force, reason)
+
+    deadline, recorded = 0, set()
+    for deadline in each_kill(candidate.layout.tracking / "mlflow.db", lambda calls: command(dying(candidate, calls)), step):
+        recorded.add(len(decisions(candidate)))
+        assert command(candidate).outcome == PROMOTED, f"killed before call {deadline}"
+        assert decisions(candidate) == [(REFUSAL, "1"), (kind, "1")]
+        assert str(Registry(candidate.tracker).champion().version) == "1"
+    assert recorded == {1, 2}, "no kill fell on either side of the record"
+
+
 def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(
     candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
