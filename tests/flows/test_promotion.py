@@ -426,6 +426,26 @@ def test_a_killed_promotion_by_hand_that_is_given_again_is_one_record(
     assert recorded == {1, 2}, "no kill fell on either side of the record"
 
 
+def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Candidate) -> None:
+    """Without the baseline's predictions there is a refusal to overrule; without test rows there is nothing to keep."""
+    registry = Registry(candidate.tracker)
+    candidate.decide(**{"gate.min_test_rows": 10_000})
+    layout = candidate.layout
+    (layout.baseline / "test.parquet").unlink()
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro baseline`$"):
+        promote(candidate.params, layout, registry, "1", ASKED_BY)
+    rows = (layout.prepared / "test.parquet").rename(layout.prepared / "elsewhere")
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro prepare`$"):
+        promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
+    assert decisions(candidate) == [(REFUSAL, "1")]
+    rows.rename(layout.prepared / "test.parquet")
+    verdict = promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
+    assert (verdict.outcome, verdict.champion, list(verdict.scores)) == (PROMOTED, "1", [CANDIDATE])
+    record = registry.history.records()[-1]
+    assert (record.kind, [check.name for check in record.failed]) == (FORCED, ["no_worse_than_baseline", "power"])
+    assert all("dvc repro baseline" in check.explanation for check in record.failed)
+
+
 def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(
     candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
