@@ -63,8 +63,8 @@ def each_kill(database: Path, act: Callable[[int], object], step: int = 1) -> It
 
 
 def die_at(deadline: int | None) -> Callable[[], int]:
-    """End this process by SIGKILL, like kill -9, before its n-th write from now on: a statement that changes a database, a commit,
-    a file that is opened to be written, renamed or removed, or a new folder.
+    """End this process by SIGKILL, like kill -9, before its n-th write from now on: a statement that changes a database, a
+    commit, a file that is opened to be written, renamed or removed, or a new folder.
 
     Args:
         deadline: from 0; None lets it live.
