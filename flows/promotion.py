@@ -45,7 +45,7 @@ class Case:
 
     version: ModelVersion
     candidate: Contender
-    baseline: Predictions
+    baseline: Predictions | HeadwayError
     champion: Contender | HeadwayError | None
     scores: dict[str, dict[str, Any]]
 
@@ -79,10 +79,12 @@ def promote(
 
     Args:
         number: of the version.
-        force: promote it whatever the gate says; that is kept with the reason.
+        force: promote it whatever the gate says, which is asked all the same, as far as it can tell anything without the linear
+            baseline's predictions or a champion that loads; that is kept with the reason.
 
     Raises:
-        HeadwayError: there is no such version, it is champion already, or its files are gone or damaged.
+        HeadwayError: there is no such version, it is champion already, or its files are gone or damaged; or there are no test
+            rows, or no baseline's predictions of them to be judged by.
     """
 
     def attempt() -> Verdict:
@@ -97,10 +99,18 @@ def promote(
             raise HeadwayError(f"version {number} of {registry.name} is champion already")
         in_office = _scored_now(registry, before.champion, params, layout)
         candidate = _contender(registry.load_and_weigh(version), params, layout)
-        baseline = _baseline(layout)
+        baseline: Predictions | HeadwayError
+        try:
+            baseline = _baseline(layout)
+        except HeadwayError as error:
+            if not force:
+                raise
+            baseline = error
+        contenders = {CANDIDATE: candidate.predictions, BASELINE: baseline}
         scores = {
-            CANDIDATE: evaluate(candidate.predictions, params.evaluation, params.seed),
-            BASELINE: evaluate(baseline, params.evaluation, params.seed),
+            name: evaluate(one, params.evaluation, params.seed)
+            for name, one in contenders.items()
+            if isinstance(one, Predictions)
         }
         case = Case(version, candidate, baseline, in_office, scores)
         return _judged(case, before, params, layout, registry, asked_by, force, reason)

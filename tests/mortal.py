@@ -1,11 +1,18 @@
-"""A process that dies before a call to MLflow that would have changed something, as often as there are such calls."""
+"""A process that dies before a call to MLflow that would have changed something, as often as there are such calls; and one that
+really does, by SIGKILL, between any two writes."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 CHANGES = ("create_", "set_", "log_", "delete_", "update_", "restore_")
 
@@ -53,3 +60,36 @@ def each_kill(database: Path, act: Callable[[int], object], step: int = 1) -> It
             yield deadline
         else:
             return
+
+
+def die_at(deadline: int | None) -> Callable[[], int]:
+    """End this process by SIGKILL, like kill -9, before its n-th write from now on: a statement that changes a database, a
+    commit, a file that is opened to be written, renamed or removed, or a new folder.
+
+    Args:
+        deadline: from 0; None lets it live.
+
+    Returns:
+        Tells how many writes there were.
+    """
+    seen = 0
+
+    def write() -> None:
+        nonlocal seen
+        if seen == deadline:
+            os.kill(os.getpid(), signal.SIGKILL)
+        seen += 1
+
+    def audit(name: str, words: tuple[Any, ...]) -> None:
+        to_write = name == "open" and isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR)
+        if (to_write and not str(words[0]).startswith("/dev/")) or name in ("os.rename", "os.remove", "os.mkdir"):
+            write()
+
+    def execute(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            write()
+
+    sys.addaudithook(audit)
+    event.listen(Engine, "before_cursor_execute", execute)
+    event.listen(Engine, "commit", lambda _: write())
+    return lambda: seen

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import secrets
 import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +29,7 @@ from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
 from headway.registry import office
+from headway.registry.gate import Costs
 from headway.registry.office import VERDICT_TAG, described, standing
 from headway.registry.records import CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
 from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
@@ -33,7 +39,7 @@ from headway.serving.package import ModelPackage
 from headway.stages.train import training_run
 from headway.tracking import Tracker
 from tests.conftest import Slice
-from tests.mortal import Mortal, each_kill
+from tests.mortal import Mortal, die_at, each_kill
 from tests.stages.conftest import FOUND, SMALL, with_database
 
 pytestmark = pytest.mark.usefixtures("measured_at_once")
@@ -61,6 +67,11 @@ class Candidate:
         registry = Registry(self.tracker)
         found = settled(self.params, self.layout, self.tracker, registry, standing(registry))
         return found or self.decide(registry)
+
+    def run(self) -> Verdict:
+        """All that the flow does once the stages are through."""
+        with self.tracker.execution():
+            return self.settle()
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +142,11 @@ def twin(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
 @pytest.fixture
 def candidate(staged: Slice, database: Path, tmp_path: Path) -> Candidate:
     """The same files in a project of the test's own, of which MLflow knows nothing yet."""
-    root = Path(shutil.copytree(staged.layout.root, tmp_path / "project", ignore=shutil.ignore_patterns("mlruns")))
+    return copied(staged, database, tmp_path / "project")
+
+
+def copied(staged: Slice, database: Path, root: Path) -> Candidate:
+    shutil.copytree(staged.layout.root, root, ignore=shutil.ignore_patterns("mlruns"))
     layout = with_database(Layout(root), database)
     return Candidate(staged.params, layout, Tracker(staged.params, layout))
 
@@ -180,6 +195,48 @@ def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_ch
     assert chosen.settle().outcome == (UNCHANGED if kind == PROMOTION else REFUSED)
     assert decisions(chosen) == [(kind, "1")]
     assert deadline + step > 15, "MLflow was not called through the client that dies"
+
+
+def run_and_die(params: Params, layout: Layout, deadline: int | None, answer: Connection) -> None:
+    """In a process of its own: the flow's end, until the n-th write; tells how many writes there were if it comes so far."""
+    pytest.MonkeyPatch().setattr(promotion, "_costs", lambda *_: Costs(2.0, 1000))
+    candidate = Candidate(params, layout, Tracker(params, layout))
+    written = die_at(deadline)
+    candidate.run()
+    answer.send(written())
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one_champion(
+    staged: Slice, database: Path, tmp_path: Path, kills: int
+) -> None:
+    """SIGKILL between any two writes, within MLflow's own transactions too, with its model logged for real."""
+    processes = get_context("forkserver")  # apart from this process, and what they import is imported once
+    processes.set_forkserver_preload([__name__])
+    hear, tell = processes.Pipe(duplex=False)
+
+    def end_of(candidate: Candidate, deadline: int | None) -> int | None:
+        process = processes.Process(target=run_and_die, args=(candidate.params, candidate.layout, deadline, tell))
+        process.start()
+        process.join()
+        return process.exitcode
+
+    assert end_of(copied(staged, database, tmp_path / "whole"), None) == 0
+    writes = hear.recv()
+    seed = secrets.randbits(32)
+    for place in sorted(random.Random(seed).sample(range(writes), kills)):
+        at = f"killed before write {place} of {writes}, seed {seed}"
+        candidate = copied(staged, database, tmp_path / f"killed {place}")
+        assert end_of(candidate, place) == -signal.SIGKILL, at
+        verdict, registry = candidate.run(), Registry(candidate.tracker)
+        assert verdict.champion == "1", at
+        assert decisions(candidate) == [(PROMOTION, "1")], at
+        assert registry.history.examine()[1] == "", at
+        assert [(str(one.version), one.aliases) for one in registry.versions()] == [("1", [CHAMPION])], at
+        assert registry.versions()[0].tags[VERDICT_TAG] == told(candidate).data.tags[VERDICT_TAG] == PROMOTION, at
+        client = candidate.tracker.client
+        assert not client.search_runs([candidate.tracker.experiment_id], "attributes.status = 'RUNNING'"), at
+        assert candidate.run().outcome == UNCHANGED, at
 
 
 def test_run_and_version_agree_on_the_lock_that_the_training_led_to(candidate: Candidate) -> None:
@@ -344,6 +401,49 @@ def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(ca
     assert (record.kind, record.reason) == (FORCED, "a demonstration")
     assert [check.name for check in record.failed] == ["enough_test_rows"]
     assert registry.version("1").tags[VERDICT_TAG] == FORCED
+
+
+@pytest.mark.parametrize(
+    ("force", "reason", "kind", "step"),
+    [(False, "", PROMOTION, 2), pytest.param(True, "a demonstration", FORCED, 1, marks=pytest.mark.slow)],
+)
+def test_a_killed_promotion_by_hand_that_is_given_again_is_one_record(
+    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, force: bool, reason: str, kind: str, step: int
+) -> None:
+    """Also where the record was made already: the command says what it did, not that the version is champion already."""
+    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    candidate.decide(**{"gate.min_test_rows": 10_000})
+
+    def command(one: Candidate) -> Verdict:
+        return promote(one.params, one.layout, Registry(one.tracker), "1", ASKED_BY, force, reason)
+
+    deadline, recorded = 0, set()
+    for deadline in each_kill(candidate.layout.tracking / "mlflow.db", lambda calls: command(dying(candidate, calls)), step):
+        recorded.add(len(decisions(candidate)))
+        assert command(candidate).outcome == PROMOTED, f"killed before call {deadline}"
+        assert decisions(candidate) == [(REFUSAL, "1"), (kind, "1")]
+        assert str(Registry(candidate.tracker).champion().version) == "1"
+    assert recorded == {1, 2}, "no kill fell on either side of the record"
+
+
+def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Candidate) -> None:
+    """Without the baseline's predictions there is a refusal to overrule; without test rows there is nothing to keep."""
+    registry = Registry(candidate.tracker)
+    candidate.decide(**{"gate.min_test_rows": 10_000})
+    layout = candidate.layout
+    (layout.baseline / "test.parquet").unlink()
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro baseline`$"):
+        promote(candidate.params, layout, registry, "1", ASKED_BY)
+    rows = (layout.prepared / "test.parquet").rename(layout.prepared / "elsewhere")
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro prepare`$"):
+        promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
+    assert decisions(candidate) == [(REFUSAL, "1")]
+    rows.rename(layout.prepared / "test.parquet")
+    verdict = promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
+    assert (verdict.outcome, verdict.champion, list(verdict.scores)) == (PROMOTED, "1", [CANDIDATE])
+    record = registry.history.records()[-1]
+    assert (record.kind, [check.name for check in record.failed]) == (FORCED, ["no_worse_than_baseline", "power"])
+    assert all("dvc repro baseline" in check.explanation for check in record.failed)
 
 
 def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(

@@ -276,6 +276,48 @@ def test_whoever_comes_second_to_begin_takes_the_first_ones_run(house: House, mo
     assert len(quick.records()) == 1
 
 
+@pytest.mark.parametrize("decided", [False, True], ids=["begun", "begun and decided"])
+def test_of_two_that_give_an_old_model_its_history_the_second_takes_the_first_ones(
+    house: House, monkeypatch: pytest.MonkeyPatch, decided: bool
+) -> None:
+    """Both found a registered model without a history, and no run for one."""
+    slow, quick = house.another().registry.history, house.another().registry.history
+    slow.client.create_registered_model(slow.name)
+    make = slow.client.create_run
+
+    def late(*words: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        quick.begin()
+        if decided:
+            append(quick, 1)
+        return make(*words, **more)
+
+    monkeypatch.setattr(slow.client, "create_run", late)
+    slow.begin()
+    append(slow, 2)
+    assert run_of(slow) == run_of(quick)
+    assert [record.candidate.version for record in quick.records()] == (["1", "2"] if decided else ["2"])
+
+
+def test_a_record_in_a_history_that_another_process_put_aside_decides_nothing(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one began its own at the same moment, and its tag came last."""
+    write = history.client.log_param
+
+    def overtaken(*words: Any) -> None:
+        write(*words)
+        monkeypatch.undo()
+        other = history.client.create_run(history.tracker.experiment_id).info.run_id
+        history.client.set_registered_model_tag(history.name, RUN_TAG, other)
+
+    monkeypatch.setattr(history.client, "log_param", overtaken)
+    with pytest.raises(HistoryGrew, match=r"^another process began the history of headway at the same time; run again$"):
+        append(history, 1)
+    append(history, 2)
+    assert [record.candidate.version for record in history.records()] == ["2"]
+
+
 def test_a_run_that_a_kill_left_empty_is_used(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     history = house.registry.history
 

@@ -148,6 +148,44 @@ def test_whoever_seats_late_does_not_unseat_a_later_champion(two: House, monkeyp
     assert two.champion() == "4"
 
 
+def test_whoever_is_overtaken_before_the_seat_leaves_it_alone(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process decides while this one reads the history to carry out its own record: a kill could then undo nothing."""
+    slow, quick = two.another(), two.another()
+    fourth = two.version(0)
+    read, seat, seats = slow.registry.history.records, slow.registry.seat, []
+
+    def overtaken() -> Any:
+        records = read()
+        if len(records) == 3:
+            monkeypatch.setattr(slow.registry.history, "records", read)
+            quick.decide(fourth)
+        return records
+
+    before = standing(slow.registry)
+    monkeypatch.setattr(slow.registry.history, "records", overtaken)
+    monkeypatch.setattr(slow.registry, "seat", lambda version: (seats.append(str(version.version)), seat(version)))
+    slow.decide(slow.registry.version("3"), before=before)
+    assert two.kinds()[2:] == [(PROMOTION, "3"), (PROMOTION, "4")]
+    assert two.champion() == "4"
+    assert seats in ([], ["4"]), "the champion was unseated for a moment"
+
+
+@pytest.mark.parametrize(("late", "said"), [("1", "record 1"), (None, "record 3")], ids=["a promotion", "a retirement"])
+def test_a_seat_that_a_killed_process_took_late_is_not_put_down_to_a_person_alone(
+    two: House, late: str | None, said: str
+) -> None:
+    """What is left when the kill falls between the look at the history and the end of the seat's own call."""
+    if late is None:
+        retire(two)
+        promote(two)
+    two.registry.seat(late and two.registry.version(late))
+    with pytest.raises(HeadwayError) as told:
+        standing(two.registry)
+    cause = f"was changed by hand, or by a process that carried out {said} too late and was killed: the history"
+    assert cause in str(told.value)
+    assert "`headway rollback --to" in str(told.value)
+
+
 def test_a_store_that_takes_no_files_is_one_line_and_keeps_no_champion_out(
     two: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,11 +20,24 @@ DATA = {
     "label_counts": {"negative": 12_400, "pos|itive": 12_600},
     "splits": {"train": 19_000, "validation": 2_500, "test": 2_458},
 }
+
+
+def with_intervals(rows: int, half: float, **values: float) -> dict[str, Any]:
+    """Metrics as the evaluation reports them, each interval this far to both sides."""
+    bounds = {
+        f"{name}_{end}": value + sign * half for name, value in values.items() for end, sign in (("low", -1), ("high", 1))
+    }
+    return {"rows": rows, **values, **bounds}
+
+
 CLASSES = {
-    "negative": {"precision": 0.9, "recall": 0.91, "f1": 0.905, "rows": 1200},
-    "pos|itive": {"precision": 0.5, "recall": 0.25, "f1": 0.3333, "rows": 12},
+    "negative": with_intervals(1200, 0.02, precision=0.9, recall=0.91, f1=0.905),
+    "pos|itive": with_intervals(12, 0.125, precision=0.5, recall=0.25, f1=0.375),
 }
-SLICES = {"length: 12 to 610 characters": {"rows": 615, "accuracy": 0.8881, "accuracy_low": 0.8601, "accuracy_high": 0.9101}}
+SLICES = {
+    "length: 12 to 610 characters": {"small": False, **with_intervals(615, 0.025, accuracy=0.8881, macro_f1=0.8754)},
+    "shop: a|b": {"small": True, **with_intervals(3, 0.0, accuracy=1.0, macro_f1=1.0), "macro_f1_low": None},
+}
 FULL = {
     **SCORES,
     "negative_log_likelihood": 0.2168,
@@ -86,9 +99,15 @@ def test_the_cards_numbers_are_those_of_the_record() -> None:
     metrics = rows_of(text, "Metrics")
     assert ["accuracy", "0.9105", "0.8991 to 0.9215"] in metrics
     assert ["NLL", "0.2168", "0.2011 to 0.2345"] in metrics
-    assert ["pos|itive", "12", "0.5000", "0.2500", "0.3333"] in metrics
+    assert [row for row in metrics if row[:3] == ["pos|itive", "12", "0.5000"]] == [
+        ["pos|itive", "12", "0.5000", "0.3750 to 0.6250", "0.2500", "0.1250 to 0.3750", "0.3750", "0.2500 to 0.5000"]
+    ]
     assert not [row for row in metrics if row[0].startswith("positive")], "a label's name is no metric"
-    assert rows_of(text, "Slices")[1] == ["length: 12 to 610 characters", "615", "0.8881", "0.8601 to 0.9101"]
+    assert rows_of(text, "Slices")[1:] == [
+        ["length: 12 to 610 characters", "615", "0.8881", "0.8631 to 0.9131", "0.8754", "0.8504 to 0.9004"],
+        ["shop: a|b", "3", "1.0000", "1.0000 to 1.0000", "1.0000", "absent"],
+    ]
+    assert "\nToo small to conclude from: shop: a\\|b.\n" in text
     assert "- NLL: 0.2168 (interval 0.2011 to 0.2345)" in text
     assert "- 7.31 ms for one text (95th percentile)" in text
     assert "Fewer than 30 test texts have the label pos\\|itive" in text

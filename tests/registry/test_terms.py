@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
+from headway.evaluation.predictions import Predictions
+from headway.params import Params
 from headway.registry import terms
-from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
-from tests.registry.conftest import ROWS, chain, story, subject, verdict, versions_of
+from headway.registry.gate import decide
+from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, Subject
+from tests.registry.conftest import CHECK, ROWS, chain, story, subject, verdict, versions_of
 
 P, F, R, B, T = PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT
 
@@ -70,15 +76,21 @@ def test_a_model_that_was_rolled_back_is_known_until_it_is_put_back(events: list
     assert (terms.rolled_back(story(*events), "model 2") is not None) == withdrawn
 
 
+def against(candidate: Subject, champion: Subject, value: float | None = 0.01, **more: Any) -> dict[str, Any]:
+    """A refusal by the gate, which compared the two if it could."""
+    checks = [CHECK, {**CHECK, "name": "better_than_champion", "passed": False, "value": value}]
+    return verdict(candidate, champion, R, **{"checks": checks, **more})
+
+
 def test_verdicts_against_a_champion_are_counted_by_pair_and_test_set() -> None:
     other_rows = {"test_rows": {"sha256": "9" * 64, "rows": 5}}
     one, two, three = subject(1), subject(2), subject(3)
     records = chain(
         verdict(one, None),  # against nobody
-        verdict(two, one, R),
-        verdict(two, one, R, reason="asked again"),
-        verdict(three, one, R),
-        verdict(subject(4), one, R, **other_rows),
+        against(two, one),
+        against(two, one, reason="asked again"),
+        against(three, one),
+        against(subject(4), one, **other_rows),
         verdict(one, two, B, checks=[]),  # no verdict of the gate
     )
     asked = ROWS["sha256"]
@@ -87,6 +99,18 @@ def test_verdicts_against_a_champion_are_counted_by_pair_and_test_set() -> None:
     assert terms.verdicts_before(records, asked, "model 2", "model 3") == 2, "against another champion it does"
     assert terms.verdicts_before(records, "9" * 64, "model 9", "model 1") == 1
     assert terms.verdicts_before([], asked, "model 9", "model 1") == 0
+
+
+def test_a_verdict_whose_champion_could_not_be_scored_spends_nothing() -> None:
+    records = chain(against(subject(2), subject(1), None), against(subject(3), subject(1), 0.0))
+    assert terms.verdicts_before(records, ROWS["sha256"], "model 9", "model 1") == 1
+
+
+@pytest.mark.parametrize("policy", ["superior", "non_inferior"])
+def test_the_gates_comparison_with_a_champion_is_known_by_its_name(params: Params, policy: str) -> None:
+    equal = Predictions(("a", "b"), np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), ("n", "p"))
+    decision = decide(equal, equal, equal, params.override({"gate.policy": policy}).gate, seed=1)
+    assert len([check for check in decision.checks if check.name in terms.AGAINST_CHAMPION]) == 1
 
 
 def test_the_last_decision_on_a_model_is_found_whichever_version_holds_it() -> None:

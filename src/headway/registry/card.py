@@ -9,7 +9,7 @@ from typing import Any
 
 from headway.errors import HeadwayError
 from headway.registry.records import CANDIDATE, Record
-from headway.registry.scores import ABSENT, measured, shown
+from headway.registry.scores import ABSENT, interval, measured, shown
 
 TEMPLATE = Path(__file__).with_name("card.md")
 MOST_LABELS = 20
@@ -49,7 +49,7 @@ def render(record: Record, name: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"shown": shown, "count": "{:,}".format, "cell": cell}
+    environment.filters |= {"shown": shown, "count": "{:,}".format, "cell": cell, "between": _between}
     scores = record.scores.get(CANDIDATE, {})
     commit = record.lineage.get("headway.git_commit", "")
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -74,6 +74,11 @@ def render(record: Record, name: str) -> str:
 def cell(text: Any) -> str:
     """A text that stays within its cell of a table, and within its line."""
     return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _between(scores: Mapping[str, Any], metric: str) -> str:
+    """The interval that stands beside a metric."""
+    return interval(scores.get(f"{metric}_low"), scores.get(f"{metric}_high"))
 
 
 def _labels(data: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ class Decision:
 
 def decide(
     candidate: Predictions,
-    baseline: Predictions,
+    baseline: Predictions | HeadwayError,
     champion: Predictions | HeadwayError | None,
     policy: GateParams,
     seed: int,
@@ -70,7 +70,7 @@ def decide(
 
     Args:
         candidate: its predictions on the test split.
-        baseline: the linear baseline's on the same rows.
+        baseline: the linear baseline's on the same rows; an error when there are none, which refuses.
         champion: the champion's, scored now on the same rows; None when there is no champion; an error when there is one
             but it could not be scored, which refuses.
         policy: thresholds.
@@ -92,10 +92,14 @@ def decide(
     return Decision(PROMOTE if all(check.passed for check in found) else REFUSE, tuple(found))
 
 
-def _against_baseline(candidate: Predictions, baseline: Predictions, policy: GateParams, alone: bool) -> list[Check]:
+def _against_baseline(
+    candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, alone: bool
+) -> list[Check]:
     """How the candidate does against the baseline; and, if there is no champion to ask it of, what the rows could show."""
 
     def compared() -> Pair:
+        if isinstance(baseline, HeadwayError):
+            raise baseline
         if odd := sorted({*candidate.classes} ^ {*baseline.classes}):
             raise HeadwayError(f"the two models do not know the same labels: {', '.join(odd[:5])} in one only")
         return pair(candidate, baseline)

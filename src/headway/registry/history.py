@@ -72,15 +72,18 @@ class History:
     def begin(self) -> None:
         """See that there is a registered model and a history of it.
 
-        The registered model is made together with the tag that names the run, which only one process can do.
+        The registered model is made together with the tag that names the run, which only one process can do. To give the tag to
+        a model that is there already, from before there were histories, is no such thing: whoever does it takes the run that all
+        would take and looks again first, and :meth:`append` notices the rest.
         """
         with reachable(self.tracker.uri):
             model = self.model()
             if model is not None and RUN_TAG in model.tags:
                 return
             run = self._empty_run()
-            if model is not None:  # from before there were histories
-                self.client.set_registered_model_tag(self.name, RUN_TAG, run)
+            if model is not None:
+                if self._run() is None:
+                    self.client.set_registered_model_tag(self.name, RUN_TAG, run)
                 return
             try:
                 self.client.create_registered_model(self.name, tags={RUN_TAG: run})
@@ -125,12 +128,11 @@ class History:
         """Make a record the history's last.
 
         Raises:
-            HistoryGrew: its place is taken.
+            HistoryGrew: its place is taken, or another process began another history.
         """
         with reachable(self.tracker.uri):
-            model = self.model()
-            assert model is not None
-            run = model.tags[RUN_TAG]
+            run = self._run()
+            assert run is not None
             if self.client.get_run(run).info.lifecycle_stage == LifecycleStage.DELETED:
                 self.client.restore_run(run)
             with stored(f"record {record.number} of the history of {self.name}"):
@@ -143,13 +145,15 @@ class History:
             # Read again, for a store that neither keeps the first value nor says so.
             if self._ids(run).get(record.number) != record.id:
                 raise HistoryGrew(f"another process made record {record.number} of the history of {self.name}; run again")
+            if self._run() != run:
+                raise HistoryGrew(f"another process began the history of {self.name} at the same time; run again")
         self._known[record.id] = record
 
     def last(self) -> str:
         """Id of the last record, "" when there is none."""
         with reachable(self.tracker.uri):
-            model = self.model()
-            ids = self._ids(model.tags[RUN_TAG]) if model is not None and RUN_TAG in model.tags else {}
+            run = self._run()
+            ids = self._ids(run) if run is not None else {}
         return ids[max(ids)] if ids else ""
 
     def carried_out(self) -> int:
@@ -171,18 +175,25 @@ class History:
                 return None
             raise
 
+    def _run(self) -> str | None:
+        """The history's run, None when there is no history yet."""
+        model = self.model()
+        return model.tags.get(RUN_TAG) if model is not None else None
+
     def _empty_run(self) -> str:
-        """The run that a killed process left without records, or a new one."""
+        """The first run without records: one that a killed process left, or a new one; of two that are made at once, the same."""
+        if not self._empty_runs():
+            name = f"history of {self.name}"
+            tags = {MLFLOW_RUN_NAME: name, "headway.kind": "history", "headway.history_of": self.name}
+            run = self.client.create_run(self.tracker.experiment_id, tags=tags, run_name=name)
+            self.client.set_terminated(run.info.run_id)
+        return self._empty_runs()[0]
+
+    def _empty_runs(self) -> list[str]:
+        """The runs that were made for a history of this model and hold no record, the oldest first."""
         wanted = f"tags.`headway.kind` = 'history' and tags.`headway.history_of` = '{self.name}'"
-        found = self.client.search_runs([self.tracker.experiment_id], wanted, order_by=["start_time ASC"])
-        for run in found:
-            if not run.data.params:
-                return str(run.info.run_id)
-        name = f"history of {self.name}"
-        tags = {MLFLOW_RUN_NAME: name, "headway.kind": "history", "headway.history_of": self.name}
-        run = self.client.create_run(self.tracker.experiment_id, tags=tags, run_name=name)
-        self.client.set_terminated(run.info.run_id)
-        return str(run.info.run_id)
+        found = self.client.search_runs([self.tracker.experiment_id], wanted)
+        return [run for _, run in sorted((run.info.start_time, run.info.run_id) for run in found if not run.data.params)]
 
     def _ids(self, run: str) -> dict[int, str]:
         """Ids of the records by their numbers."""

@@ -56,11 +56,11 @@ def standing(registry: Registry, moved_by_hand: bool = False) -> Standing:
         carried_out = history.carried_out()  # before the records are read: these are then never behind it
         records = history.records()
         pending = records[carried_out:]
-        if pending:
+        if pending and history.last() == records[-1].id:  # else what they say is no longer the last word
             _carry_out(registry, records, pending)
             completed += pending
         champion = registry.champion()
-        # Another process may have decided meanwhile, and seated its champion before ours: then ours is not the last word.
+        # Another process may still have decided meanwhile, and seated its champion before ours.
         if history.last() == (records[-1].id if records else ""):
             break
     if not moved_by_hand and not _agree(records, champion):
@@ -89,6 +89,10 @@ def _changed_by_hand(registry: Registry, records: Sequence[Record], champion: Mo
     """What disagrees, and what a person can do about it."""
     last, by_history = terms.last_change(records), terms.in_office(records)
     assert last is not None
+    how = "was changed by hand"
+    late = _left_late(records, last, champion)
+    if late:
+        how += f", or by a process that carried out record {late.number} too late and was killed"
     said = f"version {by_history.version}" if by_history else "nobody"
     found = f"version {champion.version}" if champion else "nobody"
     ways = "`headway retire --reason …` records that there is none"
@@ -101,9 +105,16 @@ def _changed_by_hand(registry: Registry, records: Sequence[Record], champion: Mo
     else:
         back = "`headway retire --reason …` empties the office"
     return (
-        f"the champion of {registry.name} was changed by hand: the history (record {last.number}) has {said}, "
+        f"the champion of {registry.name} {how}: the history (record {last.number}) has {said}, "
         f"the registry {found}; {back}, {ways}"
     )
+
+
+def _left_late(records: Sequence[Record], last: Record, champion: ModelVersion | None) -> Record | None:
+    """An earlier record that says what the registry has: whoever was carrying it out may have been overtaken, then killed."""
+    found = champion and described(champion)
+    changes = [record for record in records[: last.number - 1] if record.kind != REFUSAL]
+    return next((one for one in reversed(changes) if (one.candidate if one.appoints else None) == found), None)
 
 
 def decide(registry: Registry, before: Standing, content: dict[str, Any]) -> Record:

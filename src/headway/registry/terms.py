@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Record, Subject
 
+#: The gate's comparisons of a candidate with the champion, one for each policy.
+AGAINST_CHAMPION = ("better_than_champion", "no_worse_than_champion")
+
 
 def in_office(records: Sequence[Record]) -> Subject | None:
     """The champion by the history, None when the last one was retired or there never was one."""
@@ -69,7 +72,9 @@ def rolled_back(records: Sequence[Record], model: str) -> Record | None:
 def verdicts_before(records: Sequence[Record], rows: str, candidate: str, champion: str) -> int:
     """How often the gate compared a candidate with a champion on these test rows before.
 
-    Each pair of models counts once, and the present one not at all: to ask the same again tells nothing new.
+    Each pair of models counts once, and the present one not at all: to ask the same again tells nothing new. Nor does a verdict
+    count whose champion could not be scored: it was a refusal for that alone, whatever else it saw of the rows, and so could not
+    promote by luck, which is the risk that is shared.
 
     Args:
         rows: hash of the test rows.
@@ -78,6 +83,7 @@ def verdicts_before(records: Sequence[Record], rows: str, candidate: str, champi
     pairs = {
         (record.candidate.model, record.champion.model)
         for record in records
-        if record.checks and record.champion is not None and record.test_rows is not None and record.test_rows.sha256 == rows
+        if record.champion is not None and record.test_rows is not None and record.test_rows.sha256 == rows
+        if any(check.name in AGAINST_CHAMPION and check.value is not None for check in record.checks)
     }
     return len(pairs - {(candidate, champion)})
