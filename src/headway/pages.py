@@ -10,7 +10,7 @@ from typing import Any
 FRAME = Path(__file__).with_name("frame.html")
 
 
-def render(template: Path, filters: Mapping[str, Callable[..., str]], **content: Any) -> str:
+def render(template: Path, filters: Mapping[str, Callable[..., Any]], **content: Any) -> str:
     """A page as HTML that refers to nothing outside itself.
 
     Args:

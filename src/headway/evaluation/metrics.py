@@ -133,7 +133,9 @@ def evaluate_slices(
         own = (np.searchsorted(present, labels), np.searchsorted(present, predicted), len(present))  # numbered anew: few
         correct = labels == predicted
 
-        def statistics(weights: np.ndarray, own: Any = own, correct: np.ndarray = correct) -> dict[str, np.ndarray]:
+        def statistics(
+            weights: np.ndarray, own: tuple[np.ndarray, np.ndarray, int] = own, correct: np.ndarray = correct
+        ) -> dict[str, np.ndarray]:
             return {**resampling.by_class(*own, weights), **resampling.means({"accuracy": correct}, weights)}
 
         resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
