@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ def render(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) ->
     """
     from markupsafe import Markup
 
-    filters = {
+    filters: dict[str, Callable[..., Any]] = {
         "visible": visible,
         "clip": clip,
         "share": share,
