@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import shlex
 import shutil
@@ -28,7 +29,7 @@ from rich.console import Console
 from benchmarks import ideas
 from benchmarks.ideas import IDEAS
 from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
-from headway.data import tokenizer
+from headway.data import tokenizer, vectors
 from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
 from headway.data.splits import unit_hash
@@ -41,6 +42,7 @@ from headway.stages.train import fit_attention, fit_ngrams, join
 
 PAGE = PROJECT / "benchmarks" / "ablation.md"
 USUAL = "as in params.yaml"
+VECTORS = "from word vectors"
 VARIANTS: dict[str, dict[str, Any]] = {
     USUAL: {},
     "cosine similarity": {"model.similarity": "cosine"},
@@ -70,10 +72,11 @@ def main() -> None:
     parser.add_argument("--train-share", type=float, default=1.0, help="of the training rows, for less time")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="VARIANT")
+    parser.add_argument("--word-vectors", type=Path, help=f"a file for one more variant, {VECTORS!r}")
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
-    names = list(dict.fromkeys([USUAL, *arguments.only]))
-    trial = Ablation(params_for(arguments.subset, arguments.max_rows), arguments.train_share)
+    names = list(dict.fromkeys([USUAL, *arguments.only, *([VECTORS] if arguments.word_vectors else [])]))
+    trial = Ablation(params_for(arguments.subset, arguments.max_rows), arguments.train_share, arguments.word_vectors)
     console = Console()
     for number, name in enumerate(names):
         for seed in range(1, arguments.seeds + 1):
@@ -84,6 +87,8 @@ def main() -> None:
     command += f" --train-share {arguments.train_share:g} --seeds {arguments.seeds}"
     if arguments.only != list(VARIANTS):
         command += f" --only {shlex.join(arguments.only)}"
+    if arguments.word_vectors:
+        command += f" --word-vectors {arguments.word_vectors.name}"
     arguments.out.write_text(trial.page(names, arguments.seeds, command), encoding="utf-8")
     console.print(f"written: {arguments.out}")
 
@@ -94,9 +99,10 @@ class Ablation:
     Args:
         params: of everything.
         train_share: of the training rows, chosen by a hash.
+        word_vectors: a file of them, for the variant that starts from these.
     """
 
-    def __init__(self, params: Params, train_share: float) -> None:
+    def __init__(self, params: Params, train_share: float, word_vectors: Path | None = None) -> None:
         self.params, self.train_share = params, train_share
         layout = prepared(params, "bench-ablation")
         self.folder = layout.root.parent
@@ -105,17 +111,21 @@ class Ablation:
         every, self.validation = (EncodedTexts.open(layout.encoded / f"{split}.arrow") for split in ("train", "validation"))
         self.train = subset(every, np.flatnonzero([unit_hash(row_id, "ablation") < train_share for row_id in every.ids]))
         self.n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
-        self.vocabulary_size = tokenizer.load(layout.encoded / "tokenizer.json").get_vocab_size()
+        fitted = tokenizer.load(layout.encoded / "tokenizer.json")
+        self.vocabulary_size = fitted.get_vocab_size()
+        self.word_vectors = vectors.read(word_vectors, fitted) if word_vectors else None
         self._ngrams: dict[str, NgramClassifier | None] = {}
 
     def path(self, name: str, seed: int) -> Path:
         """Where a fit's figures are kept."""
         how = getsource(ideas) if name in IDEAS else ""
-        return self.folder / f"{sha256_of_json([name, VARIANTS[name], seed, self.train_share, how])[:12]}.json"
+        if name == VECTORS and self.word_vectors is not None:
+            how = hashlib.sha256(self.word_vectors.tobytes()).hexdigest()
+        return self.folder / f"{sha256_of_json([name, VARIANTS.get(name), seed, self.train_share, how])[:12]}.json"
 
     def fit(self, name: str, seed: int) -> None:
         """Train a variant, with the seed, and keep its figures."""
-        knobs = self.params.override({**VARIANTS[name], "seed": seed})
+        knobs = self.params.override({**VARIANTS.get(name, {}), "seed": seed})
         linear = sha256_of_json(knobs.ngrams.model_dump())
         if linear not in self._ngrams:  # a convex fit: no seed in it
             self._ngrams[linear] = fit_ngrams(self.train, self.n_classes, knobs)
@@ -124,7 +134,13 @@ class Ablation:
         started = time.monotonic()
         with IDEAS.get(name, nullcontext)():
             attention, _ = fit_attention(
-                self.train, self.validation, self.vocabulary_size, self.n_classes, knobs, checkpoints
+                self.train,
+                self.validation,
+                self.vocabulary_size,
+                self.n_classes,
+                knobs,
+                checkpoints,
+                word_vectors=self.word_vectors if name == VECTORS else None,
             )
         seconds = time.monotonic() - started
         report = join(JointClassifier(self._ngrams[linear], attention), self.validation)
