@@ -26,7 +26,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 from scipy.stats import spearmanr
 
-from benchmarks.shipped import PROJECT, params_for, prepared
+from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
 from benchmarks.targets import Target, print_targets
 from headway import params as parameters
 from headway.errors import HeadwayError
@@ -56,12 +56,15 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rows", type=int, default=5000, help="of the IMDB slice")
+    parser.add_argument("--only", choices=SUBSETS, help="one of the two data sets")
     parser.add_argument("--sentences", type=int, default=0, help="of Rotten Tomatoes; 0: all")
     arguments = parser.parse_args()
     switch_off()
     console = Console(highlight=False, width=max(120, Console().width))
     targets: list[Target] = []
-    for subset, rows in (("rotten_tomatoes", arguments.sentences), ("imdb", arguments.rows)):
+    for subset, rows in {"rotten_tomatoes": arguments.sentences, "imdb": arguments.rows}.items():
+        if arguments.only not in (None, subset):
+            continue
         bench = Bench(subset, rows, arguments.trials, arguments.epochs, console)
         targets += bench.pruning(arguments.repeats)
         if subset == "rotten_tomatoes":
