@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -173,3 +174,19 @@ def test_a_terminal_signal_to_our_group_does_not_reach_the_command(tmp_path):
 
 def test_a_command_that_a_signal_ended_returns_its_negative(tmp_path):
     assert run(tmp_path, "import os; os.kill(os.getpid(), 9)", lambda line: None) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("after", ["print('two', flush=True); time.sleep(60)", "pass"])
+def test_an_interrupt_that_other_code_swallows_ends_the_command_all_the_same(tmp_path, after):
+    seen = []
+
+    def swallowing(line):
+        seen.append(line)
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        stream([sys.executable, "-c", f"import time; print('one', flush=True); {after}"], tmp_path, os.environ, swallowing)
+    assert seen == ["one"]
+    assert signal.getsignal(signal.SIGINT) == before

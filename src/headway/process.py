@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 SECONDS_TO_END = 10.0
@@ -28,8 +31,20 @@ def die_with_parent() -> None:
 def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]) -> int:
     """Run a command in a process group of its own, hand over its output line by line, return its exit status.
 
-    Whatever ends this call early, an exception in ``on_line`` or Ctrl+C, ends the whole group before it is raised on.
+    Whatever ends this call early, an exception in ``on_line`` or Ctrl+C, ends the whole group before it is raised on. Ctrl+C
+    does so also when other code, a logging handler or a finaliser that it happened to fall into, has swallowed it.
     """
+    with _noted_interrupts() as interrupts:
+        return _stream(command, cwd, environment, on_line, interrupts)
+
+
+def _stream(
+    command: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str],
+    on_line: Callable[[str], None],
+    interrupts: Sequence[int],
+) -> int:
     process = subprocess.Popen(
         command,
         cwd=cwd,
@@ -46,13 +61,38 @@ def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on
     assert process.stdout is not None
     try:
         for line in process.stdout:
+            if interrupts:
+                raise KeyboardInterrupt
             on_line(line.rstrip())
-        return process.wait()
+        status = process.wait()
+        if interrupts:
+            raise KeyboardInterrupt
+        return status
     except BaseException:
         _end_group(process)
         raise
     finally:
         process.stdout.close()
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[Sequence[int]]:
+    """The SIGINTs that arrive within the block, each of which is handled as before; none outside of the main thread."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield noted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
