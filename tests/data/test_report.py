@@ -418,6 +418,7 @@ def test_texts_keep_their_own_direction(reviews_profile):
 
 def test_the_page_refers_to_nothing_outside_itself(reviews_profile):
     text = render(reviews_profile, hostile_examples("plain"))
+    assert "http" not in text.replace('<meta http-equiv="Content-Security-Policy"', "")
     assert "//" not in text
     assert "@import" not in text
     page = ElementTree.fromstring(text)
