@@ -29,11 +29,11 @@ from headway.data.encoded import EncodedTexts
 from headway.data.splits import SPLITS, unit_hash
 from headway.data.tokenizer import TextEncoder
 from headway.evaluation import baseline as linear
-from headway.evaluation.metrics import bootstrap_mean
 from headway.files import read_json
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import Params
+from headway.registry.differences import bootstrap_mean
 from headway.stages.train import fit_attention, fit_ngrams, join
 from headway.tables import read_table
 

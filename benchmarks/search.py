@@ -158,20 +158,26 @@ class Bench:
         ]
 
     def workers(self, rounds: int) -> list[Target]:
-        """Trials an hour of one and of two process workers that have the same threads together, in turn."""
+        """Trials an hour of one and of two process workers that have the same threads together, in turn.
+
+        And of one with the threads of one of the two: what two of them lose by sharing the machine, the others lose as well.
+        """
         table = _table("workers", "threads each", "trials/hour, by round", "median")
         table.title = f"Process workers: {self.name}, 4 trials a round, started beforehand"
         points: list[Point] = []
         while len(points) < 4:
             points.append(propose(self.params.tune.space, ["maximize"], len(points), [], [], points) or {})
-        speeds: dict[int, list[float]] = {1: [], 2: []}
-        threads = {}
+        alone, half = (
+            threads_of_a_trial(self.params.override({"tune.executor": "processes", "tune.workers": workers}))
+            for workers in (1, 2)
+        )
+        one, two, slim = (1, alone), (2, half), (1, half)
+        speeds: dict[tuple[int, int], list[float]] = {one: [], two: [], slim: []}
         for _ in range(rounds):
-            for workers, speed in speeds.items():
+            for (workers, threads), speed in speeds.items():
                 params = self.params.override({"tune.executor": "processes", "tune.workers": workers})
-                threads[workers] = threads_of_a_trial(params)
-                shared = shared_by(params.override({"training.threads": threads[workers]}), self.layout)
-                with executor(params.tune, run_trial, shared, threads[workers]) as engine:
+                shared = shared_by(params.override({"training.threads": threads}), self.layout)
+                with executor(params.tune, run_trial, shared, threads) as engine:
                     out_of_reach = math.inf if objective(params.tune).maximise else -math.inf
                     warm = [Task(0, dict(points[0]), {0.5: out_of_reach}) for _ in range(workers)]
                     engine.run(warm, lambda *_: None)
@@ -180,11 +186,16 @@ class Bench:
                         tasks = [Task(number, dict(points[number])) for number in range(first, first + workers)]
                         engine.run(tasks, _require_complete)
                     speed.append(3600 * len(points) / (time.monotonic() - started))
-        for workers, speed in speeds.items():
+        for (workers, threads), speed in speeds.items():
             told = ", ".join(f"{value:.0f}" for value in speed)
-            table.add_row(str(workers), str(threads[workers]), told, f"{statistics.median(speed):.0f}")
+            table.add_row(str(workers), str(threads), told, f"{statistics.median(speed):.0f}")
         self.console.print(table)
-        times = statistics.median(two / one for one, two in zip(speeds[1], speeds[2], strict=True))
+        times = _times(speeds[two], speeds[one])
+        of_threads, of_machine = _times(speeds[one], speeds[slim]), _times(speeds[two], speeds[slim])
+        self.console.print(
+            f"{alone} threads make a trial {of_threads:.2f} times as fast as {half}; two trials at once, of {half} each, are "
+            f"{of_machine:.2f} times the trials of one alone: {of_machine:.2f} / {of_threads:.2f} = {times:.2f}"
+        )
         return [(f"two workers make {times:.2f} times the trials of one, target {FASTER}", times >= FASTER)]
 
 
@@ -227,6 +238,11 @@ def _at(trial: TrialResult, epoch: float, goal: Goal) -> float:
 
 def _rank(early: list[float], final: list[float]) -> float:
     return float(spearmanr(early, final).statistic)
+
+
+def _times(speeds: list[float], others: list[float]) -> float:
+    """How many times as fast, by round in turn; the median."""
+    return statistics.median(speed / other for speed, other in zip(speeds, others, strict=True))
 
 
 def _table(*columns: str) -> Table:

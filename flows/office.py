@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows import server
 from flows.execution import exclusive
 from flows.verdict import Verdict, project_of, write_page
 from headway import params as parameters
 from headway.errors import HeadwayError
 from headway.layout import Layout
+from headway.network import first_line
 from headway.params import Params
 from headway.registry import office
 from headway.registry.records import Record, asked_by
@@ -41,7 +45,7 @@ def promote(version: str, force: bool, reason: str) -> tuple[Verdict, Path]:
         asker = asked_by(f"headway promote {version}{' --force' if force else ''}")
         verdict = put_before_the_gate(params, layout, registry, version, asker, force, reason)
         assert verdict.record is not None
-        return verdict, write_page(layout, verdict.record)
+        return verdict, tell(layout, verdict.record)
 
 
 def rollback(to: str | None, reason: str) -> tuple[Record, Path]:
@@ -49,14 +53,32 @@ def rollback(to: str | None, reason: str) -> tuple[Record, Path]:
     with _alone() as (params, layout, registry):
         command = f"headway rollback{f' --to {to}' if to else ''}"
         record = office.roll_back(registry, to, _given(reason), asked_by(command), project_of(params, layout))
-        return record, write_page(layout, record)
+        return record, tell(layout, record)
 
 
 def retire(reason: str) -> tuple[Record, Path]:
     """Take the champion out of office; the record, and where its page lies."""
     with _alone() as (params, layout, registry):
         record = office.retire(registry, _given(reason), asked_by("headway retire"), project_of(params, layout))
-        return record, write_page(layout, record)
+        return record, tell(layout, record)
+
+
+def tell(layout: Layout, record: Record) -> Path:
+    """Leave a decision's page and, where the environment names a Prefect server, an artifact there; returns the page's path.
+
+    The decision is made and kept by now: a server that does not take the artifact is told of, and changes nothing.
+    """
+    if os.environ.get("PREFECT_API_URL"):
+        try:
+            server.check()
+            from flows.report import publish_by_hand
+
+            publish_by_hand(record)
+        except Exception as error:  # noqa: BLE001 - whatever a server and its client may come up with
+            sys.stderr.write(
+                f"headway: decision {record.number} stands, but Prefect holds no artifact of it: {first_line(error)}\n"
+            )
+    return write_page(layout, record)
 
 
 def _given(reason: str) -> str:

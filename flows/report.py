@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from prefect import flow
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +14,7 @@ from flows.execution import RAN, StageResult
 from flows.verdict import PROMOTED, UNCHANGED, Verdict, write_page
 from headway.files import read_json
 from headway.layout import Layout
+from headway.registry.records import Record
 from headway.registry.scores import interval, shown
 
 
@@ -97,7 +100,16 @@ def publish(report: Report) -> None:
         key="headway-metrics",
         description="Test split, the same rows for every model",
     )
-    lines = "\n".join(f"- {line}" for line in report.verdict.lines)
-    record = report.verdict.record
+    _publish_decision(report.headline, report.verdict.lines, report.verdict.record)
+
+
+@flow(name="headway-by-hand", validate_parameters=False)
+def publish_by_hand(record: Record) -> None:
+    """Leave a decision that no flow run has made, as the artifact of a run of its own."""
+    _publish_decision(record.headline, record.summary[1:], record)
+
+
+def _publish_decision(headline: str, lines: Iterable[str], record: Record | None) -> None:
+    listed = "\n".join(f"- {line}" for line in lines)
     kept = f"\nDecision record {record.number}:\n\n````json\n{record.as_json()}\n````\n" if record else ""
-    create_markdown_artifact(f"# {report.headline}\n\n{lines}\n{kept}", key="headway-decision", description=report.headline)
+    create_markdown_artifact(f"# {headline}\n\n{listed}\n{kept}", key="headway-decision", description=headline)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
-from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_folder, sha256_of_json, write_json
+from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
+from tests.folders import sha256_of_folder
 
 # Training, which another test may have done before, flushes subnormal numbers to zero.
 reals = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)

@@ -117,3 +117,14 @@ def test_the_work_pools_schedule_is_made_and_its_worker_runs_the_flow_in_the_pro
     assert worked.returncode == 0, printed[-3000:]
     assert ask(f"{server}/flow_runs/{run}")["state_type"] == "COMPLETED", printed[-3000:]
     assert "stays champion" in printed
+
+
+def test_a_decision_by_hand_is_an_artifact_of_the_server_too(ran: Clone, server: str) -> None:
+    """The last of this module: it leaves no champion."""
+    done = ran.run("headway", "retire", "--reason", "too many complaints", PREFECT_API_URL=server)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (artifact,) = ask(f"{server}/artifacts/filter", {})
+    assert artifact["key"] == "headway-decision"
+    assert re.search(r"^# version \d+ is retired: too many complaints$", artifact["data"], re.MULTILINE)
+    assert '"reason": "too many complaints"' in artifact["data"]
+    assert ask(f"{server}/flow_runs/{artifact['flow_run_id']}")["state_type"] == "COMPLETED"

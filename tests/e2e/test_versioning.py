@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
-from headway.files import sha256_of_folder
 from tests.e2e.conftest import Clone, commit, git
+from tests.folders import sha256_of_folder
 from tests.real_texts import chinese
 
 pytestmark = pytest.mark.e2e

@@ -8,8 +8,9 @@ from headway.data.splits import SPLITS
 from headway.errors import HeadwayError
 from headway.evaluation import baseline as linear
 from headway.evaluation.predictions import Predictions
-from headway.files import read_json, sha256_of_folder
+from headway.files import read_json
 from headway.stages.baseline import baseline
+from tests.folders import sha256_of_folder
 
 
 @pytest.fixture(scope="module")

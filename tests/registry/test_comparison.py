@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
-from headway.evaluation.metrics import bootstrap_mean
 from headway.registry.comparison import (
     accuracy_difference,
     detectable_difference,
@@ -22,6 +21,7 @@ from headway.registry.comparison import (
     score_test,
     worse_by_more,
 )
+from headway.registry.differences import bootstrap_mean
 from headway.registry.spending import significance
 
 

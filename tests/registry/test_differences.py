@@ -1,14 +1,16 @@
-"""The bootstrap of macro F1 and of negative log-likelihood, against rows that are really drawn."""
+"""The bootstrap of a mean, of macro F1 and of negative log-likelihood, against rows that are really drawn."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams, Params
-from headway.registry.differences import macro_f1_difference, nll_difference
+from headway.registry.differences import bootstrap_mean, macro_f1_difference, nll_difference
 from headway.registry.pairing import Pair, pair
 
 CLASSES = ("a", "b", "c")
@@ -69,3 +71,67 @@ def test_a_class_that_neither_guesses_right_and_one_without_rows_do_no_harm(poli
     # F1 of a is 2 · 3 / (3 + 4), of b 0; c has no rows and does not count.
     assert measured.value == pytest.approx(1 - 3 / 7)
     assert 0 <= measured.low <= measured.high <= 1
+
+
+def plain_bootstrap(values: list[float], confidence: float, samples: int, seed: int) -> tuple[float, float]:
+    """Draw rows with replacement, take the mean, again and again."""
+    random = np.random.default_rng(seed)
+    means = [np.mean([values[random.integers(len(values))] for _ in range(len(values))]) for _ in range(samples)]
+    tail = (1 - confidence) / 2
+    return float(np.quantile(means, tail)), float(np.quantile(means, 1 - tail))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1] * 90 + [0] * 30,
+        [1] * 20 + [0] * 90 + [-1] * 10,
+        list(np.random.default_rng(5).normal(size=230)),  # every value another: rows are drawn
+    ],
+    ids=["accuracy", "difference", "real numbers"],
+)
+def test_the_interval_is_that_of_resampling_rows_one_by_one(values: list[float]) -> None:
+    interval = bootstrap_mean(np.array(values), 0.9, 20_000, seed=1)
+    low, high = plain_bootstrap(values, 0.9, 2_000, seed=2)
+    width = high - low
+    assert interval.value == pytest.approx(np.mean(values))
+    assert interval.low == pytest.approx(low, abs=0.06 * width)
+    assert interval.high == pytest.approx(high, abs=0.06 * width)
+
+
+def test_drawing_rows_and_drawing_counts_give_the_same_interval() -> None:
+    values = np.array([1.0] * 300 + [0.0] * 100)
+    counted = bootstrap_mean(values, 0.9, 5_000, seed=1)
+    drawn = bootstrap_mean(values + np.linspace(0, 1e-9, 400), 0.9, 5_000, seed=1)  # too many distinct values to count
+    assert counted.low == pytest.approx(drawn.low, abs=0.004)
+    assert counted.high == pytest.approx(drawn.high, abs=0.004)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    intervals = [bootstrap_mean(random.random(400) < 0.8, 0.9, 500, seed) for seed in range(300)]
+    covered = np.mean([interval.low <= 0.8 <= interval.high for interval in intervals])
+    assert covered == pytest.approx(0.9, abs=0.06)
+
+
+@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=50), st.floats(0.5, 0.99), st.integers(0, 2**31 - 1))
+def test_an_interval_is_ordered_and_lies_within_the_values(values: list[float], confidence: float, seed: int) -> None:
+    interval = bootstrap_mean(np.array(values), confidence, 100, seed)
+    assert min(values) <= interval.low <= interval.high <= max(values)
+
+
+def test_more_confidence_is_a_wider_interval() -> None:
+    values = np.array([1] * 80 + [0] * 20)
+    wide, narrow = (bootstrap_mean(values, confidence, 5_000, seed=1) for confidence in (0.99, 0.8))
+    assert wide.low < narrow.low < 0.8 < narrow.high < wide.high
+
+
+def test_rows_that_are_all_alike_leave_no_doubt() -> None:
+    interval = bootstrap_mean(np.ones(10), 0.95, 100, seed=1)
+    assert (interval.value, interval.low, interval.high) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("values", [[1] * 90 + [0] * 30, list(np.random.default_rng(5).normal(size=300))])
+def test_the_interval_is_a_function_of_the_seed(values: list[float]) -> None:
+    one, again, other = (bootstrap_mean(np.array(values), 0.9, 300, seed) for seed in (1, 1, 2))
+    assert one == again != other

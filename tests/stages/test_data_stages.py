@@ -1,6 +1,5 @@
 """The data stages: the same bytes every time and on any machine, and every row accounted for."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -15,22 +14,21 @@ from headway.data.encoded import EncodedTexts
 from headway.data.report.remarks import remarks
 from headway.data.splits import SPLITS
 from headway.errors import HeadwayError
-from headway.files import read_json, sha256_of_folder
+from headway.files import read_json
 from headway.layout import Layout
 from headway.params import load
 from headway.stages.ingest import ingest
 from headway.stages.prepare import prepare
 from headway.stages.tokenize import tokenize
+from tests.folders import sha256_of_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {"ingest": ingest, "prepare": prepare, "tokenize": tokenize}
 
-# Another process runs the data stages of the project in its folder, and hashes what they leave.
+# Another process runs the data stages of the project in its folder.
 ELSEWHERE = """
-import json
 from headway.quiet import switch_off
 switch_off()
-from headway.files import sha256_of_folder
 from headway.layout import Layout
 from headway.params import load
 from headway.stages.ingest import ingest
@@ -39,8 +37,6 @@ from headway.stages.tokenize import tokenize
 layout = Layout.find()
 for stage in (ingest, prepare, tokenize):
     stage(load(layout.params), layout)
-folders = (layout.raw, layout.prepared, layout.encoded, layout.metrics("data").parent)
-print(json.dumps([sha256_of_folder(folder) for folder in folders]))
 """
 
 
@@ -68,10 +64,8 @@ def run_elsewhere(layout):
     """The hashes of what another process leaves: one thread instead of many, another hash seed, another locale and zone."""
     layout = Layout(shutil.copytree(layout.root, layout.root.with_name("elsewhere"), ignore=shutil.ignore_patterns("data")))
     other = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "12", "LC_ALL": "C", "TZ": "Asia/Tokyo"}
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE], cwd=layout.root, env={**os.environ, **other}, capture_output=True, check=True
-    )
-    return json.loads(done.stdout)
+    subprocess.run([sys.executable, "-c", ELSEWHERE], cwd=layout.root, env={**os.environ, **other}, check=True)
+    return hashes(layout)
 
 
 def test_all_rotten_tomatoes_give_the_same_bytes_twice_and_in_another_process(project):

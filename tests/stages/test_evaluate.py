@@ -14,10 +14,11 @@ import pytest
 
 from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
-from headway.files import sha256_of_file, sha256_of_folder
+from headway.files import sha256_of_file
 from headway.layout import EVALUATION_PLOTS, Layout
 from headway.serving.package import ModelPackage
 from headway.stages.evaluate import evaluate, predict_split
+from tests.folders import sha256_of_folder
 
 
 def test_the_candidate_is_scored_on_every_row_of_the_test_split(trained: Any, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from headway.data.sources.source import LABELLED, UNLABELLED
 from headway.errors import HeadwayError
-from headway.files import sha256_of_folder
 from headway.stages import ingest as stage
 from headway.stages.ingest import ingest
+from tests.folders import sha256_of_folder
 
 MESSY = 'text;label\nfine;1\n"dull;\nvery";0\na;b;c\ncafé;\n"end;1\n'
 

@@ -14,9 +14,10 @@ from headway.data import writing
 from headway.data.duplicates import normal_form
 from headway.data.splits import SPLITS
 from headway.errors import HeadwayError
-from headway.files import read_json, sha256_of_folder
+from headway.files import read_json
 from headway.stages.prepare import prepare
 from headway.tables import read_batches
+from tests.folders import sha256_of_folder
 from tests.real_texts import chinese, languages, translations
 
 LOOSE = {"split.train": 0.6, "split.validation": 0.2, "split.test": 0.2, "data.max_rows": 0}

@@ -12,9 +12,10 @@ from headway.data.encoded import EncodedTexts
 from headway.data.splits import SPLITS
 from headway.data.tokenizer import TextEncoder, load
 from headway.errors import HeadwayError
-from headway.files import read_json, sha256_of_folder
+from headway.files import read_json
 from headway.stages import tokenize as stage
 from headway.stages.tokenize import tokenize
+from tests.folders import sha256_of_folder
 from tests.real_texts import chinese, english, translations, write_split
 
 SMALL = {"tokenizer.vocabulary_size": 800, "tokenizer.max_length": 30}

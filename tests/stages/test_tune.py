@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from headway.data import vectors
 from headway.errors import HeadwayError
 from headway.layout import SEARCH_PLOTS, Layout
 from headway.params import Params
@@ -199,7 +200,14 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
 
 
 @pytest.mark.parametrize(
-    "file", ["data/prepared/labels.json", "data/encoded/tokenizer.json", "data/encoded/train.arrow", "src/headway/ranges.py"]
+    "file",
+    [
+        "data/prepared/labels.json",
+        "data/encoded/tokenizer.json",
+        f"data/encoded/{vectors.FILE}",
+        "data/encoded/train.arrow",
+        "src/headway/ranges.py",
+    ],
 )
 def test_whatever_trials_are_made_from_changes_the_study(tunable: tuple[Params, Layout], file: str) -> None:
     params, layout = tunable

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ class ClassifierModule(pl.LightningModule):
         seed: of the initial weights and, with the epoch's number, of everything random in an epoch; so an epoch that starts
             from a checkpoint is bit for bit the epoch that would have followed.
         total_steps: over which the learning rate rises and falls.
+        word_vectors: float32, (vocabulary size, n), for the embeddings to start from; None: they start at random.
     """
 
     class_weights: Tensor | None
@@ -44,6 +46,7 @@ class ClassifierModule(pl.LightningModule):
         class_rows: Sequence[int],
         seed: int,
         total_steps: int,
+        word_vectors: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -53,6 +56,8 @@ class ClassifierModule(pl.LightningModule):
         n_classes = len(class_rows)
         torch.manual_seed(seed)
         self.classifier = AttentionClassifier(model, vocabulary_size, n_classes, training.word_dropout)
+        if word_vectors is not None:
+            self.classifier.start_from(torch.from_numpy(word_vectors))
         weights = balanced_weights(class_rows) if training.class_weights == "balanced" else None
         self.register_buffer("class_weights", weights, persistent=False)
         self.metrics = MetricCollection(

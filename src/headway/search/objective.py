@@ -114,10 +114,14 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
         )
         tokens, steps = int(data.train.lengths.sum()), data.steps(1)
         module = ClassifierModule(
-            knobs.model, knobs.training, rows.vocabulary_size, shared.class_rows, knobs.seed, data.steps(tune.max_epochs)
+            knobs.model,
+            knobs.training,
+            rows.vocabulary_size,
+            shared.class_rows,
+            knobs.seed,
+            data.steps(tune.max_epochs),
+            rows.word_vectors,
         )
-        if rows.word_vectors is not None:
-            module.classifier.start_from(torch.from_numpy(rows.word_vectors))
         # A terminal shows the study's own progress; where there is none, a long epoch says every few seconds that it lives.
         title = f"trial {task.number}" if watch and not sys.stdout.isatty() else ""
         fit(module, data, max_epochs=tune.max_epochs, title=title, report=told, halfway=True)

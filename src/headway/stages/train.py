@@ -109,9 +109,7 @@ def fit_attention(
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
     data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
     steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
-    module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, steps)
-    if word_vectors is not None:
-        module.classifier.start_from(torch.from_numpy(word_vectors))
+    module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, steps, word_vectors)
     fit(
         module,
         data,
