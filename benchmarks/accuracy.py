@@ -23,13 +23,13 @@ from rich.table import Table
 from scipy.stats import binomtest
 
 from benchmarks.shipped import SUBSETS, params_for, prepared
-from headway.data import encoded, fitting
+from headway.data import encoded, fitting, vectors
 from headway.data.datamodule import in_batches
 from headway.data.encoded import EncodedTexts
 from headway.data.splits import SPLITS, unit_hash
 from headway.data.tokenizer import TextEncoder
 from headway.evaluation import baseline as linear
-from headway.files import read_json
+from headway.files import read_json, sha256_of_file
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import Params
@@ -48,11 +48,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="trainings of the attention part in each fold")
     parser.add_argument("--folds", type=int, default=FOLDS, help="fewer for a quick look")
     parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for a quick look")
+    parser.add_argument(
+        "--word-vectors", type=Path, help="a file that embeddings start from, as tokenizer.word_vectors names one"
+    )
     arguments = parser.parse_args()
     console = Console(width=max(130, Console().width))
     for subset in arguments.subset:
         params = params_for(subset, arguments.max_rows)
-        rows = Rows(params)
+        rows = Rows(params, arguments.word_vectors)
         scores = [rows.scores(fold, arguments.seeds, console) for fold in range(arguments.folds)]
         console.print(table(subset, scores, params))
 
@@ -66,6 +69,7 @@ class Seedless:
         train, validation, test: the encoded parts.
         vocabulary_size: of the tokenizer.
         ngrams: the classifier's linear part.
+        word_vectors: what its embeddings start from, None: at random.
         seconds: that each fit took, by model.
     """
 
@@ -75,6 +79,7 @@ class Seedless:
     test: EncodedTexts
     vocabulary_size: int
     ngrams: NgramClassifier | None
+    word_vectors: np.ndarray | None
     seconds: dict[str, float]
 
 
@@ -83,10 +88,12 @@ class Rows:
 
     Args:
         params: of everything.
+        word_vectors: a file that the embeddings start from.
     """
 
-    def __init__(self, params: Params) -> None:
-        self.params = params
+    def __init__(self, params: Params, word_vectors: Path | None = None) -> None:
+        self.params, self.word_vectors = params, word_vectors
+        self.name = f"from-{sha256_of_file(word_vectors)[:8]}-" if word_vectors else ""
         layout = prepared(params, "bench-accuracy")
         self.folder = layout.root.parent
         splits = [read_table(layout.prepared / f"{split}.parquet", made_by="prepare") for split in SPLITS]
@@ -103,10 +110,10 @@ class Rows:
         found: dict[str, list[np.ndarray]] = {}
         seedless: Seedless | None = None
         for seed in range(1, seeds + 1):
-            path = self.folder / f"fold-{fold}-seed-{seed}.npz"
+            path = self.folder / f"{self.name}fold-{fold}-seed-{seed}.npz"
             if not path.exists():
                 console.print(f"{self.params.data.subset}: fold {fold + 1} of {FOLDS}, seed {seed} of {seeds}")
-                folder = self.folder / f"fold-{fold}"
+                folder = self.folder / f"{self.name}fold-{fold}"
                 seedless = seedless or self._fit_seedless(parts, folder)
                 scored = self._fit(seedless, seed, folder)
                 with path.with_suffix(".partial").open("wb") as file:
@@ -132,12 +139,13 @@ class Rows:
         for name, mask in parts.items():
             rows = self.table["id"].filter(pa.array(mask)), pa.array(labels[name]), encoder(texts[name])
             encoded.write(folder / f"{name}.arrow", [rows])
+        found = vectors.read(self.word_vectors, words) if self.word_vectors else None
         train, validation, test = (EncodedTexts.open(folder / f"{name}.arrow") for name in parts)
         seconds["tokenizer"] = time.monotonic() - started
         started = time.monotonic()
         ngrams = fit_ngrams(train, len(self.classes), knobs)
         seconds["n-grams alone"] = time.monotonic() - started
-        return Seedless(right, train, validation, test, words.get_vocab_size(), ngrams, seconds)
+        return Seedless(right, train, validation, test, words.get_vocab_size(), ngrams, found, seconds)
 
     def _fit(self, fold: Seedless, seed: int, folder: Path) -> dict[str, np.ndarray]:
         knobs = self.params.override({"seed": seed})
@@ -146,7 +154,8 @@ class Rows:
         started = time.monotonic()
         checkpoints = folder / "checkpoints"
         shutil.rmtree(checkpoints, ignore_errors=True)
-        attention, _ = fit_attention(train, validation, fold.vocabulary_size, len(self.classes), knobs, checkpoints)
+        sizes = fold.vocabulary_size, len(self.classes)
+        attention, _ = fit_attention(train, validation, *sizes, knobs, checkpoints, word_vectors=fold.word_vectors)
         shutil.rmtree(checkpoints)
         model = JointClassifier(fold.ngrams, attention)
         join(model, validation)
