@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 from benchmarks.shipped import PROJECT
 from headway.params import GateParams, load
 from headway.registry.comparison import detectable_difference, is_non_inferior, is_superior
-from headway.registry.spending import PLANNED, significance
+from headway.registry.spending import PLANNED, election_significance, significance
 
 PAGE = PROJECT / "benchmarks" / "gate.md"
 RETRAININGS = 50
@@ -60,9 +60,10 @@ class Schedule:
     level: Callable[[int, float], float]
 
 
+NONE = Schedule("none", lambda _, budget: budget)
 GATE = Schedule(f"the gate: {PLANNED} planned", significance)
 SCHEDULES = (
-    Schedule("none", lambda _, budget: budget),
+    NONE,
     Schedule("equal shares of 50", lambda _, budget: budget / RETRAININGS),
     Schedule("1 planned", lambda number, budget: significance(number, budget, planned=1)),
     Schedule("10 planned", lambda number, budget: significance(number, budget, planned=10)),
@@ -84,7 +85,13 @@ def main() -> None:
     simulation = Simulation(policy, arguments.sequences, arguments.draws, arguments.seed)
     console = Console(width=max(130, Console().width))
     tables = []
-    for make in (simulation.false_promotions, simulation.false_non_inferiority, simulation.schedules, simulation.power):
+    for make in (
+        simulation.false_promotions,
+        simulation.false_non_inferiority,
+        simulation.false_elections,
+        simulation.schedules,
+        simulation.power,
+    ):
         tables.append(make())
         console.print(tables[-1])
     command = shlex.join(["python", "-m", "benchmarks.gate", *sys.argv[1:]])
@@ -111,10 +118,11 @@ class Simulation:
         least = self.policy.minimum_gain if minimum_gain is None else minimum_gain
         return lambda wins, losses, rows, number: is_superior(wins, losses, rows, schedule.level(number, self.budget), least)
 
-    def non_inferior(self, schedule: Schedule) -> Rule:
-        """The gate's rule for ``non_inferior``."""
+    def non_inferior(self, schedule: Schedule, margin: float | None = None) -> Rule:
+        """The gate's rule for ``non_inferior``, and, with the baseline's margin, for elections."""
+        most = self.policy.champion_margin if margin is None else margin
         return lambda wins, losses, rows, number: is_non_inferior(
-            wins, losses, rows, schedule.level(number, self.budget), self.policy.champion_margin
+            wins, losses, rows, schedule.level(number, self.budget), most
         )
 
     def false_promotions(self) -> Table:
@@ -140,8 +148,21 @@ class Simulation:
         table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
         table.title = f"policy non_inferior: the same, every candidate truly worse by the margin, {100 * margin:.1f} points"
         seldom = [(rows, margin) for rows in (100, 1_000, 2_500)]  # models that differ on no other rows
-        for schedule, (rows, share) in [(SCHEDULES[0], CASE), *((GATE, case) for case in (CASE, *seldom))]:
+        for schedule, (rows, share) in [(NONE, CASE), *((GATE, case) for case in (CASE, *seldom))]:
             happened = promoted_any(self.non_inferior(schedule), rows, share, -margin, self.sequences, self.seed)
+            table.add_row(schedule.name, f"{rows:,}", f"{share:.0%}", *self._rate(happened))
+        return table
+
+    def false_elections(self) -> Table:
+        """Candidates that are worse than the linear baseline by just the margin: how many sequences of 50 elect any."""
+        margin = self.policy.baseline_margin
+        table = Table("correction", "rows", "disagreement", "sequences with a false election", "95% interval")
+        table.title = f"elections: every candidate truly worse than the baseline by the margin, {100 * margin:.1f} points"
+        half = Schedule("none: 2.5% each time", lambda _, budget: budget / 2)
+        gate = Schedule("the gate: half for the first", election_significance)
+        for schedule, (rows, share) in [(half, CASE), (gate, CASE), (gate, (1_000, 0.1)), (gate, (25_000, 0.1))]:
+            rule = self.non_inferior(schedule, margin)
+            happened = promoted_any(rule, rows, share, -margin, self.sequences, self.seed)
             table.add_row(schedule.name, f"{rows:,}", f"{share:.0%}", *self._rate(happened))
         return table
 

@@ -143,7 +143,9 @@ def _judged(
         seed=params.seed,
         slices=masks,
         costs=_costs(case, table["text"].to_pylist(), params),
-        verdicts_before=terms.verdicts_before(before.records, rows.sha256, subject.model, champion.model) if champion else 0,
+        verdicts_before=terms.verdicts_before(
+            before.records, rows.sha256, subject.model, champion.model if champion else None
+        ),
     )
     scores = dict(case.scores)
     scores[CANDIDATE] = {**scores[CANDIDATE], "slices": evaluate_slices(predictions, masks, params.evaluation, params.seed)}

@@ -83,6 +83,6 @@ def test_the_benchmark_prints_its_tables_and_writes_them_with_the_command(
     benchmark.main()
     text = page.read_text(encoding="utf-8")
     assert f"`python -m benchmarks.gate --sequences 20 --draws 20 --out {page}`" in text
-    assert text.count("\n## ") == 4
+    assert text.count("\n## ") == 5
     assert text.count("| 25,000 | 20% |") == 2
     assert "chance of finding a true gain" in capsys.readouterr().out

@@ -22,7 +22,7 @@ from headway.registry.comparison import (
     worse_by_more,
 )
 from headway.registry.differences import bootstrap_mean
-from headway.registry.spending import significance
+from headway.registry.spending import election_significance, significance
 
 
 @st.composite
@@ -207,6 +207,13 @@ def test_the_levels_are_those_worked_by_hand() -> None:
 def test_all_verdicts_together_spend_the_budget_and_each_a_little(budget: float, planned: int) -> None:
     levels = [significance(number, budget, planned) for number in range(1, 5001)]
     assert 0.9 * budget < sum(levels) < budget
+    assert all(0 < later < earlier for earlier, later in pairwise(levels))
+
+
+def test_elections_spend_half_the_budget_on_the_first_and_the_rest_as_verdicts_do() -> None:
+    levels = [election_significance(number, 0.05) for number in range(1, 5001)]
+    assert levels[:2] == pytest.approx([0.025, 0.025 * 50 / 51 / 4.499205])
+    assert 0.045 < sum(levels) < 0.05
     assert all(0 < later < earlier for earlier, later in pairwise(levels))
 
 

@@ -257,6 +257,23 @@ def test_verdicts_are_counted_for_non_inferior_candidates_too(non_inferior: Gate
     assert failed(decide(*models, policy, SEED, verdicts_before=99)) == ["no_worse_than_champion"]
 
 
+def test_the_first_election_on_a_test_set_is_asked_at_the_interval_and_later_ones_take_more_proof(gate: GateParams) -> None:
+    policy = gate.model_copy(update={"baseline_margin": 0.03})
+    candidate, _, baseline = lucky(20, 20, rows=1000)
+    first, later, last = (decide(candidate, baseline, None, policy, SEED, verdicts_before=before) for before in (0, 1, 99))
+    told = [check(one, "no_worse_than_baseline") for one in (first, later, last)]
+    assert [one.passed for one in told] == [True, True, False]
+    assert told[0].details["significance"] == pytest.approx(0.025)
+    assert "(95% interval -1.20 to +1.20)" in told[0].explanation
+    assert "on this test set" not in told[0].explanation
+    assert told[2].details["number"] == 100
+    assert told[2].low < told[1].low < told[0].low
+    assert "; verdict 2 on this test set is tested at 0.00545 (fresh test rows" in told[1].explanation
+    assert check(last, "power").value > check(first, "power").value
+    with_champion = decide(candidate, baseline, baseline, policy, SEED, verdicts_before=99)
+    assert check(with_champion, "no_worse_than_baseline").low == told[0].low, "where it elects nobody, it spends nothing"
+
+
 def test_a_gain_below_the_minimum_refuses_however_sure_it_is(gate: GateParams) -> None:
     models = lucky(40, 0, rows=1000)
     assert decide(*models, gate.model_copy(update={"minimum_gain": 0.04}), SEED).promotes

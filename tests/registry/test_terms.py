@@ -101,6 +101,25 @@ def test_verdicts_against_a_champion_are_counted_by_pair_and_test_set() -> None:
     assert terms.verdicts_before([], asked, "model 9", "model 1") == 0
 
 
+def test_elections_on_a_test_set_are_counted_by_candidate_and_apart_from_verdicts_against_a_champion() -> None:
+    one, two = subject(1), subject(2)
+    unscored = {"checks": [{**CHECK, "passed": False, "value": None}]}
+    records = chain(
+        verdict(one, None, R),
+        verdict(one, None, R),
+        verdict(two, None, R, **unscored),
+        verdict(subject(3), None, R, test_rows={"sha256": "9" * 64, "rows": 5}),
+        verdict(two, None),
+        against(subject(4), two),
+        verdict(two, None, T, checks=[]),
+    )
+    asked = ROWS["sha256"]
+    assert terms.verdicts_before(records, asked, "model 9", None) == 2
+    assert terms.verdicts_before(records, asked, "model 1", None) == 1, "to ask the same again tells nothing new"
+    assert terms.verdicts_before(records, asked, "model 9", "model 2") == 1
+    assert terms.verdicts_before(records[:1], asked, "model 9", "model 1") == 0
+
+
 def test_a_verdict_whose_champion_could_not_be_scored_spends_nothing() -> None:
     records = chain(against(subject(2), subject(1), None), against(subject(3), subject(1), 0.0))
     assert terms.verdicts_before(records, ROWS["sha256"], "model 9", "model 1") == 1

@@ -75,7 +75,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Turn:
-    """Where the comparison with the champion stands among those on this test set.
+    """Where the comparison with the champion stands among those on this test set; or an election among the elections there.
 
     Attributes:
         number: of this verdict, from 1.
@@ -128,18 +128,24 @@ def power(pair: Pair, opponent: str, significance: float, policy: GateParams) ->
     return Check("power", not limit or least <= limit, least, None, None, limit or None, explanation, details)
 
 
-def no_worse_than_baseline(pair: Pair, policy: GateParams) -> Check:
-    """The lower end of the accuracy difference's interval lies above the margin, and the score test agrees."""
+def no_worse_than_baseline(pair: Pair, policy: GateParams, election: Turn | None = None) -> Check:
+    """The lower end of the accuracy difference's interval lies above the margin, and the score test agrees.
+
+    Where that elects a champion, it is asked at the election's own level.
+    """
     won, lost, rows = _counts(pair)
-    tail = (1 - policy.confidence) / 2
+    tail = election.significance if election else (1 - policy.confidence) / 2
     passed = _is_no_worse(pair, tail, policy.baseline_margin)
     difference = accuracy_difference(won, lost, rows, tail)
     explanation = (
-        f"accuracy {_signed(difference.value)} points ({policy.confidence:.0%} interval {_signed(difference.low)} to "
+        f"accuracy {_signed(difference.value)} points ({_percent(1 - 2 * tail)} interval {_signed(difference.low)} to "
         f"{_signed(difference.high)}) against {BASELINE}; the lower end must be above {_signed(-policy.baseline_margin)}"
         f"{_score_test(pair, policy.baseline_margin, tail)}"
     )
-    return _interval("no_worse_than_baseline", passed, difference, -policy.baseline_margin, explanation, _tally(pair))
+    if election and election.number > 1:
+        explanation += f"; {election}"
+    details = {**_tally(pair), **(vars(election) if election else {})}
+    return _interval("no_worse_than_baseline", passed, difference, -policy.baseline_margin, explanation, details)
 
 
 def better_than_champion(pair: Pair, policy: GateParams, turn: Turn) -> Check:
@@ -324,6 +330,10 @@ def _interval(
 
 def _points(share: float) -> str:
     return f"{100 * share:.2f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g}%"
 
 
 def _signed(share: float) -> str:

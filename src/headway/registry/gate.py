@@ -18,7 +18,7 @@ from headway.params import GateParams
 from headway.registry import checks
 from headway.registry.checks import BASELINE, CHAMPION, Check, Cost, Turn, asked
 from headway.registry.pairing import Pair, pair
-from headway.registry.spending import significance
+from headway.registry.spending import election_significance, significance
 
 PROMOTE, REFUSE = "promote", "refuse"
 MEGABYTE = 1_000_000
@@ -77,25 +77,27 @@ def decide(
         seed: of the bootstrap.
         slices: parts of the test split by name, as masks over the candidate's rows, bool, shape (rows,).
         costs: what the two models cost; None where it was not measured, which refuses where the policy limits it.
-        verdicts_before: verdicts against a champion that this very test split has given so far, whatever they were.
+        verdicts_before: verdicts against a champion that this very test split has given so far, whatever they were; without a
+            champion, how often it was asked to elect one.
     """
+    number, budget = verdicts_before + 1, 1 - policy.confidence
+    election = Turn(number, election_significance(number, budget)) if champion is None else None
     found = [
         checks.enough_rows(candidate, policy),
         checks.proper_probabilities(candidate),
-        *_against_baseline(candidate, baseline, policy, alone=champion is None),
+        *_against_baseline(candidate, baseline, policy, election),
     ]
     if champion is not None:
-        number = verdicts_before + 1
-        turn = Turn(number, significance(number, 1 - policy.confidence))
+        turn = Turn(number, significance(number, budget))
         found += _against_champion(candidate, champion, policy, seed, slices or {}, turn)
     found += _costs(costs, policy, in_office=champion is not None)
     return Decision(PROMOTE if all(check.passed for check in found) else REFUSE, tuple(found))
 
 
 def _against_baseline(
-    candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, alone: bool
+    candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, election: Turn | None
 ) -> list[Check]:
-    """How the candidate does against the baseline; and, if there is no champion to ask it of, what the rows could show."""
+    """How the candidate does against the baseline; and, if that elects it, what the rows could show."""
 
     def compared() -> Pair:
         if isinstance(baseline, HeadwayError):
@@ -105,17 +107,17 @@ def _against_baseline(
         return pair(candidate, baseline)
 
     untold = f"cannot be compared with {BASELINE}"
-    tail = (1 - policy.confidence) / 2
     found = [
         asked(
             "no_worse_than_baseline",
             -policy.baseline_margin,
             untold,
-            lambda: checks.no_worse_than_baseline(compared(), policy),
+            lambda: checks.no_worse_than_baseline(compared(), policy, election),
         )
     ]
-    if alone:
-        found.append(asked("power", None, untold, lambda: checks.power(compared(), BASELINE, tail, policy)))
+    if election is not None:
+        level = election.significance
+        found.append(asked("power", None, untold, lambda: checks.power(compared(), BASELINE, level, policy)))
     return found
 
 

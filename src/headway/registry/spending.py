@@ -26,6 +26,16 @@ def significance(verdict: int, budget: float, planned: int = PLANNED) -> float:
     return budget * planned / (verdict * (verdict + planned) * _harmonic(planned))
 
 
+def election_significance(election: int, budget: float) -> float:
+    """The one-sided significance level of the k-th election on a test set: of a model that is compared with the linear baseline
+    alone, because there is no champion.
+
+    The first gets half the budget, which is what a two-sided interval leaves it; all that follow share the other half, as
+    verdicts share theirs.
+    """
+    return budget / 2 if election == 1 else significance(election - 1, budget / 2)
+
+
 @cache
 def _harmonic(terms: int) -> float:
     return sum(1 / term for term in range(1, terms + 1))

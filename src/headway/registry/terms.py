@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Record, Subject
 
-#: The gate's comparisons of a candidate with the champion, one for each policy.
+#: The gate's comparisons of a candidate with the champion, one for each policy; and the one that elects, without a champion.
 AGAINST_CHAMPION = ("better_than_champion", "no_worse_than_champion")
+ELECTING = ("no_worse_than_baseline",)
 
 
 def in_office(records: Sequence[Record]) -> Subject | None:
@@ -69,21 +70,24 @@ def rolled_back(records: Sequence[Record], model: str) -> Record | None:
     return None
 
 
-def verdicts_before(records: Sequence[Record], rows: str, candidate: str, champion: str) -> int:
-    """How often the gate compared a candidate with a champion on these test rows before.
+def verdicts_before(records: Sequence[Record], rows: str, candidate: str, champion: str | None) -> int:
+    """How often the gate compared a candidate with a champion on these test rows before; or, without one, how often it was asked
+    to elect one there.
 
     Each pair of models counts once, and the present one not at all: to ask the same again tells nothing new. Nor does a verdict
-    count whose champion could not be scored: it was a refusal for that alone, whatever else it saw of the rows, and so could not
-    promote by luck, which is the risk that is shared.
+    count whose champion (or, in an election, baseline) could not be scored: it was a refusal for that alone, whatever else it
+    saw of the rows, and so could not promote by luck, which is the risk that is shared.
 
     Args:
         rows: hash of the test rows.
-        candidate, champion: fingerprints of the present pair.
+        candidate, champion: fingerprints of the present pair; no champion in an election.
     """
+    comparisons = ELECTING if champion is None else AGAINST_CHAMPION
     pairs = {
-        (record.candidate.model, record.champion.model)
+        (record.candidate.model, record.champion.model if record.champion else None)
         for record in records
-        if record.champion is not None and record.test_rows is not None and record.test_rows.sha256 == rows
-        if any(check.name in AGAINST_CHAMPION and check.value is not None for check in record.checks)
+        if (record.champion is None) == (champion is None)
+        if record.test_rows is not None and record.test_rows.sha256 == rows
+        if any(check.name in comparisons and check.value is not None for check in record.checks)
     }
     return len(pairs - {(candidate, champion)})
