@@ -183,6 +183,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         # Its ends.
         ("training.word_dropout: {type: float, low: 0.5, high: 0.4}", ": low (0.5) must not exceed high (0.4)"),
         ("model.n_layers: {type: int, low: 4, high: 1}", ": low (4) must not exceed high (1)"),
+        ("model.n_layers: {type: int, low: 1, high: 4, step: 2}", ": step (2) never comes to high (4); make it 3"),
         ("training.word_dropout: {type: float, low: 0.0, high: 0.9, log: true}", ": low (0) must be above 0 on a log scale"),
         # What the knob itself may be.
         (
@@ -420,3 +421,14 @@ def test_the_values_are_the_files_and_only_a_ranges_options_have_defaults(params
     in_types = set(flatten(params.model_dump()))
     assert in_file <= in_types
     assert all(path.startswith("tune.space.") and path.endswith((".log", ".step", ".when")) for path in in_types - in_file)
+
+
+def test_params_at_a_point_take_it_whatever_the_space_says_around_it(params: Params) -> None:
+    """The space is about trial 0, whose values it has to hold; around another point it need not hold."""
+    space = {"model.n_layers": {"type": "categorical", "choices": [1, 2]}}
+    found = params.override({"tune.space": space}).at({"model.n_layers": 3})
+    assert (found.model.n_layers, found.tune.space) == (3, {})
+    with pytest.raises(HeadwayError, match=r"model\.n_layers: leaves out 3"):
+        params.override({"tune.space": space, "model.n_layers": 3})
+    with pytest.raises(HeadwayError, match="n_layers"):
+        params.at({"model.n_layers": 0})

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import model_validator
 
-from headway.ranges import Choices, Misfit, Section, Space, check_space, contains, in_order, is_asked, restrict
+from headway.ranges import Choices, IntRange, Misfit, Section, Space, check_space, contains, in_order, is_asked, restrict
 
 KNOBS = ("k.a", "k.b", "k.c", "k.d")
 FEW = st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
@@ -108,3 +108,25 @@ def test_conditions_that_exclude_one_another_are_refused() -> None:
     with pytest.raises(Misfit, match=r"^is never asked: its conditions \(when\) exclude one another") as caught:
         check_space(space, {"k": dict.fromkeys("abcd", 0)}, {"k": section(set())})
     assert caught.value.knob == "k.c"
+
+
+def test_two_long_ranges_are_held_against_each_other_at_every_remainder() -> None:
+    """Of whole numbers too many to try each beside each, the first ones tell as much as all where divisors are asked for."""
+
+    class Knobs(Section):
+        a: int
+        b: int
+
+        @model_validator(mode="after")
+        def _fit(self) -> Self:
+            if self.b % self.a:
+                raise ValueError(f"{self.a} does not divide {self.b}")
+            return self
+
+    def space(step: int) -> Space:
+        wide = IntRange(type="int", low=48, high=48 + 300 * step, step=step)
+        return {"k.a": Choices(type="categorical", choices=[1, 3]), "k.b": wide}
+
+    check_space(space(3), {"k": {"a": 1, "b": 48}}, {"k": Knobs})
+    with pytest.raises(Misfit, match="3 does not divide 49"):
+        check_space(space(1), {"k": {"a": 1, "b": 48}}, {"k": Knobs})

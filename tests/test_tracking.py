@@ -291,6 +291,20 @@ def test_the_parent_of_a_killed_stage_is_killed_with_it_and_runs_again_when_the_
     assert parent_status(tracker) == "FINISHED"
 
 
+def test_a_parent_that_another_machine_has_left_running_is_taken_over(
+    params: Params, layout: Layout, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container leaves it that is killed, since the next one has another name."""
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("socket.gethostname", lambda: "another")
+        kill(params, layout, "killed elsewhere")
+    tracker.close_orphans()
+    assert parent_status(tracker) == "RUNNING"
+    with tracker.nested("trial", "trial", "goes on here"):
+        assert parent_status(tracker) == "RUNNING"
+    assert parent_status(tracker) == "FINISHED"
+
+
 def work_as_a_stage(params: Params, layout: Layout, fails: bool) -> None:
     with Tracker(params, layout).nested("trial", "trial", f"a stage of a flow, {fails}"):
         if fails:

@@ -304,6 +304,14 @@ class Params(Section):
             node[name] = value
         return validate(tree, source="override")
 
+    def at(self, point: Mapping[str, Any]) -> Params:
+        """These params at a point of their space, which a trial or the training has; without the space, which is about trial 0.
+
+        Raises:
+            HeadwayError: see :meth:`override`.
+        """
+        return self.override({**point, "tune.space": {}})
+
 
 SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams, "tokenizer": TokenizerParams}
 #: What a trial may cost: with more of it, nearly every trial would do better.

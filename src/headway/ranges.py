@@ -5,7 +5,7 @@ Which knobs there are is said in :mod:`headway.params`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Annotated, Any, Literal, Self, Union
 
@@ -64,6 +64,8 @@ class IntRange(Range):
             raise ValueError(f"low ({self.low}) must be above 0 on a log scale")
         if self.log and self.step > 1:
             raise ValueError(f"step ({self.step}) must be 1 on a log scale")
+        if over := (self.high - self.low) % self.step:
+            raise ValueError(f"step ({self.step}) never comes to high ({self.high}); make it {self.high - over}")
         return self
 
 
@@ -92,15 +94,18 @@ class Misfit(ValueError):
 def telling_values(knob: FloatRange | IntRange | Choices) -> list[Value]:
     """Values of a knob's range that are all allowed if the whole range is.
 
-    Every choice; the two ends of an interval; and of integers, among which divisors may be asked for, all of them, or the
-    ends where they are more than a divisor could be.
+    Every choice; the two ends of an interval; and of integers, among which divisors may be asked for, all of them.
     """
     if isinstance(knob, Choices):
         return list(knob.choices)
     if isinstance(knob, FloatRange):
         return [knob.low, knob.high]
-    every = range(knob.low, knob.high + 1, knob.step)
-    return list(every) if len(every) <= MOST_VALUES else [knob.low, knob.high]
+    return _some(range(knob.low, knob.high + 1, knob.step), MOST_VALUES)
+
+
+def _some(values: Sequence[Value], most: int) -> list[Value]:
+    """All of the values or, of too many, as many from the beginning on, which leave every remainder; and the last."""
+    return list(values) if len(values) <= most else [*values[: most - 1], values[-1]]
 
 
 def contains(knob: FloatRange | IntRange | Choices, value: Any) -> bool:
@@ -196,8 +201,7 @@ def _needed(space: Space, path: str) -> dict[str, list[Value]]:
 def _drawn(space: Space, path: str, most: int) -> Iterator[tuple[Value, dict[str, Any]]]:
     """The telling values of a knob, each beside the values of other knobs without which it is not asked."""
     needed = _needed(space, path)
-    drawn = telling_values(space[path])
-    for value in drawn if len(drawn) <= most else [drawn[0], drawn[-1]]:
+    for value in _some(telling_values(space[path]), most):
         for parents in product(*needed.values()):
             yield value, dict(zip(needed, parents, strict=True))
 

@@ -230,13 +230,14 @@ class Tracker:
     def parent(self) -> Iterator[RunningRun]:
         """The pipeline's run, RUNNING while the block runs, and closed as a nested run is by whoever opened it.
 
-        So within a flow, or within another such block, how this block ends says nothing about the pipeline.
+        So within a flow, or within another such block, how this block ends says nothing about the pipeline. A run that another
+        machine has left RUNNING is taken over: nobody there could be told from somebody killed.
         """
         self.close_orphans()
         run = self.pipeline_run()
         with reachable(self.uri):
-            running = self.client.get_run(run.id).info.status == "RUNNING"
-        if running:
+            found = self.client.get_run(run.id)
+        if found.info.status == "RUNNING" and found.data.tags.get("headway.host") == socket.gethostname():
             yield run
             return
         self._open(run, _process_tags())

@@ -52,6 +52,7 @@ def test_the_summary_counts_trials_and_tells_what_the_search_gained_at_what_cost
     }
     assert verdict(trials, tune_params()) == [
         "the search gained 0.0500 over the defaults: trial 2, validation accuracy 0.7500",
+        "the best of 3 scores on the same validation rows: some of that is luck",
         "it cost 4 trials (1 pruned, 1 failed), 4.5 epochs, 450 training tokens",
     ]
 

@@ -20,7 +20,7 @@ from headway.errors import HeadwayError
 from headway.layout import SEARCH_PLOTS, Layout
 from headway.params import Params
 from headway.search.results import TrialResult
-from headway.stages.tune import study_key, threads_of_a_trial, trials_of, tune
+from headway.stages.tune import KEPT_STUDIES, study_key, threads_of_a_trial, trials_of, tune
 from headway.tracking import Tracker
 
 RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
@@ -148,6 +148,42 @@ def test_a_trial_that_was_not_logged_is_logged_by_the_next_run(tunable: tuple[Pa
     assert sorted(names) == ["trial 0", "trial 1"]
 
 
+def test_a_change_that_is_taken_back_finds_its_trials_again_and_the_oldest_studies_go(
+    tunable: tuple[Params, Layout],
+) -> None:
+    params, layout = tunable
+    chosen = params.override({**QUICK, "tune.trials": 1})
+    search(chosen, layout)
+    first = trials_of(layout)
+    search(chosen.override({"seed": 2}), layout)
+    assert trials_of(layout) != first
+    tune(chosen, layout, no_tracker)
+    assert trials_of(layout) == first
+    studies = layout.scratch / "study"
+    for age in range(KEPT_STUDIES):
+        (studies / f"of other params {age}").mkdir()
+        os.utime(studies / f"of other params {age}", (2e9 - age, 2e9 - age))
+    tune(chosen, layout, no_tracker)
+    names = {folder.name for folder in studies.iterdir()}
+    assert names == {study_key(chosen, layout)[:16], *(f"of other params {age}" for age in range(KEPT_STUDIES))}
+
+
+def test_a_tokenizer_that_memory_is_short_for_fails_its_trial_alone(
+    tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, layout = tunable
+    size = {"tokenizer.vocabulary_size": {"type": "categorical", "choices": [2000, 400]}}
+
+    def encoded(chosen: Any, *_: Any) -> Path:
+        if chosen.vocabulary_size == 400:
+            raise MemoryError
+        return layout.encoded
+
+    monkeypatch.setattr("headway.stages.encoding.encoded_with", encoded)
+    search(params.override({**QUICK, "tune.space": size}), layout)
+    assert [(trial.state, trial.reason) for trial in trials_of(layout)] == [("complete", ""), ("failed", "out of memory")]
+
+
 def test_a_second_search_in_the_same_project_is_turned_away_and_removes_nothing(tunable: tuple[Params, Layout]) -> None:
     from filelock import FileLock
 
@@ -227,6 +263,7 @@ def test_workers_on_this_machine_divide_its_threads(params: Params) -> None:
     assert threads(executor="serial", workers=2) == 2
     assert threads(executor="processes", workers=2) == 1
     assert threads(executor="processes", workers=5) == 1
+    assert threads(executor="processes", workers=2, address="tcp://left.over:8786") == 1
     assert threads(executor="ray", workers=2) == 1
     assert threads(executor="dask", workers=2, address="tcp://host:8786") == 2
 

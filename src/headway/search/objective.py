@@ -108,7 +108,7 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
     state: Literal["complete", "pruned", "failed"]
     values: tuple[float, ...]
     try:
-        knobs = shared.params.override(task.point)
+        knobs = shared.params.at(task.point)
         data = TextDataModule(
             rows.train, rows.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
         )

@@ -134,8 +134,10 @@ def verdict(trials: Sequence[TrialResult], params: TuneParams) -> list[str]:
             f"the search gained nothing over the defaults: trial {found['best_trial']}, {title} {found['best_score']:.4f}"
         )
     ends = f"{found['pruned']} pruned, {found['failed']} failed"
+    scored = found["trials"] - found["failed"]
+    luck = [f"the best of {scored} scores on the same validation rows: some of that is luck"] if gain and gain > 0 else []
     cost = f"it cost {found['trials']} trials ({ends}), {found['epochs']:g} epochs, {found['training_tokens']:,} training tokens"
-    lines = [worth, cost]
+    lines = [worth, *luck, cost]
     if params.second_objective != "none":
         second = second_objective(params)
         assert second is not None

@@ -101,7 +101,10 @@ class Search:
         finished = counted(finished, self.params, executor.workers)
         if not any(trial.state == "complete" for trial in finished):
             reasons = sorted({trial.reason for trial in finished if trial.reason})
-            raise HeadwayError(f"no trial of {len(finished)} could be completed: {'; '.join(reasons)}")
+            raise HeadwayError(
+                f"no trial of {len(finished)} could be completed: {'; '.join(reasons)}; change what they name, in tune.space or "
+                "above it, or try the same again with another seed"
+            )
         return finished
 
     def _open(self) -> optuna.Study:

@@ -42,7 +42,7 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
     its last whole epoch, and one with other inputs starts afresh.
     """
     found = read_json(layout.study / "best_params.json", made_by="tune")
-    knobs = params.override(found)
+    knobs = params.at(found)
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
     # Elsewhere than the stage tokenize has left them, if the search has found a better tokenizer.
     folder = encoded_with(knobs.tokenizer, params.tokenizer, layout)
@@ -167,7 +167,7 @@ def training_run(params: Params, layout: Layout, tracker: Tracker) -> str:
     found = tracker.find(kind="training", model=package.fingerprint(layout.candidate))
     if found:
         return str(found.info.run_id)
-    knobs = params.override(read_json(layout.study / "best_params.json", made_by="tune"))
+    knobs = params.at(read_json(layout.study / "best_params.json", made_by="tune"))
     with tracker.nested("training", "train (logged again)", package.fingerprint(layout.candidate)) as run:
         for entry in read_json(layout.training / "history.json", made_by="train"):
             _log_epoch(run, entry)

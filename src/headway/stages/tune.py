@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BUDGET = {"trials", "timeout_minutes", "target", "second_margin"}
 ELSEWHERE = {"executor", "address", "storage"}
 SPLITS = ("train", "validation")
+#: Of other params, code or data, the latest.
+KEPT_STUDIES = 8
 PAGE = "study.html"
 
 
@@ -61,11 +63,14 @@ def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) ->
 
 
 def _kept(params: Params, layout: Layout, key: str, open_tracker: Callable[[], Tracker]) -> Path:
-    """The folder with what the search found, made if it is not there yet; studies of another key are removed."""
+    """The folder with what the search found, made if it is not there yet.
+
+    Studies of other keys stay for a while: who takes a change of params.yaml back finds the trials again.
+    """
     scratch = layout.scratch / "study"
-    for old in scratch.glob("*"):
-        if old.name != key[:16]:
-            shutil.rmtree(old)
+    others = [old for old in scratch.glob("*") if old.name != key[:16]]
+    for old in sorted(others, key=lambda old: old.stat().st_mtime)[:-KEPT_STUDIES]:
+        shutil.rmtree(old)
     budget = sha256_of_json(params.tune.model_dump(include=BUDGET))
     kept = scratch / key[:16] / f"found-{budget[:16]}"
     if not kept.is_dir():
@@ -96,7 +101,8 @@ def study_key(params: Params, layout: Layout) -> str:
 
 def threads_of_a_trial(params: Params) -> int:
     """``training.threads``, divided between the workers where these share this machine."""
-    if params.tune.executor == "serial" or params.tune.address:
+    elsewhere = params.tune.executor in ("dask", "ray") and params.tune.address
+    if params.tune.executor == "serial" or elsewhere:
         return params.training.threads
     return max(1, params.training.threads // params.tune.workers)
 
@@ -148,8 +154,8 @@ class Encoding:
         for position, task in enumerate(tasks):
             try:
                 ready[position] = replace(task, rows=self._rows(task))
-            except HeadwayError as error:
-                done(position, Outcome("failed", reason=str(error)))
+            except (HeadwayError, MemoryError) as error:
+                done(position, Outcome("failed", reason=str(error) or "out of memory"))
         positions = list(ready)
         self.engine.run(
             list(ready.values()),
@@ -160,7 +166,7 @@ class Encoding:
     def _rows(self, task: Task) -> Rows | None:
         from headway.stages.encoding import encoded_with
 
-        chosen = self.params.override(task.point).tokenizer
+        chosen = self.params.at(task.point).tokenizer
         folder = encoded_with(chosen, self.params.tokenizer, self.layout)
         return None if folder == self.layout.encoded else rows_in(folder, self.params)
 
