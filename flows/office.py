@@ -13,10 +13,12 @@ from flows.execution import exclusive
 from flows.verdict import Verdict, project_of, write_page
 from headway import params as parameters
 from headway.errors import HeadwayError
+from headway.files import read_json, write_json
 from headway.layout import Layout
 from headway.network import first_line
 from headway.params import Params
 from headway.registry import office
+from headway.registry.office import standing
 from headway.registry.records import Record, asked_by
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
@@ -52,15 +54,45 @@ def rollback(to: str | None, reason: str) -> tuple[Record, Path]:
     """Restore a former champion; the record, and where its page lies."""
     with _alone() as (params, layout, registry):
         command = f"headway rollback{f' --to {to}' if to else ''}"
-        record = office.roll_back(registry, to, _given(reason), asked_by(command), project_of(params, layout))
-        return record, tell(layout, record)
+        with _once(layout, registry, command, _given(reason)) as done:
+            record = done or office.roll_back(registry, to, reason, asked_by(command), project_of(params, layout))
+            return record, tell(layout, record)
 
 
 def retire(reason: str) -> tuple[Record, Path]:
     """Take the champion out of office; the record, and where its page lies."""
     with _alone() as (params, layout, registry):
-        record = office.retire(registry, _given(reason), asked_by("headway retire"), project_of(params, layout))
-        return record, tell(layout, record)
+        command = "headway retire"
+        with _once(layout, registry, command, _given(reason)) as done:
+            record = done or office.retire(registry, reason, asked_by(command), project_of(params, layout))
+            return record, tell(layout, record)
+
+
+@contextmanager
+def _once(layout: Layout, registry: Registry, command: str, reason: str) -> Iterator[Record | None]:
+    """The record that this very command has left, if it was killed before it could say so; None when it is given afresh.
+
+    Else a rollback that is given again would go back once more.
+    """
+    begun = layout.scratch / "by-hand.json"
+    last = registry.history.last()
+    asked = {"command": command, "reason": reason}
+    left = read_json(begun, made_by="this command") if begun.is_file() else {}
+    done = None
+    if left != {**asked, "after": left.get("after")}:
+        write_json(begun, {**asked, "after": last})
+    elif last != left["after"]:
+        record = standing(registry, moved_by_hand=True).records[-1]
+        if (record.previous, record.asked_by.command, record.reason) == (left["after"], command, reason):
+            done = record
+        else:
+            write_json(begun, {**asked, "after": last})
+    try:
+        yield done
+    except Exception:
+        begun.unlink()
+        raise
+    begun.unlink()
 
 
 def tell(layout: Layout, record: Record) -> Path:

@@ -446,6 +446,28 @@ def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Can
     assert all("dvc repro baseline" in check.explanation for check in record.failed)
 
 
+def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
+    candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    decide = promotion.ask_the_gate
+
+    def ask(**more: Any) -> Any:
+        asked.append(more["verdicts_before"])
+        return decide(**more)
+
+    monkeypatch.setattr(promotion, "ask_the_gate", ask)
+    monkeypatch.setattr(promotion, "measure", measure)
+    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    registry = Registry(candidate.tracker)
+    for rows in (10**6, 10**6 + 1):
+        assert candidate.decide(**{"gate.min_test_rows": rows}).outcome == REFUSED
+    source, model = twin
+    other = registry.client.create_model_version(registry.name, source, tags={MODEL_TAG: model})
+    promote(candidate.params, candidate.layout, registry, str(other.version), ASKED_BY)
+    assert asked == [0, 0, 1], "the second asks about the candidate of the first again"
+
+
 def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(
     candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

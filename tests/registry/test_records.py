@@ -116,6 +116,14 @@ def test_the_same_decision_asked_by_someone_else_later_is_a_repetition() -> None
     assert a_record(kind=REFUSAL, project=commit).repeats(first), "a commit alone changes nothing"
 
 
+def test_a_multiple_of_the_latency_that_was_measured_makes_no_other_decision() -> None:
+    first, again = (
+        a_record(kind=REFUSAL, checks=[{**CHECK, "name": "latency", "passed": False, "threshold": 2 * measured}])
+        for measured in (3.01, 3.02)
+    )
+    assert again.repeats(first)
+
+
 @pytest.mark.parametrize(
     "change",
     [

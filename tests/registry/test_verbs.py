@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from headway.cli import app
 from headway.errors import HeadwayError
-from headway.registry.records import FORCED, REFUSAL
+from headway.registry.records import FORCED, REFUSAL, RETIREMENT, ROLLBACK
 from tests.registry.conftest import House
 
 
@@ -129,3 +129,39 @@ def test_lineage_is_printed(two: House) -> None:
     lines = headway("lineage", "2").output.splitlines()
     assert lines[0] == "version 2 of headway, champion"
     assert any(line.split()[:2] == ["decision", "2"] for line in lines)
+
+
+@pytest.mark.parametrize("verb", ["rollback", "retire"])
+def test_a_command_that_is_killed_after_its_decision_and_given_again_decides_nothing_more(
+    two: House, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def killed(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.office.tell", killed)
+        headway(verb, "--reason", "complaints")
+    decided = two.another().kinds()
+    assert len(decided) == 4
+    assert headway(verb, "--reason", "complaints").exit_code == 0
+    assert two.another().kinds() == decided
+    # It was told by now: the same words are a new command, for which nobody is left.
+    assert "no " in said(verb, "--reason", "complaints")
+    assert two.another().kinds() == decided
+    assert not (two.registry.tracker.layout.scratch / "by-hand.json").exists()
+
+
+def test_another_command_after_one_that_was_killed_is_carried_out(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.office.tell", killed)
+        headway("rollback", "--reason", "complaints")
+    assert headway("retire", "--reason", "complaints").exit_code == 0
+    assert [kind for kind, _ in two.another().kinds()[3:]] == [ROLLBACK, RETIREMENT]
+
+
+@pytest.mark.parametrize("number", ["01", " 1", "+1", "1.0", "99999999999999999999", "-1"])
+def test_a_version_is_named_by_its_plain_number(two: House, number: str) -> None:
+    assert two.registry.version(number) is None

@@ -1,4 +1,4 @@
-"""Metrics of a model, each with a bootstrap interval; and the bootstrap of a mean, which the gate uses too."""
+"""Metrics of a model, each with a bootstrap interval."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def no_worse_than_baseline(pair: Pair, policy: GateParams, election: Turn | None
     )
     if election and election.number > 1:
         explanation += f"; {election}"
-    details = {**_tally(pair), **(vars(election) if election else {})}
+    details = {**_tally(pair), **(vars(election) if election else {}), "p_value": float(mcnemar(won, lost))}
     return _interval("no_worse_than_baseline", passed, difference, -policy.baseline_margin, explanation, details)
 
 

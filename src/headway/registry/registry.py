@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -121,6 +122,8 @@ class Registry:
 
     def version(self, number: str) -> ModelVersion | None:
         """A version by its number, None when there is none, or no more."""
+        if not re.fullmatch("[1-9][0-9]{0,8}", number):
+            return None  # MLflow takes "01" and " 1" for 1
         with reachable(self.tracker.uri):
             try:
                 return self.client.get_model_version(self.name, number)
