@@ -20,7 +20,18 @@ from headway.registry import terms
 from headway.registry.gate import Costs
 from headway.registry.gate import decide as ask_the_gate
 from headway.registry.office import Standing, decide, described, insistently, interrupted, lineage_of, standing
-from headway.registry.records import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Actor, Record, gate_code, rows_of
+from headway.registry.records import (
+    BASELINE,
+    CANDIDATE,
+    FORCED,
+    PROMOTION,
+    REFUSAL,
+    Actor,
+    Record,
+    Subject,
+    gate_code,
+    rows_of,
+)
 from headway.registry.registry import ModelVersion, Registry
 from headway.serving.latency import measure, package_bytes
 from headway.serving.package import ModelPackage
@@ -58,7 +69,7 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
 
     def attempt() -> Verdict:
         before = standing(registry)
-        in_office = _scored_now(registry, before.champion, params, layout)
+        in_office = _scored_now(registry, before, params, layout)
         run_id = training_run(params, layout, tracker)
         version = registry.register(layout.candidate, run_id, trace(params, layout).as_tags())
         predictions = Predictions.load(layout.evaluation / "test.parquet", made_by="evaluate")
@@ -97,7 +108,9 @@ def promote(
             raise HeadwayError(f"{registry.name} has no version {number}; `headway history` lists those that were judged")
         if described(version) == terms.in_office(before.records) and number == _number(before.champion):
             raise HeadwayError(f"version {number} of {registry.name} is champion already")
-        in_office = _scored_now(registry, before.champion, params, layout)
+        in_office = _scored_now(registry, before, params, layout)
+        if not force:
+            _require_unseen(described(version), before, params, "or train it anew")
         candidate = _contender(registry.load_and_weigh(version), params, layout)
         baseline: Predictions | HeadwayError
         try:
@@ -181,22 +194,38 @@ def _promoted(record: Record) -> Verdict:
     return Verdict(PROMOTED, version, version, record.summary, record.scores, record)
 
 
-def _scored_now(
-    registry: Registry, champion: ModelVersion | None, params: Params, layout: Layout
-) -> Contender | HeadwayError | None:
+def _scored_now(registry: Registry, before: Standing, params: Params, layout: Layout) -> Contender | HeadwayError | None:
     """The champion on today's test split; an error, which makes the gate refuse, when it cannot be scored.
 
     Raises:
         Unreachable: its files cannot be fetched now; that is nothing to refuse a candidate for.
     """
+    champion = before.champion
     if champion is None:
         return None
     try:
+        _require_unseen(described(champion), before, params, "or `headway retire --reason …`, and the next run elects one")
         return _contender(registry.load_champion(champion), params, layout)
     except Unreachable:
         raise
     except HeadwayError as error:
         return error
+
+
+def _require_unseen(model: Subject, before: Standing, params: Params, remedy: str) -> None:
+    """Return when a model was trained under today's split, or when the history does not know under which.
+
+    Raises:
+        HeadwayError: rows that are tested today may have been among its training rows.
+    """
+    first = terms.first_about(before.records, model.model)
+    split = first.params.get("split", {}) if first else {}
+    changed = [f"split.{name}" for name, value in params.split if split.get(name, value) != value]
+    if changed:
+        raise HeadwayError(
+            f"version {model.version} was trained under another {', '.join(changed)}, so that today's test rows may be among "
+            f"its training rows; put that back in params.yaml, {remedy}"
+        )
 
 
 def _contender(loaded: tuple[ModelPackage, int], params: Params, layout: Layout) -> Contender:

@@ -446,6 +446,26 @@ def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Can
     assert all("dvc repro baseline" in check.explanation for check in record.failed)
 
 
+def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_that_it_may_have_seen(
+    candidate: Candidate, logged: str, measured_at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    registry = Registry(candidate.tracker)
+    assert candidate.decide().outcome == PROMOTED
+    other = {"split.salt": "another", "split.near_duplicates": 0.7}
+    verdict = candidate.decide(**other)
+    said = "version 1 was trained under another split.salt, split.near_duplicates, so that today's test rows may be among"
+    assert verdict.outcome == REFUSED
+    assert verdict.problem.startswith(said)
+    assert "`headway retire" in verdict.problem
+    office.retire(registry, "another split", ASKED_BY, {})
+    arguments = candidate.params.override(other), candidate.layout, registry, "1", ASKED_BY
+    with pytest.raises(HeadwayError, match=said):
+        promote(*arguments)
+    assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
+    assert candidate.decide(**{"gate.confidence": 0.9}).problem == "", "under its own split it is"
+
+
 def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
     candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

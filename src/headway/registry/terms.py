@@ -58,6 +58,11 @@ def about(records: Sequence[Record], model: str) -> Record | None:
     return next((record for record in reversed(records) if record.candidate.model == model), None)
 
 
+def first_about(records: Sequence[Record], model: str) -> Record | None:
+    """The first decision on a model that has params: those that it was trained with, since a run decides on what it trains."""
+    return next((record for record in records if record.candidate.model == model and record.params), None)
+
+
 def rolled_back(records: Sequence[Record], model: str) -> Record | None:
     """The rollback that took a model out of office, None when there was none or it has been put there again since."""
     for record in reversed(records):
