@@ -118,11 +118,10 @@ class Simulation:
         least = self.policy.minimum_gain if minimum_gain is None else minimum_gain
         return lambda wins, losses, rows, number: is_superior(wins, losses, rows, schedule.level(number, self.budget), least)
 
-    def non_inferior(self, schedule: Schedule, margin: float | None = None) -> Rule:
+    def non_inferior(self, schedule: Schedule, margin: float) -> Rule:
         """The gate's rule for ``non_inferior``, and, with the baseline's margin, for elections."""
-        most = self.policy.champion_margin if margin is None else margin
         return lambda wins, losses, rows, number: is_non_inferior(
-            wins, losses, rows, schedule.level(number, self.budget), most
+            wins, losses, rows, schedule.level(number, self.budget), margin
         )
 
     def false_promotions(self) -> Table:
@@ -148,10 +147,7 @@ class Simulation:
         table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
         table.title = f"policy non_inferior: the same, every candidate truly worse by the margin, {100 * margin:.1f} points"
         seldom = [(rows, margin) for rows in (100, 1_000, 2_500)]  # models that differ on no other rows
-        for schedule, (rows, share) in [(NONE, CASE), *((GATE, case) for case in (CASE, *seldom))]:
-            happened = promoted_any(self.non_inferior(schedule), rows, share, -margin, self.sequences, self.seed)
-            table.add_row(schedule.name, f"{rows:,}", f"{share:.0%}", *self._rate(happened))
-        return table
+        return self._worse_by(margin, [(NONE, CASE), *((GATE, case) for case in (CASE, *seldom))], table)
 
     def false_elections(self) -> Table:
         """Candidates that are worse than the linear baseline by just the margin: how many sequences of 50 elect any."""
@@ -160,7 +156,11 @@ class Simulation:
         table.title = f"elections: every candidate truly worse than the baseline by the margin, {100 * margin:.1f} points"
         half = Schedule("none: 2.5% each time", lambda _, budget: budget / 2)
         gate = Schedule("the gate: half for the first", election_significance)
-        for schedule, (rows, share) in [(half, CASE), (gate, CASE), (gate, (1_000, 0.1)), (gate, (25_000, 0.1))]:
+        return self._worse_by(margin, [(half, CASE), *((gate, case) for case in (CASE, (1_000, 0.1), (25_000, 0.1)))], table)
+
+    def _worse_by(self, margin: float, cases: Sequence[tuple[Schedule, tuple[int, float]]], table: Table) -> Table:
+        """A row for each schedule and case (rows, disagreement): how many sequences take a candidate that is so much worse."""
+        for schedule, (rows, share) in cases:
             rule = self.non_inferior(schedule, margin)
             happened = promoted_any(rule, rows, share, -margin, self.sequences, self.seed)
             table.add_row(schedule.name, f"{rows:,}", f"{share:.0%}", *self._rate(happened))

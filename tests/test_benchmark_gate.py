@@ -33,7 +33,11 @@ def test_a_simulated_candidate_is_judged_as_the_gate_judges_a_real_one(
     simulation: Simulation, wins: int, losses: int, number: int, policy: str
 ) -> None:
     assume(wins or losses)  # of the very same answers there is nothing to be unsure of
-    rule = simulation.superior(GATE) if policy == "superior" else simulation.non_inferior(GATE)
+    rule = (
+        simulation.superior(GATE)
+        if policy == "superior"
+        else simulation.non_inferior(GATE, simulation.policy.champion_margin)
+    )
     row = np.arange(400)
     candidate, champion = answers(row >= losses), answers((row < losses) | (row >= losses + wins))
     chosen = simulation.policy.model_copy(update={"policy": policy, "bootstrap_samples": 100})

@@ -131,16 +131,22 @@ def test_lineage_is_printed(two: House) -> None:
     assert any(line.split()[:2] == ["decision", "2"] for line in lines)
 
 
-@pytest.mark.parametrize("verb", ["rollback", "retire"])
-def test_a_command_that_is_killed_after_its_decision_and_given_again_decides_nothing_more(
-    two: House, monkeypatch: pytest.MonkeyPatch, verb: str
-) -> None:
+def killed_before_it_tells(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """A command that comes as far as its decision."""
+
     def killed(*_: object) -> Path:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("flows.office.tell", killed)
-        headway(verb, "--reason", "complaints")
+        headway(*words)
+
+
+@pytest.mark.parametrize("verb", ["rollback", "retire"])
+def test_a_command_that_is_killed_after_its_decision_and_given_again_decides_nothing_more(
+    two: House, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    killed_before_it_tells(monkeypatch, verb, "--reason", "complaints")
     decided = two.another().kinds()
     assert len(decided) == 4
     assert headway(verb, "--reason", "complaints").exit_code == 0
@@ -152,12 +158,7 @@ def test_a_command_that_is_killed_after_its_decision_and_given_again_decides_not
 
 
 def test_another_command_after_one_that_was_killed_is_carried_out(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: object) -> Path:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("flows.office.tell", killed)
-        headway("rollback", "--reason", "complaints")
+    killed_before_it_tells(monkeypatch, "rollback", "--reason", "complaints")
     assert headway("retire", "--reason", "complaints").exit_code == 0
     assert [kind for kind, _ in two.another().kinds()[3:]] == [ROLLBACK, RETIREMENT]
 

@@ -39,9 +39,7 @@ def bootstrap_mean(values: np.ndarray, confidence: float, samples: int, seed: in
                 for start in range(0, samples, CHUNK)
             ]
         )
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Interval(float(values.mean()), float(low), float(high))
+    return _percentiles(float(values.mean()), means, confidence)
 
 
 def macro_f1_difference(pair: Pair, policy: GateParams, seed: int) -> Interval:
@@ -67,9 +65,7 @@ def macro_f1_difference(pair: Pair, policy: GateParams, seed: int) -> Interval:
     total, samples = int(counts.sum()), policy.bootstrap_samples
     chunks = [min(CHUNK, samples - start) for start in range(0, samples, CHUNK)]
     drawn = np.concatenate([difference(random.multinomial(total, counts / total, size)) for size in chunks])
-    tail = (1 - policy.confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Interval(float(difference(counts[None, :])[0]), float(low), float(high))
+    return _percentiles(float(difference(counts[None, :])[0]), drawn, policy.confidence)
 
 
 def nll_difference(first: Predictions, second: Predictions, policy: GateParams, seed: int) -> Interval:
@@ -77,6 +73,12 @@ def nll_difference(first: Predictions, second: Predictions, policy: GateParams, 
     return bootstrap_mean(
         likelihood_by_row(first) - likelihood_by_row(second), policy.confidence, policy.bootstrap_samples, seed
     )
+
+
+def _percentiles(value: float, resamples: np.ndarray, confidence: float) -> Interval:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resamples, [tail, 1 - tail])
+    return Interval(value, float(low), float(high))
 
 
 def _one_hot(labels: np.ndarray, classes: int) -> csr_array:
