@@ -265,7 +265,7 @@ def test_an_outage_of_the_champions_store_refuses_nobody(candidate: Candidate, m
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     registry = Registry(candidate.tracker)
     registry.client.create_registered_model(registry.name)
-    registry.client.create_model_version(registry.name, "http://127.0.0.1:9/model")
+    registry.new_version("http://127.0.0.1:9/model", None, {})
     registry.client.set_registered_model_alias(registry.name, CHAMPION, "1")
     with pytest.raises(Unreachable, match=r"^the files of version 1 of headway cannot be fetched"):
         candidate.decide(registry)
@@ -336,7 +336,7 @@ class Overtaken(Registry):
             self.overtaken = True
             other = Registry(self.rival.tracker)
             source, model = self.twin
-            made = other.client.create_model_version(other.name, source, run_id, tags={MODEL_TAG: model})
+            made = other.new_version(source, run_id, {MODEL_TAG: model})
             content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(made)}
             office.decide(other, standing(other), content)
         return version
@@ -483,7 +483,7 @@ def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
     for rows in (10**6, 10**6 + 1):
         assert candidate.decide(**{"gate.min_test_rows": rows}).outcome == REFUSED
     source, model = twin
-    other = registry.client.create_model_version(registry.name, source, tags={MODEL_TAG: model})
+    other = registry.new_version(source, None, {MODEL_TAG: model})
     promote(candidate.params, candidate.layout, registry, str(other.version), ASKED_BY)
     assert asked == [0, 0, 1], "the second asks about the candidate of the first again"
 
@@ -505,8 +505,8 @@ def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_
     registry = Registry(candidate.tracker)
     registry.history.begin()
     source, model = twin
-    registry.client.create_model_version(registry.name, source, tags={MODEL_TAG: model})
-    registry.client.create_model_version(registry.name, logged)  # nothing says what it holds
+    registry.new_version(source, None, {MODEL_TAG: model})
+    registry.new_version(logged, None, {})  # nothing says what it holds
     content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(registry.version("1"))}
     office.decide(registry, standing(registry), content)
     candidate.decide()

@@ -103,12 +103,8 @@ class House:
     def version(self, which: int) -> ModelVersion:
         """A new version that holds one of the stock's models."""
         self.registry.history.begin()
-        return self.registry.client.create_model_version(
-            self.registry.name,
-            self.stock.sources[which],
-            self.stock.run,
-            tags={MODEL_TAG: package.fingerprint(self.stock.folders[which]), **LINEAGE},
-        )
+        tags = {MODEL_TAG: package.fingerprint(self.stock.folders[which]), **LINEAGE}
+        return self.registry.new_version(self.stock.sources[which], self.stock.run, tags)
 
     def stored(self, which: int) -> Path:
         """The folder of a stocked model's files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,21 @@ def test_a_package_is_registered_once_and_challenges_until_it_is_seated(office: 
     for _ in range(2):
         registry.seat(None)
         assert registry.champion() is None
+
+
+def test_a_registry_leaves_mlflows_own_address_as_it_was(
+    office: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theirs = f"sqlite:///{tmp_path / 'theirs.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", theirs)
+    version = office.registry.register(office.folders[0], office.run, {})
+    office.registry.load(version)
+    assert mlflow.get_tracking_uri() == theirs
+    assert os.environ["MLFLOW_TRACKING_URI"] == theirs
+    assert "MLFLOW_REGISTRY_URI" not in os.environ
+    again = office.registry.new_version(version.source, office.run, version.tags)
+    assert again.source == version.source, "and its models are found all the same"
+    office.registry.client.delete_model_version(office.registry.name, again.version)
 
 
 def test_a_version_is_known_by_the_model_it_holds(office: Office) -> None:
@@ -218,7 +234,7 @@ def test_a_store_that_does_not_answer_has_lost_nothing(office: Office, source: s
         monkeypatch.setenv(name, value)
     client, name = office.registry.client, office.registry.name
     office.registry.register(office.folders[0], office.run, {})
-    version = client.create_model_version(name, source, tags={MODEL_TAG: package.fingerprint(office.folders[0])})
+    version = office.registry.new_version(source, None, {MODEL_TAG: package.fingerprint(office.folders[0])})
     before = len(client.search_model_versions(f"name = '{name}'"))
     try:
         for asked in (office.registry.load, office.registry.loads):

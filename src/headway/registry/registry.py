@@ -169,12 +169,16 @@ class Registry:
             self.history.begin()
             version = self.with_model(fingerprint)
             if version is None or not self.loads(version):
-                source = self._log_model(folder, run_id)
-                version = self.client.create_model_version(self.name, source, run_id, tags={MODEL_TAG: fingerprint, **tags})
+                version = self.new_version(self._log_model(folder, run_id), run_id, {MODEL_TAG: fingerprint, **tags})
             champion = self.champion()
             if champion is None or str(champion.version) != str(version.version):
                 self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         return version
+
+    def new_version(self, source: str, run_id: str | None, tags: Mapping[str, str]) -> ModelVersion:
+        """Number a logged model; what its ``models:/`` address means is looked up where the module-level functions look."""
+        with self._addressed():
+            return self.client.create_model_version(self.name, source, run_id, tags=dict(tags))
 
     def seat(self, version: ModelVersion | None) -> None:
         """Make a version the champion, by one call, or leave the office empty."""
@@ -219,6 +223,8 @@ class Registry:
             try:
                 yield
             finally:
+                mlflow.set_tracking_uri(before["MLFLOW_TRACKING_URI"])
+                mlflow.set_registry_uri(before["MLFLOW_REGISTRY_URI"])
                 # Setting them also sets the environment, from which later trackers and child processes would take them.
                 for name, value in before.items():
                     os.environ.pop(name, None)
