@@ -194,7 +194,8 @@ class Simulation:
                 for gain in GAINS:
                     drawn = self._drawn(rows, disagreement, gain)
                     cells.append(" / ".join(f"{rule(*drawn, rows, number).mean():.2f}" for number in numbers))
-                least = [detectable_difference(rows, disagreement, GATE.level(number, self.budget)) for number in numbers]
+                levels, seen = [GATE.level(number, self.budget) for number in numbers], self.policy.minimum_gain
+                least = [detectable_difference(rows, disagreement, level, minimum=seen) for level in levels]
                 table.add_row(f"{rows:,}", f"{disagreement:.0%}", *cells, " / ".join(f"{100 * one:.2f}" for one in least))
         return table
 

@@ -13,7 +13,18 @@ from headway.lineage import execution_key, trace
 from headway.params import Params
 from headway.registry import page, terms
 from headway.registry.office import DECISION_TAG, VERDICT_TAG, Standing, described, is_there
-from headway.registry.records import BASELINE, CANDIDATE, REFUSAL, CheckRecord, Record, Rows, gate_code, plain, rows_of
+from headway.registry.records import (
+    BASELINE,
+    CANDIDATE,
+    REFUSAL,
+    RETIREMENT,
+    CheckRecord,
+    Record,
+    Rows,
+    gate_code,
+    plain,
+    rows_of,
+)
 from headway.registry.registry import MODEL_TAG, Registry
 from headway.serving import package
 from headway.tables import read_table
@@ -50,7 +61,9 @@ class Verdict:
 def settled(params: Params, layout: Layout, tracker: Tracker, registry: Registry, before: Standing) -> Verdict | None:
     """The verdict that holds without another decision, its traces completed if a kill cut them off; None when there is none."""
     verdict = (
-        unchanged(layout, registry, before) or decided_before(params, layout, registry, before) or withdrawn(layout, before)
+        unchanged(layout, registry, before)
+        or decided_before(params, layout, registry, before)
+        or withdrawn(layout, registry, before)
     )
     if verdict is not None and verdict.record is not None:
         tell(params, layout, tracker, verdict.record)
@@ -101,11 +114,18 @@ def _may_pass_later(check: CheckRecord) -> bool:
     return check.value is None or check.name == "latency"
 
 
-def withdrawn(layout: Layout, before: Standing) -> Verdict | None:
-    """The verdict on a model that a rollback took out of office: a person did that, and a person alone takes it back."""
-    record = terms.rolled_back(before.records, package.fingerprint(layout.candidate))
+def withdrawn(layout: Layout, registry: Registry, before: Standing) -> Verdict | None:
+    """The verdict on a model that a person took out of office, by a rollback or by retiring it: a person alone takes it back.
+
+    A champion that was retired since its files are lost was good enough; the same model, made again, may follow it.
+    """
+    record = terms.withdrawn(before.records, package.fingerprint(layout.candidate))
     if record is None or record.champion is None:
         return None
+    if record.kind == RETIREMENT:
+        retired = registry.holding(record.champion)
+        if retired is None or not registry.loads(retired):
+            return None
     version = record.champion.version
     lines = [
         record.headline,

@@ -255,6 +255,28 @@ def test_a_model_that_was_rolled_back_is_not_promoted_again_by_a_run(refused: Pr
     assert refused.registry.champion().version == 1
 
 
+def test_a_model_that_was_retired_is_not_elected_again_by_a_run_unless_its_files_are_lost(refused: Project) -> None:
+    _other_champion(refused)
+    retire(refused.registry, "a test", asked_by("a test"), {})
+    decided = len(refused.registry.history.records())
+    with disable_run_logger():
+        found = gate.fn(refused.params, refused.layout, refused.tracker)
+    assert (found.outcome, found.version, found.champion) == (REFUSED, "2", None)
+    assert found.lines[0] == "version 2 is retired: a test"
+    assert "was taken out of office" in found.lines[1]
+    assert len(refused.registry.history.records()) == decided
+    source = refused.registry.version("2").source
+    (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{source.split('/')[-1]}/artifacts")
+    lost = stored.rename(stored.with_name("lost"))
+    try:
+        with disable_run_logger():
+            found = gate.fn(refused.params, refused.layout, refused.tracker)
+    finally:
+        lost.rename(stored)
+    assert found.record.number == decided + 1
+    assert found.version == "3", "made again, it has a version of its own"
+
+
 def test_a_refusal_for_what_could_not_be_computed_is_decided_anew(refused: Project) -> None:
     """The champion's files are lost: the reason lies outside of all that is compared, and may be mended."""
     champion = refused.registry.champion()

@@ -191,6 +191,30 @@ def test_the_rule_finds_the_detectable_difference_about_as_often_as_stated(
     assert is_superior(wins, losses, rows, level, 0.0).mean() == pytest.approx(0.8, abs=0.04)
 
 
+@pytest.mark.parametrize(
+    ("rows", "disagreement", "level", "margin"),
+    [(1000, 0.1, 0.025, 0.03), (2500, 0.08, 0.0146, 0.01), (25_000, 0.2, 0.001, 0.03), (2500, 0.0, 0.025, 0.03)],
+)
+def test_a_model_may_be_so_much_worse_about_as_often_as_stated(
+    rows: int, disagreement: float, level: float, margin: float
+) -> None:
+    worse = detectable_difference(rows, disagreement, level, margin)
+    assert -margin < worse < detectable_difference(rows, disagreement, level)
+    share = max(disagreement, abs(worse))
+    shares = [(share + worse) / 2, (share - worse) / 2, 1 - share]
+    wins, losses, _ = np.random.default_rng(1).multinomial(rows, shares, size=4000).T
+    assert is_non_inferior(wins, losses, rows, level, margin).mean() == pytest.approx(0.8, abs=0.06)
+
+
+def test_a_gain_that_has_to_be_seen_is_part_of_what_can_be_detected() -> None:
+    rows, level, minimum = 25_000, 0.025, 0.01
+    gain = detectable_difference(rows, 0.1, level, minimum=minimum)
+    wins, losses, _ = np.random.default_rng(1).multinomial(rows, [(0.1 + gain) / 2, (0.1 - gain) / 2, 0.9], size=4000).T
+    assert is_superior(wins, losses, rows, level, 0.0).mean() > 0.99, "which is sure, but less than was asked for"
+    assert is_superior(wins, losses, rows, level, minimum).mean() == pytest.approx(0.8, abs=0.04)
+    assert detectable_difference(rows, 0.1, level, minimum=0.001) == detectable_difference(rows, 0.1, level)
+
+
 # Spending.
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams, Params
+from headway.registry import checks
 from headway.registry.checks import Check
 from headway.registry.gate import PROMOTE, REFUSE, Costs, Decision, decide
 from headway.registry.spending import significance
@@ -400,6 +401,7 @@ def test_no_slice_of_enough_rows_is_said_and_refuses_nothing(gate: GateParams) -
     enough = decide(*lucky(40, 0), gate, SEED, slices={"few": np.arange(400) < 49, "enough": np.arange(400) < 50})
     assert [one["name"] for one in check(enough, "slices").details["slices"]] == ["enough"]
     assert "none of 1 slices has 50 test rows" in check(decision, "slices").explanation
+    assert check(decision, "slices").value is None, "nothing was compared"
 
 
 @pytest.mark.parametrize("mask", [np.ones(399, dtype=bool), np.ones(400), np.ones((400, 1), dtype=bool)])
@@ -417,6 +419,37 @@ def test_rows_that_could_not_show_the_gain_that_is_asked_for_refuse(gate: GatePa
     assert decide(*models, gate.model_copy(update={"detectable_gain": 1.01 * least}), SEED).promotes
     decision = decide(*models, gate.model_copy(update={"detectable_gain": 0.99 * least}), SEED)
     assert failed(decision) == ["power"]
+
+
+def test_a_question_that_breaks_refuses_and_the_others_are_answered(
+    gate: GateParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> Check:
+        raise ZeroDivisionError("division by zero")
+
+    sound = decide(*lucky(40, 0), gate, SEED)
+    monkeypatch.setattr(checks, "macro_f1", breaks)
+    decision = decide(*lucky(40, 0), gate, SEED)
+    assert failed(decision) == ["macro_f1"]
+    assert [one.name for one in decision.checks] == [one.name for one in sound.checks]
+    assert check(decision, "macro_f1").explanation.endswith(": ZeroDivisionError: division by zero")
+
+
+def test_what_the_rows_show_is_told_of_the_question_that_is_asked(gate: GateParams) -> None:
+    candidate, baseline, champion = lucky(40, 21)
+    asked = {
+        "superior": decide(candidate, baseline, champion, gate, SEED),
+        "more": decide(candidate, baseline, champion, gate.model_copy(update={"minimum_gain": 0.2}), SEED),
+        "non_inferior": decide(
+            candidate, baseline, champion, gate.model_copy(update={"policy": "non_inferior", "champion_margin": 0.03}), SEED
+        ),
+    }
+    told = {name: check(decision, "power") for name, decision in asked.items()}
+    shown = told["superior"].value
+    assert f"show a true gain over the champion of {100 * shown:.2f} points with 80% power" in told["superior"].explanation
+    assert 0.2 < told["more"].value < 0.25, "what has to be seen, and what chance takes off it"
+    assert told["non_inferior"].value == pytest.approx(shown - 0.03, abs=0.002)
+    assert "(it may be -3.00)" in told["non_inferior"].explanation
 
 
 # What it costs.

@@ -69,11 +69,16 @@ def test_a_version_that_was_only_refused_never_was_champion() -> None:
         ([(P, 1), (P, 2), (B, 1), (R, 3)], True),
         ([(P, 1), (P, 2), (B, 1), (F, 2)], False),
         ([(P, 1), (P, 2), (B, 1), (P, 3), (B, 1)], True),
-        ([(P, 1), (P, 2), (T, 2)], False),
+        ([(P, 1), (P, 2), (T, 2)], True),
+        ([(P, 1), (P, 2), (T, 2), (P, 3), (R, 2)], True),
+        ([(P, 1), (P, 2), (T, 2), (B, 2)], False),
+        ([(P, 2), (P, 1), (T, 1)], False),
     ],
 )
-def test_a_model_that_was_rolled_back_is_known_until_it_is_put_back(events: list[tuple[str, int]], withdrawn: bool) -> None:
-    assert (terms.rolled_back(story(*events), "model 2") is not None) == withdrawn
+def test_a_model_that_was_taken_out_of_office_is_known_until_it_is_put_back(
+    events: list[tuple[str, int]], withdrawn: bool
+) -> None:
+    assert (terms.withdrawn(story(*events), "model 2") is not None) == withdrawn
 
 
 def against(candidate: Subject, champion: Subject, value: float | None = 0.01, **more: Any) -> dict[str, Any]:

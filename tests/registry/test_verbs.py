@@ -86,7 +86,7 @@ def test_going_back_says_who_is_champion_and_where_the_page_lies(two: House) -> 
 
 def test_a_retirement_is_in_the_history(two: House) -> None:
     assert headway("retire", "--reason", "lost").output.startswith(
-        "version 2 is no longer champion; the next run elects one\n"
+        "version 2 is no longer champion; the next run elects another\n"
     )
     assert two.champion() is None
     assert two.another().kinds()[-1] == ("retirement", "2")

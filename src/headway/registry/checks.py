@@ -15,6 +15,7 @@ from headway.errors import HeadwayError
 from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import Interval
 from headway.evaluation.predictions import Predictions
+from headway.network import first_line
 from headway.params import GateParams
 from headway.registry.comparison import (
     POWER,
@@ -95,7 +96,10 @@ def asked(name: str, threshold: float | None, untold: str, question: Callable[[]
     try:
         return question()
     except HeadwayError as error:
-        return Check(name, False, None, None, None, threshold, f"{untold}: {error}")
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever keeps a question from being answered, the others are answered too
+        reason = f"{type(error).__name__}: {first_line(error)}"
+    return Check(name, False, None, None, None, threshold, f"{untold}: {reason}")
 
 
 def enough_rows(candidate: Predictions, policy: GateParams) -> Check:
@@ -112,18 +116,29 @@ def proper_probabilities(candidate: Predictions) -> Check:
     return Check("proper_probabilities", not bad, bad, None, None, 0, explanation)
 
 
-def power(pair: Pair, opponent: str, significance: float, policy: GateParams) -> Check:
-    """The smallest true gain that so many rows show, at the disagreement observed."""
+def power(
+    pair: Pair, opponent: str, significance: float, policy: GateParams, margin: float = 0.0, minimum: float = -1.0
+) -> Check:
+    """The smallest true difference that so many rows show, at the disagreement observed.
+
+    Args:
+        margin, minimum: of the question about accuracy: by how much a model may be worse, and how much has to be seen.
+    """
     rows = len(pair.truth)
     disagreement = int((pair.won | pair.lost).sum()) / rows
-    least = detectable_difference(rows, disagreement, significance)
+    least = detectable_difference(rows, disagreement, significance, margin, minimum)
     limit = policy.detectable_gain
-    explanation = (
-        f"{rows:,} rows, on {disagreement:.1%} of which one model alone is right, show a true difference from {opponent} of "
-        f"{_points(least)} points with {POWER:.0%} power; smaller ones they likely miss"
-    )
+    explanation = f"{rows:,} rows, on {disagreement:.1%} of which one model alone is right, "
+    if margin:
+        explanation += (
+            f"pass with {POWER:.0%} power a model whose true difference from {opponent} is {_signed(least)} points (it may be "
+            f"{_signed(-margin)})"
+        )
+    else:
+        explanation += f"show a true gain over {opponent} of {_points(least)} points with {POWER:.0%} power"
+    explanation += f"; {'lower' if margin else 'smaller'} ones they may miss"
     if limit:
-        explanation += f"; they must show {_points(limit)}"
+        explanation += f"; they must show a gain of {_points(limit)}"
     details = {"disagreement": disagreement, "power": POWER, "significance": significance}
     return Check("power", not limit or least <= limit, least, None, None, limit or None, explanation, details)
 
@@ -257,7 +272,7 @@ def slices(pair: Pair, masks: Mapping[str, np.ndarray], policy: GateParams) -> C
     large = {slice_name: mask for slice_name, mask in ordered.items() if mask.sum() >= policy.min_slice_rows}
     if not large:
         explanation = f"none of {len(masks):,} slices has {policy.min_slice_rows:,} test rows, so none is compared"
-        return Check(name, True, 1.0, None, None, risk, explanation, {"slices": []})
+        return Check(name, True, None, None, None, risk, explanation, {"slices": []})
     tallies = [(int(pair.won[mask].sum()), int(pair.lost[mask].sum()), int(mask.sum())) for mask in large.values()]
     adjusted = holm([worse_by_more(*tally, policy.slice_margin) for tally in tallies])
     told: list[dict[str, Any]] = [

@@ -142,20 +142,26 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def detectable_difference(rows: int, disagreement: float, significance: float) -> float:
-    """The smallest true difference of accuracy that McNemar's test on so many rows finds with 80% power.
+def detectable_difference(
+    rows: int, disagreement: float, significance: float, margin: float = 0.0, minimum: float = -1.0
+) -> float:
+    """The smallest true difference of accuracy at which a model passes on so many rows with 80% power.
 
-    Solves n Δ² = (z_α √ψ + z_β √(ψ − Δ²))² for Δ (Connor 1987, "Sample size for testing differences in proportions for the
-    paired-sample design"), where ψ is the share of rows on which one model alone is right. A difference cannot exceed ψ:
-    where it would have to, ψ grows with it. 1 when no difference would do.
+    Without a margin solves n Δ² = (z_α √ψ + z_β √(ψ − Δ²))² for Δ (Connor 1987, "Sample size for testing differences in
+    proportions for the paired-sample design"), where ψ is the share of rows on which one model alone is right. With one, what
+    has to be seen is so much less, and its standard error is that of a model worse by the margin. A difference cannot exceed
+    ψ: where it would have to, ψ grows with it. 1 when no difference would do.
 
     Args:
         significance: of the one-sided test.
+        margin: by which a model may be worse; the result may then be below 0.
+        minimum: the difference that has to be seen at least, however surely it is there.
     """
     z_alpha, z_beta = norm.isf(significance), norm.ppf(POWER)
 
     def excess(difference: float) -> float:
-        share = max(disagreement, difference)
-        return math.sqrt(rows) * difference - z_alpha * math.sqrt(share) - z_beta * math.sqrt(share - difference**2)
+        share = max(disagreement, abs(difference), margin)
+        seen = max(z_alpha * math.sqrt((share - margin**2) / rows) - margin, minimum)
+        return float(difference - seen - z_beta * math.sqrt((share - difference**2) / rows))
 
-    return 1.0 if excess(1.0) <= 0 else float(brentq(excess, 1e-9, 1.0))
+    return 1.0 if excess(1.0) <= 0 else float(brentq(excess, 1e-9 - margin, 1.0))

@@ -116,8 +116,8 @@ def _against_baseline(
         )
     ]
     if election is not None:
-        level = election.significance
-        found.append(asked("power", None, untold, lambda: checks.power(compared(), BASELINE, level, policy)))
+        level, margin = election.significance, policy.baseline_margin
+        found.append(asked("power", None, untold, lambda: checks.power(compared(), BASELINE, level, policy, margin)))
     return found
 
 
@@ -143,8 +143,10 @@ def _against_champion(
     untold = f"cannot be compared with {CHAMPION}"
     if policy.policy == "superior":
         name, threshold, better = "better_than_champion", 0.0, checks.better_than_champion
+        accuracy = {"minimum": policy.minimum_gain}
     else:
         name, threshold, better = "no_worse_than_champion", -policy.champion_margin, checks.no_worse_than_champion
+        accuracy = {"margin": policy.champion_margin}
     questions: list[tuple[str, float | None, Callable[[], Check]]] = [
         ("same_labels", 0, lambda: checks.same_labels(candidate, scored())),
         (name, threshold, lambda: better(compared(), policy, turn)),
@@ -152,7 +154,7 @@ def _against_champion(
         ("negative_log_likelihood", policy.nll_margin, lambda: checks.negative_log_likelihood(compared(), policy, seed)),
         ("calibration", policy.calibration_margin, lambda: checks.calibration(compared(), policy)),
         ("slices", 1 - policy.confidence, lambda: checks.slices(compared(), masks, policy)),
-        ("power", None, lambda: checks.power(compared(), "the champion", turn.significance, policy)),
+        ("power", None, lambda: checks.power(compared(), "the champion", turn.significance, policy, **accuracy)),
     ]
     return [asked(name, threshold, untold, question) for name, threshold, question in questions]
 

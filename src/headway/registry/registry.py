@@ -25,7 +25,7 @@ import headway
 from headway.errors import HeadwayError, Unreachable
 from headway.network import first_line
 from headway.registry.history import GONE, History
-from headway.registry.records import REFUSAL, Subject
+from headway.registry.records import REFUSAL, RETIREMENT, Subject
 from headway.serving import package
 from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage
@@ -66,7 +66,7 @@ class Registry:
         """
         champion = self.champion()
         if champion is None:
-            raise HeadwayError(f"model {self.name} has no champion yet; {self._way_to_one()}")
+            raise HeadwayError(f"model {self.name} has no champion {self._way_to_one()}")
         return self.load_champion(champion)[0]
 
     def load_champion(self, champion: ModelVersion) -> tuple[ModelPackage, int]:
@@ -192,12 +192,17 @@ class Registry:
                 self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
     def _way_to_one(self) -> str:
-        """What elects a champion: a run, or what the gate asks for when it refused the last candidate."""
+        """Why there is none and what elects one: a run, or what the gate asks for when it refused the last candidate."""
         last = next(iter(reversed(self.history.records())), None)
+        if last is not None and last.kind == RETIREMENT:
+            return (
+                f"since version {last.candidate.version} was retired ({last.reason}); `make run` elects another one, "
+                f"`headway promote {last.candidate.version}` puts that one before the gate again"
+            )
         if last is None or last.kind != REFUSAL or not last.failed:
-            return "`make run` elects one"
+            return "yet; `make run` elects one"
         return (
-            f"version {last.candidate.version} was refused: {last.failed[0].explanation}; "
+            f"yet; version {last.candidate.version} was refused: {last.failed[0].explanation}; "
             "bring more rows or a better model, or loosen gate.* in params.yaml, then `make run`"
         )
 

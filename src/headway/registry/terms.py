@@ -63,14 +63,12 @@ def first_about(records: Sequence[Record], model: str) -> Record | None:
     return next((record for record in records if record.candidate.model == model and record.params), None)
 
 
-def rolled_back(records: Sequence[Record], model: str) -> Record | None:
-    """The rollback that took a model out of office, None when there was none or it has been put there again since."""
+def withdrawn(records: Sequence[Record], model: str) -> Record | None:
+    """The rollback or retirement that took a model out of office; None when there was none or it has been put there since."""
     for record in reversed(records):
-        if record.kind == REFUSAL:
-            continue
-        if record.candidate.model == model:
+        if record.appoints and record.candidate.model == model:
             return None
-        if record.kind == ROLLBACK and record.champion is not None and record.champion.model == model:
+        if record.kind in (ROLLBACK, RETIREMENT) and record.champion is not None and record.champion.model == model:
             return record
     return None
 
