@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from headway.lineage import trace
 from headway.model.training import pin
 from headway.params import Params
 from headway.registry import terms
+from headway.registry.checks import Check
 from headway.registry.gate import Costs
 from headway.registry.gate import decide as ask_the_gate
 from headway.registry.office import Standing, decide, described, insistently, interrupted, lineage_of, standing
@@ -28,8 +30,8 @@ from headway.registry.records import (
     REFUSAL,
     Actor,
     Record,
-    Subject,
     gate_code,
+    plain,
     rows_of,
 )
 from headway.registry.registry import ModelVersion, Registry
@@ -39,6 +41,10 @@ from headway.stages.evaluate import predict_split
 from headway.stages.train import training_run
 from headway.tables import read_table
 from headway.tracking import Tracker
+
+#: Of a version: the knobs that said which rows were tested when it was trained.
+SPLIT_TAG = "headway.split"
+UNSEEN = "unseen_test_rows"
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,15 @@ class Contender:
 
 @dataclass(frozen=True)
 class Case:
-    """What the gate is asked: a registered version and whoever is in office, on today's test rows; and everyone's scores."""
+    """What the gate is asked: a registered version and whoever is in office, on today's test rows; everyone's scores; and why
+    the candidate may have seen these rows, which only force overrules."""
 
     version: ModelVersion
     candidate: Contender
     baseline: Predictions | HeadwayError
     champion: Contender | HeadwayError | None
     scores: dict[str, dict[str, Any]]
+    seen: str = ""
 
 
 def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registry: Registry, asked_by: Actor) -> Verdict:
@@ -71,7 +79,8 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
         before = standing(registry)
         in_office = _scored_now(registry, before, params, layout)
         run_id = training_run(params, layout, tracker)
-        version = registry.register(layout.candidate, run_id, trace(params, layout).as_tags())
+        tags = {**trace(params, layout).as_tags(), SPLIT_TAG: json.dumps(_split(params.model_dump()))}
+        version = registry.register(layout.candidate, run_id, tags)
         predictions = Predictions.load(layout.evaluation / "test.parquet", made_by="evaluate")
         candidate = Contender(ModelPackage.load(layout.candidate), predictions, package_bytes(layout.candidate))
         case = Case(version, candidate, _baseline(layout), in_office, candidate_scores(layout))
@@ -109,8 +118,13 @@ def promote(
         if described(version) == terms.in_office(before.records) and number == _number(before.champion):
             raise HeadwayError(f"version {number} of {registry.name} is champion already")
         in_office = _scored_now(registry, before, params, layout)
-        if not force:
-            _require_unseen(described(version), before, params, "or train it anew")
+        try:
+            _require_unseen(version, before, params, "or train it anew")
+            seen = ""
+        except HeadwayError as error:
+            if not force:
+                raise
+            seen = str(error)
         candidate = _contender(registry.load_and_weigh(version), params, layout)
         baseline: Predictions | HeadwayError
         try:
@@ -125,7 +139,7 @@ def promote(
             for name, one in contenders.items()
             if isinstance(one, Predictions)
         }
-        case = Case(version, candidate, baseline, in_office, scores)
+        case = Case(version, candidate, baseline, in_office, scores, seen)
         return _judged(case, before, params, layout, registry, asked_by, force, reason)
 
     return insistently(attempt)
@@ -145,7 +159,9 @@ def _judged(
     subject, champion = described(case.version), before.champion and described(before.champion)
     predictions, opponent = case.candidate.predictions, case.champion
     table = read_table(layout.prepared / "test.parquet", made_by="prepare")
-    if list(predictions.ids) != table["id"].to_pylist():
+    known = {name: number for number, name in enumerate(predictions.classes)}
+    labels = [known.get(name, -1) for name in table["label"].to_pylist()]
+    if list(predictions.ids) != table["id"].to_pylist() or predictions.labels.tolist() != labels:
         raise HeadwayError("the test rows changed since the candidate was scored on them; run `dvc repro evaluate`")
     rows, masks = rows_of(predictions.ids, table["label"].to_pylist()), slices(table, predictions.classes, params.evaluation)
     decision = ask_the_gate(
@@ -157,9 +173,12 @@ def _judged(
         slices=masks,
         costs=_costs(case, table["text"].to_pylist(), params),
         verdicts_before=terms.verdicts_before(
-            before.records, rows.sha256, subject.model, champion.model if champion else None
+            before.records, rows, subject.model, champion.model if champion else None, plain(params.gate)
         ),
     )
+    checks = decision.as_dict()["checks"]
+    if case.seen:
+        checks.append(vars(Check(UNSEEN, False, None, None, None, None, case.seen)))
     scores = dict(case.scores)
     scores[CANDIDATE] = {**scores[CANDIDATE], "slices": evaluate_slices(predictions, masks, params.evaluation, params.seed)}
     if isinstance(opponent, Contender) and champion is not None:
@@ -171,7 +190,7 @@ def _judged(
         "asked_by": asked_by,
         "candidate": subject,
         "champion": champion,
-        "checks": decision.as_dict()["checks"],
+        "checks": checks,
         "scores": scores,
         "test_rows": rows,
         "policy": params.gate.model_dump(),
@@ -204,7 +223,7 @@ def _scored_now(registry: Registry, before: Standing, params: Params, layout: La
     if champion is None:
         return None
     try:
-        _require_unseen(described(champion), before, params, "or `headway retire --reason …`, and the next run elects one")
+        _require_unseen(champion, before, params, "or `headway retire --reason …`, and the next run elects one")
         return _contender(registry.load_champion(champion), params, layout)
     except Unreachable:
         raise
@@ -212,18 +231,33 @@ def _scored_now(registry: Registry, before: Standing, params: Params, layout: La
         return error
 
 
-def _require_unseen(model: Subject, before: Standing, params: Params, remedy: str) -> None:
-    """Return when a model was trained under today's split, or when the history does not know under which.
+def _split(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs that say which rows are tested; of test files only whether there are any, for theirs are no training rows."""
+    knobs = {f"split.{name}": value for name, value in params["split"].items()}
+    data = params["data"]
+    return {**knobs, "data.test_files": bool(data["test_files"]), "data.hub_test_split": data["hub_test_split"]}
+
+
+def _require_unseen(version: ModelVersion, before: Standing, params: Params, remedy: str) -> None:
+    """Return when a version was trained under today's split.
 
     Raises:
-        HeadwayError: rows that are tested today may have been among its training rows.
+        HeadwayError: rows that are tested today may have been among its training rows, or nobody knows.
     """
-    first = terms.first_about(before.records, model.model)
-    split = first.params.get("split", {}) if first else {}
-    changed = [f"split.{name}" for name, value in params.split if split.get(name, value) != value]
+    first = terms.first_about(before.records, described(version).model)
+    if SPLIT_TAG in version.tags:
+        split = json.loads(version.tags[SPLIT_TAG])
+    elif first is not None:  # registered before versions were told of their split
+        split = _split(first.params)
+    else:
+        raise HeadwayError(
+            f"nobody knows under which split version {version.version} was trained, so that today's test rows may be among its "
+            f"training rows; train it by `make run`, {remedy}"
+        )
+    changed = [name for name, value in _split(params.model_dump()).items() if split.get(name, value) != value]
     if changed:
         raise HeadwayError(
-            f"version {model.version} was trained under another {', '.join(changed)}, so that today's test rows may be among "
+            f"version {version.version} was trained under another {', '.join(changed)}, so that today's test rows may be among "
             f"its training rows; put that back in params.yaml, {remedy}"
         )
 

@@ -79,6 +79,19 @@ def test_the_ladder_steps_up_by_one_standard_error() -> None:
     assert ladder(wins, losses, 1000, 1).tolist() == [True, True, False]
 
 
+def test_rows_that_grow_are_drawn_and_counted_as_they_grow() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def rule(wins: np.ndarray, losses: np.ndarray, rows: int, number: int) -> np.ndarray:
+        seen.append((rows, number))
+        share = (wins + losses).mean() / rows
+        assert share == pytest.approx(0.1, rel=0.05)
+        return wins < 0
+
+    promoted_any(rule, 1000, 0.1, 0.0, sequences=200, seed=1, retrainings=5, growth=400)
+    assert seen == [(1000, 1), (1400, 2), (1800, 3), (2200, 3), (2600, 4)]
+
+
 def test_the_benchmark_prints_its_tables_and_writes_them_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +100,6 @@ def test_the_benchmark_prints_its_tables_and_writes_them_with_the_command(
     benchmark.main()
     text = page.read_text(encoding="utf-8")
     assert f"`python -m benchmarks.gate --sequences 20 --draws 20 --out {page}`" in text
-    assert text.count("\n## ") == 5
+    assert text.count("\n## ") == 6
     assert text.count("| 25,000 | 20% |") == 2
     assert "chance of finding a true gain" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import secrets
 import shutil
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mlflow.exceptions import MlflowException
 
 from flows import promotion
-from flows.promotion import decide_and_promote, promote
+from flows.promotion import SPLIT_TAG, UNSEEN, decide_and_promote, promote
 from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict, rows_today, settled
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation import plots
@@ -265,7 +267,8 @@ def test_an_outage_of_the_champions_store_refuses_nobody(candidate: Candidate, m
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     registry = Registry(candidate.tracker)
     registry.client.create_registered_model(registry.name)
-    registry.new_version("http://127.0.0.1:9/model", None, {})
+    split = {SPLIT_TAG: json.dumps(promotion._split(candidate.params.model_dump()))}
+    registry.new_version("http://127.0.0.1:9/model", None, split)
     registry.client.set_registered_model_alias(registry.name, CHAMPION, "1")
     with pytest.raises(Unreachable, match=r"^the files of version 1 of headway cannot be fetched"):
         candidate.decide(registry)
@@ -284,9 +287,16 @@ def test_a_challenger_with_nan_probabilities_is_refused_and_says_so(candidate: C
     assert decisions(candidate) == [(REFUSAL, "1")]
 
 
-def test_test_rows_that_changed_since_the_candidate_was_scored_decide_nothing(candidate: Candidate) -> None:
+@pytest.mark.parametrize("change", ["a row gone", "all labels one"])
+def test_test_rows_that_changed_since_the_candidate_was_scored_decide_nothing(candidate: Candidate, change: str) -> None:
     file = candidate.layout.prepared / "test.parquet"
-    pq.write_table(pq.read_table(file).slice(1), file)
+    table = pq.read_table(file)
+    place = table.schema.get_field_index("label")
+    changes = {
+        "a row gone": table.slice(1),
+        "all labels one": table.set_column(place, "label", pa.array(["positive"] * len(table))),
+    }
+    pq.write_table(changes[change], file)
     with pytest.raises(HeadwayError, match=r"^the test rows changed since the candidate was scored on them; run `dvc repro"):
         candidate.decide()
     assert decisions(candidate) == []
@@ -336,7 +346,7 @@ class Overtaken(Registry):
             self.overtaken = True
             other = Registry(self.rival.tracker)
             source, model = self.twin
-            made = other.new_version(source, run_id, {MODEL_TAG: model})
+            made = other.new_version(source, run_id, {MODEL_TAG: model, SPLIT_TAG: tags[SPLIT_TAG]})
             content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(made)}
             office.decide(other, standing(other), content)
         return version
@@ -452,9 +462,11 @@ def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_th
     monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
     registry = Registry(candidate.tracker)
     assert candidate.decide().outcome == PROMOTED
-    other = {"split.salt": "another", "split.near_duplicates": 0.7}
+    other = {"split.salt": "another", "split.near_duplicates": 0.7, "data.test_files": "test.csv"}
     verdict = candidate.decide(**other)
-    said = "version 1 was trained under another split.salt, split.near_duplicates, so that today's test rows may be among"
+    said = (
+        "version 1 was trained under another split.salt, split.near_duplicates, data.test_files, so that today's test rows"
+    )
     assert verdict.outcome == REFUSED
     assert verdict.problem.startswith(said)
     assert "`headway retire" in verdict.problem
@@ -463,7 +475,26 @@ def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_th
     with pytest.raises(HeadwayError, match=said):
         promote(*arguments)
     assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
+    record = registry.history.records()[-1]
+    assert [(check.name, check.explanation.startswith(said)) for check in record.failed] == [(UNSEEN, True)]
     assert candidate.decide(**{"gate.confidence": 0.9}).problem == "", "under its own split it is"
+
+
+def test_a_model_of_which_nobody_knows_the_split_is_not_compared(
+    candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    registry = Registry(candidate.tracker)
+    assert candidate.decide().outcome == PROMOTED
+    source, model = twin
+    other = registry.new_version(source, None, {MODEL_TAG: model})
+    arguments = candidate.params, candidate.layout, registry, str(other.version), ASKED_BY
+    with pytest.raises(HeadwayError, match=r"^nobody knows under which split version 2 was trained"):
+        promote(*arguments)
+    assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
+    assert UNSEEN in [check.name for check in registry.history.records()[-1].failed]
+    registry.client.delete_model_version_tag(registry.name, "1", SPLIT_TAG)
+    assert promote(candidate.params, candidate.layout, registry, "1", ASKED_BY).outcome == REFUSED, "its first record knows"
 
 
 def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
@@ -483,7 +514,8 @@ def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
     for rows in (10**6, 10**6 + 1):
         assert candidate.decide(**{"gate.min_test_rows": rows}).outcome == REFUSED
     source, model = twin
-    other = registry.new_version(source, None, {MODEL_TAG: model})
+    split = registry.version("1").tags[SPLIT_TAG]
+    other = registry.new_version(source, None, {MODEL_TAG: model, SPLIT_TAG: split})
     promote(candidate.params, candidate.layout, registry, str(other.version), ASKED_BY)
     assert asked == [0, 0, 1], "the second asks about the candidate of the first again"
 
@@ -505,14 +537,17 @@ def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_
     registry = Registry(candidate.tracker)
     registry.history.begin()
     source, model = twin
-    registry.new_version(source, None, {MODEL_TAG: model})
-    registry.new_version(logged, None, {})  # nothing says what it holds
+    split = {SPLIT_TAG: json.dumps(promotion._split(candidate.params.model_dump()))}
+    registry.new_version(source, None, {MODEL_TAG: model, **split})
+    registry.new_version(logged, None, split)  # nothing says what it holds
     content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(registry.version("1"))}
     office.decide(registry, standing(registry), content)
     candidate.decide()
     promote(candidate.params, candidate.layout, registry, "2", ASKED_BY)
     candidate.decide(**{"gate.policy": "non_inferior"})
-    assert [one["verdicts_before"] for one in asked] == [0, 1, 1], "the third asks about the pair of the first again"
+    assert [one["verdicts_before"] for one in asked] == [0, 1, 2], (
+        "the third asks about the pair of the first, by another rule"
+    )
     for one in asked:
         assert {"label: negative", "label: positive"} <= one["slices"].keys()
         assert one["costs"].champion_bytes == pytest.approx(one["costs"].candidate_bytes, abs=100)

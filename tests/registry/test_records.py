@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,19 @@ from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
 from headway.registry import records
-from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, Record, gate_code, new_record, parse
-from headway.registry.records import rows_of as rows
+from headway.registry.records import (
+    FORCED,
+    PROMOTION,
+    REFUSAL,
+    RETIREMENT,
+    ROLLBACK,
+    Record,
+    Rows,
+    gate_code,
+    new_record,
+    parse,
+    rows_of,
+)
 from tests.registry.conftest import CHECK, chain, story, subject, verdict, who
 
 
@@ -99,13 +111,13 @@ def test_numbers_that_are_not_finite_are_kept_as_none() -> None:
 @given(st.permutations(range(6)))
 def test_the_order_of_the_test_rows_is_irrelevant(order: list[int]) -> None:
     ids, labels = [f"row {index}" for index in range(6)], ["a", "b", "a", "b", "b", "a"]
-    assert rows([ids[index] for index in order], [labels[index] for index in order]) == rows(ids, labels)
+    assert rows_of([ids[index] for index in order], [labels[index] for index in order]) == rows_of(ids, labels)
 
 
 def test_another_label_or_row_makes_other_test_rows() -> None:
-    known = rows(["1", "2"], ["a", "b"])
+    known = rows_of(["1", "2"], ["a", "b"])
     assert known.rows == 2
-    assert len({known.sha256, rows(["1", "2"], ["b", "a"]).sha256, rows(["1", "3"], ["a", "b"]).sha256}) == 3
+    assert len({known.sha256, rows_of(["1", "2"], ["b", "a"]).sha256, rows_of(["1", "3"], ["a", "b"]).sha256}) == 3
 
 
 def test_the_same_decision_asked_by_someone_else_later_is_a_repetition() -> None:
@@ -157,14 +169,47 @@ def test_the_gain_is_that_over_the_champion_where_there_was_one() -> None:
     assert a_record(checks=[uncomputed]).gain is None
 
 
-def test_the_gates_code_and_headways_version_are_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headways_version_and_its_libraries_are_in_the_fingerprint_of_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
     known = gate_code()
     assert gate_code() == known
     monkeypatch.setattr(records, "__version__", "99")
     assert gate_code() != known
     monkeypatch.undo()
-    monkeypatch.setattr(records, "sha256_of_sources", lambda folder: f"edited {folder.name}")
+    monkeypatch.setattr(records, "version", lambda library: "99" if library == "scipy" else "1")
     assert gate_code() != known
+
+
+@pytest.mark.parametrize("place", records.DECIDING)
+def test_all_code_that_decides_is_in_the_fingerprint_of_the_gate(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, of_sources = gate_code(), records.sha256_of_sources
+    there = Path(records.__file__).parent / place
+    monkeypatch.setattr(records, "sha256_of_sources", lambda one: "edited" if one == there else of_sources(one))
+    assert of_sources(there), "there is nothing there"
+    assert gate_code() != known
+
+
+def test_a_sketch_estimates_what_two_sets_of_rows_have_in_common() -> None:
+    def rows(first: int, last: int) -> Rows:
+        return rows_of([f"row {number}" for number in range(first, last)], ["a"] * (last - first))
+
+    few, many = rows(0, 100), rows(0, 30_000)
+    assert few.overlap(rows(50, 150)) == pytest.approx(50 / 150)
+    assert few.overlap(rows(100, 200)) == 0
+    assert many.overlap(rows(10_000, 40_000)) == pytest.approx(0.5, abs=0.1)
+    assert many.overlap(rows(0, 31_000)) == pytest.approx(30 / 31, abs=0.05)
+    relabelled = rows_of([f"row {number}" for number in range(100)], ["b"] * 100)
+    assert few.sha256 != relabelled.sha256
+    assert few.overlap(relabelled) == 1
+    assert few.overlap(Rows(sha256="of old", rows=100)) == 0
+
+
+def test_a_record_from_before_there_were_sketches_keeps_its_id() -> None:
+    old = a_record(test_rows={"sha256": "d" * 64, "rows": 7})
+    assert '"sketch"' not in old.as_json()
+    assert parse(old.as_json(), old.id) == old
+    new = a_record(test_rows=rows_of(["a", "b"], ["x", "y"]))
+    assert parse(new.as_json(), new.id) == new
+    assert len(new.test_rows.sketch.split()) == 2
 
 
 def test_every_headline_says_what_happened_and_why() -> None:

@@ -11,7 +11,7 @@ from headway.evaluation.predictions import Predictions
 from headway.params import Params
 from headway.registry import terms
 from headway.registry.gate import decide
-from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, Subject
+from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, Rows, Subject, rows_of
 from tests.registry.conftest import CHECK, ROWS, chain, story, subject, verdict, versions_of
 
 P, F, R, B, T = PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT
@@ -89,6 +89,7 @@ def against(candidate: Subject, champion: Subject, value: float | None = 0.01, *
 
 def test_verdicts_against_a_champion_are_counted_by_pair_and_test_set() -> None:
     other_rows = {"test_rows": {"sha256": "9" * 64, "rows": 5}}
+    policy = {"policy": "superior"}
     one, two, three = subject(1), subject(2), subject(3)
     records = chain(
         verdict(one, None),  # against nobody
@@ -98,12 +99,36 @@ def test_verdicts_against_a_champion_are_counted_by_pair_and_test_set() -> None:
         against(subject(4), one, **other_rows),
         verdict(one, two, B, checks=[]),  # no verdict of the gate
     )
-    asked = ROWS["sha256"]
-    assert terms.verdicts_before(records, asked, "model 9", "model 1") == 2
-    assert terms.verdicts_before(records, asked, "model 2", "model 1") == 1, "the pair itself tells nothing new"
-    assert terms.verdicts_before(records, asked, "model 2", "model 3") == 2, "against another champion it does"
-    assert terms.verdicts_before(records, "9" * 64, "model 9", "model 1") == 1
-    assert terms.verdicts_before([], asked, "model 9", "model 1") == 0
+    asked, other = Rows(**ROWS), Rows(**other_rows["test_rows"])
+    assert terms.verdicts_before(records, asked, "model 9", "model 1", policy) == 2
+    assert terms.verdicts_before(records, asked, "model 2", "model 1", policy) == 1, "the pair itself tells nothing new"
+    assert terms.verdicts_before(records, asked, "model 2", "model 3", policy) == 2, "against another champion it does"
+    assert terms.verdicts_before(records, asked, "model 2", "model 1", {"policy": "non_inferior"}) == 2, (
+        "by another rule too"
+    )
+    assert terms.verdicts_before(records, other, "model 9", "model 1", policy) == 1
+    assert terms.verdicts_before([], asked, "model 9", "model 1", policy) == 0
+
+
+def test_test_sets_with_most_of_their_rows_in_common_share_their_verdicts() -> None:
+    def rows(first: int, last: int) -> Rows:
+        return rows_of([f"row {number}" for number in range(first, last)], ["a"] * (last - first))
+
+    records = chain(against(subject(2), subject(1), test_rows=rows(0, 2000)))
+    assert [
+        terms.verdicts_before(records, now, "model 9", "model 1", {"policy": "superior"})
+        for now in (
+            rows(0, 2000),
+            rows(0, 2001),
+            rows(10, 2500),
+            rows(0, 3500),
+            rows(0, 4700),
+            rows(1500, 3500),
+            rows(2000, 4000),
+        )
+    ] == [1, 1, 1, 1, 0, 0, 0]
+    grown = terms.verdicts_before(records, rows(0, 2001), "model 2", "model 1", {"policy": "superior"})
+    assert grown == 1, "the same pair on other rows is another question"
 
 
 def test_elections_on_a_test_set_are_counted_by_candidate_and_apart_from_verdicts_against_a_champion() -> None:
@@ -118,16 +143,19 @@ def test_elections_on_a_test_set_are_counted_by_candidate_and_apart_from_verdict
         against(subject(4), two),
         verdict(two, None, T, checks=[]),
     )
-    asked = ROWS["sha256"]
-    assert terms.verdicts_before(records, asked, "model 9", None) == 2
-    assert terms.verdicts_before(records, asked, "model 1", None) == 1, "to ask the same again tells nothing new"
-    assert terms.verdicts_before(records, asked, "model 9", "model 2") == 1
-    assert terms.verdicts_before(records[:1], asked, "model 9", "model 1") == 0
+    asked, policy = Rows(**ROWS), {"policy": "superior"}
+    assert terms.verdicts_before(records, asked, "model 9", None, policy) == 2
+    assert terms.verdicts_before(records, asked, "model 1", None, policy) == 1, "to ask the same again tells nothing new"
+    assert terms.verdicts_before(records, asked, "model 1", None, {"baseline_margin": 0.5}) == 2, (
+        "with another margin it does"
+    )
+    assert terms.verdicts_before(records, asked, "model 9", "model 2", policy) == 1
+    assert terms.verdicts_before(records[:1], asked, "model 9", "model 1", policy) == 0
 
 
 def test_a_verdict_whose_champion_could_not_be_scored_spends_nothing() -> None:
     records = chain(against(subject(2), subject(1), None), against(subject(3), subject(1), 0.0))
-    assert terms.verdicts_before(records, ROWS["sha256"], "model 9", "model 1") == 1
+    assert terms.verdicts_before(records, Rows(**ROWS), "model 9", "model 1", {"policy": "superior"}) == 1
 
 
 @pytest.mark.parametrize("policy", ["superior", "non_inferior"])

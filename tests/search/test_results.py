@@ -53,8 +53,13 @@ def test_the_summary_counts_trials_and_tells_what_the_search_gained_at_what_cost
     assert verdict(trials, tune_params()) == [
         "the search gained 0.0500 over the defaults: trial 2, validation accuracy 0.7500",
         "the best of 3 scores on the same validation rows: some of that is luck",
+        "a trial is the attention part alone, on all of the training rows; `headway train` takes all, and both parts",
         "it cost 4 trials (1 pruned, 1 failed), 4.5 epochs, 450 training tokens",
     ]
+
+
+def test_the_share_of_the_rows_that_trials_had_is_told() -> None:
+    assert "on 25% of the training rows" in verdict([result(0, 0.7)], tune_params(train_share=0.25))[1]
 
 
 def test_a_search_that_gained_nothing_says_so() -> None:

@@ -109,7 +109,10 @@ class AttentionClassifier(nn.Module):
         return self.output(self.pooling(encoded, attention_mask))
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Token embeddings, each plus that of the pair that ends there, (B, T, d_model); before the first token stands 0."""
+        """Token embeddings, each plus that of the pair that ends there, (B, T, d_model); before the first token stands 0.
+
+        Pairs share a table by a hash of their two tokens (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification").
+        """
         x = self.embedding(tokens)
         if self.params.bigram_buckets:
             kept = 1 - self.params.bigram_dropout if self.training else 1.0
@@ -126,7 +129,11 @@ class AttentionClassifier(nn.Module):
         return rows.masked_fill(none, 0)
 
     def _blank(self, x: Tensor, p: float) -> Tensor:
-        """Set whole positions of x, (B, T, d_model), to zero with probability p while training."""
+        """Set whole positions of x, (B, T, d_model), to zero with probability p while training.
+
+        Words are dropped whole (Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text
+        Classification").
+        """
         if not self.training or not p:
             return x
         keep = torch.rand(x.shape[:2], device=x.device) >= p

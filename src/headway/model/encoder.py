@@ -30,7 +30,12 @@ class SequenceDropout(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm: x + attention(norm(x)), then x + feedforward(norm(x)) (Xiong et al. 2020)."""
+    """Pre-norm: x + attention(norm(x)), then x + feedforward(norm(x)).
+
+    Normalising before each part instead of after it keeps gradients even from the first step (Xiong et al. 2020, "On Layer
+    Normalization in the Transformer Architecture"). The feed-forward part is as of Vaswani et al. 2017, with the GELU of
+    Hendrycks & Gimpel 2016.
+    """
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
@@ -58,7 +63,8 @@ class Encoder(nn.Module):
     """A stack of blocks.
 
     With ``window_size`` s > 0 a text is cut into windows of s tokens, which attend within themselves: the cost then grows
-    linearly with the length, and the classifier's pooling joins the windows.
+    linearly with the length, and the classifier's pooling joins the windows (blocks as in Qiu et al. 2020, "Blockwise
+    Self-Attention for Long Document Understanding").
     """
 
     def __init__(self, params: ModelParams) -> None:

@@ -18,13 +18,17 @@ from headway.model.classifier import AttentionClassifier
 from headway.params import ModelParams, TrainingParams
 
 BETAS = (0.9, 0.98)
+RANK_STRIDE = 1_000_000_007
 
 
 class ClassifierModule(pl.LightningModule):
     """Trains a :class:`~headway.model.classifier.AttentionClassifier`.
 
-    There are two optimisers, so the steps are taken by hand: fused AdamW for the dense parameters, and SparseAdam for the
-    bigram table, of which a batch touches only a few rows.
+    There are two optimisers, so the steps are taken by hand: fused AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay
+    Regularization") for the dense parameters, and SparseAdam for the bigram table, of which a batch touches only a few rows.
+    The loss is the cross-entropy with smoothed labels (Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer
+    Vision"); the dense gradient is clipped by its norm (Pascanu et al. 2013, "On the Difficulty of Training Recurrent Neural
+    Networks").
 
     Args:
         model, training: the sections of params.yaml.
@@ -90,14 +94,18 @@ class ClassifierModule(pl.LightningModule):
         return optimisers, [torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_at) for optimiser in optimisers]
 
     def learning_rate_at(self, step: int) -> float:
-        """Share of the peak learning rate at a step: up linearly over the warm-up, then down linearly to 0."""
+        """Share of the peak learning rate at a step: up linearly over the warm-up, then down linearly to 0.
+
+        So BERT is trained (Devlin et al. 2019, appendix A.2).
+        """
         warmup = self.params.warmup_share * self.total_steps
         if step < warmup:
             return (step + 1) / (warmup + 1)
         return max(0.0, (self.total_steps - step) / max(1.0, self.total_steps - warmup))
 
     def on_train_epoch_start(self) -> None:
-        torch.manual_seed(self.seed * 1_000 + self.current_epoch)
+        # Of several processes each drops features and words of its own.
+        torch.manual_seed(self.seed * 1_000 + self.current_epoch + RANK_STRIDE * self.global_rank)
         self._losses = []
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Record, Subject
+from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Record, Rows, Subject
 
 #: The gate's comparisons of a candidate with the champion, one for each policy; and the one that elects, without a champion.
 AGAINST_CHAMPION = ("better_than_champion", "no_worse_than_champion")
 ELECTING = ("no_worse_than_baseline",)
+#: The knobs that say what such a comparison asks, and how surely.
+AGAINST_CHAMPION_KNOBS = ("policy", "champion_margin", "confidence")
+ELECTING_KNOBS = ("baseline_margin", "confidence")
+#: Test sets with this share of their rows in common are one.
+SAME = 0.5
 
 
 def in_office(records: Sequence[Record]) -> Subject | None:
@@ -73,24 +79,33 @@ def withdrawn(records: Sequence[Record], model: str) -> Record | None:
     return None
 
 
-def verdicts_before(records: Sequence[Record], rows: str, candidate: str, champion: str | None) -> int:
+def verdicts_before(
+    records: Sequence[Record], rows: Rows, candidate: str, champion: str | None, policy: Mapping[str, Any]
+) -> int:
     """How often the gate compared a candidate with a champion on these test rows before; or, without one, how often it was asked
     to elect one there.
 
-    Each pair of models counts once, and the present one not at all: to ask the same again tells nothing new. Nor does a verdict
-    count whose champion (or, in an election, baseline) could not be scored: it was a refusal for that alone, whatever else it
-    saw of the rows, and so could not promote by luck, which is the risk that is shared.
+    Test sets that have most of their rows in common are one, for what one of them has shown by luck another will show too. Each
+    pair of models counts once for each of them and for each rule it was held against, and the present question not at all: to
+    ask the same again tells nothing new. Nor does a verdict count whose champion (or, in an election, baseline) could not be
+    scored: it was a refusal for that alone, whatever else it saw of the rows, and so could not promote by luck, which is the risk
+    that is shared.
 
     Args:
-        rows: hash of the test rows.
+        rows: the test rows.
         candidate, champion: fingerprints of the present pair; no champion in an election.
+        policy: the section gate of params.yaml.
     """
-    comparisons = ELECTING if champion is None else AGAINST_CHAMPION
-    pairs = {
-        (record.candidate.model, record.champion.model if record.champion else None)
+    comparisons, knobs = (ELECTING, ELECTING_KNOBS) if champion is None else (AGAINST_CHAMPION, AGAINST_CHAMPION_KNOBS)
+
+    def question(rows: Rows, candidate: str, champion: str | None, policy: Mapping[str, Any]) -> tuple[Any, ...]:
+        return rows.sha256, candidate, champion, *(policy.get(knob) for knob in knobs)
+
+    asked = {
+        question(record.test_rows, record.candidate.model, record.champion.model if record.champion else None, record.policy)
         for record in records
         if (record.champion is None) == (champion is None)
-        if record.test_rows is not None and record.test_rows.sha256 == rows
+        if record.test_rows is not None and rows.overlap(record.test_rows) >= SAME
         if any(check.name in comparisons and check.value is not None for check in record.checks)
     }
-    return len(pairs - {(candidate, champion)})
+    return len(asked - {question(rows, candidate, champion, policy)})

@@ -137,7 +137,9 @@ def verdict(trials: Sequence[TrialResult], params: TuneParams) -> list[str]:
     scored = found["trials"] - found["failed"]
     luck = [f"the best of {scored} scores on the same validation rows: some of that is luck"] if gain and gain > 0 else []
     cost = f"it cost {found['trials']} trials ({ends}), {found['epochs']:g} epochs, {found['training_tokens']:,} training tokens"
-    lines = [worth, *luck, cost]
+    share = "all of" if params.train_share == 1 else f"{params.train_share:.0%} of"
+    what = f"a trial is the attention part alone, on {share} the training rows; `headway train` takes all, and both parts"
+    lines = [worth, *luck, what, cost]
     if params.second_objective != "none":
         second = second_objective(params)
         assert second is not None
