@@ -53,9 +53,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "twice as wide": {"model.d_model": 128, "model.d_feedforward": 256},
     "no embedding dropout": {"model.embedding_dropout": 0.0},
     "no dropout in blocks": {"model.dropout": 0.0},
+    "no dropout of pairs": {"model.bigram_dropout": 0.0},
     "no word dropout": {"training.word_dropout": 0.0},
     "no label smoothing": {"training.label_smoothing": 0.0},
     "no weight decay": {"training.weight_decay": 0.0},
+    "no warm-up": {"training.warmup_share": 0.0},
+    "hardly any gradient clipping": {"training.gradient_clip": 1e6},
     "linear part without triples": {"ngrams.max_order": 2},
     "linear part of single words": {"ngrams.max_order": 1},
     "no linear part": {"ngrams.max_order": 0},
@@ -78,11 +81,11 @@ def main() -> None:
     names = list(dict.fromkeys([USUAL, *arguments.only, *([VECTORS] if arguments.word_vectors else [])]))
     trial = Ablation(params_for(arguments.subset, arguments.max_rows), arguments.train_share, arguments.word_vectors)
     console = Console()
-    for number, name in enumerate(names):
+    for number, alike in enumerate(groups := by_attention(names)):
         for seed in range(1, arguments.seeds + 1):
-            if not trial.path(name, seed).exists():
-                console.print(f"variant {number + 1} of {len(names)}, {name}: seed {seed} of {arguments.seeds}")
-                trial.fit(name, seed)
+            if not all(trial.path(name, seed).exists() for name in alike):
+                console.print(f"training {number + 1} of {len(groups)}, {alike[0]}: seed {seed} of {arguments.seeds}")
+                trial.fit(alike, seed)
     command = f"python -m benchmarks.ablation --subset {arguments.subset} --max-rows {arguments.max_rows}"
     command += f" --train-share {arguments.train_share:g} --seeds {arguments.seeds}"
     if arguments.only != list(VARIANTS):
@@ -91,6 +94,16 @@ def main() -> None:
         command += f" --word-vectors {arguments.word_vectors.name}"
     arguments.out.write_text(trial.page(names, arguments.seeds, command), encoding="utf-8")
     console.print(f"written: {arguments.out}")
+
+
+def by_attention(names: Sequence[str]) -> list[list[str]]:
+    """The variants in groups that have the same attention part, which one training makes for all of them."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        knobs = {path: value for path, value in VARIANTS.get(name, {}).items() if not path.startswith("ngrams.")}
+        apart = name if name in IDEAS or name == VECTORS else ""
+        groups.setdefault(sha256_of_json([knobs, apart]), []).append(name)
+    return list(groups.values())
 
 
 class Ablation:
@@ -123,12 +136,10 @@ class Ablation:
             how = hashlib.sha256(self.word_vectors.tobytes()).hexdigest()
         return self.folder / f"{sha256_of_json([name, VARIANTS.get(name), seed, self.train_share, how])[:12]}.json"
 
-    def fit(self, name: str, seed: int) -> None:
-        """Train a variant, with the seed, and keep its figures."""
+    def fit(self, alike: Sequence[str], seed: int) -> None:
+        """Train variants that have the same attention part, with the seed, and keep their figures."""
+        name = alike[0]
         knobs = self.params.override({**VARIANTS.get(name, {}), "seed": seed})
-        linear = sha256_of_json(knobs.ngrams.model_dump())
-        if linear not in self._ngrams:  # a convex fit: no seed in it
-            self._ngrams[linear] = fit_ngrams(self.train, self.n_classes, knobs)
         checkpoints = self.folder / "checkpoints"
         shutil.rmtree(checkpoints, ignore_errors=True)
         started = time.monotonic()
@@ -143,8 +154,17 @@ class Ablation:
                 word_vectors=self.word_vectors if name == VECTORS else None,
             )
         seconds = time.monotonic() - started
-        report = join(JointClassifier(self._ngrams[linear], attention), self.validation)
-        write_json(self.path(name, seed), {**report, "seconds": round(seconds, 1)})
+        for one in alike:
+            report = join(JointClassifier(self._linear(one), attention), self.validation)
+            write_json(self.path(one, seed), {**report, "seconds": round(seconds, 1)})
+
+    def _linear(self, name: str) -> NgramClassifier | None:
+        """A variant's linear part: a convex fit, with no seed in it, and so made once."""
+        knobs = self.params.override(VARIANTS.get(name, {}))
+        key = sha256_of_json(knobs.ngrams.model_dump())
+        if key not in self._ngrams:
+            self._ngrams[key] = fit_ngrams(self.train, self.n_classes, knobs)
+        return self._ngrams[key]
 
     def page(self, names: Sequence[str], seeds: int, command: str) -> str:
         """The table as Markdown, with the command that makes it."""
@@ -166,6 +186,10 @@ class Ablation:
             if linear
             else ""
         )
+        if self.train_share < 1:
+            added += (
+                f" That is on {self.train_share:.0%} of the training rows; `make bench-accuracy` says what it adds with all."
+            )
         rows_used = f"{len(self.train):,} training and {len(self.validation):,} validation rows"
         return "\n".join(
             [

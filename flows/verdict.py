@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.errors import HeadwayError
+from headway.evaluation.headlines import HEADLINES
 from headway.files import read_json, write_json
 from headway.layout import EVALUATION_PLOTS, SEARCH_PLOTS, Layout
 from headway.lineage import execution_key, trace
@@ -31,7 +32,6 @@ from headway.tables import read_table
 from headway.tracking import Tracker, reachable
 
 PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
-METRICS = ("accuracy", "macro_f1", "negative_log_likelihood")
 PLOTS = (*EVALUATION_PLOTS, *SEARCH_PLOTS, "learning_curve")
 
 
@@ -177,7 +177,7 @@ def tell(params: Params, layout: Layout, tracker: Tracker, record: Record) -> No
     run = tracker.pipeline_run()
     for model, scores in record.scores.items():
         prefix = {CANDIDATE: "", BASELINE: "baseline_"}.get(model, "champion_")
-        run.log_metrics({f"{prefix}test_{name}": scores[name] for name in METRICS if scores.get(name) is not None})
+        run.log_metrics({f"{prefix}test_{name}": scores[name] for name in HEADLINES if scores.get(name) is not None})
     run.log_artifacts([layout.plot(name) for name in PLOTS if layout.plot(name).is_file()], "plots")
     evaluation = (layout.evaluation_page, layout.slices, layout.mistakes)
     run.log_artifacts([file for file in evaluation if file.is_file()], "evaluation")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from benchmarks import data, search, speed
+from benchmarks import ablation, accuracy, data, search, speed
 from benchmarks.ideas import IDEAS, Averaged, Pretrained
 from headway.data.datamodule import TextDataModule
 from headway.data.encoded import EncodedTexts
+from headway.evaluation.metrics import Interval
 from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import ClassifierModule
@@ -69,6 +72,31 @@ def test_targets_are_met_or_not_met() -> None:
         ("peak memory of ingest at 1,000 rows: 1,500 MB, target 1,500", True),
         ("peak memory of prepare at 1,000 rows: 1,501 MB, target 1,500", False),
     ]
+
+
+def test_the_table_of_accuracies_pools_the_folds_and_tells_wins_from_losses(params: Params) -> None:
+    def fold(*right: str) -> dict[str, np.ndarray]:
+        """A row of the baseline's answers, and one a seed of the joint model's; + is right."""
+        answers = {name: np.array([[mark == "+" for mark in right[0]]] * (len(right) - 1)) for name in accuracy.MODELS}
+        answers["joint"] = np.array([[mark == "+" for mark in row] for row in right[1:]])
+        return {**answers, **{f"{name} seconds": np.array(1.0) for name in accuracy.MODELS}}
+
+    folds = [fold("++--", "++++", "+++-"), fold("+-", "-+", "+-")]
+    shown = accuracy.table("imdb", folds, params)
+    joint = [str(next(itertools.islice(column.cells, 3, None))) for column in shown.columns]
+    assert joint[:3] == ["joint", "0.7500", "0.8333 0.6667"]
+    assert joint[3].startswith("+25.00 (")
+    assert joint[4] == "3 : 1"
+    assert accuracy.target("imdb", Interval(0.012, 0.001, 0.02))[1]
+    assert not accuracy.target("imdb", Interval(0.012, -0.001, 0.02))[1]
+    assert not accuracy.target("imdb", Interval(0.009, 0.001, 0.02))[1]
+    assert accuracy.target("rotten_tomatoes", Interval(0.001, -0.01, 0.02))[1]
+
+
+def test_variants_with_the_same_attention_are_trained_once() -> None:
+    groups = ablation.by_attention(list(ablation.VARIANTS))
+    assert groups[0] == [ablation.USUAL, "linear part without triples", "linear part of single words", "no linear part"]
+    assert [len(group) for group in groups[1:]] == [1] * (len(ablation.VARIANTS) - 4)
 
 
 @pytest.fixture

@@ -125,7 +125,8 @@ def _table(records: list[Any]) -> Any:
         gain = ""
         if record.gain:
             opponent, check = record.gain
-            gain = f"{100 * check.value:+.2f} ({100 * check.low:+.2f} to {100 * check.high:+.2f}) on the {opponent}"
+            level = f"{100 * check.level:.4g}%: " if check.level else ""
+            gain = f"{100 * check.value:+.2f} ({level}{100 * check.low:+.2f} to {100 * check.high:+.2f}) on the {opponent}"
         cells = [record.kind, record.candidate.version, gain, record.asked_by.told, record.reason]
         table.add_row(str(record.number), record.when[:16].replace("T", " "), *(Text(cell) for cell in cells))
     return table

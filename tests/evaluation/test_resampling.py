@@ -151,6 +151,19 @@ def test_intervals_are_those_of_a_slow_and_obvious_bootstrap(n_classes):
         assert report[f"{name}_high"] == pytest.approx(high, abs=0.25 * width), name
 
 
+def test_intervals_of_each_class_are_those_of_a_slow_and_obvious_bootstrap():
+    predictions = some(150, 3, seed=7)
+    report = evaluate(predictions, EvaluationParams(bootstrap_samples=4_000, confidence=0.9, min_slice_rows=1, slices={}), 1)
+    random = np.random.default_rng(2)
+    drawn = [repeated(predictions, np.bincount(random.integers(0, 150, 150), minlength=150)) for _ in range(300)]
+    for metric, score in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        scores = [score(one.labels, one.predicted, labels=range(3), average=None, zero_division=np.nan) for one in drawn]
+        for name, low, high in zip(predictions.classes, *np.nanquantile(scores, [0.05, 0.95], axis=0), strict=True):
+            found = report["classes"][name]
+            assert found[f"{metric}_low"] == pytest.approx(low, abs=0.25 * (high - low)), (name, metric)
+            assert found[f"{metric}_high"] == pytest.approx(high, abs=0.25 * (high - low)), (name, metric)
+
+
 @pytest.mark.parametrize("excess", [0.0, 0.05])
 def test_the_interval_of_the_calibration_error_covers_the_truth_although_the_estimate_is_biased(excess):
     """Models that are five points too sure by construction, and ones that are not at all."""

@@ -25,6 +25,7 @@ from flows.promotion import SPLIT_TAG, UNSEEN, decide_and_promote, promote
 from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict, rows_today, settled
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation import plots
+from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.predictions import Predictions
 from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
@@ -33,7 +34,7 @@ from headway.params import Params
 from headway.registry import office
 from headway.registry.gate import Costs
 from headway.registry.office import VERDICT_TAG, described, standing
-from headway.registry.records import CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
+from headway.registry.records import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
 from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
 from headway.serving import package
 from headway.serving.latency import measure
@@ -208,11 +209,36 @@ def run_and_die(params: Params, layout: Layout, deadline: int | None, answer: Co
     answer.send(written())
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("in_office", [False, True], ids=["an election", "a change"])
 def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one_champion(
-    staged: Slice, database: Path, tmp_path: Path, kills: int
+    staged: Slice, database: Path, twin: tuple[str, str], tmp_path: Path, kills: int, in_office: bool
 ) -> None:
-    """SIGKILL between any two writes, within MLflow's own transactions too, with its model logged for real."""
+    """SIGKILL between any two writes, within MLflow's own transactions too, with its model logged for real.
+
+    With a champion in office, it is scored again, compared and replaced.
+    """
+    if in_office:
+        staged = replace(
+            staged, params=staged.params.override({"gate.policy": "non_inferior", "gate.champion_margin": 0.03})
+        )
+    made = [(PROMOTION, str(number)) for number in range(1, 3 if in_office else 2)]
+    champion = made[-1][1]
+
+    def begun(name: str) -> Candidate:
+        candidate = copied(staged, database, tmp_path / name)
+        if in_office:
+            registry = Registry(candidate.tracker)
+            registry.history.begin()
+            tags = {MODEL_TAG: twin[1], SPLIT_TAG: json.dumps(promotion._split(staged.params.model_dump()))}
+            content = {
+                "kind": PROMOTION,
+                "asked_by": ASKED_BY,
+                "candidate": described(registry.new_version(twin[0], None, tags)),
+            }
+            office.decide(registry, standing(registry), content)
+        return candidate
+
     processes = get_context("forkserver")  # apart from this process, and what they import is imported once
     processes.set_forkserver_preload([__name__])
     hear, tell = processes.Pipe(duplex=False)
@@ -223,19 +249,20 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         process.join()
         return process.exitcode
 
-    assert end_of(copied(staged, database, tmp_path / "whole"), None) == 0
+    assert end_of(begun("whole"), None) == 0
     writes = hear.recv()
     seed = secrets.randbits(32)
     for place in sorted(random.Random(seed).sample(range(writes), kills)):
         at = f"killed before write {place} of {writes}, seed {seed}"
-        candidate = copied(staged, database, tmp_path / f"killed {place}")
+        candidate = begun(f"killed {place}")
         assert end_of(candidate, place) == -signal.SIGKILL, at
         verdict, registry = candidate.run(), Registry(candidate.tracker)
-        assert verdict.champion == "1", at
-        assert decisions(candidate) == [(PROMOTION, "1")], at
+        assert verdict.champion == champion, at
+        assert decisions(candidate) == made, at
         assert registry.history.examine()[1] == "", at
-        assert [(str(one.version), one.aliases) for one in registry.versions()] == [("1", [CHAMPION])], at
-        assert registry.versions()[0].tags[VERDICT_TAG] == told(candidate).data.tags[VERDICT_TAG] == PROMOTION, at
+        aliases = [(number, [CHAMPION] if number == champion else []) for _, number in made]
+        assert [(str(one.version), one.aliases) for one in registry.versions()] == aliases, at
+        assert registry.versions()[-1].tags[VERDICT_TAG] == told(candidate).data.tags[VERDICT_TAG] == PROMOTION, at
         client = candidate.tracker.client
         assert not client.search_runs([candidate.tracker.experiment_id], "attributes.status = 'RUNNING'"), at
         assert candidate.run().outcome == UNCHANGED, at
@@ -331,6 +358,12 @@ def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate, m
     assert artifacts(candidate, run, "decisions") == {f"{stem}.json", f"{stem}.html"}
     assert artifacts(candidate, run, "cards") == {"cards/version-1.md"}
     assert artifacts(candidate, told(candidate).info.run_id, None) >= {"decision.json", "decision.html"}
+    made = (candidate.layout.evaluation_page, candidate.layout.slices, candidate.layout.mistakes)
+    assert artifacts(candidate, told(candidate).info.run_id, "evaluation") == {f"evaluation/{file.name}" for file in made}
+    metrics = told(candidate).data.metrics
+    for name in HEADLINES:
+        assert metrics[f"test_{name}"] == pytest.approx(scores[name]), name
+        assert metrics[f"baseline_test_{name}"] == pytest.approx(record.scores[BASELINE][name]), name
 
 
 class Overtaken(Registry):

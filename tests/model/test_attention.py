@@ -60,6 +60,16 @@ def test_the_fast_path_gives_what_the_plain_path_gives(case: Case) -> None:
     torch.testing.assert_close(fast, plain, rtol=tolerance, atol=tolerance)
 
 
+@settings(max_examples=20, deadline=None)
+@given(cases())
+def test_the_fast_path_gives_what_the_plain_path_gives_in_bfloat16(case: Case) -> None:
+    attention, x = case.attention.bfloat16(), case.x.bfloat16()
+    fast = attention(x, case.mask, case.rotation)
+    plain, _ = attention.forward_with_weights(x, case.mask, case.rotation)
+    assert fast.dtype == plain.dtype == torch.bfloat16
+    torch.testing.assert_close(fast, plain, rtol=0.05, atol=0.05 * plain.abs().max().item())
+
+
 @settings(max_examples=40, deadline=None)
 @given(cases())
 def test_weights_of_each_position_sum_to_one_and_padding_receives_exactly_nothing(case: Case) -> None:

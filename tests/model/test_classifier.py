@@ -146,6 +146,17 @@ def test_of_more_features_than_the_model_has_the_widest_are_kept(sizes: Callable
     torch.testing.assert_close(started @ started.T, wide @ wide.T, rtol=0, atol=0.02)
 
 
+def test_features_of_the_embeddings_are_dropped_in_training_only(classifier: Make) -> None:
+    model = classifier(embedding_dropout=0.5)
+    tokens = torch.randint(1, VOCABULARY_SIZE, (4, 6))
+    assert torch.equal(model(tokens), model(tokens))
+    seen: list[torch.Tensor] = []
+    model.train().encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    model(tokens)
+    dropped = (seen[0] == 0).all(dim=1)  # (4, d): features that are gone at all positions
+    assert dropped.float().mean().item() == pytest.approx(0.5, abs=0.25)
+
+
 def test_words_are_blanked_in_training_only(classifier: Make) -> None:
     model = classifier(word_dropout=0.25)
     tokens = torch.randint(1, VOCABULARY_SIZE, (200, 20))

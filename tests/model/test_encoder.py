@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional as F
 
-from headway.model.attention import SelfAttention
-from headway.model.encoder import Encoder, SequenceDropout
+from headway.model.attention import SelfAttention, rotations
+from headway.model.encoder import Block, Encoder, SequenceDropout
 from headway.params import ModelParams
 
 Sizes = Callable[..., ModelParams]
@@ -131,6 +132,38 @@ def test_sequence_dropout_keeps_the_expectation(p: float) -> None:
     n = 40_000
     mean = SequenceDropout(p).train()(torch.ones(n, 1, 1)).mean().item()
     assert mean == pytest.approx(1, abs=5 * (p / (1 - p) / n) ** 0.5)  # five standard deviations
+
+
+def test_a_block_normalises_before_it_attends_and_before_it_feeds_forward(sizes: Sizes) -> None:
+    torch.manual_seed(3)
+    block = Block(sizes(dropout=0.5)).eval()
+    for weight in block.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    x, mask = right_padded([3, 4])
+    rotation = rotations(4, 4)
+    attended = x + block.attention(block.attention_norm(x), mask, rotation)
+    expanded = F.linear(block.feedforward_norm(attended), block.expand.weight, block.expand.bias)
+    fed = attended + F.linear(F.gelu(expanded), block.contract.weight, block.contract.bias)
+    torch.testing.assert_close(block(x, mask, rotation), fed)
+
+
+def test_training_drops_features_of_what_attention_and_feed_forward_add(sizes: Sizes) -> None:
+    torch.manual_seed(3)
+    block = Block(sizes(dropout=0.5)).train()
+    x, mask = right_padded([4, 4])
+    added = block(x, mask, rotations(4, 4)) - x
+    assert not torch.equal(block(x, mask, rotations(4, 4)) - x, added)
+    with torch.no_grad():
+        block.contract.weight.zero_()
+        block.contract.bias.zero_()
+    attended = block(x, mask, rotations(4, 4)) - x
+    assert (attended == 0).all(dim=1).any(), "no feature of the attention is dropped at all positions of a text"
+    with torch.no_grad():
+        block.contract.weight.normal_()
+        block.attention.output.weight.zero_()
+        block.attention.output.bias.zero_()
+    fed = block(x, mask, rotations(4, 4)) - x
+    assert (fed == 0).all(dim=1).any(), "no feature of the feed-forward part is dropped at all positions of a text"
 
 
 def test_sequence_dropout_does_nothing_in_evaluation() -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from headway.data.batching import TextBatches
-from headway.data.datamodule import TextDataModule, subset
+from headway.data.datamodule import TextDataModule, in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.errors import HeadwayError
 from headway.model.lightning import ClassifierModule, balanced_weights, parameter_groups
@@ -123,6 +123,40 @@ def test_one_batch_can_be_learned_by_heart(knobs: Params, encoded: Path, similar
     assert module.history[0]["train_loss"] == pytest.approx(np.log(2), abs=1e-5)  # it starts knowing nothing
     assert module.history[-1]["train_loss"] < 0.02
     assert module.history[-1]["validation_accuracy"] == 1
+
+
+STILL = {
+    **{f"model.{name}": 0.0 for name in ("bigram_dropout", "embedding_dropout", "dropout")},
+    "training.word_dropout": 0.0,
+    "training.max_epochs": 1,
+}
+
+
+def test_the_loss_is_the_cross_entropy_with_smoothed_labels(knobs: Params, encoded: Path) -> None:
+    chosen = knobs.override({**STILL, "training.label_smoothing": 0.3})
+    few = subset(EncodedTexts.open(encoded / "train.arrow"), range(16))
+    module, data = module_for(chosen, TextDataModule(few, few, 512, 100_000, 1))
+    torch.nn.init.normal_(module.classifier.output.weight)
+    losses = []
+    for tokens, labels in in_batches(few):
+        with torch.no_grad():
+            log_p = module.classifier.eval()(tokens).log_softmax(dim=1)
+        smoothed = torch.full_like(log_p, 0.3 / 2).scatter_add_(1, labels[:, None], torch.full_like(log_p[:, :1], 0.7))
+        losses += (-(smoothed * log_p).sum(dim=1)).tolist()
+    trained((module, data))
+    assert module.history[0]["train_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_the_dense_gradient_is_clipped_by_its_norm(knobs: Params, encoded: Path) -> None:
+    norms = {}
+    for limit in (1e-3, 1e3):
+        module, data = new(knobs.override({**STILL, "training.gradient_clip": limit}), encoded)
+        torch.nn.init.normal_(module.classifier.output.weight)
+        trained((module, data))
+        dense = [p.grad for p in module.classifier.parameters() if p.grad is not None and not p.grad.is_sparse]
+        norms[limit] = torch.cat([grad.flatten() for grad in dense]).norm().item()
+    assert norms[1e-3] == pytest.approx(1e-3, rel=0.01)
+    assert norms[1e3] > 1e-2
 
 
 def test_the_history_tells_losses_and_metrics_of_the_validation_split(knobs: Params, encoded: Path) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from headway.cli import app
 from headway.errors import HeadwayError
 from headway.registry.records import FORCED, REFUSAL, RETIREMENT, ROLLBACK
-from tests.registry.conftest import House
+from tests.registry.conftest import CHECK, House
 
 
 @pytest.fixture
@@ -20,9 +20,10 @@ def two(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
     """In the folder of a project: version 1 was promoted, then 2 by force; 3 was refused."""
     monkeypatch.chdir(house.registry.tracker.layout.root)
     monkeypatch.setenv("COLUMNS", "200")
+    against_champion = {**CHECK, "name": "better_than_champion", "details": {"significance": 0.0109}}
     house.decide(house.version(0))
     house.decide(house.version(1), FORCED, reason="a demonstration")
-    house.decide(house.version(2), REFUSAL)
+    house.decide(house.version(2), REFUSAL, checks=[against_champion])
     return house
 
 
@@ -49,7 +50,8 @@ def test_the_history_lists_every_decision_the_last_one_first(two: House) -> None
         ("2", "forced promotion", "2"),
         ("1", "promotion", "1"),
     ]
-    assert rows[0][4] == "+1.67 (+0.77 to +2.56) on the linear baseline"
+    assert rows[0][4] == "+1.67 (97.82%: +0.77 to +2.56) on the champion"
+    assert rows[2][4] == "+1.67 (+0.77 to +2.56) on the linear baseline"
     assert rows[1][-1] == "a demonstration"
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", row[1]) for row in rows)
     assert all("@" in row[5] for row in rows)

@@ -66,6 +66,12 @@ class CheckRecord(Part):
     threshold: float | None
     explanation: str
 
+    @property
+    def level(self) -> float | None:
+        """Confidence of the interval of a comparison of accuracies, None where the gate did not say."""
+        significance = (self.model_extra or {}).get("details", {}).get("significance")
+        return None if significance is None else 1 - 2 * significance
+
 
 class Subject(Part):
     """A registered version: its number, its package's fingerprint and its training run."""
