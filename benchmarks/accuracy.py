@@ -220,7 +220,10 @@ def table(subset: str, scores: Sequence[dict[str, np.ndarray]], params: Params) 
             f"{p:.1g}" if compared else "",
             f"{np.median(seconds):.0f}",
         )
-    shown.caption = f"{params.gate.confidence:.0%} paired bootstrap over rows, of the mean over seeds; wins, losses and exact McNemar test of seed 1"
+    level = f"{params.gate.confidence:.0%}"
+    shown.caption = (
+        f"{level} paired bootstrap over rows, of the mean over seeds; wins, losses and exact McNemar test of seed 1"
+    )
     return shown
 
 

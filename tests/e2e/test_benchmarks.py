@@ -72,6 +72,19 @@ def test_the_ablation_trains_the_variants_and_writes_a_page(repository: Path, tm
     assert len(set(alone)) > 1  # the ideas are not all the same model
 
 
+@pytest.mark.slow
+def test_the_search_benchmark_prints_its_tables_and_tells_its_targets(repository: Path) -> None:
+    small = ["--only", "rotten_tomatoes", "--sentences", "300", "--repeats", "1", "--trials", "4", "--epochs", "2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.search", *small], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    targets = lines[lines.index("Targets") + 1 :]
+    assert len(targets) == 5
+    assert all(line.endswith((": met", ": not met")) for line in targets)
+
+
 def test_the_speed_benchmark_measures_on_a_runs_own_rows_and_tells_its_targets(ran: Clone, repository: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.speed", "--rounds", "1", "--rows", "32", "--lengths", "64", "256"]
     done = ran.run(*command, PYTHONPATH=str(repository))

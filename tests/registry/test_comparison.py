@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,6 +233,13 @@ def test_all_verdicts_together_spend_the_budget_and_each_a_little(budget: float,
     levels = [significance(number, budget, planned) for number in range(1, 5001)]
     assert 0.9 * budget < sum(levels) < budget
     assert all(0 < later < earlier for earlier, later in pairwise(levels))
+
+
+def test_the_levels_that_the_readme_names_are_these(repository: Path) -> None:
+    text = " ".join((repository / "README.md").read_text(encoding="utf-8").split())
+    first, tenth, last = (significance(number, 0.05) for number in (1, 10, 50))
+    assert f"at a level of {first:.4f} (one-sided), the 10th at {tenth:.5f}, the 50th at {last:.5f}" in text
+    assert f"asked at 2.5%, the second at {election_significance(2, 0.05):.2%}" in text
 
 
 def test_elections_spend_half_the_budget_on_the_first_and_the_rest_as_verdicts_do() -> None:

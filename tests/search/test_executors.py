@@ -230,6 +230,33 @@ def test_what_a_ray_that_was_killed_left_is_removed_and_what_a_living_one_needs_
     assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(kept)
 
 
+def test_what_a_search_that_was_killed_left_with_a_dask_cluster_is_taken_off_it(tune: TuneParams, shared: Shared) -> None:
+    from distributed import Client, LocalCluster
+
+    from headway.search.on_dask import Loaded, _machine
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = f"headway-{gone.pid}-ab-{_machine()}"
+    kept = {
+        f"headway-{os.getpid()}-ab-{_machine()}",
+        f"headway-{gone.pid}-ab-elsewhere",
+        f"other-{gone.pid}-ab-{_machine()}",
+    }
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        before = {*client.run_on_scheduler(lambda dask_scheduler: [*map(str, dask_scheduler.worker_plugins)])}
+        for name in (*kept, left):
+            client.register_plugin(Loaded(work, shared), name=name)
+        chosen = tune.model_copy(update={"executor": "dask", "address": cluster.scheduler_address})
+        with executor(chosen, work, shared, 1):
+            pass
+        after = {*client.run_on_scheduler(lambda dask_scheduler: [*map(str, dask_scheduler.worker_plugins)])}
+    assert after == before | kept
+
+
 def test_two_searches_on_one_dask_cluster_never_train_side_by_side_in_a_worker(
     tune: TuneParams, shared: Shared, tmp_path: Path
 ) -> None:

@@ -228,8 +228,8 @@ class Registry:
             try:
                 yield
             finally:
-                mlflow.set_tracking_uri(before["MLFLOW_TRACKING_URI"])
-                mlflow.set_registry_uri(before["MLFLOW_REGISTRY_URI"])
+                mlflow.set_tracking_uri(before["MLFLOW_TRACKING_URI"])  # type: ignore[arg-type]  # None forgets it
+                mlflow.set_registry_uri(before["MLFLOW_REGISTRY_URI"])  # type: ignore[arg-type]
                 # Setting them also sets the environment, from which later trackers and child processes would take them.
                 for name, value in before.items():
                     os.environ.pop(name, None)

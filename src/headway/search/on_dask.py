@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import socket
 import threading
 import time
 import uuid
@@ -12,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
+import psutil
 from dask import config
 from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, get_worker
 
@@ -19,6 +22,7 @@ from headway.errors import HeadwayError, Unreachable
 from headway.search.executors import Done, WatchBatch, WorkerLost
 from headway.search.trial import Outcome, Task, Work
 
+PREFIX = "headway-"
 SECONDS_TO_CONNECT = 10.0
 #: How long a cluster may be without a worker, as it is while one is replaced.
 SECONDS_TO_WAIT = 60.0
@@ -36,7 +40,7 @@ def dask(work: Work, shared: Any, workers: int, address: str) -> Iterator[Dask]:
         Unreachable: no scheduler answers at the address.
         HeadwayError: the workers there cannot load the work.
     """
-    name = f"headway-{uuid.uuid4().hex}"
+    name = f"{PREFIX}{os.getpid()}-{uuid.uuid4().hex}-{_machine()}"
     with ExitStack() as stack:
         # Dask gives up a place for good when its worker is still, or again, away so long after it died.
         stack.enter_context(config.set({"distributed.deploy.lost-worker-timeout": "1 d"}))
@@ -54,6 +58,8 @@ def dask(work: Work, shared: Any, workers: int, address: str) -> Iterator[Dask]:
             client = stack.enter_context(Client(cluster, timeout=SECONDS_TO_CONNECT, set_as_default=False))
         except (OSError, ValueError) as error:
             raise _unreachable(error) from None
+        if address:
+            remove_left(client)
         try:
             client.register_plugin(Loaded(work, shared), name=name)
         except (ImportError, AttributeError) as error:
@@ -62,6 +68,20 @@ def dask(work: Work, shared: Any, workers: int, address: str) -> Iterator[Dask]:
             ) from None
         stack.callback(client.unregister_worker_plugin, name)
         yield Dask(client, name, workers)
+
+
+def remove_left(client: Client) -> None:
+    """Take off the cluster what this machine's searches left there that were killed with kill -9."""
+    # A lambda travels as it is: the scheduler's machine need not have Headway.
+    for name in client.run_on_scheduler(lambda dask_scheduler: [*map(str, dask_scheduler.worker_plugins)]):
+        process, _, rest = name.removeprefix(PREFIX).partition("-")
+        ours = name.startswith(PREFIX) and rest.partition("-")[2] == _machine() and process.isdecimal()
+        if ours and not psutil.pid_exists(int(process)):
+            client.unregister_worker_plugin(name)
+
+
+def _machine() -> str:
+    return f"{socket.gethostname()}-{uuid.getnode():x}"
 
 
 class Loaded(WorkerPlugin):
