@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows import server
-from flows.execution import exclusive
+from flows.execution import changed_stages, exclusive
 from flows.verdict import Verdict, project_of, write_page
 from headway import params as parameters
 from headway.errors import HeadwayError
@@ -44,6 +44,7 @@ def promote(version: str, force: bool, reason: str) -> tuple[Verdict, Path]:
     with _alone() as (params, layout, registry):
         from flows.promotion import promote as put_before_the_gate
 
+        _require_current(layout, {"ingest", "prepare"} if force else {"ingest", "prepare", "baseline"})
         asker = asked_by(f"headway promote {version}{' --force' if force else ''}")
         verdict = put_before_the_gate(params, layout, registry, version, asker, force, reason)
         assert verdict.record is not None
@@ -66,6 +67,22 @@ def retire(reason: str) -> tuple[Record, Path]:
         with _once(layout, registry, command, _given(reason)) as done:
             record = done or office.retire(registry, reason, asked_by(command), project_of(params, layout))
             return record, tell(layout, record)
+
+
+def _require_current(layout: Layout, stages: set[str]) -> None:
+    """Return when the test rows, and what they are compared with, are those that params.yaml and dvc.lock speak of.
+
+    Where DVC cannot tell, as in a copy without its folder, nothing is required.
+
+    Raises:
+        HeadwayError: they are older, and the record would say otherwise.
+    """
+    changed = sorted(stages & (changed_stages(layout) or set()))
+    if changed:
+        raise HeadwayError(
+            f"params.yaml or the data changed since {', '.join(changed)} ran, so that the rows here are not those that a "
+            "decision would name; `dvc repro baseline`, or put the change back, then promote"
+        )
 
 
 @contextmanager

@@ -86,6 +86,26 @@ def test_going_back_says_who_is_champion_and_where_the_page_lies(two: House) -> 
     assert headway("rollback", "--to", "2", "--reason", "the other way").output.startswith("version 2 is champion again")
 
 
+@pytest.mark.parametrize(
+    ("force", "changed", "named"),
+    [
+        (False, {"prepare", "train"}, "prepare"),
+        (False, {"ingest", "baseline"}, "baseline, ingest"),
+        (True, {"prepare", "baseline"}, "prepare"),
+        (True, {"baseline"}, ""),
+        (False, {"tune", "train", "evaluate"}, ""),
+        (False, set(), ""),
+        (False, None, ""),
+    ],
+)
+def test_nothing_is_promoted_on_rows_that_are_older_than_the_params(
+    two: House, monkeypatch: pytest.MonkeyPatch, force: bool, changed: set[str] | None, named: str
+) -> None:
+    monkeypatch.setattr("flows.office.changed_stages", lambda _: changed)
+    line = said("promote", "9", *(("--force", "--reason", "x") if force else ()))
+    assert (f"changed since {named} ran, so that" if named else "has no version 9") in line
+
+
 def test_a_retirement_is_in_the_history(two: House) -> None:
     assert headway("retire", "--reason", "lost").output.startswith(
         "version 2 is no longer champion; the next run elects another\n"
