@@ -219,9 +219,7 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
     With a champion in office, it is scored again, compared and replaced.
     """
     if in_office:
-        staged = replace(
-            staged, params=staged.params.override({"gate.policy": "non_inferior", "gate.champion_margin": 0.03})
-        )
+        staged = replace(staged, params=staged.params.override({"gate.policy": "non_inferior", "gate.champion_margin": 0.9}))
     made = [(PROMOTION, str(number)) for number in range(1, 3 if in_office else 2)]
     champion = made[-1][1]
 
@@ -257,7 +255,7 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         candidate = begun(f"killed {place}")
         assert end_of(candidate, place) == -signal.SIGKILL, at
         verdict, registry = candidate.run(), Registry(candidate.tracker)
-        assert verdict.champion == champion, at
+        assert verdict.champion == champion, f"{at}: {verdict.lines}"
         assert decisions(candidate) == made, at
         assert registry.history.examine()[1] == "", at
         aliases = [(number, [CHAMPION] if number == champion else []) for _, number in made]
