@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from flows import server
@@ -44,9 +45,9 @@ def promote(version: str, force: bool, reason: str) -> tuple[Verdict, Path]:
     with _alone() as (params, layout, registry):
         from flows.promotion import promote as put_before_the_gate
 
-        _require_current(layout, {"ingest", "prepare"} if force else {"ingest", "prepare", "baseline"})
+        require = partial(_require_current, layout, {"ingest", "prepare"} if force else {"ingest", "prepare", "baseline"})
         asker = asked_by(f"headway promote {version}{' --force' if force else ''}")
-        verdict = put_before_the_gate(params, layout, registry, version, asker, force, reason)
+        verdict = put_before_the_gate(params, layout, registry, version, asker, force, reason, require)
         assert verdict.record is not None
         return verdict, tell(layout, verdict.record)
 
@@ -80,8 +81,8 @@ def _require_current(layout: Layout, stages: set[str]) -> None:
     changed = sorted(stages & (changed_stages(layout) or set()))
     if changed:
         raise HeadwayError(
-            f"params.yaml or the data changed since {', '.join(changed)} ran, so that the rows here are not those that a "
-            "decision would name; `dvc repro baseline`, or put the change back, then promote"
+            f"params.yaml, the data or the code changed since {', '.join(changed)} ran, so that the rows here are not those that "
+            "a decision would name; `dvc repro baseline`, or put the change back, then promote"
         )
 
 

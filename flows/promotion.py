@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,14 @@ def decide_and_promote(params: Params, layout: Layout, tracker: Tracker, registr
 
 
 def promote(
-    params: Params, layout: Layout, registry: Registry, number: str, asked_by: Actor, force: bool = False, reason: str = ""
+    params: Params,
+    layout: Layout,
+    registry: Registry,
+    number: str,
+    asked_by: Actor,
+    force: bool = False,
+    reason: str = "",
+    require: Callable[[], None] = lambda: None,
 ) -> Verdict:
     """Put a registered version before the gate on today's test rows, and promote or refuse it.
 
@@ -101,6 +108,7 @@ def promote(
         number: of the version.
         force: promote it whatever the gate says, which is asked all the same, as far as it can tell anything without the linear
             baseline's predictions or a champion that loads; that is kept with the reason.
+        require: raises where the project is in no state to decide; asked where this command has not decided already.
 
     Raises:
         HeadwayError: there is no such version, it is champion already, or its files are gone or damaged; or there are no test
@@ -112,6 +120,7 @@ def promote(
         done = interrupted(before, FORCED if force else PROMOTION, reason, number)
         if done:
             return _promoted(done)
+        require()
         version = registry.version(number)
         if version is None:
             raise HeadwayError(f"{registry.name} has no version {number}; `headway history` lists those that were judged")
@@ -232,10 +241,9 @@ def _scored_now(registry: Registry, before: Standing, params: Params, layout: La
 
 
 def _split(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The knobs that say which rows are tested; of test files only whether there are any, for theirs are no training rows."""
-    knobs = {f"split.{name}": value for name, value in params["split"].items()}
-    data = params["data"]
-    return {**knobs, "data.test_files": bool(data["test_files"]), "data.hub_test_split": data["hub_test_split"]}
+    """The knobs that say which rows are tested."""
+    given = {f"data.{name}": params["data"][name] for name in ("test_files", "hub_test_split")}
+    return {**{f"split.{name}": value for name, value in params["split"].items()}, **given}
 
 
 def _require_unseen(version: ModelVersion, before: Standing, params: Params, remedy: str) -> None:

@@ -49,10 +49,10 @@ def rollback(
 def retire(reason: Reason) -> None:
     """Take the champion out of office.
 
-    The next run then elects one against the linear baseline alone, though not the version that was retired.
+    The next run then elects another model against the linear baseline alone, or this one made again if its files are lost.
     """
     record, page = flows("office").retire(reason)
-    print(f"version {record.candidate.version} is no longer champion; the next run elects another")
+    print(f"version {record.candidate.version} is no longer champion; the next run elects another model")
     print(f"page: {page}")
 
 

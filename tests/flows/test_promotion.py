@@ -524,6 +524,10 @@ def test_a_model_of_which_nobody_knows_the_split_is_not_compared(
         promote(*arguments)
     assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
     assert UNSEEN in [check.name for check in registry.history.records()[-1].failed]
+    with_other_seed = candidate.decide(**{"gate.confidence": 0.9})
+    assert with_other_seed.problem.startswith("nobody knows under which split version 2"), (
+        "to force it taught nobody anything"
+    )
     registry.client.delete_model_version_tag(registry.name, "1", SPLIT_TAG)
     assert promote(candidate.params, candidate.layout, registry, "1", ASKED_BY).outcome == REFUSED, "its first record knows"
 

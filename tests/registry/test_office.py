@@ -349,8 +349,9 @@ def test_a_retirement_is_recorded_with_the_version_too(two: House) -> None:
     assert two.registry.version("2").tags[RETIRED_TAG].endswith(": a reason")
     with pytest.raises(HeadwayError, match="model headway has no champion to retire"):
         retire(two)
-    since = r"^model headway has no champion since version 2 was retired \(a reason\); `make run` elects another one, "
-    with pytest.raises(HeadwayError, match=f"{since}`headway promote 2`"):
+    with pytest.raises(
+        HeadwayError, match=r"^model headway has no champion since version 2 was retired \(a reason\); `make run`"
+    ):
         two.registry.champion_package()
 
 

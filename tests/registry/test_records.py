@@ -188,19 +188,23 @@ def test_all_code_that_decides_is_in_the_fingerprint_of_the_gate(place: str, mon
     assert gate_code() != known
 
 
-def test_a_sketch_estimates_what_two_sets_of_rows_have_in_common() -> None:
+def test_a_sketch_estimates_which_rows_were_in_another_set() -> None:
     def rows(first: int, last: int) -> Rows:
         return rows_of([f"row {number}" for number in range(first, last)], ["a"] * (last - first))
 
     few, many = rows(0, 100), rows(0, 30_000)
-    assert few.overlap(rows(50, 150)) == pytest.approx(50 / 150)
-    assert few.overlap(rows(100, 200)) == 0
-    assert many.overlap(rows(10_000, 40_000)) == pytest.approx(0.5, abs=0.1)
-    assert many.overlap(rows(0, 31_000)) == pytest.approx(30 / 31, abs=0.05)
+    assert few.shared_with(rows(50, 150)) == pytest.approx(0.5)
+    assert few.shared_with(rows(0, 50)) == pytest.approx(0.5)
+    assert rows(0, 50).shared_with(few) == pytest.approx(1)
+    assert few.shared_with(rows(100, 200)) == 0
+    assert many.shared_with(rows(10_000, 40_000)) == pytest.approx(2 / 3, abs=0.1)
+    assert many.shared_with(rows(0, 31_000)) == pytest.approx(1, abs=0.05)
+    assert rows(0, 10_000).shared_with(many) == pytest.approx(1, abs=0.15)
+    assert rows_of([], []).shared_with(few) == 0
     relabelled = rows_of([f"row {number}" for number in range(100)], ["b"] * 100)
     assert few.sha256 != relabelled.sha256
-    assert few.overlap(relabelled) == 1
-    assert few.overlap(Rows(sha256="of old", rows=100)) == 0
+    assert few.shared_with(relabelled) == 1
+    assert few.shared_with(Rows(sha256="of old", rows=100)) == 0
 
 
 def test_a_record_from_before_there_were_sketches_keeps_its_id() -> None:

@@ -82,6 +82,7 @@ def test_a_registry_leaves_mlflows_own_address_as_it_was(
     again = office.registry.new_version(version.source, office.run, version.tags)
     assert again.source == version.source, "and its models are found all the same"
     office.registry.client.delete_model_version(office.registry.name, again.version)
+    mlflow.set_tracking_uri(None)
 
 
 def test_a_version_is_known_by_the_model_it_holds(office: Office) -> None:

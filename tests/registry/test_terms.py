@@ -110,7 +110,7 @@ def test_verdicts_against_a_champion_are_counted_by_pair_and_test_set() -> None:
     assert terms.verdicts_before([], asked, "model 9", "model 1", policy) == 0
 
 
-def test_test_sets_with_most_of_their_rows_in_common_share_their_verdicts() -> None:
+def test_rows_most_of_which_were_tested_before_share_the_verdicts_of_before() -> None:
     def rows(first: int, last: int) -> Rows:
         return rows_of([f"row {number}" for number in range(first, last)], ["a"] * (last - first))
 
@@ -122,11 +122,13 @@ def test_test_sets_with_most_of_their_rows_in_common_share_their_verdicts() -> N
             rows(0, 2001),
             rows(10, 2500),
             rows(0, 3500),
+            rows(600, 2600),
+            rows(0, 900),
             rows(0, 4700),
             rows(1500, 3500),
             rows(2000, 4000),
         )
-    ] == [1, 1, 1, 1, 0, 0, 0]
+    ] == [1, 1, 1, 1, 1, 1, 0, 0, 0]
     grown = terms.verdicts_before(records, rows(0, 2001), "model 2", "model 1", {"policy": "superior"})
     assert grown == 1, "the same pair on other rows is another question"
 

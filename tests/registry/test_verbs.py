@@ -108,7 +108,7 @@ def test_nothing_is_promoted_on_rows_that_are_older_than_the_params(
 
 def test_a_retirement_is_in_the_history(two: House) -> None:
     assert headway("retire", "--reason", "lost").output.startswith(
-        "version 2 is no longer champion; the next run elects another\n"
+        "version 2 is no longer champion; the next run elects another model\n"
     )
     assert two.champion() is None
     assert two.another().kinds()[-1] == ("retirement", "2")

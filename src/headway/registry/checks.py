@@ -137,10 +137,11 @@ def power(
     else:
         explanation += f"show a true gain over {opponent} of {_points(least)} points with {POWER:.0%} power"
     explanation += f"; {'lower' if margin else 'smaller'} ones they may miss"
+    gain = detectable_difference(rows, disagreement, significance, minimum=minimum)  # what they show without the margin
     if limit:
-        explanation += f"; they must show a gain of {_points(limit)}"
-    details = {"disagreement": disagreement, "power": POWER, "significance": significance}
-    return Check("power", not limit or least <= limit, least, None, None, limit or None, explanation, details)
+        explanation += f"; they show a gain of {_points(gain)}, and must show one of {_points(limit)}"
+    details = {"disagreement": disagreement, "power": POWER, "significance": significance, "detectable_gain": gain}
+    return Check("power", not limit or gain <= limit, least, None, None, limit or None, explanation, details)
 
 
 def no_worse_than_baseline(pair: Pair, policy: GateParams, election: Turn | None = None) -> Check:

@@ -196,8 +196,8 @@ class Registry:
         last = next(iter(reversed(self.history.records())), None)
         if last is not None and last.kind == RETIREMENT:
             return (
-                f"since version {last.candidate.version} was retired ({last.reason}); `make run` elects another one, "
-                f"`headway promote {last.candidate.version}` puts that one before the gate again"
+                f"since version {last.candidate.version} was retired ({last.reason}); `make run` elects another model, "
+                "or this one made again if its files are lost"
             )
         if last is None or last.kind != REFUSAL or not last.failed:
             return "yet; `make run` elects one"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headway.registry.records import REFUSAL, RETIREMENT, ROLLBACK, Record, Rows, Subject
+from headway.registry.records import FORCED, REFUSAL, RETIREMENT, ROLLBACK, Record, Rows, Subject
 
 #: The gate's comparisons of a candidate with the champion, one for each policy; and the one that elects, without a champion.
 AGAINST_CHAMPION = ("better_than_champion", "no_worse_than_champion")
@@ -13,7 +13,7 @@ ELECTING = ("no_worse_than_baseline",)
 #: The knobs that say what such a comparison asks, and how surely.
 AGAINST_CHAMPION_KNOBS = ("policy", "champion_margin", "confidence")
 ELECTING_KNOBS = ("baseline_margin", "confidence")
-#: Test sets with this share of their rows in common are one.
+#: Test rows of which this share belonged to another test set are counted as that one.
 SAME = 0.5
 
 
@@ -65,8 +65,12 @@ def about(records: Sequence[Record], model: str) -> Record | None:
 
 
 def first_about(records: Sequence[Record], model: str) -> Record | None:
-    """The first decision on a model that has params: those that it was trained with, since a run decides on what it trains."""
-    return next((record for record in records if record.candidate.model == model and record.params), None)
+    """The first decision on a model that has params: those that it was trained with, since a run decides on what it trains.
+
+    Not so a forced one, which may be of a version that no run has decided on.
+    """
+    found = (record for record in records if record.candidate.model == model and record.params and record.kind != FORCED)
+    return next(found, None)
 
 
 def withdrawn(records: Sequence[Record], model: str) -> Record | None:
@@ -85,7 +89,7 @@ def verdicts_before(
     """How often the gate compared a candidate with a champion on these test rows before; or, without one, how often it was asked
     to elect one there.
 
-    Test sets that have most of their rows in common are one, for what one of them has shown by luck another will show too. Each
+    Rows most of which were tested before are those of before, for what they have shown by luck they will show again. Each
     pair of models counts once for each of them and for each rule it was held against, and the present question not at all: to
     ask the same again tells nothing new. Nor does a verdict count whose champion (or, in an election, baseline) could not be
     scored: it was a refusal for that alone, whatever else it saw of the rows, and so could not promote by luck, which is the risk
@@ -105,7 +109,7 @@ def verdicts_before(
         question(record.test_rows, record.candidate.model, record.champion.model if record.champion else None, record.policy)
         for record in records
         if (record.champion is None) == (champion is None)
-        if record.test_rows is not None and rows.overlap(record.test_rows) >= SAME
+        if record.test_rows is not None and rows.shared_with(record.test_rows) >= SAME
         if any(check.name in comparisons and check.value is not None for check in record.checks)
     }
     return len(asked - {question(rows, candidate, champion, policy)})
