@@ -10,7 +10,7 @@ import re
 import hypothesis.strategies as st
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 
 ANY = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 AWKWARD = st.text(st.sampled_from(list("\",;\t|\r\n '\\ab好é\0\u2028\u0085\ufeff")), max_size=12)
@@ -33,6 +33,8 @@ many = settings(max_examples=150, suppress_health_check=[HealthCheck.function_sc
     # With another end of lines, Python leaves a carriage return in a cell without quotes.
     style=st.sampled_from([(csv.QUOTE_ALL, "\n"), (csv.QUOTE_ALL, "\r"), (csv.QUOTE_MINIMAL, "\r\n")]),
 )
+# A label that is a quote, and one whose two lines both end in what looks like that label.
+@example(rows=[("", '"'), ("", "\n\t")], delimiter="\t", encoding="utf-8", packing="", style=(csv.QUOTE_ALL, "\n"))
 def test_what_pythons_csv_writes_comes_back_equal(read_file, rows, delimiter, encoding, packing, style):
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter, quoting=style[0], lineterminator=style[1]).writerows([("text", "label"), *rows])

@@ -105,8 +105,12 @@ class Lone:
         return line.rstrip("\r\n").split(self._delimiter)
 
     def learn(self, cells: Sequence[str]) -> None:
-        """Take the label of a row for known: be it one or several that a quote joins, it is the label of one."""
-        if label := self._label_of(cells):
+        """Take the label of a row for known: be it one or several that a quote joins, it is the label of one.
+
+        Not one with quotes in it: in a line that is read on its own, these may be what encloses the cells.
+        """
+        label = self._label_of(cells)
+        if label and '"' not in label:
             self._labels.add(label)
 
     def is_like_a_row(self, line: str) -> bool:
