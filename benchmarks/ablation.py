@@ -2,9 +2,9 @@
 
 Ideas that the classifier does not have are tried as well (``benchmarks/ideas.py``).
 
-``make bench-ablation`` trains each variant with three seeds and scores it on validation rows, on which all choices are made;
-the test split is not looked at. It writes ``benchmarks/ablation.md``. Finished fits are kept in ``.headway/bench-ablation``;
-an interrupted run goes on from them.
+``make bench-ablation`` trains each variant with three seeds, each on another fold of the training and validation rows
+(``benchmarks/folds.py``), and scores it on rows it never saw; the test split, which no choice may be made on, is not read. It
+writes ``benchmarks/ablation.md``. Finished fits are kept in ``.headway/bench-ablation``; an interrupted run goes on from them.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from __future__ import annotations
 import argparse
 import datetime
 import hashlib
-import json
+import itertools
+import multiprocessing
 import shlex
-import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
+from dataclasses import dataclass
 from inspect import getsource
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
+from scipy.special import log_softmax
 
 from benchmarks import ideas
+from benchmarks.folds import FOLDS, Fold, Folds
 from benchmarks.ideas import IDEAS
-from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
-from headway.data import tokenizer, vectors
-from headway.data.datamodule import subset
-from headway.data.encoded import EncodedTexts
-from headway.data.splits import unit_hash
-from headway.files import read_json, sha256_of_json, write_json
+from benchmarks.shipped import PROJECT, SUBSETS, params_for
+from headway.evaluation.metrics import Interval
+from headway.files import sha256_of_file, sha256_of_json
 from headway.model.joint import JointClassifier
-from headway.model.ngrams import NgramClassifier
 from headway.params import Params
-from headway.stages.tokenize import tokenize
-from headway.stages.train import fit_attention, fit_ngrams, join
+from headway.registry.differences import bootstrap_mean
+from headway.stages.train import join
 
 PAGE = PROJECT / "benchmarks" / "ablation.md"
 USUAL = "as in params.yaml"
@@ -72,28 +72,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--subset", default="imdb", choices=SUBSETS)
     parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for a quick try")
-    parser.add_argument("--train-share", type=float, default=1.0, help="of the training rows, for less time")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, choices=range(1, FOLDS + 1), help="each with a fold of its own")
+    parser.add_argument("--workers", type=int, default=1, help="trainings at the same time, which share the threads")
     parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="VARIANT")
     parser.add_argument("--word-vectors", type=Path, help=f"a file for one more variant, {VECTORS!r}")
     parser.add_argument("--out", type=Path, default=PAGE)
     arguments = parser.parse_args()
     names = list(dict.fromkeys([USUAL, *arguments.only, *([VECTORS] if arguments.word_vectors else [])]))
-    trial = Ablation(params_for(arguments.subset, arguments.max_rows), arguments.train_share, arguments.word_vectors)
-    console = Console()
-    for number, alike in enumerate(groups := by_attention(names)):
-        for seed in range(1, arguments.seeds + 1):
-            if not all(trial.path(name, seed).exists() for name in alike):
-                console.print(f"training {number + 1} of {len(groups)}, {alike[0]}: seed {seed} of {arguments.seeds}")
-                trial.fit(alike, seed)
-    command = f"python -m benchmarks.ablation --subset {arguments.subset} --max-rows {arguments.max_rows}"
-    command += f" --train-share {arguments.train_share:g} --seeds {arguments.seeds}"
-    if arguments.only != list(VARIANTS):
-        command += f" --only {shlex.join(arguments.only)}"
-    if arguments.word_vectors:
-        command += f" --word-vectors {arguments.word_vectors.name}"
-    arguments.out.write_text(trial.page(names, arguments.seeds, command), encoding="utf-8")
-    console.print(f"written: {arguments.out}")
+    params = params_for(arguments.subset, arguments.max_rows)
+    params = params.override({"training.threads": max(1, params.training.threads // arguments.workers)})
+    fits = Fits(Folds(params, "bench-ablation", ("train", "validation")), arguments.word_vectors)
+    fits.make(by_attention(names), range(1, arguments.seeds + 1), arguments.workers, Console())
+    found = {name: [fits.of(name, seed) for seed in range(1, arguments.seeds + 1)] for name in names}
+    command = f"python -m benchmarks.ablation --subset {arguments.subset} --seeds {arguments.seeds}"
+    command += f" --max-rows {arguments.max_rows}" if arguments.max_rows else ""
+    command += f" --workers {arguments.workers}" if arguments.workers > 1 else ""
+    command += f" --only {shlex.join(arguments.only)}" if arguments.only != list(VARIANTS) else ""
+    command += f" --word-vectors {arguments.word_vectors.name}" if arguments.word_vectors else ""
+    arguments.out.write_text(page(found, params, command), encoding="utf-8")
+    Console().print(f"written: {arguments.out}")
 
 
 def by_attention(names: Sequence[str]) -> list[list[str]]:
@@ -106,118 +103,149 @@ def by_attention(names: Sequence[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-class Ablation:
+@dataclass(frozen=True)
+class Fit:
+    """A variant trained with one seed, and what it says of the rows of its fold that it never saw.
+
+    Attributes:
+        baseline: which rows the linear baseline has right, bool, (rows,).
+        right: which rows the linear part, the attention part and the whole have right, bool, (3, rows).
+        loss: the same models' negative log-likelihood of each row in nats, (3, rows).
+        seconds: of attention's training.
+    """
+
+    baseline: np.ndarray
+    right: np.ndarray
+    loss: np.ndarray
+    seconds: float
+
+
+class Fits:
     """The variants' fits on one data set.
 
     Args:
-        params: of everything.
-        train_share: of the training rows, chosen by a hash.
+        folds: of its rows.
         word_vectors: a file of them, for the variant that starts from these.
     """
 
-    def __init__(self, params: Params, train_share: float, word_vectors: Path | None = None) -> None:
-        self.params, self.train_share = params, train_share
-        layout = prepared(params, "bench-ablation")
-        self.folder = layout.root.parent
-        if not (layout.encoded / "validation.arrow").exists():
-            tokenize(params, layout)
-        every, self.validation = (EncodedTexts.open(layout.encoded / f"{split}.arrow") for split in ("train", "validation"))
-        self.train = subset(every, np.flatnonzero([unit_hash(row_id, "ablation") < train_share for row_id in every.ids]))
-        self.n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
-        fitted = tokenizer.load(layout.encoded / "tokenizer.json")
-        self.vocabulary_size = fitted.get_vocab_size()
-        self.word_vectors = vectors.read(word_vectors, fitted) if word_vectors else None
-        self._ngrams: dict[str, NgramClassifier | None] = {}
+    def __init__(self, folds: Folds, word_vectors: Path | None = None) -> None:
+        self.folds, self.word_vectors = folds, word_vectors
+        self._vectors_hash = sha256_of_file(word_vectors) if word_vectors else ""
 
-    def path(self, name: str, seed: int) -> Path:
-        """Where a fit's figures are kept."""
-        how = getsource(ideas) if name in IDEAS else ""
-        if name == VECTORS and self.word_vectors is not None:
-            how = hashlib.sha256(self.word_vectors.tobytes()).hexdigest()
-        return self.folder / f"{sha256_of_json([name, VARIANTS.get(name), seed, self.train_share, how])[:12]}.json"
+    def make(self, groups: Sequence[Sequence[str]], seeds: Sequence[int], workers: int, console: Console) -> None:
+        """Train each group of variants with each seed, unless that was done before."""
+        missing = [
+            (alike, seed)
+            for alike, seed in itertools.product(groups, seeds)
+            if not all(self._path(name, seed).exists() for name in alike)
+        ]
+        folds = {seed: self.folds.fold(seed - 1) for seed in sorted({seed for _, seed in missing})}
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+            waiting = {}
+            for alike, seed in missing:
+                paths = {name: self._path(name, seed) for name in alike}
+                vectors = self.word_vectors if alike[0] == VECTORS else None
+                waiting[pool.submit(_train, self.folds.params, folds[seed], seed, paths, vectors)] = (
+                    f"{alike[0]}, seed {seed}"
+                )
+            for number, done in enumerate(as_completed(waiting), 1):
+                done.result()
+                console.print(f"trained {number} of {len(waiting)}: {waiting[done]}")
 
-    def fit(self, alike: Sequence[str], seed: int) -> None:
-        """Train variants that have the same attention part, with the seed, and keep their figures."""
-        name = alike[0]
-        knobs = self.params.override({**VARIANTS.get(name, {}), "seed": seed})
-        checkpoints = self.folder / "checkpoints"
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        started = time.monotonic()
-        with IDEAS.get(name, nullcontext)():
-            attention, _ = fit_attention(
-                self.train,
-                self.validation,
-                self.vocabulary_size,
-                self.n_classes,
-                knobs,
-                checkpoints,
-                word_vectors=self.word_vectors if name == VECTORS else None,
-            )
+    def of(self, name: str, seed: int) -> Fit:
+        """A finished fit."""
+        with np.load(self._path(name, seed)) as kept:
+            return Fit(kept["baseline"], kept["right"], kept["loss"], float(kept["seconds"]))
+
+    def _path(self, name: str, seed: int) -> Path:
+        how = hashlib.sha256(getsource(ideas).encode()).hexdigest() if name in IDEAS else ""
+        how = self._vectors_hash if name == VECTORS else how
+        return self.folds.folder / "fits" / f"{sha256_of_json([name, VARIANTS.get(name), seed, how])[:12]}.npz"
+
+
+def _train(params: Params, fold: Fold, seed: int, paths: Mapping[str, Path], word_vectors: Path | None) -> None:
+    """Train variants that have the same attention part, and keep what they say."""
+    first = next(iter(paths))
+    started = time.monotonic()
+    with IDEAS.get(first, nullcontext)():
+        knobs = params.override({**VARIANTS.get(first, {}), "seed": seed})
+        attention = fold.attention(knobs, word_vectors)
         seconds = time.monotonic() - started
-        for one in alike:
-            report = join(JointClassifier(self._linear(one), attention), self.validation)
-            write_json(self.path(one, seed), {**report, "seconds": round(seconds, 1)})
+        for name, path in paths.items():
+            ngrams, _ = fold.ngrams(params.override(VARIANTS.get(name, {})))
+            model = JointClassifier(ngrams, attention)
+            join(model, fold.part("validation"))
+            logits = fold.logits(model)
+            labels = fold.part("test").labels
+            path.parent.mkdir(exist_ok=True)
+            with path.with_suffix(".partial").open("wb") as file:
+                np.savez(
+                    file,
+                    baseline=fold.baseline_right,
+                    right=fold.right(logits),
+                    loss=-np.take_along_axis(log_softmax(logits, axis=2), labels[None, :, None], axis=2)[..., 0],
+                    seconds=seconds,
+                )
+            path.with_suffix(".partial").rename(path)
 
-    def _linear(self, name: str) -> NgramClassifier | None:
-        """A variant's linear part: a convex fit, with no seed in it, and so made once."""
-        knobs = self.params.override(VARIANTS.get(name, {}))
-        key = sha256_of_json(knobs.ngrams.model_dump())
-        if key not in self._ngrams:
-            self._ngrams[key] = fit_ngrams(self.train, self.n_classes, knobs)
-        return self._ngrams[key]
 
-    def page(self, names: Sequence[str], seeds: int, command: str) -> str:
-        """The table as Markdown, with the command that makes it."""
-        rows = {name: [json.loads(self.path(name, seed).read_text()) for seed in range(1, seeds + 1)] for name in names}
-        usual = rows[USUAL]
-        lines = []
-        for name, some in rows.items():
-            joint = [row["validation_accuracy"] for row in some]
-            alone = [row["attention"]["validation_accuracy"] for row in some]
-            gain = [one - other["validation_accuracy"] for one, other in zip(joint, usual, strict=True)]
-            lines.append(
-                f"| {name} | {np.mean(joint):.4f} ± {_spread(joint):.4f} | {100 * np.mean(gain):+.2f} "
-                f"| {np.mean(alone):.4f} ± {_spread(alone):.4f} | {statistics.median(row['seconds'] for row in some):.0f} |"
-            )
-        linear = usual[0].get("ngrams", {}).get("validation_accuracy")
-        both = np.mean([row["validation_accuracy"] for row in usual])
-        added = (
-            f"The linear part alone: {linear:.4f}. Attention adds {100 * (both - linear):+.2f} points to it."
-            if linear
-            else ""
+def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> str:
+    """The table as Markdown, with the command that makes it.
+
+    Args:
+        found: by variant, a fit a seed; USUAL is among them, and each seed has the same rows in all.
+        params: of everything.
+        command: that makes the page.
+    """
+    usual = found[USUAL]
+    lines = []
+    for name, fits in found.items():
+        by_seed = " ".join(f"{fit.right[2].mean():.4f}" for fit in fits)
+        points = _interval([100.0 * fit.right[2] - 100.0 * at.right[2] for fit, at in zip(fits, usual, strict=True)], params)
+        nats = _interval([1000 * (fit.loss[2] - at.loss[2]) for fit, at in zip(fits, usual, strict=True)], params)
+        lines.append(
+            f"| {name} | {_accuracy(fits, 2):.4f} | {'' if name == USUAL else _said(points, 2)} "
+            f"| {by_seed} | {'' if name == USUAL else _said(nats, 1)} "
+            f"| {_accuracy(fits, 1):.4f} | {statistics.median(fit.seconds for fit in fits):.0f} |"
         )
-        if self.train_share < 1:
-            added += (
-                f" That is on {self.train_share:.0%} of the training rows; `make bench-accuracy` says what it adds with all."
-            )
-        rows_used = f"{len(self.train):,} training and {len(self.validation):,} validation rows"
-        return "\n".join(
-            [
-                "# What each option is worth",
-                "",
-                f"{self.params.data.subset}, {rows_used}, {seeds} seeds; accuracy on the validation rows, mean ± standard "
-                f"deviation over the seeds. {datetime.date.today():%d %B %Y}, `{command}`.",
-                "",
-                added,
-                "",
-                "| variant | joint | points against params.yaml | attention alone | seconds of attention's training |",
-                "| --- | --- | --- | --- | --- |",
-                *lines,
-                "",
-                f"One row is {100 / len(self.validation):.2f} points; differences of less than about "
-                f"{100 * 2 * _standard_error(len(self.validation)):.1f} points are within what other validation rows would do.",
-                "",
-            ]
-        )
+    rows = sum(fit.right.shape[1] for fit in usual)
+    over_linear = _interval([100.0 * fit.right[2] - 100.0 * fit.right[0] for fit in usual], params)
+    over_baseline = _interval([100.0 * fit.right[2] - 100.0 * fit.baseline for fit in usual], params)
+    level = f"{params.gate.confidence:.0%}"
+    return "\n".join(
+        [
+            "# What each option is worth",
+            "",
+            f"{params.data.subset}, {datetime.date.today():%d %B %Y}, `{command}`.",
+            "",
+            f"Each of {len(usual)} seeds is trained on four of five folds of the training and validation rows and scored on the "
+            f"fifth, another for each seed: {rows:,} rows that the models never saw; the test split is not read. Differences are "
+            f"between answers to the same rows, with the {level} paired bootstrap interval over rows.",
+            "",
+            f"The linear part alone: {_accuracy(usual, 0):.4f}. Attention adds {_said(over_linear, 2)} points; both are "
+            f"{_said(over_baseline, 2)} points above the linear baseline.",
+            "",
+            "| variant | accuracy | points against params.yaml | by seed | negative log-likelihood against it, thousandths of a "
+            "nat (less is better) | attention alone | seconds of attention's training |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+            *lines,
+            "",
+        ]
+    )
 
 
-def _spread(values: list[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _accuracy(fits: Sequence[Fit], model: int) -> float:
+    """Of one of the three models over the rows of all seeds."""
+    return float(np.concatenate([fit.right[model] for fit in fits]).mean())
 
 
-def _standard_error(rows: int) -> float:
-    """Of the difference of two models' accuracies on the same rows, when they disagree on 4% of them."""
-    return float(np.sqrt(0.04 / rows))
+def _interval(differences: Sequence[np.ndarray], params: Params) -> Interval:
+    return bootstrap_mean(np.concatenate(differences), params.gate.confidence, params.gate.bootstrap_samples, params.seed)
+
+
+def _said(interval: Interval, digits: int) -> str:
+    value, low, high = (f"{one:+.{digits}f}" for one in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"
 
 
 if __name__ == "__main__":

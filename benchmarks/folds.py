@@ -1,0 +1,161 @@
+"""Five folds of a data set's rows, so that each row can be scored once by a model that was neither trained nor chosen on it.
+
+A row's fold is a hash of its text: that fold is tested, a tenth of the other four is for validation, the rest for training.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmarks.shipped import prepared
+from headway.data import encoded, fitting, tokenizer, vectors
+from headway.data.datamodule import in_batches
+from headway.data.encoded import EncodedTexts
+from headway.data.splits import unit_hash
+from headway.data.tokenizer import TextEncoder
+from headway.evaluation import baseline as linear
+from headway.files import fresh_folder, read_json, sha256_of_json, write_json
+from headway.model.classifier import AttentionClassifier
+from headway.model.joint import JointClassifier
+from headway.model.ngrams import NgramClassifier
+from headway.params import Params
+from headway.stages.train import fit_attention, fit_ngrams
+from headway.tables import read_table
+
+FOLDS = 5
+PARTS = ("n-grams alone", "attention alone")
+JOINT = "joint"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A fold whose texts are encoded by a tokenizer of its training rows, with a linear baseline fitted on the same.
+
+    Attributes:
+        folder: where all of that lies.
+        n_classes: of the data set.
+    """
+
+    folder: Path
+    n_classes: int
+
+    def part(self, name: str) -> EncodedTexts:
+        """The encoded rows for ``train``, ``validation`` or ``test``."""
+        return EncodedTexts.open(self.folder / f"{name}.arrow")
+
+    @property
+    def baseline_right(self) -> np.ndarray:
+        """Which test rows the linear baseline has right, bool, (rows,)."""
+        return np.asarray(np.load(self.folder / "baseline-right.npy"))
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """That making the tokenizer and the linear baseline took."""
+        return dict(read_json(self.folder / "seconds.json", made_by="benchmark"))
+
+    def attention(self, knobs: Params, word_vectors: Path | None = None) -> AttentionClassifier:
+        """The trained attention part; its embeddings start from a file of word vectors, or at random."""
+        checkpoints = self.folder / f"checkpoints-{uuid4().hex}"
+        words = tokenizer.load(self.folder / "tokenizer.json")
+        start = vectors.read(word_vectors, words) if word_vectors else None
+        try:
+            model, _ = fit_attention(
+                self.part("train"),
+                self.part("validation"),
+                words.get_vocab_size(),
+                self.n_classes,
+                knobs,
+                checkpoints,
+                word_vectors=start,
+            )
+        finally:
+            shutil.rmtree(checkpoints, ignore_errors=True)
+        return model
+
+    def ngrams(self, knobs: Params) -> tuple[NgramClassifier | None, float]:
+        """The fitted linear part, kept since no seed is in it, and the seconds that its fit took."""
+        kept = self.folder / f"ngrams-{sha256_of_json(knobs.ngrams.model_dump())[:12]}.pt"
+        if not kept.exists():
+            started = time.monotonic()
+            fitted = fit_ngrams(self.part("train"), self.n_classes, knobs)
+            partial = kept.with_name(f"{kept.name}.{uuid4().hex}")
+            torch.save((fitted, time.monotonic() - started), partial)
+            partial.rename(kept)
+        model, seconds = torch.load(kept, weights_only=False)
+        return model, seconds
+
+    def logits(self, model: JointClassifier) -> np.ndarray:
+        """What the model's PARTS and the whole say of the test rows: float32, (3, rows, C)."""
+        test = self.part("test")
+        order = np.argsort(test.lengths, kind="stable")  # in which in_batches goes through them
+        said, labels = [], []
+        with torch.inference_mode():
+            for tokens, some_labels in in_batches(test):
+                labels.append(some_labels)
+                parts = model.parts(tokens)
+                said.append(torch.stack([*parts, model.combine(*parts)]))
+        assert np.array_equal(torch.cat(labels).numpy(), test.labels[order]), "the rows came in another order"
+        together = torch.cat(said, dim=1).numpy()
+        found = np.empty_like(together)
+        found[:, order] = together
+        return found
+
+    def right(self, logits: np.ndarray) -> np.ndarray:
+        """Which test rows logits, (…, rows, C), have right: bool, (…, rows)."""
+        return np.asarray(logits.argmax(axis=-1) == self.part("test").labels)
+
+
+class Folds:
+    """The rows of a data set in five folds.
+
+    Args:
+        params: of everything.
+        benchmark: whose folder they lie in.
+        splits: whose rows are taken, of those that the stage ``prepare`` makes.
+    """
+
+    def __init__(self, params: Params, benchmark: str, splits: Sequence[str]) -> None:
+        self.params = params
+        layout = prepared(params, benchmark)
+        self.folder = layout.root.parent
+        self._rows = pa.concat_tables(read_table(layout.prepared / f"{name}.parquet", made_by="prepare") for name in splits)
+        self.n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
+        ids = self._rows["id"].to_pylist()
+        self._fold = np.array([int(unit_hash(row, "fold") * FOLDS) for row in ids])
+        self._validation = np.array([unit_hash(row, "validation") < 0.1 for row in ids])
+
+    def fold(self, number: int) -> Fold:
+        """A fold, 0 to FOLDS - 1, which is made where it was not yet."""
+        folder = self.folder / f"fold-{number}"
+        if not folder.exists():
+            tested = self._fold == number
+            parts = {"train": ~tested & ~self._validation, "validation": ~tested & self._validation, "test": tested}
+            with fresh_folder(folder) as made:
+                self._make(made, {name: self._rows.filter(pa.array(mask)) for name, mask in parts.items()})
+        return Fold(folder, self.n_classes)
+
+    def _make(self, folder: Path, parts: dict[str, pa.Table]) -> None:
+        texts = {name: rows["text"].to_pylist() for name, rows in parts.items()}
+        labels = {name: rows["label_id"].to_numpy() for name, rows in parts.items()}
+        started = time.monotonic()
+        baseline = linear.fit(texts["train"], labels["train"].tolist(), self.params.baseline)
+        said = linear.predict_proba(baseline, texts["test"], self.n_classes)
+        np.save(folder / "baseline-right.npy", said.argmax(axis=1) == labels["test"])
+        seconds = {"linear baseline": time.monotonic() - started}
+        started = time.monotonic()
+        words = fitting.fit(texts["train"], self.params.tokenizer, fitting.survey(texts["train"]))
+        words.save(str(folder / "tokenizer.json"))
+        encoder = TextEncoder(words, self.params.tokenizer.max_length)
+        for name, rows in parts.items():
+            encoded.write(folder / f"{name}.arrow", [(rows["id"], rows["label_id"].combine_chunks(), encoder(texts[name]))])
+        seconds["tokenizer"] = time.monotonic() - started
+        write_json(folder / "seconds.json", seconds)
