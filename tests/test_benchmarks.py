@@ -10,16 +10,19 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
-from benchmarks import ablation, accuracy, data, search, speed
+from benchmarks import ablation, accuracy, data, folds, search, shipped, speed
 from benchmarks.ideas import IDEAS, Averaged, Pretrained
 from headway.data.datamodule import TextDataModule
 from headway.data.encoded import EncodedTexts
+from headway.data.splits import SPLITS
 from headway.evaluation.metrics import Interval
 from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
+from headway.model.joint import JointClassifier
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
 from headway.params import Params
@@ -97,6 +100,61 @@ def test_variants_with_the_same_attention_are_trained_once() -> None:
     groups = ablation.by_attention(list(ablation.VARIANTS))
     assert groups[0] == [ablation.USUAL, "linear part without triples", "linear part of single words", "no linear part"]
     assert [len(group) for group in groups[1:]] == [1] * (len(ablation.VARIANTS) - 4)
+
+
+def test_the_ablations_page_pairs_the_rows_of_all_seeds(params: Params) -> None:
+    def fit(right: str, loss: float) -> ablation.Fit:
+        """Of a linear part that has the first row right, an attention part that has none, and a whole; + is right."""
+        whole = [mark == "+" for mark in right]
+        answers = np.array([[True] + [False] * (len(right) - 1), [False] * len(right), whole])
+        return ablation.Fit(np.zeros(len(right), bool), answers, np.full(answers.shape, loss), seconds=2.0)
+
+    usual = [fit("++--", 0.5), fit("++", 0.5)]
+    other = [fit("+++-", 0.5), fit("++", 0.2)]
+    written = ablation.page({ablation.USUAL: usual, "idea": other}, params, "command").splitlines()
+    first, second = (line.split(" | ") for line in written[-2:])
+    assert first[:2] == ["| as in params.yaml", "0.6667"]  # four rows of six, not the mean of a half and of all
+    assert second[1] == "0.8333"
+    assert second[2].startswith("+16.67 (+0.00 to ")
+    assert second[3] == "0.7500 1.0000"
+    assert second[4].startswith("-100.0 (")  # a third of the rows at 300 thousandths less
+    assert second[5:] == ["0.0000", "2 |"]
+    assert any(line.startswith("The linear part alone: 0.3333. Attention adds +33.33 (") for line in written)
+    assert any("both are +66.67 (" in line for line in written)
+
+
+def test_every_row_is_tested_in_one_fold_and_the_splits_left_out_in_none(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "PROJECT", tmp_path)
+    monkeypatch.setattr(shipped, "code_fingerprint", lambda layout: "code")
+    some = params.override({"data.subset": "rotten_tomatoes", "data.max_rows": 300, **shipped.PLAIN})
+    rows = folds.Folds(some, "bench", ("train", "validation"))
+    made = [rows.fold(number) for number in range(folds.FOLDS)]
+    prepared = shipped.prepared(some, "bench").prepared
+    ids = {name: set(pq.read_table(prepared / f"{name}.parquet")["id"].to_pylist()) for name in SPLITS}
+    tested = [row for fold in made for row in fold.part("test").ids]
+    assert len(tested) == len(set(tested))
+    assert set(tested) == ids["train"] | ids["validation"]
+    for fold in made:
+        parts = [set(fold.part(name).ids) for name in SPLITS]
+        assert set.union(*parts) == set(tested)
+        assert sum(map(len, parts)) == len(tested)
+        assert len(fold.baseline_right) == len(fold.part("test"))
+
+
+def test_what_a_model_says_stands_in_the_order_of_the_rows(reviews: Slice, knobs: Params) -> None:
+    fold = folds.Fold(reviews.layout.encoded, 2)
+    attention = AttentionClassifier(knobs.model, VOCABULARY_SIZE, 2).eval()
+    torch.nn.init.normal_(attention.output.weight)
+    model = JointClassifier(None, attention)
+    model.mix = torch.tensor([1.0, 2.0])
+    said = fold.logits(model)
+    test = fold.part("test")
+    for row in range(0, len(test), 17):
+        alone = attention(torch.from_numpy(test[row].astype(np.int64))[None]).detach().numpy()[0]
+        np.testing.assert_allclose(said[:, row], [[0, 0], alone, 2 * alone], atol=1e-5)
+    assert (fold.right(said) == (said.argmax(axis=2) == test.labels)).all()
 
 
 @pytest.fixture
