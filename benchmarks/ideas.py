@@ -25,6 +25,8 @@ from headway.stages import train
 
 DECAY, EVERY = 0.95, 10  # the average takes in the weights of every tenth step
 REPLACED = 0.15  # share of tokens in pre-training
+SMOOTHING = 0.1
+SHRINKING = 0.05
 
 
 class NoPositions(Encoder):
@@ -104,10 +106,28 @@ class FirstToken(PlainPooling):
         return x[:, 0]
 
 
-class Averaged(ClassifierModule):
-    """Validates and keeps an exponential moving average of the weights (Izmailov et al. 2018 compare such averages).
+class Smoothed(ClassifierModule):
+    """A tenth of a label is shared by all classes (Szegedy et al. 2016, "Rethinking the Inception Architecture")."""
 
-    Like Adam's, the average is without what it started from: the share of the new weights falls from 1 to 1 - DECAY.
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=SMOOTHING)
+
+
+class Decayed(ClassifierModule):
+    """Matrices shrink with each step (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization")."""
+
+    def on_train_batch_end(self, *batch: Any) -> None:
+        rate = self.params.learning_rate * self.learning_rate_at(self.trainer.global_step)
+        with torch.no_grad():
+            for name, weight in self.classifier.named_parameters():
+                if weight.ndim == 2 and "embedding" not in name:
+                    weight.mul_(1 - SHRINKING * rate)
+
+
+class Averaged(ClassifierModule):
+    """Validates and keeps an exponential moving average of the weights (Kingma & Ba 2015, "Adam", section 7.2).
+
+    The average is without what it started from: the share of the new weights falls from 1 to 1 - DECAY.
     """
 
     def on_fit_start(self) -> None:
@@ -146,7 +166,7 @@ class Pretrained(ClassifierModule):
         model = self.classifier
         finds = nn.Linear(model.params.d_model, 1)
         weights = [w for name, w in model.named_parameters() if not name.startswith(("bigram", "output", "pooling"))]
-        optimiser = torch.optim.AdamW([*weights, *finds.parameters()], lr=self.params.learning_rate / 3, fused=True)
+        optimiser = torch.optim.Adam([*weights, *finds.parameters()], lr=self.params.learning_rate / 3, fused=True)
         datamodule: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         for tokens, _ in datamodule.train_dataloader():
             real = tokens != 0
@@ -171,6 +191,8 @@ IDEAS: dict[str, Idea] = {
     "idea: mean pooling alone": partial(patch.object, classifier, "AttentionPooling", MeanPooling),
     "idea: maximum pooling": partial(patch.object, classifier, "AttentionPooling", MaxPooling),
     "idea: first token, no windows": partial(patch.object, classifier, "AttentionPooling", FirstToken),
+    "idea: label smoothing": partial(patch.object, train, "ClassifierModule", Smoothed),
+    "idea: weight decay": partial(patch.object, train, "ClassifierModule", Decayed),
     "idea: averaged weights": partial(patch.object, train, "ClassifierModule", Averaged),
     "idea: pre-training on replaced tokens": partial(patch.object, train, "ClassifierModule", Pretrained),
 }

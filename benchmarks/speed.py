@@ -25,7 +25,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from torch.nn import functional as F
 
 from benchmarks.shipped import PLAIN
 from benchmarks.targets import Target, print_targets
@@ -324,7 +323,7 @@ def train_plainly(module: Timed, data: TextDataModule) -> float:
     optimisers, schedulers = module.configure_optimizers()
     started = time.perf_counter()
     for tokens, labels in data.train_dataloader():
-        loss = F.cross_entropy(module.classifier(tokens), labels, label_smoothing=module.params.label_smoothing)
+        loss = module.loss(module.classifier(tokens), labels)
         for optimiser in optimisers:
             optimiser.zero_grad()
         loss.backward()

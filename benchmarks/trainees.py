@@ -81,14 +81,14 @@ def peer(texts: EncodedTexts, params: Params, vocabulary_size: int, n_classes: i
             yield F.pad(tokens, (0, PEER_LENGTH - tokens.shape[1])), labels
 
     model = PaddedTransformer(params, vocabulary_size, n_classes).train()
-    return Trainee(model, batches, [torch.optim.AdamW(model.parameters(), fused=True)])
+    return Trainee(model, batches, [torch.optim.Adam(model.parameters(), fused=True)])
 
 
 def ours(batches: Batches, params: Params, vocabulary_size: int, n_classes: int, bfloat16: bool = False) -> Trainee:
     """The classifier's attention part as the params have it."""
     model = AttentionClassifier(params.model, vocabulary_size, n_classes, params.training.word_dropout).train()
-    decayed, plain, sparse = parameter_groups(model)
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW([*decayed, *plain], fused=True)]
+    dense, sparse = parameter_groups(model)
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, fused=True)]
     if sparse:
         optimisers.append(torch.optim.SparseAdam(sparse))
     return Trainee(model, batches, optimisers, bfloat16)

@@ -6,8 +6,11 @@ import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,13 +18,25 @@ import pytest
 import torch
 
 from benchmarks import ablation, accuracy, data, folds, search, shipped, speed
-from benchmarks.ideas import IDEAS, Averaged, Pretrained
+from benchmarks.ideas import (
+    IDEAS,
+    Averaged,
+    Decayed,
+    FirstToken,
+    MaxPooling,
+    MeanPooling,
+    PlainPooling,
+    Pretrained,
+    Smoothed,
+    SwiGLU,
+)
 from headway.data.datamodule import TextDataModule
 from headway.data.encoded import EncodedTexts
 from headway.data.splits import SPLITS
 from headway.evaluation.metrics import Interval
 from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
+from headway.model.encoder import Block
 from headway.model.joint import JointClassifier
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
@@ -170,11 +185,12 @@ def trainable(knobs: Params, reviews: Slice, kind: type[ClassifierModule]) -> tu
 
 @pytest.mark.parametrize(
     ("idea", "blind"),
-    [("idea: no positions", True), ("idea: learned positions", False), ("idea: sinusoidal positions", False)],
+    [("", False), ("idea: no positions", True), ("idea: learned positions", False), ("idea: sinusoidal positions", False)],
 )
 def test_an_idea_about_positions_holds_also_after_its_model_was_built(knobs: Params, idea: str, blind: bool) -> None:
+    """Without any idea the model knows positions."""
     torch.manual_seed(1)
-    with IDEAS[idea]():
+    with IDEAS.get(idea, nullcontext)():
         model = AttentionClassifier(knobs.override({"model.bigram_buckets": 0}).model, VOCABULARY_SIZE, 2).eval()
     torch.nn.init.normal_(model.output.weight)
     if idea == "idea: learned positions":
@@ -183,9 +199,78 @@ def test_an_idea_about_positions_holds_also_after_its_model_was_built(knobs: Par
     assert torch.allclose(first, second, atol=1e-5) == blind
 
 
+def test_a_smoothed_loss_shares_a_tenth_of_a_label_by_all_classes(knobs: Params, reviews: Slice) -> None:
+    module, _ = trainable(knobs, reviews, Smoothed)
+    log_p = torch.randn(5, 2).log_softmax(dim=1)
+    labels = torch.tensor([0, 1, 1, 0, 1])
+    shares = torch.full((5, 2), 0.05).scatter_add_(1, labels[:, None], torch.full((5, 1), 0.9))
+    torch.testing.assert_close(module.loss(log_p, labels), -(shares * log_p).sum(dim=1).mean())
+
+
+def test_matrices_decay_by_the_learning_rate_and_nothing_else_does(knobs: Params, reviews: Slice) -> None:
+    module, _ = trainable(knobs.override({"model.similarity": "cosine"}), reviews, Decayed)
+    module.total_steps = 10
+    module._trainer = SimpleNamespace(global_step=5)
+    torch.nn.init.ones_(module.classifier.output.weight)
+    before = {name: weight.detach().clone() for name, weight in module.classifier.named_parameters()}
+    module.on_train_batch_end()
+    moved = {name for name, weight in module.classifier.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {
+        "encoder.blocks.0.attention.output.weight",
+        "encoder.blocks.0.attention.query_key_value.weight",
+        "encoder.blocks.0.contract.weight",
+        "encoder.blocks.0.expand.weight",
+        "output.weight",
+        "pooling.score.weight",
+    }
+    left = 1 - 0.05 * module.params.learning_rate * module.learning_rate_at(5)
+    torch.testing.assert_close(module.classifier.output.weight.detach(), left * before["output.weight"])
+
+
+def test_the_gated_layer_has_as_many_weights_as_the_usual_one_and_its_equation(params: Params) -> None:
+    torch.manual_seed(1)
+    usual, gated = Block(params.model), SwiGLU(params.model).eval()
+    sizes = [sum(weight.numel() for weight in block.parameters()) for block in (usual, gated)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
+    x = torch.randn(2, 3, params.model.d_model)
+    gate, value = (gated.feedforward_norm(x) @ gated.expand.weight.T + gated.expand.bias).tensor_split(2, dim=-1)
+    fed = (gate * gate.sigmoid() * value) @ gated.contract.weight.T + gated.contract.bias
+    torch.testing.assert_close(gated._feed(x), x + fed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooled"),
+    [
+        (MeanPooling, lambda text: text.mean(dim=0)),
+        (MaxPooling, lambda text: text.max(dim=0).values),
+        (FirstToken, lambda text: text[0]),
+    ],
+)
+def test_other_poolings_are_of_a_texts_real_positions(
+    kind: type[PlainPooling], pooled: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    torch.manual_seed(1)
+    x, lengths = torch.randn(4, 6, 8), [6, 1, 3, 5]
+    found = kind(8, 2)(x, torch.arange(6) < torch.tensor(lengths)[:, None])
+    torch.testing.assert_close(found, torch.stack([pooled(text[:n]) for text, n in zip(x, lengths, strict=True)]))
+
+
 def test_what_is_averaged_is_what_is_kept(knobs: Params, reviews: Slice, tmp_path: Path) -> None:
-    module, texts = trainable(knobs, reviews, Averaged)
+    class Noted(Averaged):
+        """Notes every tenth step's weights of the output."""
+
+        taken_in: ClassVar[list[torch.Tensor]] = []
+
+        def on_train_batch_end(self, *batch: Any) -> None:
+            if batch[-1] % 10 == 0:
+                self.taken_in.append(self.classifier.output.weight.detach().clone())
+            super().on_train_batch_end(*batch)
+
+    module, texts = trainable(knobs, reviews, Noted)
     kept = fit(module, texts, max_epochs=1, title="", checkpoints=tmp_path).classifier
+    shares = [0.05 * 0.95**age for age in reversed(range(module.taken))]
+    expected = sum(share * one for share, one in zip(shares, Noted.taken_in, strict=True)) / sum(shares)
+    torch.testing.assert_close(kept.output.weight.detach(), expected)
     for name, weight in kept.named_parameters():
         assert torch.equal(weight, module.average[name])
     assert module.taken > 1

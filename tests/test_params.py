@@ -93,9 +93,9 @@ def test_the_repositorys_own_params_are_accepted(params):
         ),
         ("split.train", "train: 80", "split.train: 80 is not allowed: input should be less than 1"),
         (
-            "training.weight_decay",
-            "weight_decay: .nan",
-            "training.weight_decay: nan is not allowed: input should be a finite",
+            "training.learning_rate",
+            "learning_rate: .nan",
+            "training.learning_rate: nan is not allowed: input should be a finite",
         ),
         (
             "training.gradient_clip",

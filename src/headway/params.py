@@ -178,10 +178,8 @@ class TrainingParams(Section):
     patience: PositiveInt
     tokens_per_batch: PositiveInt
     learning_rate: PositiveFloat
-    weight_decay: Annotated[float, Field(ge=0)]
     warmup_share: Probability
     gradient_clip: PositiveFloat
-    label_smoothing: Probability
     word_dropout: Probability
     class_weights: Literal["none", "balanced"]
     precision: Literal["float32", "bfloat16"]

@@ -43,19 +43,6 @@ def test_a_padded_batch_gives_each_text_what_it_gets_alone(sizes: Sizes, lengths
 
 
 @pytest.mark.parametrize("window_size", [0, 1, BLOCK])
-def test_windows_of_nothing_but_padding_give_numbers_and_gradients(sizes: Sizes, window_size: int) -> None:
-    model = encoder(sizes, window_size)
-    x, mask = right_padded([1, 3 * BLOCK, BLOCK], 3 * BLOCK + 1)
-    x.requires_grad_()
-    encoded = model(x, mask)
-    assert encoded.isfinite().all()
-    encoded[mask].sum().backward()
-    assert x.grad.isfinite().all()
-    assert (x.grad[~mask] == 0).all()
-    assert all(weight.grad.isfinite().all() for weight in model.parameters())
-
-
-@pytest.mark.parametrize("window_size", [0, 1, BLOCK])
 def test_the_plain_path_encodes_the_same_where_windows_are_nothing_but_padding(
     sizes: Sizes, window_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,11 +97,20 @@ def test_without_windows_a_token_reaches_all_others(sizes: Sizes) -> None:
     assert ((model(x, mask) - model(changed, mask)).abs().sum(dim=-1) > 1e-6).all()
 
 
-def test_positions_count_from_the_start_of_a_window(sizes: Sizes) -> None:
-    model = encoder(sizes, BLOCK)
-    x, mask = right_padded([BLOCK])
-    twice = model(x.repeat(1, 2, 1), mask.repeat(1, 2))
-    torch.testing.assert_close(twice[:, :BLOCK], twice[:, BLOCK:])
+@pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
+def test_an_encoder_is_its_blocks_one_after_another_and_a_norm(sizes: Sizes, similarity: str) -> None:
+    torch.manual_seed(2)
+    model = Encoder(sizes(n_layers=3, d_feedforward=20, window_size=0, similarity=similarity)).eval()
+    torch.nn.init.normal_(model.norm.weight)
+    x, mask = right_padded([5, 5])
+    expected = x
+    for number in range(3):
+        block = model.blocks[number]
+        assert block.expand.out_features == block.contract.in_features == 20
+        assert block.attention.similarity == similarity
+        expected = block(expected, mask, rotations(5, 4))
+    assert len(model.blocks) == 3
+    torch.testing.assert_close(model(x, mask), model.norm(expected))
 
 
 def test_sequence_dropout_drops_a_feature_at_all_positions_of_a_text() -> None:

@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from headway.data.batching import TextBatches
 from headway.data.datamodule import TextDataModule, in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.errors import HeadwayError
-from headway.model.lightning import ClassifierModule, balanced_weights, parameter_groups
+from headway.model.lightning import ClassifierModule, balanced_weights
 from headway.model.training import fit
 from headway.params import Params
 
@@ -111,7 +112,7 @@ def test_a_few_steps_move_every_parameter(knobs: Params, encoded: Path) -> None:
 @pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
 def test_one_batch_can_be_learned_by_heart(knobs: Params, encoded: Path, similarity: str) -> None:
     still = {f"model.{name}": 0.0 for name in ("bigram_dropout", "embedding_dropout", "dropout")}
-    still |= {"training.word_dropout": 0.0, "training.label_smoothing": 0.0}
+    still |= {"training.word_dropout": 0.0}
     chosen = knobs.override(
         {**still, "model.similarity": similarity, "training.max_epochs": 40, "training.patience": 40, "seed": 3}
     )
@@ -132,8 +133,8 @@ STILL = {
 }
 
 
-def test_the_loss_is_the_cross_entropy_with_smoothed_labels(knobs: Params, encoded: Path) -> None:
-    chosen = knobs.override({**STILL, "training.label_smoothing": 0.3})
+def test_the_loss_is_the_cross_entropy_of_the_weights_at_the_start(knobs: Params, encoded: Path) -> None:
+    chosen = knobs.override(STILL)
     few = subset(EncodedTexts.open(encoded / "train.arrow"), range(16))
     module, data = module_for(chosen, TextDataModule(few, few, 512, 100_000, 1))
     torch.nn.init.normal_(module.classifier.output.weight)
@@ -141,8 +142,7 @@ def test_the_loss_is_the_cross_entropy_with_smoothed_labels(knobs: Params, encod
     for tokens, labels in in_batches(few):
         with torch.no_grad():
             log_p = module.classifier.eval()(tokens).log_softmax(dim=1)
-        smoothed = torch.full_like(log_p, 0.3 / 2).scatter_add_(1, labels[:, None], torch.full_like(log_p[:, :1], 0.7))
-        losses += (-(smoothed * log_p).sum(dim=1)).tolist()
+        losses += (-log_p[torch.arange(len(labels)), labels]).tolist()
     module.classifier.train()
     trained((module, data))
     assert module.history[0]["train_loss"] == pytest.approx(np.mean(losses), rel=1e-4)
@@ -402,7 +402,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, en
     trained((module, data))
     rates = [rate[0] for rate in module.rates]
     assert len(rates) == module.total_steps
-    assert all(len(set(rate)) == 1 and len(rate) == 3 for rate in module.rates)  # the bigram table's too
+    assert all(len(set(rate)) == 1 and len(rate) == 2 for rate in module.rates)  # the bigram table's too
     peak = rates.index(max(rates))
     assert peak == pytest.approx(0.25 * module.total_steps, abs=1)
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
@@ -415,24 +415,22 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, en
     assert module.learning_rate_at(module.total_steps + 5) == 0
 
 
-def test_matrices_decay_and_nothing_else_does(knobs: Params, encoded: Path) -> None:
-    module, _ = new(knobs.override({"model.similarity": "cosine"}), encoded)
+def test_the_table_of_pairs_alone_has_sparse_gradients_and_none_on_a_gpu(knobs: Params, encoded: Path) -> None:
+    module, data = new(knobs, encoded)
     names = {weight: name for name, weight in module.classifier.named_parameters()}
-    decayed, plain, sparse = ([names[weight] for weight in group] for group in parameter_groups(module.classifier))
-    assert sorted(decayed + plain + sparse) == sorted(names.values())
-    assert sparse == ["bigram_embedding.weight"]
-    assert sorted(decayed) == [
-        "encoder.blocks.0.attention.output.weight",
-        "encoder.blocks.0.attention.query_key_value.weight",
-        "encoder.blocks.0.contract.weight",
-        "encoder.blocks.0.expand.weight",
-        "output.weight",
-        "pooling.score.weight",
-    ]
     dense, table = module.configure_optimizers()[0]
-    assert [group["weight_decay"] for group in dense.param_groups] == [knobs.training.weight_decay, 0.0]
-    assert [names[weight] for weight in dense.param_groups[0]["params"]] == decayed
-    assert [names[weight] for weight in table.param_groups[0]["params"]] == sparse
+    assert dense.defaults["fused"]
+    assert [names[weight] for weight in table.param_groups[0]["params"]] == ["bigram_embedding.weight"]
+    assert {*dense.param_groups[0]["params"], *table.param_groups[0]["params"]} == set(names)
+    gpu = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")))
+    for trainer, optimisers in ((SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu"))), 2), (gpu, 1)):
+        module._trainer = trainer
+        module.setup("fit")
+        assert len(module.configure_optimizers()[0]) == optimisers
+    before = module.classifier.bigram_embedding.weight.detach().clone()
+    module._trainer = None
+    trained((module, data))
+    assert not torch.equal(module.classifier.bigram_embedding.weight, before)
 
 
 def test_ctrl_c_in_a_training_is_ctrl_c_to_whoever_started_it(knobs: Params, encoded: Path) -> None:
@@ -534,12 +532,21 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(knobs: Param
 # Two processes.
 
 
+class InStep(ClassifierModule):
+    """Fails where its processes, which see other texts and drop other words, end with other weights."""
+
+    def on_train_end(self) -> None:
+        for name, weight in self.classifier.named_parameters():
+            first, second = self.all_gather(weight.detach())
+            assert torch.equal(first, second), name
+
+
 def together(
     knobs: Params, encoded: Path, checkpoints: Path, report: Any = None, embed: Any = None
 ) -> tuple[ClassifierModule, TextDataModule]:
     """Trained by two processes on this machine's CPUs, each on every second batch."""
     chosen = knobs.override({"training.max_epochs": 2, "training.accelerator": "cpu"})
-    module, data = new(chosen, encoded)
+    module, data = new(chosen, encoded, InStep)
     module.classifier.embed = embed or module.classifier.embed  # type: ignore[method-assign]
     module.total_steps = data.steps(2, world_size=2)
     return fit(module, data, max_epochs=2, title="test", report=report, checkpoints=checkpoints, devices=2), data

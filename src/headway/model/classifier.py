@@ -17,13 +17,13 @@ class AttentionPooling(nn.Module):
     """One vector a text: a weighted mean of its positions for each head, and the plain mean beside them.
 
     The weights are softmax_t(u_h · x_t) with a learned vector u_h a head (Yang et al. 2016, "Hierarchical Attention
-    Networks for Document Classification").
+    Networks for Document Classification", without the hidden layer that x goes through there).
     """
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.score = nn.Linear(d_model, n_heads)
+        self.score = nn.Linear(d_model, n_heads, bias=False)  # a bias would be the same at all positions
         self.d_out = 2 * d_model
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
@@ -77,6 +77,8 @@ class AttentionClassifier(nn.Module):
     def start_from(self, vectors: Tensor) -> None:
         """Let token embeddings begin with word vectors that were trained elsewhere; the others begin at random, as ever.
 
+        A few labelled texts teach little about words (Kim 2014, "Convolutional Neural Networks for Sentence Classification";
+        the vectors: Pennington et al. 2014, "GloVe", and Bojanowski et al. 2017, "Enriching Word Vectors").
         The vectors are centred, made one long, and turned to their principal axes (Turk and Pentland 1991 reduce images so),
         of which the first d_model are kept; then all are scaled to the spread of the random ones.
 
@@ -89,6 +91,11 @@ class AttentionClassifier(nn.Module):
         axes = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, : self.params.d_model]  # (n, k), the widest first
         x = x @ axes
         self.embedding.weight[known, : axes.shape[1]] = (EMBEDDING_SPREAD * x / x.std()).to(self.embedding.weight.dtype)
+
+    def make_dense(self) -> None:
+        """Let the gradient of the pairs' table be a dense tensor, which it is not: a batch touches few of its rows."""
+        if self.params.bigram_buckets:
+            self.bigram_embedding.sparse = False
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of a padded batch.

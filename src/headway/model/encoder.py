@@ -13,8 +13,8 @@ from headway.params import ModelParams
 class SequenceDropout(nn.Module):
     """Dropout with one mask for all positions of a text: features are dropped, not single numbers.
 
-    As regularising as element-wise dropout here, and far cheaper on a CPU: the mask has (B, 1, d) entries, not (B, T, d)
-    (Gal & Ghahramani 2016, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").
+    Far cheaper on a CPU than a mask of single numbers: this one has (B, 1, d) entries, not (B, T, d) (Gal & Ghahramani 2016,
+    "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").
     """
 
     def __init__(self, p: float) -> None:

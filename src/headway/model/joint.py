@@ -1,8 +1,9 @@
 """The whole classifier: a linear part over n-grams and a self-attention part, fitted one after the other, added as logits.
 
-Each part is trained alone, since together the faster one leaves the other nothing to learn. How much each counts is then two
-numbers, found on validation rows by a convex fit, which also makes the probabilities as sure as they are right: with one
-part alone it is the temperature of Guo et al. 2017, "On Calibration of Modern Neural Networks".
+Each part is trained alone, since together the faster one leaves the other nothing to learn (Pezeshki et al. 2021, "Gradient
+Starvation"). How much each counts is then two numbers, found on validation rows by a convex fit, which also makes the
+probabilities as sure as they are right: with one part alone it is the temperature of Guo et al. 2017, "On Calibration of
+Modern Neural Networks".
 """
 
 from __future__ import annotations

@@ -17,18 +17,18 @@ from headway.errors import HeadwayError
 from headway.model.classifier import AttentionClassifier
 from headway.params import ModelParams, TrainingParams
 
-BETAS = (0.9, 0.98)
+BETAS = (0.9, 0.98)  # of Vaswani et al. 2017
 RANK_STRIDE = 1_000_000_007
 
 
 class ClassifierModule(pl.LightningModule):
     """Trains a :class:`~headway.model.classifier.AttentionClassifier`.
 
-    There are two optimisers, so the steps are taken by hand: fused AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay
-    Regularization") for the dense parameters, and SparseAdam for the bigram table, of which a batch touches only a few rows.
-    The loss is the cross-entropy with smoothed labels (Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer
-    Vision"); the dense gradient is clipped by its norm (Pascanu et al. 2013, "On the Difficulty of Training Recurrent Neural
-    Networks").
+    There are two optimisers, so the steps are taken by hand: fused Adam (Kingma & Ba 2015, "Adam: A Method for Stochastic
+    Optimization") for the dense parameters, and SparseAdam for the bigram table, of which a batch touches only a few rows.
+    The loss is the cross-entropy; the dense gradient is clipped by its norm (Pascanu et al. 2013, "On the Difficulty of
+    Training Recurrent Neural Networks"). There is no weight decay and no label smoothing: neither changed anything that could
+    be measured (``benchmarks/ablation.md``).
 
     Args:
         model, training: the sections of params.yaml.
@@ -76,21 +76,17 @@ class ClassifierModule(pl.LightningModule):
         self.report: Callable[[dict[str, float]], None] | None = None
         self._losses: list[Tensor] = []
 
+    def setup(self, stage: str) -> None:
+        # NCCL cannot add up the sparse gradients of several GPUs, and to one GPU a dense one is no work; to a CPU it is much.
+        if self.trainer.strategy.root_device.type != "cpu":
+            self.classifier.make_dense()
+
     def configure_optimizers(self) -> Any:
-        decayed, plain, sparse = parameter_groups(self.classifier)
-        optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                [
-                    {"params": decayed, "weight_decay": self.params.weight_decay},
-                    {"params": plain, "weight_decay": 0.0},
-                ],
-                lr=self.params.learning_rate,
-                betas=BETAS,
-                fused=True,
-            )
-        ]
+        dense, sparse = parameter_groups(self.classifier)
+        rate = self.params.learning_rate
+        optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=rate, betas=BETAS, fused=True)]
         if sparse:
-            optimisers.append(torch.optim.SparseAdam(sparse, lr=self.params.learning_rate, betas=BETAS))
+            optimisers.append(torch.optim.SparseAdam(sparse, lr=rate, betas=BETAS))
         return optimisers, [torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_at) for optimiser in optimisers]
 
     def learning_rate_at(self, step: int) -> float:
@@ -111,7 +107,7 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         tokens, labels = batch
         logits = self.classifier(tokens)
-        loss = F.cross_entropy(logits, labels, self.class_weights, label_smoothing=self.params.label_smoothing)
+        loss = self.loss(logits, labels)
         if not torch.isfinite(loss):
             raise HeadwayError(
                 f"training diverged: loss {loss.item()} in epoch {self.current_epoch + 1}; "
@@ -130,6 +126,10 @@ class ClassifierModule(pl.LightningModule):
             scheduler.step()  # type: ignore[union-attr]
         self._losses.append(loss.detach())
         return loss
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy of logits, (B, C), with labels, (B,)."""
+        return F.cross_entropy(logits, labels, self.class_weights)
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         tokens, labels = batch
@@ -156,7 +156,8 @@ class ClassifierModule(pl.LightningModule):
 
 
 def balanced_weights(class_rows: Sequence[int]) -> Tensor:
-    """A weight for each class, (classes,): rows / (classes · rows of the class), as in King & Zeng (2001).
+    """A weight for each class, (classes,): rows / (classes · rows of the class), as in King & Zeng 2001,
+    "Logistic Regression in Rare Events Data".
 
     Every class then weighs the same in the loss of an epoch, whatever its size. A class without rows has weight 1.
     """
@@ -164,11 +165,7 @@ def balanced_weights(class_rows: Sequence[int]) -> Tensor:
     return torch.where(rows > 0, rows.sum() / (len(rows) * rows.clamp(min=1)), 1.0)
 
 
-def parameter_groups(classifier: AttentionClassifier) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters with weight decay (matrices), without (embeddings, norms, biases), and with sparse gradients."""
+def parameter_groups(classifier: AttentionClassifier) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters with dense gradients, and with sparse ones."""
     sparse = {m.weight for m in classifier.modules() if isinstance(m, nn.Embedding) and m.sparse}
-    embeddings = {m.weight for m in classifier.modules() if isinstance(m, nn.Embedding)}
-    dense = [p for p in classifier.parameters() if p not in sparse]
-    decayed = [p for p in dense if p.ndim == 2 and p not in embeddings]
-    chosen = set(decayed)
-    return decayed, [p for p in dense if p not in chosen], [p for p in classifier.parameters() if p in sparse]
+    return [p for p in classifier.parameters() if p not in sparse], [p for p in classifier.parameters() if p in sparse]

@@ -153,7 +153,6 @@ def fit(
         enable_model_summary=False,
         enable_progress_bar=bool(title) and sys.stdout.isatty(),
         num_sanity_val_steps=0,
-        log_every_n_steps=1_000_000,  # nothing is logged by step; epochs are
         reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own
     )
     try:
@@ -199,7 +198,7 @@ def pin(threads: int) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+    for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (".*does not have many workers", ".*Checkpoint directory.*exists", ".*LeafSpec.* is deprecated"):
         warnings.filterwarnings("ignore", message)

@@ -31,7 +31,7 @@ from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import ModelParams
 
-FORMAT = 4
+FORMAT = 5
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 TOKENS_PER_BATCH = 16_384
 
