@@ -415,6 +415,15 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, en
     assert module.learning_rate_at(module.total_steps + 5) == 0
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
+def test_devices_that_the_machine_has_not_are_one_line(knobs: Params, encoded: Path) -> None:
+    module, data = new(knobs.override({"training.accelerator": "gpu"}), encoded)
+    with pytest.raises(
+        HeadwayError, match=r"^this machine cannot .* \(gpu\) and .* \(1\) ask: .*; set accelerator: auto, or"
+    ):
+        fit(module, data, max_epochs=1, title="")
+
+
 def test_the_table_of_pairs_alone_has_sparse_gradients_and_none_on_a_gpu(knobs: Params, encoded: Path) -> None:
     module, data = new(knobs, encoded)
     names = {weight: name for name, weight in module.classifier.named_parameters()}

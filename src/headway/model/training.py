@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing import ProcessRaisedException
 from torch.nn.functional import cross_entropy
 
@@ -124,7 +125,7 @@ def fit(
         devices: GPUs, or processes on CPUs.
 
     Raises:
-        HeadwayError: the loss is no longer a finite number, or the memory does not suffice.
+        HeadwayError: the loss is no longer a finite number, the memory does not suffice, or the machine has no such devices.
     """
     pin(module.params.threads)
     together = devices > 1
@@ -138,23 +139,29 @@ def fit(
         # Two, because `save_last` of one saves the last epoch only when it is the best so far as well.
         callbacks.append(ModelCheckpoint(checkpoints, "best", monitor=MONITOR, mode="max", enable_version_counter=False))
         callbacks.append(ModelCheckpoint(checkpoints, "last", enable_version_counter=False))
-    trainer = pl.Trainer(
-        accelerator=module.params.accelerator,
-        precision=PRECISIONS[module.params.precision],  # type: ignore[arg-type]
-        devices=devices,
-        # The processes are started by this one: started anew by command, each would be a stage of its own.
-        strategy="ddp_spawn" if together else "auto",
-        use_distributed_sampler=False,  # ours gives each process its share
-        max_epochs=max_epochs,
-        callbacks=callbacks,
-        logger=False,
-        deterministic="warn" if torch.cuda.is_available() else True,
-        enable_checkpointing=checkpoints is not None,
-        enable_model_summary=False,
-        enable_progress_bar=bool(title) and sys.stdout.isatty(),
-        num_sanity_val_steps=0,
-        reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own
-    )
+    try:
+        trainer = pl.Trainer(
+            accelerator=module.params.accelerator,
+            precision=PRECISIONS[module.params.precision],  # type: ignore[arg-type]
+            devices=devices,
+            # The processes are started by this one: started anew by command, each would be a stage of its own.
+            strategy="ddp_spawn" if together else "auto",
+            use_distributed_sampler=False,  # ours gives each process its share
+            max_epochs=max_epochs,
+            callbacks=callbacks,
+            logger=False,
+            deterministic="warn" if torch.cuda.is_available() else True,
+            enable_checkpointing=checkpoints is not None,
+            enable_model_summary=False,
+            enable_progress_bar=bool(title) and sys.stdout.isatty(),
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own
+        )
+    except MisconfigurationException as error:
+        raise HeadwayError(
+            f"this machine cannot train as training.accelerator ({module.params.accelerator}) and training.devices ({devices}) "
+            f"ask: {str(error).strip().splitlines()[0].rstrip('!.')}; set accelerator: auto, or fewer devices"
+        ) from None
     try:
         trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)
     except (ProcessRaisedException, RuntimeError, MemoryError) as error:
