@@ -206,11 +206,11 @@ class Bench:
                 with executor(params.tune, run_trial, shared, threads) as engine:
                     out_of_reach = math.inf if objective(params.tune).maximise else -math.inf
                     warm = [Task(0, dict(points[0]), {0.5: out_of_reach}) for _ in range(workers)]
-                    engine.run(warm, lambda *_: None)
+                    engine.run(warm, lambda _: None, lambda *_: None)
                     started = time.monotonic()
                     for first in range(0, len(points), workers):
                         tasks = [Task(number, dict(points[number])) for number in range(first, first + workers)]
-                        engine.run(tasks, _require_complete)
+                        engine.run(tasks, lambda _: None, _require_complete)
                     speed.append(3600 * len(points) / (time.monotonic() - started))
         for (workers, threads), speed in speeds.items():
             told = ", ".join(f"{value:.0f}" for value in speed)

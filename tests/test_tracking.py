@@ -214,11 +214,13 @@ def test_the_same_work_continues_the_run_that_a_kill_left(params: Params, layout
         tracker.close_orphans()
         assert status(tracker, "continued") == "RUNNING"  # it is this process's now
         run.log_params({"learning_rate": 0.5, "heads": 2})
+        run.log_metrics({"loss": 3.5, "score": 0.5}, step=1)  # as when its work is done a second time
         run.log_metrics({"loss": 2.0}, step=2)
     done = tracker.client.get_run(run.id)
     assert done.info.status == "FINISHED"
     assert done.data.params == {"learning_rate": "0.1", "heads": "2"}  # what stands is not changed
     assert [metric.value for metric in tracker.client.get_metric_history(run.id, "loss")] == [3.0, 2.0]
+    assert [metric.value for metric in tracker.client.get_metric_history(run.id, "score")] == [0.5]
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError])

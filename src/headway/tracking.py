@@ -62,11 +62,17 @@ def reachable(uri: str) -> Iterator[None]:
 
 
 class RunningRun:
-    """A run that is being written."""
+    """A run that is being written.
 
-    def __init__(self, client: MlflowClient, run_id: str, uri: str) -> None:
+    Args:
+        client, run_id, uri: which one, and where.
+        continued: it was left unfinished; what it has of a metric at a step is not logged a second time.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str, uri: str, continued: bool = False) -> None:
         self._client = client
         self._uri = uri
+        self._continued = continued
         self.id = run_id
 
     def log_params(self, values: Mapping[str, Any]) -> None:
@@ -81,7 +87,11 @@ class RunningRun:
         """Log numbers at a step."""
         now = int(time.time() * 1000)
         with reachable(self._uri):
-            self._client.log_batch(self.id, metrics=[Metric(key, float(value), now, step) for key, value in values.items()])
+            new = [key for key in values if not (self._continued and self._has(key, step))]
+            self._client.log_batch(self.id, metrics=[Metric(key, float(values[key]), now, step) for key in new])
+
+    def _has(self, key: str, step: int) -> bool:
+        return any(metric.step == step for metric in self._client.get_metric_history(self.id, key))
 
     def set_tags(self, values: Mapping[str, str]) -> None:
         with reachable(self._uri):
@@ -219,7 +229,7 @@ class Tracker:
             found = self.find(kind=kind, key=key)
             left = found if found and found.info.status in ("RUNNING", "KILLED") else None
             if left and left.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
-                run = self.run(left.info.run_id)
+                run = RunningRun(self.client, left.info.run_id, self.uri, continued=True)
                 self._open(run, _process_tags())
             else:
                 run = self._create(kind, name, key, parent=parent.id)

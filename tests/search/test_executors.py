@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -132,13 +134,31 @@ def test_what_the_work_raises_is_raised_and_the_next_batch_runs(engine: Executor
     assert len(scores(collect(engine, tasks(0.1, 0.2)))) == 2
 
 
+def test_a_mistake_that_cannot_travel_is_told_by_one_that_can(tune: TuneParams, shared: Shared) -> None:
+    with (
+        pytest.raises(RuntimeError, match=r"^Odd: left and right") as raised,
+        executor(tune.model_copy(update={"executor": "processes"}), work, shared, 1) as engine,
+    ):
+        collect(engine, tasks("odd"))
+    assert "works.py" in raised.value.__notes__[0]
+
+
+@pytest.mark.parametrize("name", ["processes", "dask"])
+def test_what_is_shared_reaches_each_worker_once(name: str, tune: TuneParams, tmp_path: Path) -> None:
+    """Ray's workers look at it in its store, anew for each task, without a copy."""
+    with executor(tune.model_copy(update={"executor": name}), work, share(tmp_path), 1) as engine:
+        for _ in range(2):
+            assert len(scores(collect(engine, tasks(0.1, 0.2, 0.3, 0.4)))) == 4
+    assert (tmp_path / "arrivals").read_text().count("another") == 2
+
+
 def test_what_the_listener_raises_ends_the_batch_and_the_next_one_runs(engine: Executor, tmp_path: Path) -> None:
     def done(position: int, outcome: object) -> None:
         assert position == 0
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        engine.run(tasks(0.1, f"wait {tmp_path / 'file'}"), done)
+        engine.run(tasks(0.1, f"wait {tmp_path / 'file'}"), lambda _: None, done)
     (tmp_path / "file").touch()
     assert len(scores(collect(engine, tasks(0.1, 0.2)))) == 2
 
@@ -189,11 +209,12 @@ def test_processes_tell_of_each_epoch_while_the_task_runs(tune: TuneParams, shar
     with executor(tune.model_copy(update={"executor": "processes"}), work, shared, 1) as engine:
         engine.run(
             tasks(0.1, 0.2),
+            lambda position: told.append(("started", position)),
             lambda position, outcome: told.append(("done", position)),
             lambda position, entry: told.append(("epoch", position)),
         )
-    assert sorted(told) == [("done", 0), ("done", 1), ("epoch", 0), ("epoch", 1)]
-    assert all(told.index(("epoch", position)) < told.index(("done", position)) for position in (0, 1))
+    for position in (0, 1):
+        assert [what for what, where in told if where == position] == ["started", "epoch", "done"]
 
 
 def test_the_processes_of_a_search_are_gone_when_its_block_ends(tune: TuneParams, shared: Shared) -> None:
@@ -285,6 +306,60 @@ def test_a_cluster_that_does_not_answer_is_one_line(
     monkeypatch.setattr("headway.search.on_dask.SECONDS_TO_CONNECT", 0.5)
     chosen = tune.model_copy(update={"executor": name, "address": address})
     with pytest.raises(Unreachable, match=r"^tune.address: the \w+ cluster does not answer .*; start it, and run again$"):
+        executor(chosen, work, shared, 1).__enter__()
+
+
+def test_a_dask_cluster_that_goes_away_in_the_middle_is_one_line(
+    tune: TuneParams, shared: Shared, tmp_path: Path, repository: Path
+) -> None:
+    program = (
+        "from distributed import LocalCluster\n"
+        "if __name__ == '__main__':\n"
+        "    cluster = LocalCluster(n_workers=1, threads_per_worker=1, host='127.0.0.1', dashboard_address=None)\n"
+        "    print(cluster.scheduler_address, flush=True)\n"
+        "    input()\n"
+    )
+    (tmp_path / "cluster.py").write_text(program)
+    command = [sys.executable, str(tmp_path / "cluster.py")]
+    places = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": repository}
+    knows_tests = {**os.environ, "PYTHONPATH": str(repository)}
+    with subprocess.Popen(command, text=True, start_new_session=True, env=knows_tests, **places) as cluster:
+        chosen = tune.model_copy(update={"executor": "dask", "address": cluster.stdout.readline().strip()})
+        try:
+            with (
+                pytest.raises(Unreachable, match=r"^tune\.address: the Dask cluster does not answer "),
+                executor(chosen, work, shared, 1) as engine,
+            ):
+                engine.run(tasks(f"wait {tmp_path / 'never'}"), lambda _: os.killpg(cluster.pid, signal.SIGKILL), lost)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(cluster.pid, signal.SIGKILL)
+
+
+def lost(position: int, outcome: object) -> None:
+    assert isinstance(outcome, WorkerLost), outcome
+
+
+def test_a_ray_cluster_that_answers_and_refuses_is_one_line_about_its_token(
+    tune: TuneParams, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("InvalidAuthToken")
+
+    monkeypatch.setattr("headway.search.on_ray.engine.init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        address = f"127.0.0.1:{door.getsockname()[1]}"
+        for form in (address, f"ray://{address}"):
+            chosen = tune.model_copy(update={"executor": "ray", "address": form})
+            with pytest.raises(Unreachable, match=r"^tune\.address: .* refuses .*InvalidAuthToken.* RAY_AUTH_MODE=token"):
+                executor(chosen, work, shared, 1).__enter__()
+
+
+def test_what_is_no_address_of_a_ray_cluster_is_one_line(tune: TuneParams, shared: Shared) -> None:
+    chosen = tune.model_copy(update={"executor": "ray", "address": "nonsense"})
+    with pytest.raises(
+        HeadwayError, match=r"^tune\.address: 'nonsense' is no address of a Ray cluster; expected host:6379 or ray:"
+    ):
         executor(chosen, work, shared, 1).__enter__()
 
 

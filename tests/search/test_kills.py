@@ -19,7 +19,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from headway.search.results import TrialResult
 from headway.search.storage import open_storage
-from headway.search.study import NUMBER, OUTCOME
+from headway.search.study import NUMBER, OUTCOME, STARTED
 from headway.search.trial import Outcome, Task
 from tests.apart import CONTEXT, dying, is_killed
 from tests.search.conftest import SPACE, accuracy, climb, study, tune_params, work_with
@@ -116,6 +116,24 @@ def test_a_trial_that_was_killed_twice_has_failed_and_the_study_goes_on(tmp_path
     assert both[0] == both[1] == trials[1].point
 
 
+def three_at_once(journal: Path) -> list[TrialResult]:
+    """A batch of three, run one after another, of which the first kills the process."""
+
+    def scores(number: int, point: Mapping[str, Any]) -> list[float]:
+        if number == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return climb(number, point)
+
+    return study(journal, scores, trials=3, workers=3)
+
+
+def test_trials_that_waited_for_a_worker_have_no_part_in_the_kills_of_another(tmp_path: Path) -> None:
+    journal = tmp_path / "journal.log"
+    assert is_killed(three_at_once, journal)
+    assert is_killed(three_at_once, journal)
+    assert [trial.state for trial in three_at_once(journal)] == ["failed", "complete", "complete"]
+
+
 def by_number(journal: Path, kill_at: int | None = None) -> list[TrialResult]:
     """A study whose scores are known, and a kill in the middle of a trial."""
 
@@ -141,7 +159,7 @@ def slowly(journal: Path) -> list[TrialResult]:
         time.sleep(0.02)
         return work(shared, task, watch)
 
-    return study(journal, work=at_work, trials=16, space=FEW, pruning=False)
+    return study(journal, work=at_work, trials=80, space=FEW, pruning=False)
 
 
 def test_twenty_kills_at_random_moments_lose_no_finished_trial_and_try_no_point_twice(tmp_path: Path) -> None:
@@ -155,6 +173,7 @@ def test_twenty_kills_at_random_moments_lose_no_finished_trial_and_try_no_point_
         time.sleep(random.uniform(0.0, 0.15))
         process.kill()
         process.join()
+        assert process.exitcode == -signal.SIGKILL, "the study was over, or failed, before it was killed"
         kills += 1
         if journal.exists() and journal.stat().st_size:
             ended = [trial.user_attrs for trial in attempts(journal) if OUTCOME in trial.user_attrs]
@@ -162,11 +181,13 @@ def test_twenty_kills_at_random_moments_lose_no_finished_trial_and_try_no_point_
             assert done.items() >= kept.items(), "a finished trial was lost or changed"
             kept = done
     trials = slowly(journal)
-    assert [trial.number for trial in trials] == list(range(16))
-    assert len({frozenset(trial.point.items()) for trial in trials}) == 16
+    assert [trial.number for trial in trials] == list(range(80))
+    assert len({frozenset(trial.point.items()) for trial in trials}) == 80
     every = attempts(journal)
     assert all(trial.state.is_finished() for trial in every)
-    assert max(Counter(trial.user_attrs[NUMBER] for trial in every).values()) <= 2
+    begun = Counter(trial.user_attrs[NUMBER] for trial in every if STARTED in trial.user_attrs)
+    assert max(begun.values()) <= 2
+    assert sum(begun.values()) > 80, "no kill came in the middle of a trial"
     for trial in trials:
         assert trial.state == "complete" or trial.reason.startswith("interrupted twice")
         assert trial.score == (accuracy(trial.point) if trial.state == "complete" else None)

@@ -44,7 +44,7 @@ def test_workers_propose_in_batches_that_know_earlier_batches_alone(tmp_path: Pa
     class Backwards:
         workers = 3
 
-        def run(self, tasks: list[Task], done: Any, watch: Any = None) -> None:
+        def run(self, tasks: list[Task], started: Any, done: Any, watch: Any = None) -> None:
             work = work_with(climb, tune_params())
             for position, task in reversed(list(enumerate(tasks))):
                 done(position, work(None, task, None))
@@ -218,8 +218,9 @@ class Mortal:
         self.number, self.deaths = number, deaths
         self.work = work_with(climb, tune_params())
 
-    def run(self, tasks: list[Task], done: Any, watch: Any = None) -> None:
+    def run(self, tasks: list[Task], started: Any, done: Any, watch: Any = None) -> None:
         for position, task in enumerate(tasks):
+            started(position)
             if task.number == self.number and self.deaths:
                 self.deaths -= 1
                 done(position, WorkerLost("the worker was killed"))
@@ -258,6 +259,11 @@ class Another:
     def begin(self) -> None:
         begun = create_trial(state=TrialState.RUNNING, user_attrs={NUMBER: 7})
         self.storage.create_new_trial(self.storage.get_study_id_from_name("test"), template_trial=begun)
+
+    def finish(self, number: int) -> None:
+        kept = {NUMBER: number, OUTCOME: asdict(Outcome("failed", reason="no memory"))}
+        ended = create_trial(state=TrialState.FAIL, user_attrs=kept)
+        self.storage.create_new_trial(self.storage.get_study_id_from_name("test"), template_trial=ended)
 
     def end(self, number: int) -> None:
         (trial,) = [trial for trial in self.trials if trial.user_attrs[NUMBER] == number]
@@ -318,7 +324,7 @@ def test_a_worker_that_dies_with_a_trial_which_another_process_has_ended_is_no_s
     another = Another(tmp_path / "journal.log")
 
     class Dying(Mortal):
-        def run(self, tasks: list[Task], done: Any, watch: Any = None) -> None:
+        def run(self, tasks: list[Task], started: Any, done: Any, watch: Any = None) -> None:
             another.end(tasks[0].number)
             done(0, WorkerLost("the worker was killed"))
 
@@ -338,6 +344,21 @@ def test_of_two_processes_that_begin_at_once_the_later_one_gives_way(tmp_path: P
     theirs, mine = another.trials
     assert (theirs.state, mine.state) == (TrialState.RUNNING, TrialState.FAIL)
     assert STOPPED in mine.user_attrs  # it does not count as an attempt
+
+
+def test_a_trial_that_another_process_finishes_meanwhile_is_not_run_again(tmp_path: Path) -> None:
+    another = Another(tmp_path / "journal.log")
+
+    class Late(Told):
+        def resumed(self, trials: Any) -> None:
+            another.finish(0)
+
+    with pytest.raises(HeadwayError, match=r"^another process runs this search \(trial 0\); "):
+        another.search(never, Late())
+    theirs, mine = another.trials
+    assert OUTCOME in theirs.user_attrs
+    assert STOPPED in mine.user_attrs
+    assert OUTCOME not in mine.user_attrs
 
 
 # Other objectives.

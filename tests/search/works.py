@@ -17,6 +17,13 @@ from headway.search.trial import Outcome, Task, Watch
 PATIENCE = 60.0
 
 
+class Odd(Exception):
+    """Cannot be rebuilt from what it says."""
+
+    def __init__(self, left: str, right: str) -> None:
+        super().__init__(f"{left} and {right}")
+
+
 @dataclass(frozen=True)
 class Shared:
     """What all tasks have in common.
@@ -28,6 +35,11 @@ class Shared:
 
     numbers: np.ndarray
     folder: Path
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        with (self.folder / "arrivals").open("a") as file:
+            file.write("another\n")
 
 
 def share(folder: Path) -> Shared:
@@ -41,6 +53,8 @@ def work(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome:
             os.kill(os.getpid(), signal.SIGKILL)
         case ["raise"]:
             raise HeadwayError(f"trial {task.number} is a mistake")
+        case ["odd"]:
+            raise Odd("left", "right")
         case ["wait", file]:
             _wait(lambda: Path(file).exists())
         case ["alone", inside, free]:
@@ -82,10 +96,12 @@ def tasks(*points: float | str) -> list[Task]:
 def collect(engine, batch: list[Task]) -> list:
     """What ``done`` was told, by position."""
     told: dict[int, object] = {}
+    started: list[int] = []
 
     def done(position: int, outcome: object) -> None:
         assert position not in told, "told twice of one task"
+        assert started.count(position) == 1, "told of a task that was not started"
         told[position] = outcome
 
-    engine.run(batch, done)
+    engine.run(batch, started.append, done)
     return [told[position] for position in range(len(batch))]

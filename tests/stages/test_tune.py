@@ -19,8 +19,10 @@ from headway.data import vectors
 from headway.errors import HeadwayError
 from headway.layout import SEARCH_PLOTS, Layout
 from headway.params import Params
+from headway.search.executors import Serial
 from headway.search.results import TrialResult
-from headway.stages.tune import KEPT_STUDIES, study_key, threads_of_a_trial, trials_of, tune
+from headway.search.trial import Outcome, Task
+from headway.stages.tune import KEPT_STUDIES, Encoding, study_key, threads_of_a_trial, trials_of, tune
 from headway.tracking import Tracker
 
 RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
@@ -321,3 +323,30 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_was_not(
     nested = [run for run in runs if run.data.tags["headway.kind"] == "trial"]
     assert sorted(run.info.run_name for run in nested) == [f"trial {number}" for number in range(6)]
     assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in nested} == {parent.info.run_id}
+
+
+def test_outcomes_keep_their_places_where_the_rows_of_a_task_cannot_be_encoded(
+    tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, layout = tunable
+
+    def rows(self: Encoding, task: Task) -> None:
+        if task.number == 0:
+            raise HeadwayError("no vocabulary")
+
+    def work(shared: None, task: Task, watch: Any) -> Outcome:
+        watch({"number": task.number})
+        return Outcome("complete", (float(task.number),))
+
+    monkeypatch.setattr(Encoding, "_rows", rows)
+    started, told, epochs = [], {}, []
+    Encoding(Serial(work, None, 3), params, layout).run(
+        [Task(number, {}) for number in range(3)],
+        started.append,
+        told.__setitem__,
+        lambda position, entry: epochs.append((position, entry["number"])),
+    )
+    assert started == [1, 2]
+    assert epochs == [(1, 1), (2, 2)]
+    assert told[0] == Outcome("failed", reason="no vocabulary")
+    assert [told[position].values for position in (1, 2)] == [(1.0,), (2.0,)]

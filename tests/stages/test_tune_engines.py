@@ -12,14 +12,16 @@ from headway.params import Params
 from headway.stages.tune import trials_of, tune
 from headway.tracking import Tracker
 
-RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
+SPACE = {
+    "training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True},
+    "tokenizer.min_frequency": {"type": "int", "low": 2, "high": 5},
+}
 QUICK: dict[str, Any] = {
     "tune.trials": 3,
     "tune.max_epochs": 1,
     "tune.train_share": 0.5,
-    "tune.space": RATE,
+    "tune.space": SPACE,
     "tune.workers": 2,
-    "training.threads": 1,
 }
 
 
@@ -29,7 +31,8 @@ def test_every_engine_finds_what_one_process_finds(tunable: tuple[Params, Layout
     found = {}
     for engine in ("serial", "processes", "dask", "ray"):
         shutil.rmtree(layout.scratch / "study", ignore_errors=True)
-        chosen = params.override({**QUICK, "tune.executor": engine})
+        threads = 1 if engine == "serial" else 2  # which two workers share
+        chosen = params.override({**QUICK, "tune.executor": engine, "training.threads": threads})
         tune(chosen, layout, lambda chosen=chosen: Tracker(chosen, layout))
         found[engine] = [(trial.number, trial.state, trial.point, trial.score, trial.curve) for trial in trials_of(layout)]
     assert [state for _, state, *_ in found["serial"]] == ["complete"] * 3

@@ -22,6 +22,8 @@ class WorkerLost(HeadwayError):
 
 #: ``done(position, outcome)``: the task at that position of the batch has ended, or its worker was lost.
 Done = Callable[[int, Outcome | WorkerLost], None]
+#: ``started(position)``: the task at that position is about to be run, or handed to a worker that is free.
+Started = Callable[[int], None]
 #: ``watch(position, entry)``: the task at that position has ended an epoch. Not every engine tells.
 WatchBatch = Callable[[int, dict[str, float]], None]
 
@@ -34,10 +36,10 @@ class Executor(Protocol):
         """Tasks of a batch, which run at the same time where the engine can."""
         ...
 
-    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
-        """Run tasks and return when all have ended; ``done`` is called as each ends, in this thread, in any order.
+    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
+        """Run tasks and return when all have ended; ``started`` and ``done`` are called in this thread, in any order.
 
-        Whatever ``done`` or the work raises ends the batch and is raised on.
+        Whatever they or the work raise ends the batch and is raised on.
         """
         ...
 
@@ -82,8 +84,9 @@ class Serial:
     shared: Any
     workers: int
 
-    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
         for position, task in enumerate(tasks):
+            started(position)
             done(position, self.work(self.shared, task, _of(watch, position)))
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -18,9 +18,10 @@ from typing import Any, cast
 import psutil
 from dask import config
 from distributed import Client, Future, KilledWorker, LocalCluster, WorkerPlugin, get_worker
+from distributed.client import ClosedClientError
 
 from headway.errors import HeadwayError, Unreachable
-from headway.search.executors import Done, WatchBatch, WorkerLost
+from headway.search.executors import Done, Started, WatchBatch, WorkerLost
 from headway.search.trial import Outcome, Task, Work
 
 PREFIX = "headway-"
@@ -67,8 +68,14 @@ def dask(work: Work, shared: Any, workers: int, address: str) -> Iterator[Dask]:
             raise HeadwayError(
                 f"tune.address: the workers of that Dask cluster cannot load Headway ({error}); install the same version there"
             ) from None
-        stack.callback(client.unregister_worker_plugin, name)
+        stack.callback(_if_it_answers, client.unregister_worker_plugin, name)
         yield Dask(client, name, workers)
+
+
+def _if_it_answers(clean_up: Callable[[Any], object], what: Any) -> None:
+    """Clean up on a cluster, unless it is gone, which somebody else has said by then."""
+    with suppress(OSError, ClosedClientError):
+        clean_up(what)
 
 
 def remove_left(client: Client) -> None:
@@ -106,7 +113,7 @@ class Dask:
         self.workers = workers
         self._client, self._name = client, name
 
-    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
         waiting = deque(enumerate(tasks))
         running: dict[Future, tuple[int, str]] = {}
         ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
@@ -118,6 +125,7 @@ class Dask:
                 while waiting and idle and len(running) < self.workers:
                     position, task = waiting.popleft()
                     address = idle.pop()
+                    started(position)
                     future = self._submit(task, address)
                     running[future] = position, address
                     future.add_done_callback(ended.put)
@@ -139,12 +147,12 @@ class Dask:
                     position, address = running.pop(future)
                     done(position, _outcome(future, address))
         finally:
-            self._client.cancel(list(running))
+            _if_it_answers(self._client.cancel, list(running))
 
     def _alive(self) -> set[str]:
         try:
             return set(self._client.nthreads())
-        except OSError as error:
+        except (OSError, ClosedClientError) as error:
             raise _unreachable(error) from None
 
     def _submit(self, task: Task, address: str) -> Future:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,12 +18,13 @@ import ray as engine
 from ray.exceptions import LocalRayletDiedError, RayError, RaySystemError, RayTaskError
 
 from headway.errors import HeadwayError, Unreachable
-from headway.search.executors import Done, WatchBatch, WorkerLost
+from headway.search.executors import Done, Started, WatchBatch, WorkerLost
 from headway.search.trial import Outcome, Task, Work
 
 #: Where Ray keeps its logs and sockets. A socket's path has to be short, so they cannot lie in the project; the name of a
 #: folder goes on with the process that it belongs to.
 TEMPORARY, PREFIX = Path("/tmp"), "headway-ray-"
+SECONDS_TO_CONNECT = 10.0
 
 
 @contextmanager
@@ -38,10 +40,15 @@ def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> It
     with tempfile.TemporaryDirectory(prefix=prefix, dir=TEMPORARY, ignore_cleanup_errors=True) as folder:
         here: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
         options = {} if address else here
+        if address:
+            _require_answer(address)
         try:
             engine.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
         except (OSError, RuntimeError, ValueError) as error:
-            raise Unreachable(f"tune.address: the Ray cluster does not answer ({error}); start it, and run again") from None
+            raise Unreachable(
+                f"tune.address: the Ray cluster refuses this process ({error}); if it asks for a token, as Ray does by default, "
+                "set RAY_AUTH_MODE=token in the environment, put the token into RAY_AUTH_TOKEN or ~/.ray/auth_token, run again"
+            ) from None
         try:
             most = max(node["Resources"].get("CPU", 0) for node in engine.nodes() if node["Alive"])
             if most < threads:
@@ -51,6 +58,19 @@ def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> It
             yield Ray(engine.put((work, shared)), workers, threads)
         finally:
             engine.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself waits for minutes for a machine that does not answer, and says of one that asks for a token that it does not."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        raise HeadwayError(
+            f"tune.address: {address!r} is no address of a Ray cluster; expected host:6379 or ray://host:10001"
+        )
+    try:
+        socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
+    except OSError as error:
+        raise Unreachable(f"tune.address: the Ray cluster does not answer ({error}); start it, and run again") from None
 
 
 def remove_left() -> None:
@@ -70,12 +90,13 @@ class Ray:
         # Tried once: the search decides about a second time.
         self._compute = engine.remote(num_cpus=threads, max_retries=0)(_compute)
 
-    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
         waiting = deque(enumerate(tasks))
         running: dict[engine.ObjectRef, int] = {}
         while waiting or running:
             while waiting and len(running) < self.workers:
                 position, task = waiting.popleft()
+                started(position)
                 running[self._compute.remote(self._loaded, task)] = position
             for reference in engine.wait(list(running))[0]:
                 done(running.pop(reference), _outcome(reference))

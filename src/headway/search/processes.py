@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 import tempfile
 import traceback
@@ -18,7 +19,7 @@ from typing import IO, Any, cast
 import joblib
 
 from headway.process import die_with_parent
-from headway.search.executors import Done, WatchBatch, WorkerLost
+from headway.search.executors import Done, Started, WatchBatch, WorkerLost
 from headway.search.trial import Outcome, Task, Work
 
 #: Not fork: neither torch's threads nor the tokenizers' survive one.
@@ -72,11 +73,12 @@ class Processes:
         self._idle: list[Worker] = []
         self._busy: dict[connection.Connection, tuple[Worker, int]] = {}
 
-    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
         waiting = deque(enumerate(tasks))
         try:
             while waiting or self._busy:
                 while waiting and len(self._busy) < self.workers:
+                    started(waiting[0][0])
                     self._give(*waiting.popleft())
                 for pipe in connection.wait(list(self._busy)):
                     self._hear(*self._busy[cast(connection.Connection, pipe)], done, watch)
@@ -147,6 +149,15 @@ def _serve(pipe: connection.Connection, file: Any) -> None:
                 work, shared = joblib.load(f"/dev/fd/{file.detach()}", mmap_mode="r")
             said = work(shared, task, pipe.send)
         except Exception as error:  # noqa: BLE001 - whatever it is, the search decides
-            error.add_note(traceback.format_exc())
-            said = error
+            said = _that_travels(error)
+            said.add_note(traceback.format_exc())
         pipe.send(said)
+
+
+def _that_travels(error: Exception) -> Exception:
+    """The error itself, or one that tells of it where it cannot be rebuilt in another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001 - an error's own code runs
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -27,8 +27,8 @@ from headway.search.space import past, propose
 from headway.search.storage import heartbeats, is_beating
 from headway.search.trial import Outcome, Task
 
-#: Attributes of a trial in the storage. One without an outcome that has ended was interrupted, or stopped by a person.
-NUMBER, OUTCOME, STOPPED = "number", "outcome", "stopped"
+#: Attributes of a trial in the storage. One without an outcome that has ended was interrupted, stopped, or never started.
+NUMBER, STARTED, OUTCOME, STOPPED = "number", "started", "outcome", "stopped"
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -193,6 +193,9 @@ class Search:
                 record(trial)
                 progress.ended(trial)
 
+            def started(position: int, running: list[FrozenTrial] = running) -> None:
+                self.storage.set_trial_user_attr(running[position]._trial_id, STARTED, True)
+
             def watch(position: int, entry: dict[str, float], tasks: list[Task] = tasks) -> None:
                 progress.epoch(tasks[position].number, entry)
 
@@ -203,7 +206,7 @@ class Search:
                 for task in tasks:
                     progress.began(task)
                 with heartbeats(self.storage, [trial._trial_id for trial in running]):
-                    executor.run(tasks, done, watch)
+                    executor.run(tasks, started, done, watch)
             except BaseException as error:
                 # Whatever ends the search from outside says nothing about the trials: they start anew, and it does not count.
                 mine = {trial._trial_id for trial in running}
@@ -230,6 +233,10 @@ class Search:
         for trial in _running(study):
             if trial._trial_id < first:
                 raise _run_elsewhere(trial)
+        numbers = {trial.user_attrs[NUMBER] for trial in running}
+        for trial in study.get_trials(deepcopy=False):
+            if OUTCOME in trial.user_attrs and trial.user_attrs[NUMBER] in numbers:
+                raise _run_elsewhere(trial)  # it has finished the batch since this process looked
 
     def _conclude(self, trial: FrozenTrial, outcome: Outcome) -> None:
         """Keep an outcome. The first write holds all of it: a kill after that one costs nothing."""
@@ -252,13 +259,16 @@ class Search:
                     self._set_aside(study, trial, "its process was killed, by the system if memory was short")
 
     def _set_aside(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
-        """End an interrupted trial: its point is tried once more; the second time it has failed, and True is returned."""
+        """End an interrupted trial: its point is tried once more; the second time it has failed, and True is returned.
+
+        One that waited for a worker when the search was killed had no part in that, and is tried as if it had not begun.
+        """
         earlier = [
             other
             for other in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-            if other.user_attrs[NUMBER] == trial.user_attrs[NUMBER] and not {OUTCOME, STOPPED} & other.user_attrs.keys()
+            if other.user_attrs[NUMBER] == trial.user_attrs[NUMBER] and _was_interrupted(other)
         ]
-        if earlier:
+        if earlier and STARTED in self.storage.get_trial(trial._trial_id).user_attrs:
             self._conclude(trial, Outcome("failed", reason=f"interrupted twice: {reason}"))
             return True
         self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
@@ -298,6 +308,10 @@ def spent_seconds(trials: Sequence[TrialResult], params: TuneParams, workers: in
         batch = trial.number // workers
         longest[batch] = max(longest.get(batch, 0.0), trial.seconds)
     return sum(longest.values())
+
+
+def _was_interrupted(attempt: FrozenTrial) -> bool:
+    return STARTED in attempt.user_attrs and not {OUTCOME, STOPPED} & attempt.user_attrs.keys()
 
 
 def _running(study: optuna.Study) -> list[FrozenTrial]:

@@ -17,7 +17,7 @@ from headway.ranges import Value
 from headway.search.results import TrialResult, best, summary
 
 if TYPE_CHECKING:
-    from headway.search.executors import Done, Executor, WatchBatch
+    from headway.search.executors import Done, Executor, Started, WatchBatch
     from headway.search.objective import Rows, Shared
     from headway.search.trial import Task
     from headway.tracking import RunningRun, Tracker
@@ -146,7 +146,7 @@ class Encoding:
     def workers(self) -> int:
         return self.engine.workers
 
-    def run(self, tasks: Sequence[Task], done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
         from headway.errors import HeadwayError
         from headway.search.trial import Outcome
 
@@ -159,6 +159,7 @@ class Encoding:
         positions = list(ready)
         self.engine.run(
             list(ready.values()),
+            lambda index: started(positions[index]),
             lambda index, outcome: done(positions[index], outcome),
             None if watch is None else lambda index, entry: watch(positions[index], entry),
         )
