@@ -1,8 +1,8 @@
 """How fast the classifier trains: against its peers, against the machine, by length, and to a given accuracy.
 
 ``make bench-speed`` runs it on the rows that ``make run`` has left. What is compared is trained in turn, round by round, on
-the same rows and threads, and medians are printed. What was expected, what came out and what follows from it is kept in
-``benchmarks/notes.md``.
+the same rows and threads, and medians are printed; the time to an accuracy is that of one training. What was expected, what
+came out and what follows from it is kept in ``benchmarks/notes.md``.
 """
 
 from __future__ import annotations
