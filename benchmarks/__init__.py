@@ -1,1 +1,1 @@
-"""Benchmarks: each prints a table of what it measured, with what it measured it on. None is a test."""
+"""Benchmarks: each prints a table of what was measured, and of what. None is a test."""

@@ -198,12 +198,12 @@ def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> st
     usual = found[USUAL]
     lines = []
     for name, fits in found.items():
-        by_seed = " ".join(f"{fit.right[2].mean():.4f}" for fit in fits)
         points = _interval([100.0 * fit.right[2] - 100.0 * at.right[2] for fit, at in zip(fits, usual, strict=True)], params)
-        nats = _interval([1000 * (fit.loss[2] - at.loss[2]) for fit, at in zip(fits, usual, strict=True)], params)
+        worse = [1000 * (fit.loss[2] - at.loss[2]) for fit, at in zip(fits, usual, strict=True)]
+        nats, by_seed = _interval(worse, params), " ".join(f"{one.mean():+.1f}" for one in worse)
         lines.append(
             f"| {name} | {_accuracy(fits, 2):.4f} | {'' if name == USUAL else _said(points, 2)} "
-            f"| {by_seed} | {'' if name == USUAL else _said(nats, 1)} "
+            f"| {'' if name == USUAL else _said(nats, 1)} | {'' if name == USUAL else by_seed} "
             f"| {_accuracy(fits, 1):.4f} | {statistics.median(fit.seconds for fit in fits):.0f} |"
         )
     rows = sum(fit.right.shape[1] for fit in usual)
@@ -218,13 +218,14 @@ def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> st
             "",
             f"Each of {len(usual)} seeds is trained on four of five folds of the training and validation rows and scored on the "
             f"fifth, another for each seed: {rows:,} rows that the models never saw; the test split is not read. Differences are "
-            f"between answers to the same rows, with the {level} paired bootstrap interval over rows.",
+            f"between answers to the same rows, with the {level} paired bootstrap interval over rows. It leaves out what another "
+            "seed would change; an option is worth something where the seeds agree as well.",
             "",
             f"The linear part alone: {_accuracy(usual, 0):.4f}. Attention adds {_said(over_linear, 2)} points; both are "
             f"{_said(over_baseline, 2)} points above the linear baseline.",
             "",
-            "| variant | accuracy | points against params.yaml | by seed | negative log-likelihood against it, thousandths of a "
-            "nat (less is better) | attention alone | seconds of attention's training |",
+            "| variant | accuracy | points against params.yaml | negative log-likelihood against it, thousandths of a nat (less "
+            "is better) | by seed | attention alone | seconds of attention's training |",
             "| --- | --- | --- | --- | --- | --- | --- |",
             *lines,
             "",

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from benchmarks.folds import FOLDS, JOINT, PARTS, Fold, Folds
+from benchmarks.folds import BASELINE, FOLDS, JOINT, PARTS, Fold, Folds
 from benchmarks.shipped import SUBSETS, params_for
 from benchmarks.targets import Target, print_targets
 from headway.data.splits import SPLITS
@@ -28,7 +28,6 @@ from headway.params import Params
 from headway.registry.differences import bootstrap_mean
 from headway.stages.train import join
 
-BASELINE = "linear baseline"
 MODELS = (BASELINE, *PARTS, JOINT)
 #: Points of accuracy that the joint model is to be above the linear baseline.
 LEAST = {"imdb": 1.0, "rotten_tomatoes": 0.0}

@@ -32,6 +32,7 @@ from headway.stages.train import fit_attention, fit_ngrams
 from headway.tables import read_table
 
 FOLDS = 5
+BASELINE = "linear baseline"
 PARTS = ("n-grams alone", "attention alone")
 JOINT = "joint"
 
@@ -83,7 +84,8 @@ class Fold:
 
     def ngrams(self, knobs: Params) -> tuple[NgramClassifier | None, float]:
         """The fitted linear part, kept since no seed is in it, and the seconds that its fit took."""
-        kept = self.folder / f"ngrams-{sha256_of_json(knobs.ngrams.model_dump())[:12]}.pt"
+        key = sha256_of_json([knobs.ngrams.model_dump(), knobs.training.class_weights])
+        kept = self.folder / f"ngrams-{key[:12]}.pt"
         if not kept.exists():
             started = time.monotonic()
             fitted = fit_ngrams(self.part("train"), self.n_classes, knobs)
@@ -150,7 +152,7 @@ class Folds:
         baseline = linear.fit(texts["train"], labels["train"].tolist(), self.params.baseline)
         said = linear.predict_proba(baseline, texts["test"], self.n_classes)
         np.save(folder / "baseline-right.npy", said.argmax(axis=1) == labels["test"])
-        seconds = {"linear baseline": time.monotonic() - started}
+        seconds = {BASELINE: time.monotonic() - started}
         started = time.monotonic()
         words = fitting.fit(texts["train"], self.params.tokenizer, fitting.survey(texts["train"]))
         words.save(str(folder / "tokenizer.json"))

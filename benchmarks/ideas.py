@@ -117,7 +117,8 @@ class Decayed(ClassifierModule):
     """Matrices shrink with each step (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization")."""
 
     def on_train_batch_end(self, *batch: Any) -> None:
-        rate = self.params.learning_rate * self.learning_rate_at(self.trainer.global_step)
+        optimisers = self.optimizers()
+        rate = (optimisers[0] if isinstance(optimisers, list) else optimisers).param_groups[0]["lr"]
         with torch.no_grad():
             for name, weight in self.classifier.named_parameters():
                 if weight.ndim == 2 and "embedding" not in name:

@@ -214,7 +214,8 @@ def test_the_same_work_continues_the_run_that_a_kill_left(params: Params, layout
         tracker.close_orphans()
         assert status(tracker, "continued") == "RUNNING"  # it is this process's now
         run.log_params({"learning_rate": 0.5, "heads": 2})
-        run.log_metrics({"loss": 3.5, "score": 0.5}, step=1)  # as when its work is done a second time
+        for _ in range(2):  # as when its work is done a second time
+            run.log_metrics({"loss": 3.0, "score": 0.5}, step=1)
         run.log_metrics({"loss": 2.0}, step=2)
     done = tracker.client.get_run(run.id)
     assert done.info.status == "FINISHED"

@@ -66,7 +66,7 @@ class RunningRun:
 
     Args:
         client, run_id, uri: which one, and where.
-        continued: it was left unfinished; what it has of a metric at a step is not logged a second time.
+        continued: it was left unfinished; a metric that it has at a step with the same value is not logged a second time.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, uri: str, continued: bool = False) -> None:
@@ -87,11 +87,15 @@ class RunningRun:
         """Log numbers at a step."""
         now = int(time.time() * 1000)
         with reachable(self._uri):
-            new = [key for key in values if not (self._continued and self._has(key, step))]
-            self._client.log_batch(self.id, metrics=[Metric(key, float(values[key]), now, step) for key in new])
+            metrics = [Metric(key, float(value), now, step) for key, value in values.items()]
+            if self._continued:
+                metrics = [metric for metric in metrics if not self._has(metric)]
+            if metrics:
+                self._client.log_batch(self.id, metrics=metrics)
 
-    def _has(self, key: str, step: int) -> bool:
-        return any(metric.step == step for metric in self._client.get_metric_history(self.id, key))
+    def _has(self, new: Metric) -> bool:
+        history = self._client.get_metric_history(self.id, new.key)
+        return any((known.step, known.value) == (new.step, new.value) for known in history)
 
     def set_tags(self, values: Mapping[str, str]) -> None:
         with reachable(self._uri):

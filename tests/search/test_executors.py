@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,7 +39,7 @@ from tests.search.works import collect, share, tasks, work
 
 if __name__ == "__main__":
     params = load(pathlib.Path(sys.argv[1])).tune.model_copy(update={"executor": sys.argv[2], "workers": 2})
-    with executor(params, work, share(pathlib.Path()), 1) as engine:
+    with executor(params, work, share(pathlib.Path(sys.argv[1]).parent), 1) as engine:
         collect(engine, tasks(0.1, 0.2))
         print("ready", flush=True)
         time.sleep(600)
@@ -225,8 +226,9 @@ def test_the_processes_of_a_search_are_gone_when_its_block_ends(tune: TuneParams
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 @pytest.mark.parametrize("name", ["processes", "dask"])
-def test_workers_end_with_a_search_that_is_killed_with_kill_9(name: str, repository: Path) -> None:
-    command = [sys.executable, "-c", SEARCH, str(repository / "params.yaml"), name]
+def test_workers_end_with_a_search_that_is_killed_with_kill_9(name: str, repository: Path, tmp_path: Path) -> None:
+    params = shutil.copy(repository / "params.yaml", tmp_path)
+    command = [sys.executable, "-c", SEARCH, str(params), name]
     with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE) as search:
         assert search.stdout
         assert search.stdout.readline() == b"ready\n"

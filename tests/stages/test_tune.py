@@ -341,12 +341,12 @@ def test_outcomes_keep_their_places_where_the_rows_of_a_task_cannot_be_encoded(
     monkeypatch.setattr(Encoding, "_rows", rows)
     started, told, epochs = [], {}, []
     Encoding(Serial(work, None, 3), params, layout).run(
-        [Task(number, {}) for number in range(3)],
+        [Task(number, {"tokenizer.min_frequency": 2}) for number in range(3)],
         started.append,
         told.__setitem__,
         lambda position, entry: epochs.append((position, entry["number"])),
     )
-    assert started == [1, 2]
+    assert started == [0, 1, 2, 1, 2]  # when their rows are encoded, and when they are run
     assert epochs == [(1, 1), (2, 2)]
     assert told[0] == Outcome("failed", reason="no vocabulary")
     assert [told[position].values for position in (1, 2)] == [(1.0,), (2.0,)]

@@ -22,7 +22,7 @@ class WorkerLost(HeadwayError):
 
 #: ``done(position, outcome)``: the task at that position of the batch has ended, or its worker was lost.
 Done = Callable[[int, Outcome | WorkerLost], None]
-#: ``started(position)``: the task at that position is about to be run, or handed to a worker that is free.
+#: ``started(position)``: the task at that position is about to be run, or handed to the engine.
 Started = Callable[[int], None]
 #: ``watch(position, entry)``: the task at that position has ended an epoch. Not every engine tells.
 WatchBatch = Callable[[int, dict[str, float]], None]

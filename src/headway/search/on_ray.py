@@ -40,14 +40,16 @@ def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> It
     with tempfile.TemporaryDirectory(prefix=prefix, dir=TEMPORARY, ignore_cleanup_errors=True) as folder:
         here: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
         options = {} if address else here
-        if address:
+        if address not in ("", "auto"):
             _require_answer(address)
         try:
             engine.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
         except (OSError, RuntimeError, ValueError) as error:
+            if not address:
+                raise Unreachable(f"tune.executor: Ray does not start on this machine ({error}); run again") from None
             raise Unreachable(
-                f"tune.address: the Ray cluster refuses this process ({error}); if it asks for a token, as Ray does by default, "
-                "set RAY_AUTH_MODE=token in the environment, put the token into RAY_AUTH_TOKEN or ~/.ray/auth_token, run again"
+                f"tune.address: the Ray cluster refuses this process ({error}); if it asks for a token, set RAY_AUTH_MODE=token "
+                "in the environment and put the token into RAY_AUTH_TOKEN or ~/.ray/auth_token, then run again"
             ) from None
         try:
             most = max(node["Resources"].get("CPU", 0) for node in engine.nodes() if node["Alive"])
@@ -63,13 +65,13 @@ def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> It
 def _require_answer(address: str) -> None:
     """Ray itself waits for minutes for a machine that does not answer, and says of one that asks for a token that it does not."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or int(port) >= 2**16:
         raise HeadwayError(
             f"tune.address: {address!r} is no address of a Ray cluster; expected host:6379 or ray://host:10001"
         )
     try:
-        socket.create_connection((host, int(port)), SECONDS_TO_CONNECT).close()
-    except OSError as error:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
+    except (OSError, UnicodeError) as error:
         raise Unreachable(f"tune.address: the Ray cluster does not answer ({error}); start it, and run again") from None
 
 

@@ -152,6 +152,8 @@ class Encoding:
 
         ready: dict[int, Task] = {}
         for position, task in enumerate(tasks):
+            if any(path.startswith("tokenizer.") for path in task.point):
+                started(position)  # encoding is work too, which a process can be killed in
             try:
                 ready[position] = replace(task, rows=self._rows(task))
             except (HeadwayError, MemoryError) as error:
