@@ -49,7 +49,7 @@ bench-data: $(INSTALLED_DEV)  ## Measure how the data stages grow, from 10,000 r
 bench-accuracy: $(INSTALLED_DEV)  ## Score every row by a model that never saw it, against the linear baseline (an hour)
 	@$(BIN)/python -m benchmarks.accuracy
 
-bench-ablation: $(INSTALLED_DEV)  ## Switch off each option of the classifier in turn, and write benchmarks/ablation.md (two hours)
+bench-ablation: $(INSTALLED_DEV)  ## Switch off each option of the classifier in turn, and write benchmarks/ablation.md (hours)
 	@$(BIN)/python -m benchmarks.ablation
 
 bench-search: $(INSTALLED_DEV)  ## Measure what pruning saves and what it loses, and what the search adds to the training (an hour)
