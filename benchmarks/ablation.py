@@ -30,15 +30,13 @@ from rich.console import Console
 from scipy.special import log_softmax
 
 from benchmarks import ideas
-from benchmarks.folds import FOLDS, Fold, Folds
+from benchmarks.folds import FOLDS, Fold, Folds, keep
 from benchmarks.ideas import IDEAS
 from benchmarks.shipped import PROJECT, SUBSETS, params_for
 from headway.evaluation.metrics import Interval
 from headway.files import sha256_of_file, sha256_of_json
-from headway.model.joint import JointClassifier
 from headway.params import Params
 from headway.registry.differences import bootstrap_mean
-from headway.stages.train import join
 
 PAGE = PROJECT / "benchmarks" / "ablation.md"
 USUAL = "as in params.yaml"
@@ -171,20 +169,15 @@ def _train(params: Params, fold: Fold, seed: int, paths: Mapping[str, Path], wor
         seconds = time.monotonic() - started
         for name, path in paths.items():
             ngrams, _ = fold.ngrams(params.override(VARIANTS.get(name, {})))
-            model = JointClassifier(ngrams, attention)
-            join(model, fold.part("validation"))
-            logits = fold.logits(model)
+            logits = fold.logits(fold.joined(ngrams, attention))
             labels = fold.part("test").labels
-            path.parent.mkdir(exist_ok=True)
-            with path.with_suffix(".partial").open("wb") as file:
-                np.savez(
-                    file,
-                    baseline=fold.baseline_right,
-                    right=fold.right(logits),
-                    loss=-np.take_along_axis(log_softmax(logits, axis=2), labels[None, :, None], axis=2)[..., 0],
-                    seconds=seconds,
-                )
-            path.with_suffix(".partial").rename(path)
+            keep(
+                path,
+                baseline=fold.baseline_right,
+                right=fold.right(logits),
+                loss=-np.take_along_axis(log_softmax(logits, axis=2), labels[None, :, None], axis=2)[..., 0],
+                seconds=seconds,
+            )
 
 
 def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> str:

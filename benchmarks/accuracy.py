@@ -17,16 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from benchmarks.folds import BASELINE, FOLDS, JOINT, PARTS, Fold, Folds
+from benchmarks.folds import BASELINE, FOLDS, JOINT, PARTS, Fold, Folds, keep
 from benchmarks.shipped import SUBSETS, params_for
 from benchmarks.targets import Target, print_targets
 from headway.data.splits import SPLITS
 from headway.evaluation.metrics import Interval
 from headway.files import sha256_of_file
-from headway.model.joint import JointClassifier
 from headway.params import Params
 from headway.registry.differences import bootstrap_mean
-from headway.stages.train import join
 
 MODELS = (BASELINE, *PARTS, JOINT)
 #: Points of accuracy that the joint model is to be above the linear baseline.
@@ -75,10 +73,7 @@ class Scores:
             path = self.folds.folder / f"{self._name}fold-{number}-seed-{seed}.npz"
             if not path.exists():
                 console.print(f"{self.params.data.subset}: fold {number + 1} of {FOLDS}, seed {seed} of {seeds}")
-                scored = self._fit(self.folds.fold(number), self.params.override({"seed": seed}))
-                with path.with_suffix(".partial").open("wb") as file:
-                    np.savez(file, **scored)
-                path.with_suffix(".partial").rename(path)
+                keep(path, **self._fit(self.folds.fold(number), self.params.override({"seed": seed})))
             with np.load(path) as kept:
                 for name in kept.files:
                     found.setdefault(name, []).append(kept[name])
@@ -87,8 +82,7 @@ class Scores:
     def _fit(self, fold: Fold, knobs: Params) -> dict[str, np.ndarray]:
         ngrams, linear_seconds = fold.ngrams(knobs)
         started = time.monotonic()
-        model = JointClassifier(ngrams, fold.attention(knobs, self.word_vectors))
-        join(model, fold.part("validation"))
+        model = fold.joined(ngrams, fold.attention(knobs, self.word_vectors))
         seconds = {**fold.seconds, PARTS[0]: linear_seconds, PARTS[1]: time.monotonic() - started}
         seconds[JOINT] = seconds["tokenizer"] + seconds[PARTS[0]] + seconds[PARTS[1]]
         right = {BASELINE: fold.baseline_right, **dict(zip((*PARTS, JOINT), fold.right(fold.logits(model)), strict=True))}

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -28,13 +29,22 @@ from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import Params
-from headway.stages.train import fit_attention, fit_ngrams
+from headway.stages.train import fit_attention, fit_ngrams, join
 from headway.tables import read_table
 
 FOLDS = 5
 BASELINE = "linear baseline"
 PARTS = ("n-grams alone", "attention alone")
 JOINT = "joint"
+
+
+def keep(path: Path, **arrays: Any) -> None:
+    """Write a fit's arrays, all at once."""
+    path.parent.mkdir(exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.rename(path)
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,12 @@ class Fold:
             partial.rename(kept)
         model, seconds = torch.load(kept, weights_only=False)
         return model, seconds
+
+    def joined(self, ngrams: NgramClassifier | None, attention: AttentionClassifier) -> JointClassifier:
+        """The two parts as one, weighed on the validation rows."""
+        model = JointClassifier(ngrams, attention)
+        join(model, self.part("validation"))
+        return model
 
     def logits(self, model: JointClassifier) -> np.ndarray:
         """What the model's PARTS and the whole say of the test rows: float32, (3, rows, C)."""
