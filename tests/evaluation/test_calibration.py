@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.metrics import brier_score_loss
 
 from headway.evaluation.calibration import (
@@ -12,7 +12,6 @@ from headway.evaluation.calibration import (
     brier_by_row,
     confidences,
     expected_calibration_error,
-    fit_temperature,
 )
 from headway.evaluation.predictions import Predictions
 
@@ -105,41 +104,3 @@ def test_a_label_that_the_model_does_not_know_is_as_far_as_a_class_it_rules_out(
     unknown = Predictions(["u"], np.array([-1]), np.array([[0.25, 0.75, 0.0]]), ["a", "b", "c"])
     ruled_out = Predictions(["u"], np.array([2]), unknown.probabilities, unknown.classes)
     assert brier_by_row(unknown) == brier_by_row(ruled_out) == pytest.approx([0.0625 + 0.5625 + 1])
-
-
-# Temperature
-
-
-@pytest.mark.parametrize("true", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("n_classes", [2, 7])
-def test_the_temperature_that_spoilt_the_logits_is_found(true, n_classes):
-    logits, labels = drawn(20_000, n_classes, seed=5)
-    assert fit_temperature(logits * true, labels) == pytest.approx(true, rel=0.06)
-
-
-def test_it_is_the_least_of_a_fine_grid():
-    logits, labels = drawn(300, 3, seed=1)
-    logits = 3 * logits
-
-    def loss(temperature):
-        likelihood = log_softmax(logits / temperature, axis=1)[np.arange(300), labels].sum()
-        return -likelihood + (1 / temperature - 1) ** 2
-
-    found = fit_temperature(logits, labels)
-    grid = np.linspace(0.5, 10, 2_000)
-    assert loss(found) <= min(map(loss, grid)) + 1e-9
-
-
-def test_log_probabilities_give_the_same_as_logits():
-    logits, labels = drawn(200, 4, seed=2)
-    assert fit_temperature(log_softmax(logits, axis=1), labels) == pytest.approx(fit_temperature(logits, labels))
-
-
-def test_a_few_rows_that_are_all_right_do_not_make_the_model_infinitely_sure():
-    assert 0.3 < fit_temperature(np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([0, 1])) < 1
-
-
-def test_logits_that_say_nothing_or_the_contrary_end_at_a_bound():
-    logits, labels = drawn(500, 3, seed=4)
-    assert fit_temperature(np.zeros((500, 3)), labels) == pytest.approx(1.0)
-    assert fit_temperature(-5 * logits, labels) == 100.0

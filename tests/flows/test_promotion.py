@@ -129,6 +129,7 @@ def twin(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
     model = ModelPackage.load(staged.layout.candidate)
     folder = tmp_path_factory.mktemp("twin")
     (folder / "package").mkdir()
+    model.classifier.mix *= 0.99
     sizes = read_json(staged.layout.candidate / package.CONFIG, made_by="train")
     package.save(
         folder / "package",
@@ -137,7 +138,6 @@ def twin(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
         sizes["max_length"],
         sizes["vocabulary_size"],
         model.classes,
-        model.temperature * 1.01,
     )
     return _saved(folder / "model", folder / "package"), package.fingerprint(folder / "package")
 

@@ -50,6 +50,16 @@ def test_the_mixture_is_the_best_of_a_fine_grid(classifier: Make, rows: tuple[Te
     assert model.mix[1] > 1.2
 
 
+@pytest.mark.parametrize("spoilt", [0.3, 1.0, 4.0])
+def test_the_weight_of_one_part_alone_undoes_its_being_too_sure_or_too_timid(classifier: Make, spoilt: float) -> None:
+    random = torch.Generator().manual_seed(3)
+    logits = torch.randn(20_000, 3, generator=random)
+    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=random)[:, 0]
+    model = JointClassifier(None, classifier(3))
+    model.fit_mix(torch.zeros_like(logits), spoilt * logits, labels)
+    assert model.mix[1] == pytest.approx(1 / spoilt, rel=0.06)
+
+
 def test_a_part_that_is_wrong_counts_nothing_and_never_less(classifier: Make, rows: tuple[Tensor, Tensor, Tensor]) -> None:
     first, second, labels = rows
     model = JointClassifier(NgramClassifier(1, 3, 1), classifier(3))

@@ -384,15 +384,6 @@ def test_a_model_without_a_linear_part_is_explained_by_attention_alone(package: 
     assert "n-grams" not in parts
 
 
-def test_the_temperature_is_in_the_probabilities_and_in_what_the_parts_add(package: ModelPackage) -> None:
-    cooler = ModelPackage(package.classifier, package.encoder, CLASSES, temperature=2.5)
-    found = explain(cooler, TEXTS[0])
-    np.testing.assert_allclose(found.probabilities, cooler.predict_proba([TEXTS[0]])[0], atol=1e-6)
-    logits = torch.from_numpy(found.linear.logits + found.attention.logits)
-    np.testing.assert_allclose(logits.softmax(dim=0), found.probabilities, atol=1e-5)
-    assert found.probabilities.max() < explain(package, TEXTS[0]).probabilities.max() - 0.01
-
-
 # Mistakes, and the command.
 
 

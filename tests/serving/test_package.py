@@ -36,7 +36,6 @@ from tests.conftest import REPOSITORY
 
 CLASSES = ["negative", "positive", "unsure"]
 MAX_LENGTH = 40
-TEMPERATURE = 1.7
 TEXTS = [
     "a charming , funny and quietly moving film",
     "",
@@ -66,7 +65,7 @@ def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
     with torch.no_grad():
         for weight in (*attention.parameters(), linear.weight):
             weight.normal_()
-        made.mix[:] = torch.tensor([0.7, 0.4])
+        made.mix[:] = torch.tensor([0.41, 0.24])
     return made.eval()
 
 
@@ -89,7 +88,7 @@ def model(saved: Path) -> ModelPackage:
 
 def save(folder: Path, classifier: JointClassifier, tokenizer_file: Path) -> Path:
     vocabulary_size = tokenization.load(tokenizer_file).get_vocab_size()
-    package.save(folder, classifier, tokenizer_file, MAX_LENGTH, vocabulary_size, CLASSES, TEMPERATURE)
+    package.save(folder, classifier, tokenizer_file, MAX_LENGTH, vocabulary_size, CLASSES)
     return folder
 
 
@@ -105,7 +104,7 @@ def test_a_loaded_model_gives_exactly_the_probabilities_of_the_saved_one(
     for text in TEXTS:
         tokens = pad(TextEncoder(tokenizer, MAX_LENGTH)([text]))
         with torch.inference_mode():
-            expected = (classifier(tokens) / TEMPERATURE).softmax(dim=1)
+            expected = classifier(tokens).softmax(dim=1)
         assert torch.equal(torch.from_numpy(model.predict_proba([text])), expected)
     assert model.predict_proba(TEXTS).std(axis=0).min() > 0.01  # the texts do differ
 
@@ -195,15 +194,14 @@ def drop(key: str) -> Callable[[Path], None]:
         pytest.param(lambda folder: flip_a_byte(folder / WEIGHTS), f"{WEIGHTS}: its SHA-256 is not", id="weights"),
         pytest.param(lambda folder: flip_a_byte(folder / TOKENIZER), f"{TOKENIZER}: its SHA-256 is not", id="tokenizer"),
         pytest.param(edit(classes=CLASSES[::-1]), f"{CONFIG}: its SHA-256 is not", id="swapped labels"),
-        pytest.param(edit(temperature=1.0), f"{CONFIG}: its SHA-256 is not", id="temperature"),
         pytest.param(edit(max_length=7), f"{CONFIG}: its SHA-256 is not", id="truncation"),
         pytest.param(edit(extra=1), f"{CONFIG}: its SHA-256 is not", id="one key more"),
         pytest.param(drop("model"), f"{CONFIG}: its SHA-256 is not", id="one key less"),
         pytest.param(drop("sha256"), f"{CONFIG}: its SHA-256 is not", id="no hashes"),
         pytest.param(edit(sha256={}), f"{CONFIG}: its SHA-256 is not", id="empty hashes"),
         pytest.param(edit(sha256="abc"), f"{CONFIG}: its SHA-256 is not", id="odd hashes"),
-        pytest.param(edit(format=4), f"{CONFIG}: format 4, this Headway reads format 5", id="an earlier format"),
-        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 5", id="no format"),
+        pytest.param(edit(format=5), f"{CONFIG}: format 5, this Headway reads format 6", id="an earlier format"),
+        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 6", id="no format"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("{"), "damaged (not JSON)", id="not JSON"),
         pytest.param(lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged (not JSON)", id="not text"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("[1]"), "expected an object, found list", id="a list"),
@@ -224,9 +222,7 @@ def test_an_altered_or_incomplete_package_is_refused_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(
-    "change", ["other weights", "no weights at all", "other sizes", "odd sizes", "no temperature", "temperature 0"]
-)
+@pytest.mark.parametrize("change", ["other weights", "no weights at all", "other sizes", "odd sizes", "no vocabulary"])
 def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_line(copy: Path, change: str) -> None:
     """As a faulty program could write one: all hashes are right, and the contents are not."""
     config = json.loads((copy / CONFIG).read_text(encoding="utf-8"))
@@ -239,10 +235,8 @@ def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_li
         (copy / WEIGHTS).write_bytes(b"nothing")
     elif change == "other sizes":
         config["model"]["d_model"] = 16
-    elif change == "no temperature":
-        del config["temperature"]
-    elif change == "temperature 0":
-        config["temperature"] = 0.0
+    elif change == "no vocabulary":
+        del config["vocabulary_size"]
     else:
         config["model"]["n_heads"] = 3
     hashes |= {CONFIG: sha256_of_json(config), WEIGHTS: sha256_of_file(copy / WEIGHTS)}

@@ -18,13 +18,13 @@ from headway.data.batching import TextBatches, TokenBudgetSampler
 from headway.data.datamodule import subset
 from headway.data.encoded import EncodedTexts
 from headway.data.vectors import FILE
-from headway.evaluation.calibration import expected_calibration_error, fit_temperature
+from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import likelihood_by_row
 from headway.files import write_json
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.stages.evaluate import predict_split
-from headway.stages.train import calibrate, fit_ngrams, train, training_run
+from headway.stages.train import fit_ngrams, train, training_run
 from headway.tables import read_table
 from headway.tracking import Tracker
 
@@ -77,28 +77,16 @@ def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any
     assert written["validation_accuracy"] == round(float(found.correct.mean()), 6)
 
 
-def test_the_temperature_is_fitted_on_validation_rows_and_shipped(trained: Any) -> None:
+def test_the_parts_weights_are_fitted_on_validation_rows_and_shipped(trained: Any) -> None:
     report, model = trained.report, ModelPackage.load(trained.layout.candidate)
-    assert model.temperature == report["temperature"]
     found = predict_split(model, trained.layout, "validation")
     assert report["validation_nll"]["after"] == pytest.approx(likelihood_by_row(found).mean(), abs=1e-5)
     assert report["validation_calibration_error"]["after"] == pytest.approx(expected_calibration_error(found), abs=1e-5)
-    model.temperature = 1.0
+    model.classifier.mix = torch.ones(2)
     before = predict_split(model, trained.layout, "validation")
     assert report["validation_nll"]["before"] == pytest.approx(likelihood_by_row(before).mean(), abs=1e-5)
     assert report["validation_calibration_error"]["before"] == pytest.approx(expected_calibration_error(before), abs=1e-5)
-    logits = np.log(before.probabilities)
-    assert fit_temperature(logits, before.labels) == pytest.approx(report["temperature"], rel=1e-3)
-
-
-def test_logits_that_are_too_sure_are_mended_and_no_label_changes() -> None:
-    random = torch.Generator().manual_seed(0)
-    logits = torch.randn(800, 3, generator=random)
-    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=random)[:, 0]
-    report = calibrate(4 * logits, labels)
-    assert report["temperature"] == pytest.approx(4, rel=0.2)
-    for name in ("validation_nll", "validation_calibration_error"):
-        assert report[name]["after"] < 0.75 * report[name]["before"]
+    assert report["validation_nll"]["after"] < report["validation_nll"]["before"]
 
 
 def test_training_code_package_and_mlflow_give_the_same_probabilities(trained: Any, tmp_path: Path) -> None:
@@ -112,7 +100,7 @@ def test_training_code_package_and_mlflow_give_the_same_probabilities(trained: A
         for indices in sampler:
             tokens, _ = TextBatches(encoded)[indices]
             parts = loaded.classifier.parts(tokens)
-            in_training[indices] = (loaded.classifier.combine(*parts) / trained.report["temperature"]).softmax(dim=1)
+            in_training[indices] = loaded.classifier.combine(*parts).softmax(dim=1)
     in_package = loaded.predict_proba(texts["text"].to_pylist())
     mlflow.pyfunc.save_model(
         tmp_path / "model",

@@ -1,18 +1,12 @@
-"""Are the probabilities as sure as they are right: calibration error, Brier score, and the temperature that mends them."""
+"""Are the probabilities as sure as they are right: calibration error and Brier score."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import softmax
 
 from headway.evaluation.predictions import Predictions
 
 BINS = 15
-#: Weight of the belief that the probabilities are right as they are; it decides only where rows are few, or never wrong.
-PRIOR = 1.0
-#: Inverse temperatures that are looked at.
-LEAST, MOST = 0.01, 100.0
 
 
 def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> float:
@@ -72,28 +66,3 @@ def brier_by_row(predictions: Predictions) -> np.ndarray:
     of_truth = np.where(labels >= 0, probabilities[np.arange(len(labels)), labels], 0.0)
     distance = np.square(probabilities).sum(axis=1) - 2 * of_truth + 1
     return distance / 2 if probabilities.shape[1] == 2 else distance
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature T that makes the labels likeliest under softmax(logits / T) (Guo et al. 2017, "On Calibration of Modern
-    Neural Networks").
-
-    The negative log-likelihood is convex in 1/T, so its minimum is where the slope is 0. A weak prior on 1/T = 1 keeps rows
-    that are few, or all right, from making the model infinitely sure.
-
-    Args:
-        logits: or log-probabilities, shape (rows, classes); of validation rows, never of training or test rows.
-        labels: int, shape (rows,), each a class.
-    """
-    logits = np.asarray(logits, dtype=np.float64)
-    of_truth = logits[np.arange(len(labels)), labels].sum()
-
-    def slope(inverse: float) -> float:
-        expected = (softmax(inverse * logits, axis=1) * logits).sum()
-        return float(expected - of_truth + 2 * PRIOR * (inverse - 1))
-
-    if slope(LEAST) >= 0:
-        return 1 / LEAST
-    if slope(MOST) <= 0:
-        return 1 / MOST
-    return float(1 / brentq(slope, LEAST, MOST))

@@ -4,8 +4,6 @@ A softmax takes no notice of what all logits share, so a logit counts here as fa
 
     logit_c  =  mix_0 · (n-grams + bias)  +  mix_1 · (attention)        each less its mean over the classes
 
-Both weights are those of the classifier divided by the package's temperature, as they are in the probabilities.
-
 The linear part is a sum already: an n-gram adds value × weight, shared equally by its occurrences and each by its tokens.
 The attention part is no sum. Integrated gradients make it one (Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep
 Networks"): the gradient is gathered on the way from a blank text, whose embeddings are all zero as word dropout leaves them in
@@ -137,9 +135,9 @@ def explain(package: ModelPackage, text: str) -> Explanation:
     model = package.classifier
     with torch.no_grad():
         linear, attended = model.parts(tokens)  # each (1, C)
-        probabilities = package.as_probabilities(model.combine(linear, attended))[0]
+        probabilities = model.combine(linear, attended)[0].softmax(dim=0)
     predicted = int(probabilities.argmax())
-    mix = (model.mix / package.temperature).tolist()
+    mix = model.mix.tolist()
     return Explanation(
         text=text,
         classes=tuple(package.classes),

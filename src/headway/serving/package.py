@@ -2,13 +2,12 @@
 
 weights.safetensors   the classifier's parameters
 tokenizer.json        text to ids
-config.json           sizes, truncation, label names, temperature, and the SHA-256 of the other two files and of itself
+config.json           sizes, truncation, label names, and the SHA-256 of the other two files and of itself
 """
 
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,6 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from headway.data import tokenizer
 from headway.data.batching import TokenBudgetSampler, pad
@@ -31,7 +29,7 @@ from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import ModelParams
 
-FORMAT = 5
+FORMAT = 6
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 TOKENS_PER_BATCH = 16_384
 
@@ -43,16 +41,12 @@ class ModelPackage:
         classifier: in evaluation mode.
         encoder: text to ids.
         classes: label names, in the order of the probabilities.
-        temperature: what logits are divided by before the softmax, above 0.
     """
 
-    def __init__(
-        self, classifier: JointClassifier, encoder: TextEncoder, classes: Sequence[str], temperature: float = 1.0
-    ) -> None:
+    def __init__(self, classifier: JointClassifier, encoder: TextEncoder, classes: Sequence[str]) -> None:
         self.classifier = classifier.eval()
         self.encoder = encoder
         self.classes = list(classes)
-        self.temperature = temperature
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Class probabilities, float32, (texts, classes). Texts are batched by length and come back in their order."""
@@ -64,12 +58,8 @@ class ModelPackage:
         with torch.inference_mode():
             for indices in TokenBudgetSampler(lengths, TOKENS_PER_BATCH):
                 logits = self.classifier(pad([encoded[index] for index in indices]))
-                probabilities[indices] = self.as_probabilities(logits).numpy()
+                probabilities[indices] = logits.softmax(dim=1).numpy()
         return probabilities
-
-    def as_probabilities(self, logits: Tensor) -> Tensor:
-        """Logits of the classifier, (B, C), as probabilities, (B, C)."""
-        return (logits / self.temperature).softmax(dim=1)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -93,15 +83,12 @@ class ModelPackage:
             ngrams = NgramClassifier(sizes["n_features"], n_classes, sizes["max_order"]) if sizes else None
             classifier = JointClassifier(ngrams, attention)
             classifier.load_state_dict(load_file(folder / WEIGHTS))
-            temperature = float(config["temperature"])
-            if not 0 < temperature < math.inf:
-                raise ValueError(f"its temperature is {temperature:g}, expected a number above 0")
         except (ValidationError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise HeadwayError(
                 f"{folder}: not a model package this Headway can load: {str(error).splitlines()[0]}"
             ) from None
         encoder = TextEncoder(tokenizer.load(folder / TOKENIZER), config["max_length"])
-        return cls(classifier, encoder, config["classes"], temperature)
+        return cls(classifier, encoder, config["classes"])
 
 
 def save(
@@ -111,7 +98,6 @@ def save(
     max_length: int,
     vocabulary_size: int,
     classes: Sequence[str],
-    temperature: float = 1.0,
 ) -> None:
     """Write a package into an existing, empty folder; for the values see :class:`ModelPackage`."""
     ngrams = classifier.ngrams
@@ -122,7 +108,6 @@ def save(
         "classes": list(classes),
         "max_length": max_length,
         "vocabulary_size": vocabulary_size,
-        "temperature": temperature,
         "ngrams": ngrams and {"n_features": len(ngrams.keys), "max_order": ngrams.max_order},
         "model": classifier.attention.params.model_dump(),
     }

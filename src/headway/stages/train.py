@@ -14,7 +14,7 @@ from headway.data import tokenizer, vectors
 from headway.data.datamodule import TextDataModule, in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.evaluation import plots
-from headway.evaluation.calibration import expected_calibration_error, fit_temperature
+from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.predictions import Predictions
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
@@ -74,8 +74,7 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
         best = max(history, key=lambda entry: entry["validation_accuracy"])
         report = {"epoch": best["epoch"], **join(model, splits["validation"])}
         with fresh_folder(layout.candidate) as packed:
-            max_length, temperature = knobs.tokenizer.max_length, report["temperature"]
-            package.save(packed, model, tokenizer_file, max_length, vocabulary_size, classes, temperature)
+            package.save(packed, model, tokenizer_file, knobs.tokenizer.max_length, vocabulary_size, classes)
         plots.learning_curve(history, layout.plot("learning_curve"))
         write_json(layout.training / "history.json", history)
         write_json(layout.metrics("training"), report)
@@ -123,22 +122,31 @@ def fit_attention(
 
 
 def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
-    """The two as one: how much each part counts, and the temperature of both together, found on validation rows.
+    """The two as one, each counting as much as makes the validation rows' labels likeliest.
 
     Returns:
-        the temperature; the accuracy there, part by part; and how likely the labels were, and how far the probabilities from
-        being right as often as they are sure, before the temperature and after.
+        how much that is, and the accuracy there, of each part and of both; and how unlikely the labels were, and how far the
+        probabilities from being right as often as they are sure, with the parts added as they are (before) and so (after).
     """
     with torch.inference_mode():
         parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
     linear, attended, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    before = linear + attended
     model.fit_mix(linear, attended, labels)
+    after = model.combine(linear, attended)
 
     def accuracy(logits: torch.Tensor) -> float:
         return round((logits.argmax(dim=1) == labels).double().mean().item(), 6)
 
-    report: dict[str, Any] = {"validation_accuracy": accuracy(model.combine(linear, attended))}
-    report |= calibrate(model.combine(linear, attended), labels)
+    report: dict[str, Any] = {
+        "validation_accuracy": accuracy(after),
+        "validation_nll": {},
+        "validation_calibration_error": {},
+    }
+    for when, logits in (("before", before), ("after", after)):
+        scored = Predictions([str(row) for row in range(len(labels))], labels.numpy(), logits.softmax(dim=1).numpy(), ())
+        report["validation_nll"][when] = round(torch.nn.functional.cross_entropy(logits, labels).item(), 6)
+        report["validation_calibration_error"][when] = round(expected_calibration_error(scored), 6)
     report["attention"] = {"validation_accuracy": accuracy(attended), "weight": round(float(model.mix[1]), 6)}
     if model.ngrams is not None:
         report["ngrams"] = {
@@ -146,19 +154,6 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
             "weight": round(float(model.mix[0]), 6),
             "features": len(model.ngrams.keys),
         }
-    return report
-
-
-def calibrate(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, Any]:
-    """The temperature for logits, (rows, C), of validation rows with these labels, and what it changes there."""
-    temperature = round(fit_temperature(logits.numpy(), labels.numpy()), 6)
-    report: dict[str, Any] = {"temperature": temperature, "validation_nll": {}, "validation_calibration_error": {}}
-    for when, divisor in (("before", 1.0), ("after", temperature)):
-        loss = torch.nn.functional.cross_entropy(logits / divisor, labels).item()
-        probabilities = (logits / divisor).softmax(dim=1).numpy()
-        scored = Predictions([str(row) for row in range(len(labels))], labels.numpy(), probabilities, ())
-        report["validation_nll"][when] = round(loss, 6)
-        report["validation_calibration_error"][when] = round(expected_calibration_error(scored), 6)
     return report
 
 
