@@ -106,7 +106,7 @@ class Fit:
     Attributes:
         baseline: which rows the linear baseline has right, bool, (rows,).
         right: which rows the linear part, the attention part and the whole have right, bool, (3, rows).
-        loss: the same models' negative log-likelihood of each row in nats, (3, rows).
+        loss: the whole's negative log-likelihood of each row in nats, (rows,).
         seconds: of attention's training.
     """
 
@@ -162,10 +162,11 @@ class Fits:
 def _train(params: Params, fold: Fold, seed: int, paths: Mapping[str, Path], word_vectors: Path | None) -> None:
     """Train variants that have the same attention part, and keep what they say."""
     first = next(iter(paths))
+    start = fold.vectors(word_vectors)
     started = time.monotonic()
     with IDEAS.get(first, nullcontext)():
         knobs = params.override({**VARIANTS.get(first, {}), "seed": seed})
-        attention = fold.attention(knobs, word_vectors)
+        attention = fold.attention(knobs, start)
         seconds = time.monotonic() - started
         for name, path in paths.items():
             ngrams, _ = fold.ngrams(params.override(VARIANTS.get(name, {})))
@@ -175,7 +176,7 @@ def _train(params: Params, fold: Fold, seed: int, paths: Mapping[str, Path], wor
                 path,
                 baseline=fold.baseline_right,
                 right=fold.right(logits),
-                loss=-np.take_along_axis(log_softmax(logits, axis=2), labels[None, :, None], axis=2)[..., 0],
+                loss=-np.take_along_axis(log_softmax(logits[2], axis=1), labels[:, None], axis=1)[:, 0],
                 seconds=seconds,
             )
 
@@ -192,7 +193,7 @@ def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> st
     lines = []
     for name, fits in found.items():
         points = _interval([100.0 * fit.right[2] - 100.0 * at.right[2] for fit, at in zip(fits, usual, strict=True)], params)
-        worse = [1000 * (fit.loss[2] - at.loss[2]) for fit, at in zip(fits, usual, strict=True)]
+        worse = [1000 * (fit.loss - at.loss) for fit, at in zip(fits, usual, strict=True)]
         nats, by_seed = _interval(worse, params), " ".join(f"{one.mean():+.1f}" for one in worse)
         lines.append(
             f"| {name} | {_accuracy(fits, 2):.4f} | {'' if name == USUAL else _said(points, 2)} "

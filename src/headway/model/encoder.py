@@ -96,10 +96,14 @@ class Encoder(nn.Module):
             found.append(weights.unflatten(0, (len(x), -1)))
         return self._join(windows, x.shape), found
 
+    def window(self, length: int) -> int:
+        """Tokens of a window in a text of so many."""
+        return min(self.window_size or length, length)
+
     def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Windows, (B · windows, size, d_model), what may be looked at in them, (B · windows, size), and the rotation."""
         _, T, d = x.shape
-        size = self.window_size if 0 < self.window_size < T else T
+        size = self.window(T)
         padding = -T % size
         windows = F.pad(x, (0, 0, 0, padding)).view(-1, size, d)  # (B · windows, size, d)
         real = F.pad(attention_mask, (0, padding)).view(-1, size)  # (B · windows, size)

@@ -229,7 +229,7 @@ def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, 
         tokens=shares.numpy(),
         left_over=float(logits[predicted] - blank[predicted] - shares.sum()),
         pooling=pooling.numpy(),
-        window_size=_window_size(model, len(seen)),
+        window_size=model.encoder.window(len(seen)),
         maps=maps,
     )
 
@@ -272,11 +272,7 @@ def _maps(model: AttentionClassifier, embedded: Tensor, mask: Tensor) -> tuple[t
     """The attention weights of each layer, if there are not too many, and the encoded text, (1, S, d)."""
     S = embedded.shape[1]
     heads = model.params.n_layers * model.params.n_heads
-    if heads * S * _window_size(model, S) > MAX_WEIGHTS:
+    if heads * S * model.encoder.window(S) > MAX_WEIGHTS:
         return None, model.encoder(embedded, mask)
     encoded, weights = model.encoder.forward_with_weights(embedded, mask)
     return tuple(layer[0].numpy() for layer in weights), encoded
-
-
-def _window_size(model: AttentionClassifier, length: int) -> int:
-    return min(model.params.window_size or length, length)
