@@ -52,7 +52,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no embedding dropout": {"model.embedding_dropout": 0.0},
     "no dropout in blocks": {"model.dropout": 0.0},
     "no dropout of pairs": {"model.bigram_dropout": 0.0},
-    "no word dropout": {"training.word_dropout": 0.0},
     "no warm-up": {"training.warmup_share": 0.0},
     "hardly any gradient clipping": {"training.gradient_clip": 1e6},
     "linear part without triples": {"ngrams.max_order": 2},

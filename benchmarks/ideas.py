@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headway.model import classifier, encoder
-from headway.model.classifier import AttentionPooling
+from headway.model import classifier, encoder, lightning
+from headway.model.classifier import AttentionClassifier, AttentionPooling
 from headway.model.encoder import Block, Encoder
 from headway.model.lightning import ClassifierModule
 from headway.params import ModelParams
@@ -25,6 +25,7 @@ from headway.stages import train
 
 DECAY, EVERY = 0.95, 10  # the average takes in the weights of every tenth step
 REPLACED = 0.15  # share of tokens in pre-training
+BLANKED = 0.2
 SMOOTHING = 0.1
 SHRINKING = 0.05
 
@@ -104,6 +105,19 @@ class FirstToken(PlainPooling):
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         return x[:, 0]
+
+
+class WordDropout(AttentionClassifier):
+    """Training blanks a fifth of the words (Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text
+    Classification").
+    """
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        x = super().embed(tokens)
+        if not self.training:
+            return x
+        keep = torch.rand(tokens.shape, device=x.device) >= BLANKED
+        return x * (keep[:, :, None].to(x.dtype) / (1 - BLANKED))
 
 
 class Smoothed(ClassifierModule):
@@ -192,6 +206,7 @@ IDEAS: dict[str, Idea] = {
     "idea: mean pooling alone": partial(patch.object, classifier, "AttentionPooling", MeanPooling),
     "idea: maximum pooling": partial(patch.object, classifier, "AttentionPooling", MaxPooling),
     "idea: first token, no windows": partial(patch.object, classifier, "AttentionPooling", FirstToken),
+    "idea: word dropout": partial(patch.object, lightning, "AttentionClassifier", WordDropout),
     "idea: label smoothing": partial(patch.object, train, "ClassifierModule", Smoothed),
     "idea: weight decay": partial(patch.object, train, "ClassifierModule", Decayed),
     "idea: averaged weights": partial(patch.object, train, "ClassifierModule", Averaged),

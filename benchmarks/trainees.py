@@ -86,7 +86,7 @@ def peer(texts: EncodedTexts, params: Params, vocabulary_size: int, n_classes: i
 
 def ours(batches: Batches, params: Params, vocabulary_size: int, n_classes: int, bfloat16: bool = False) -> Trainee:
     """The classifier's attention part as the params have it."""
-    model = AttentionClassifier(params.model, vocabulary_size, n_classes, params.training.word_dropout).train()
+    model = AttentionClassifier(params.model, vocabulary_size, n_classes).train()
     dense, sparse = parameter_groups(model)
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, fused=True)]
     if sparse:

@@ -29,6 +29,7 @@ from benchmarks.ideas import (
     Pretrained,
     Smoothed,
     SwiGLU,
+    WordDropout,
 )
 from headway.data.datamodule import TextDataModule
 from headway.data.encoded import EncodedTexts
@@ -212,6 +213,18 @@ def test_an_idea_about_positions_holds_also_after_its_model_was_built(knobs: Par
         torch.nn.init.normal_(model.encoder.positions.weight)
     first, second = model(torch.tensor([[5, 6, 7, 8], [8, 7, 6, 5]]))
     assert torch.allclose(first, second, atol=1e-5) == blind
+
+
+def test_words_are_dropped_whole_in_training_only(knobs: Params) -> None:
+    model = WordDropout(knobs.override({"model.bigram_buckets": 0}).model, VOCABULARY_SIZE, 2).eval()
+    tokens = torch.randint(1, VOCABULARY_SIZE, (200, 20), generator=torch.Generator().manual_seed(1))
+    embedded = model.embed(tokens)
+    assert torch.equal(embedded, model.embedding(tokens))
+    torch.manual_seed(1)
+    blanked = model.train().embed(tokens)
+    kept = blanked.any(dim=-1)  # (200, 20)
+    assert (~kept).float().mean().item() == pytest.approx(0.2, abs=0.03)
+    torch.testing.assert_close(blanked[kept], embedded[kept] / 0.8)  # the expectation stays
 
 
 def test_a_smoothed_loss_shares_a_tenth_of_a_label_by_all_classes(knobs: Params, reviews: Slice) -> None:

@@ -156,19 +156,19 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ("model.n_heads: {type: int, low: 1, high: 4}", ": 3 is not allowed there: d_model (64) must be divisible by"),
         # The kind of range.
         (
-            "training.word_dropout: {type: flaot, low: 0.0, high: 0.9}",
+            "model.embedding_dropout: {type: flaot, low: 0.0, high: 0.9}",
             ".type: 'flaot' is not allowed: expected 'float', 'int', ",
         ),
-        ("training.word_dropout: {low: 0.0, high: 0.9}", ".type: missing; expected 'float', 'int' or 'categorical'"),
+        ("model.embedding_dropout: {low: 0.0, high: 0.9}", ".type: missing; expected 'float', 'int' or 'categorical'"),
         # What a range may hold.
-        ("training.word_dropout: {type: float, low: 0.0, high: 0.9, lg: true}", ".lg: unknown key; did you mean log?"),
-        ("training.word_dropout: {type: float, high: 0.9}", ".low: missing; add it"),
+        ("model.embedding_dropout: {type: float, low: 0.0, high: 0.9, lg: true}", ".lg: unknown key; did you mean log?"),
+        ("model.embedding_dropout: {type: float, high: 0.9}", ".low: missing; add it"),
         (
-            "training.word_dropout: {type: float, low: nothing, high: 0.9}",
+            "model.embedding_dropout: {type: float, low: nothing, high: 0.9}",
             ".low: 'nothing' is not allowed: input should be a",
         ),
         (
-            "training.word_dropout: {type: float, low: 0.0, high: .inf}",
+            "model.embedding_dropout: {type: float, low: 0.0, high: .inf}",
             ".high: inf is not allowed: input should be a finite",
         ),
         (
@@ -181,13 +181,16 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ),
         ("model.similarity: {type: categorical, choices: [cosine, [1]]}", ".choices.1: [1] is not allowed"),
         # Its ends.
-        ("training.word_dropout: {type: float, low: 0.5, high: 0.4}", ": low (0.5) must not exceed high (0.4)"),
+        ("model.embedding_dropout: {type: float, low: 0.5, high: 0.4}", ": low (0.5) must not exceed high (0.4)"),
         ("model.n_layers: {type: int, low: 4, high: 1}", ": low (4) must not exceed high (1)"),
         ("model.n_layers: {type: int, low: 1, high: 4, step: 2}", ": step (2) never comes to high (4); make it 3"),
-        ("training.word_dropout: {type: float, low: 0.0, high: 0.9, log: true}", ": low (0) must be above 0 on a log scale"),
+        (
+            "model.embedding_dropout: {type: float, low: 0.0, high: 0.9, log: true}",
+            ": low (0) must be above 0 on a log scale",
+        ),
         # What the knob itself may be.
         (
-            "training.word_dropout: {type: float, low: 0.0, high: 1.4}",
+            "model.embedding_dropout: {type: float, low: 0.0, high: 1.4}",
             ": 1.4 is not allowed there: input should be less than 1",
         ),
         (
@@ -223,7 +226,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
             ": its conditions (when) lead back to itself",
         ),
         # Trial 0, the values in the file.
-        ("training.word_dropout: {type: float, low: 0.98, high: 0.99}", ": leaves out 0."),
+        ("model.embedding_dropout: {type: float, low: 0.98, high: 0.99}", ": leaves out 0."),
         ("model.n_layers: {type: int, low: 901, high: 902}", ": leaves out "),
         ("training.learning_rate: {type: int, low: 1, high: 2}", ": leaves out 0."),
     ],

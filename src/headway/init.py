@@ -277,7 +277,7 @@ def _seconds_to_train(params: Params, tokens: Mapping[str, Any], n_classes: int)
     vocabulary_size = tokens["vocabulary_size"]
     length = max(1, min(int(tokens["train"]["median_length"]), params.model.max_length))
     texts = max(1, params.training.tokens_per_batch // length)
-    module = AttentionClassifier(params.model, vocabulary_size, n_classes, params.training.word_dropout)
+    module = AttentionClassifier(params.model, vocabulary_size, n_classes)
     batch = torch.randint(2, vocabulary_size, (texts, length), generator=torch.Generator().manual_seed(0))
     labels = torch.zeros(texts, dtype=torch.int64)
     seen, started = 0, 0.0

@@ -180,7 +180,6 @@ class TrainingParams(Section):
     learning_rate: PositiveFloat
     warmup_share: Probability
     gradient_clip: PositiveFloat
-    word_dropout: Probability
     class_weights: Literal["none", "balanced"]
     precision: Literal["float32", "bfloat16"]
     accelerator: Literal["auto", "cpu", "gpu"]

@@ -56,7 +56,7 @@ def test_the_accuracy_benchmark_starts_from_word_vectors_where_it_is_given_some(
 def test_the_ablation_trains_the_variants_and_writes_a_page(repository: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.ablation", "--subset", "rotten_tomatoes", "--max-rows", "300"]
     page = tmp_path / "ablation.md"
-    variants = ["no linear part", "no word dropout", *IDEAS]
+    variants = ["no linear part", "no dropout in blocks", *IDEAS]
     done = subprocess.run(
         [*command, "--seeds", "1", "--workers", "2", "--only", *variants, "--out", str(page)],
         cwd=repository,

@@ -42,9 +42,9 @@ def classifier(sizes: Callable[..., ModelParams]) -> Callable[..., AttentionClas
     All of its parameters are random, also those that start at zero: a zero would hide what a test looks for.
     """
 
-    def make(n_classes: int = 3, word_dropout: float = 0.0, **changes: Any) -> AttentionClassifier:
+    def make(n_classes: int = 3, **changes: Any) -> AttentionClassifier:
         torch.manual_seed(5)
-        made = AttentionClassifier(sizes(**changes), VOCABULARY_SIZE, n_classes, word_dropout)
+        made = AttentionClassifier(sizes(**changes), VOCABULARY_SIZE, n_classes)
         with torch.no_grad():
             for weight in made.parameters():
                 if not weight.any():

@@ -52,13 +52,11 @@ class AttentionClassifier(nn.Module):
         params: sizes and regularisation.
         vocabulary_size: token ids run from 0, which is padding, to this number less one.
         n_classes: two or more.
-        word_dropout: probability with which training blanks a token.
     """
 
-    def __init__(self, params: ModelParams, vocabulary_size: int, n_classes: int, word_dropout: float = 0.0) -> None:
+    def __init__(self, params: ModelParams, vocabulary_size: int, n_classes: int) -> None:
         super().__init__()
         self.params = params
-        self.word_dropout = word_dropout
         self.embedding = nn.Embedding(vocabulary_size, params.d_model, padding_idx=0)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_SPREAD)
         if params.bigram_buckets:
@@ -124,7 +122,7 @@ class AttentionClassifier(nn.Module):
         if self.params.bigram_buckets:
             kept = 1 - self.params.bigram_dropout if self.training else 1.0
             x = x.add(self.bigram_embedding(self._pairs(tokens)), alpha=1 / kept)
-        return self._blank(x, self.word_dropout)
+        return x
 
     def _pairs(self, tokens: Tensor) -> Tensor:
         """Row of the pair that ends at each token, (B, T): 0 at padding, and where training drops the pair."""
@@ -134,17 +132,6 @@ class AttentionClassifier(nn.Module):
         if self.training and self.params.bigram_dropout:
             none = none | (torch.rand(tokens.shape, device=tokens.device) < self.params.bigram_dropout)
         return rows.masked_fill(none, 0)
-
-    def _blank(self, x: Tensor, p: float) -> Tensor:
-        """Set whole positions of x, (B, T, d_model), to zero with probability p while training.
-
-        Words are dropped whole (Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text
-        Classification").
-        """
-        if not self.training or not p:
-            return x
-        keep = torch.rand(x.shape[:2], device=x.device) >= p
-        return x * (keep[:, :, None].to(x.dtype) / (1 - p))
 
 
 def clip(tokens: Tensor, max_length: int) -> Tensor:

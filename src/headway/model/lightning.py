@@ -59,7 +59,7 @@ class ClassifierModule(pl.LightningModule):
         self.total_steps = total_steps
         n_classes = len(class_rows)
         torch.manual_seed(seed)
-        self.classifier = AttentionClassifier(model, vocabulary_size, n_classes, training.word_dropout)
+        self.classifier = AttentionClassifier(model, vocabulary_size, n_classes)
         if word_vectors is not None:
             self.classifier.start_from(torch.from_numpy(word_vectors))
         weights = balanced_weights(class_rows) if training.class_weights == "balanced" else None
