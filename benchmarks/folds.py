@@ -100,7 +100,7 @@ class Fold:
         kept = self.folder / f"ngrams-{key[:12]}.pt"
         if not kept.exists():
             started = time.monotonic()
-            fitted = fit_ngrams(self.part("train"), self.n_classes, knobs)
+            fitted = fit_ngrams(self.part("train"), self.part("validation"), self.n_classes, knobs)
             partial = kept.with_name(f"{kept.name}.{uuid4().hex}")
             torch.save((fitted, time.monotonic() - started), partial)
             partial.rename(kept)

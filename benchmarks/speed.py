@@ -212,7 +212,7 @@ class Bench:
         def note(name: str, accuracy: float) -> None:
             reached.append((name, time.monotonic() - started, accuracy))
 
-        ngrams = fit_ngrams(self.train, self.n_classes, self.params)
+        ngrams = fit_ngrams(self.train, self.validation, self.n_classes, self.params)
         if ngrams is not None:
             right = sum(
                 int((ngrams(tokens).argmax(dim=1) == labels).sum()) for tokens, labels in in_batches(self.validation)

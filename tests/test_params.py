@@ -138,8 +138,8 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
     [
         # The name.
         (
-            "training.word_dropuot: {type: float, low: 0.0, high: 0.9}",
-            ": no knob of model, training or tokenizer; did you mean training.word",
+            "model.embedding_dropuot: {type: float, low: 0.0, high: 0.9}",
+            ": no knob of model, training or tokenizer; did you mean model.emb",
         ),
         (
             "tokenizer.max_length: {type: int, low: 1, high: 9000}",

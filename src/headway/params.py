@@ -141,7 +141,7 @@ class NgramParams(Section):
     max_order: Annotated[int, Field(ge=0, le=5)]
     min_document_frequency: PositiveInt
     max_features: PositiveInt
-    inverse_regularisation: PositiveFloat
+    inverse_regularisation: Annotated[list[PositiveFloat], Field(min_length=1)]
 
 
 class ModelParams(Section):

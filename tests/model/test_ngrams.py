@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.nn import functional as F
 
 from headway.data.datamodule import in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.model.ngrams import NgramClassifier, ngrams
 from headway.params import NgramParams
 
-KNOBS = {"max_order": 2, "min_document_frequency": 1, "max_features": 10_000, "inverse_regularisation": 5.0}
+KNOBS = {"max_order": 2, "min_document_frequency": 1, "max_features": 10_000, "inverse_regularisation": [5.0]}
 Texts = list[list[int]]
 TEXTS = st.lists(st.lists(st.integers(1, 6), max_size=9), min_size=1, max_size=6)
 
@@ -43,7 +44,8 @@ def key(ngram: tuple[int, ...]) -> int:
 
 
 def fit(texts: Texts, labels: list[int], n_classes: int, balanced: bool = False, **changes: Any) -> NgramClassifier:
-    return NgramClassifier.fit([(padded(texts), torch.tensor(labels))], n_classes, knobs(**changes), balanced)
+    batches = [(padded(texts), torch.tensor(labels))]
+    return NgramClassifier.fit(batches, batches, n_classes, knobs(**changes), balanced)
 
 
 @given(TEXTS, st.integers(1, 4))
@@ -83,12 +85,12 @@ def textbook(texts: Texts, labels: list[int], n_classes: int, params: NgramParam
         lengths = np.linalg.norm(x, axis=1, keepdims=True)
         return x / np.where(lengths > 0, lengths, 1) * scale
 
-    solver = LogisticRegression(C=params.inverse_regularisation, max_iter=5_000, tol=1e-10).fit(features(texts), labels)
+    solver = LogisticRegression(C=params.inverse_regularisation[0], max_iter=5_000, tol=1e-10).fit(features(texts), labels)
     return known, lambda some: solver.predict_log_proba(features(some))
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("changes", [{}, {"max_order": 3}, {"min_document_frequency": 2}, {"inverse_regularisation": 0.3}])
+@pytest.mark.parametrize("changes", [{}, {"max_order": 3}, {"min_document_frequency": 2}, {"inverse_regularisation": [0.3]}])
 def test_the_fit_is_that_of_the_equations(n_classes: int, changes: dict[str, Any]) -> None:
     random = np.random.default_rng(3)
     labels = [row % n_classes for row in range(24)]
@@ -135,7 +137,7 @@ def test_nothing_to_learn_from_leaves_the_classes_shares(labels: list[int]) -> N
 
 def test_a_rare_class_weighs_as_much_as_a_frequent_one_when_balanced() -> None:
     texts, labels = [[1, 2]] * 18 + [[1, 3]] * 2, [0] * 18 + [1] * 2
-    plain, balanced = (fit(texts, labels, 2, balanced=chosen, inverse_regularisation=0.01) for chosen in (False, True))
+    plain, balanced = (fit(texts, labels, 2, balanced=chosen, inverse_regularisation=[0.01]) for chosen in (False, True))
     assert plain(padded([[1]])).argmax() == 0
     assert balanced(padded([[1, 3]])).argmax() == 1 != plain(padded([[1, 3]])).argmax()
 
@@ -143,13 +145,33 @@ def test_a_rare_class_weighs_as_much_as_a_frequent_one_when_balanced() -> None:
 def test_the_batches_do_not_matter_and_real_sentences_are_told_apart(reviews: Any) -> None:
     splits = {name: EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")}
     train = subset(splits["train"], np.arange(min(2_000, len(splits["train"]))))
-    fitted = NgramClassifier.fit(in_batches(train), 2, knobs(min_document_frequency=2))
+    validation = in_batches(splits["validation"])
+    fitted = NgramClassifier.fit(in_batches(train), validation, 2, knobs(min_document_frequency=2))
     # One text a batch, in another order.
     single = [
         (torch.from_numpy(train[row][None].astype(np.int64)), torch.tensor([train.labels[row]])) for row in range(len(train))
     ]
-    again = NgramClassifier.fit(single, 2, knobs(min_document_frequency=2))
+    again = NgramClassifier.fit(single, validation, 2, knobs(min_document_frequency=2))
     assert torch.equal(fitted.keys, again.keys)
     tokens, labels = next(iter(in_batches(splits["validation"])))
     torch.testing.assert_close(fitted(tokens), again(tokens), atol=0.02, rtol=0.02)
     assert (fitted(tokens).argmax(dim=1) == labels).float().mean() > 0.6
+
+
+@pytest.mark.parametrize("strengths", [[0.03, 1.0, 30.0, 1000.0], [1000.0, 0.1], [300.0, 3000.0], [2.0]])
+def test_of_several_regularisations_the_one_is_taken_that_makes_validation_texts_likeliest(
+    reviews: Any, strengths: list[float]
+) -> None:
+    train, validation = (EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation"))
+    batches = in_batches(train), in_batches(validation)
+    chosen = NgramClassifier.fit(*batches, 2, knobs(inverse_regularisation=strengths))
+    alone = {C: NgramClassifier.fit(*batches, 2, knobs(inverse_regularisation=[C])) for C in strengths}
+
+    def loss(model: NgramClassifier) -> float:
+        """With the best of many temperatures."""
+        logits, labels = (torch.cat(part) for part in zip(*((model(x), y) for x, y in batches[1]), strict=True))
+        return min(F.cross_entropy(scale * logits, labels).item() for scale in np.geomspace(0.01, 10, 400))
+
+    best = min(alone, key=lambda C: loss(alone[C]))
+    assert chosen.inverse_regularisation == best
+    assert loss(chosen) == pytest.approx(loss(alone[best]), abs=2e-3)

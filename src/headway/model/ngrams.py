@@ -10,16 +10,18 @@ of training texts of class c, and of all other classes, that hold f:
 
 For two classes |r_f0| = |r_f1|, and since the sign can go into W this is the model of Wang & Manning 2012, "Baselines and
 Bigrams: Simple, Good Sentiment and Topic Classification", with log-frequencies and a logistic loss. Its fit is convex: it has
-one solution, whatever the seed. After the fit s is multiplied into W, and only W, b and the n-grams' hashes are kept.
+one solution, whatever the seed. How much W is held back depends on the texts: little where there are many long ones, much for
+few short ones; validation texts tell. After the fit s is multiplied into W, and only W, b and the n-grams' hashes are kept.
 
 Shapes: B texts, T positions, F n-grams that are known, C classes.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +35,7 @@ MULTIPLIER = 6_364_136_223_846_793_005
 #: Bounds the table for many classes: the rarest n-grams go first.
 MAX_WEIGHTS = 8_000_000
 ITERATIONS = 80
+MOST_SURE = 10.0
 
 #: Padded tokens, (B, T), and labels, (B,).
 Batch = tuple[Tensor, Tensor]
@@ -52,6 +55,8 @@ class NgramClassifier(nn.Module):
     keys: Tensor
     weight: Tensor
     bias: Tensor
+    #: What :meth:`fit` has chosen; no part of the model.
+    inverse_regularisation = 0.0
 
     def __init__(self, n_features: int, n_classes: int, max_order: int) -> None:
         super().__init__()
@@ -94,28 +99,44 @@ class NgramClassifier(nn.Module):
         return rows, places, values / lengths[rows]
 
     @classmethod
-    def fit(cls, batches: Iterable[Batch], n_classes: int, params: NgramParams, balanced: bool = False) -> Self:
-        """Fit on training texts.
+    def fit(
+        cls,
+        train: Iterable[Batch],
+        validation: Iterable[Batch],
+        n_classes: int,
+        params: NgramParams,
+        balanced: bool = False,
+    ) -> Self:
+        """Fit on training texts, with the regularisation that makes validation texts likeliest.
 
         Args:
-            batches: of all texts, gone through twice in the same order: padded tokens, int64, (B, T), and labels, (B,).
+            train: batches of all training texts, gone through twice in the same order: padded tokens, int64, (B, T), and
+                labels, (B,).
+            validation: likewise.
             n_classes: C. A class without texts gets a bias that speaks against it.
             params: the section of params.yaml.
             balanced: whether every class weighs the same.
 
         Sources: see the module; the solver is scikit-learn's L-BFGS, stopped after 80 steps, when predictions have settled.
         """
-        keys = _frequent(batches, params, MAX_WEIGHTS // n_classes)
-        labels = torch.cat([some for _, some in batches]).numpy()
+        keys = _frequent(train, params, MAX_WEIGHTS // n_classes)
+        labels = torch.cat([some for _, some in train]).numpy()
         fitted = cls(len(keys), n_classes, params.max_order)
         fitted.keys = keys
         present = np.bincount(labels, minlength=n_classes)
         fitted.bias = torch.from_numpy(np.log(present + 1) - np.log(len(labels) + n_classes)).float()
         if len(keys) and (present > 0).sum() > 1:
-            fitted._learn(batches, labels, params, balanced)
+            fitted._learn(train, labels, validation, params, balanced)
         return fitted
 
-    def _learn(self, batches: Iterable[Batch], labels: np.ndarray, params: NgramParams, balanced: bool) -> None:
+    def _learn(
+        self,
+        train: Iterable[Batch],
+        labels: np.ndarray,
+        validation: Iterable[Batch],
+        params: NgramParams,
+        balanced: bool,
+    ) -> None:
         from scipy.sparse import csr_matrix
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
@@ -123,9 +144,9 @@ class NgramClassifier(nn.Module):
 
         entries: list[Sequence[np.ndarray]] = []
         done = 0
-        for tokens, _ in batches:
+        for tokens, _ in train:
             rows, places, values = self.features(tokens)
-            entries.append(((rows + done).numpy(), places.numpy().astype(np.int32), values.numpy().astype(np.float64)))
+            entries.append(((rows + done).numpy(), places.numpy().astype(np.int32), values.numpy()))
             done += len(tokens)
         row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
         shape = (len(labels), len(self.keys))
@@ -134,22 +155,44 @@ class NgramClassifier(nn.Module):
         holds = csr_matrix((np.ones(len(row)), (row, column)), shape=shape)
         scale = _scale(np.asarray((holds.T @ one_hot).todense()))  # (F,)
         del holds
-        x = csr_matrix((value * scale[column], (row, column)), shape=shape)
+        x = csr_matrix((value * scale[column].astype(np.float32), (row, column)), shape=shape)
+        # Each fit starts from the one before, which is near.
         solver = LogisticRegression(
-            C=params.inverse_regularisation,
-            max_iter=ITERATIONS,
-            tol=1e-8,
-            class_weight="balanced" if balanced else None,
+            max_iter=ITERATIONS, tol=1e-8, class_weight="balanced" if balanced else None, warm_start=True
         )
-        with warnings.catch_warnings(), threadpool_limits(1):  # sums in one order, whatever the number of cores
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            solver.fit(x, labels)
+        least = math.inf
+        for strength in sorted(params.inverse_regularisation):
+            before = self.weight.clone(), self.bias.clone()
+            with warnings.catch_warnings(), threadpool_limits(1):  # sums in one order, whatever the number of cores
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                solver.set_params(C=strength).fit(x, labels)
+            self._take(solver, scale)
+            loss = self._loss(validation)
+            if loss > least:
+                self.weight, self.bias = before
+                break
+            least, self.inverse_regularisation = loss, strength
+
+    def _take(self, solver: Any, scale: np.ndarray) -> None:
+        """The solver's weights as one a class, for n-grams without their scale, (F,)."""
         weight, intercept = solver.coef_, solver.intercept_  # one row for two classes, else one a class
         if len(solver.classes_) == 2:
             weight, intercept = np.concatenate([-weight, weight]) / 2, np.concatenate([-intercept, intercept]) / 2
         seen = torch.from_numpy(solver.classes_.astype(np.int64))
         self.weight[:, seen] = torch.from_numpy((weight * scale).T).float()
         self.bias[seen] = torch.from_numpy(intercept).float()
+
+    def _loss(self, batches: Iterable[Batch]) -> float:
+        """Mean negative log-likelihood of labels, in nats, were the logits as sure as they are right."""
+        from scipy.optimize import minimize_scalar
+
+        said = [(self(tokens), labels) for tokens, labels in batches]
+        logits, labels = (torch.cat(part) for part in zip(*said, strict=True))
+        return float(
+            minimize_scalar(
+                lambda sureness: F.cross_entropy(sureness * logits, labels).item(), bounds=(0, MOST_SURE), method="bounded"
+            ).fun
+        )
 
 
 def ngrams(tokens: Tensor, max_order: int) -> tuple[Tensor, Tensor]:

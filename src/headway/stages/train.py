@@ -59,7 +59,7 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
         if old.name != key[:16]:
             shutil.rmtree(old)
     with tracker.nested("training", "train", key) as run:
-        ngrams = fit_ngrams(splits["train"], len(classes), knobs)
+        ngrams = fit_ngrams(splits["train"], splits["validation"], len(classes), knobs)
         attention, history = fit_attention(
             splits["train"],
             splits["validation"],
@@ -83,15 +83,16 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
     return report
 
 
-def fit_ngrams(texts: EncodedTexts, n_classes: int, knobs: Params) -> NgramClassifier | None:
+def fit_ngrams(train: EncodedTexts, validation: EncodedTexts, n_classes: int, knobs: Params) -> NgramClassifier | None:
     """The first step: the linear part, None where params.yaml has none."""
     if not knobs.ngrams.max_order:
         return None
     pin(knobs.training.threads)
-    every = -(-len(texts.tokens) // MAX_NGRAM_TOKENS)
-    some = texts if every <= 1 else subset(texts, np.arange(0, len(texts), every))
+    every = -(-len(train.tokens) // MAX_NGRAM_TOKENS)
+    some = train if every <= 1 else subset(train, np.arange(0, len(train), every))
     print(f"train · n-grams of {len(some):,} texts", flush=True)  # noqa: T201 - progress, for a person
-    return NgramClassifier.fit(in_batches(some), n_classes, knobs.ngrams, knobs.training.class_weights == "balanced")
+    balanced = knobs.training.class_weights == "balanced"
+    return NgramClassifier.fit(in_batches(some), in_batches(validation), n_classes, knobs.ngrams, balanced)
 
 
 def fit_attention(
@@ -153,6 +154,7 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
             "validation_accuracy": accuracy(linear),
             "weight": round(float(model.mix[0]), 6),
             "features": len(model.ngrams.keys),
+            "inverse_regularisation": model.ngrams.inverse_regularisation,
         }
     return report
 
