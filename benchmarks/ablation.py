@@ -54,7 +54,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no dropout of pairs": {"model.bigram_dropout": 0.0},
     "no warm-up": {"training.warmup_share": 0.0},
     "hardly any gradient clipping": {"training.gradient_clip": 1e6},
-    "linear part's inverse regularisation fixed at 100": {"ngrams.inverse_regularisation": [100.0]},
+    "linear part with inverse regularisation 100": {"ngrams.inverse_regularisation": [100.0]},
     "linear part without triples": {"ngrams.max_order": 2},
     "linear part of single words": {"ngrams.max_order": 1},
     "no linear part": {"ngrams.max_order": 0},

@@ -25,7 +25,7 @@ from headway.stages import train
 
 DECAY, EVERY = 0.95, 10  # the average takes in the weights of every tenth step
 REPLACED = 0.15  # share of tokens in pre-training
-BLANKED = 0.2
+BLANKED = 0.2  # share of words
 SMOOTHING = 0.1
 SHRINKING = 0.05
 

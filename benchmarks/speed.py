@@ -135,7 +135,7 @@ class Bench:
         table.caption = (
             f"peak: float32 product of two {MATRIX} × {MATRIX} matrices, {peak / 1e9:.0f} Gflop/s. The first pads each text to "
             f"{PEER_LENGTH} tokens and drops single numbers, also inside attention; Headway batches texts of similar length, and "
-            "drops features of a whole text and words"
+            "drops features of a whole text and pairs"
         )
         shares, ratios = {}, {}
         for name, times in seconds.items():

@@ -26,10 +26,10 @@ def two_classes(of_second, labels):
     )
 
 
-def drawn(rows, n_classes, seed, sharpness=1.0):
+def drawn(rows, n_classes, seed):
     """Logits, and labels that are drawn from them: a model that is calibrated by construction."""
     random = np.random.default_rng(seed)
-    logits = sharpness * random.normal(size=(rows, n_classes))
+    logits = random.normal(size=(rows, n_classes))
     labels = (random.random((rows, 1)) > softmax(logits, axis=1).cumsum(axis=1)).sum(axis=1)
     return logits, np.minimum(labels, n_classes - 1)
 

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from headway.data.tokenizer import truncate
 from headway.model.classifier import AttentionClassifier, clip
-from headway.model.joint import PRIOR, JointClassifier
+from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
+from headway.model.weighing import PRIOR
 
 Make = Callable[..., AttentionClassifier]
 

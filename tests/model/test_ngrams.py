@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from headway.data.datamodule import in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.model.ngrams import NgramClassifier, ngrams
+from headway.model.weighing import PRIOR
 from headway.params import NgramParams
 
 KNOBS = {"max_order": 2, "min_document_frequency": 1, "max_features": 10_000, "inverse_regularisation": [5.0]}
@@ -158,7 +159,7 @@ def test_the_batches_do_not_matter_and_real_sentences_are_told_apart(reviews: An
     assert (fitted(tokens).argmax(dim=1) == labels).float().mean() > 0.6
 
 
-@pytest.mark.parametrize("strengths", [[0.03, 1.0, 30.0, 1000.0], [1000.0, 0.1], [300.0, 3000.0], [2.0]])
+@pytest.mark.parametrize("strengths", [[0.03, 1.0, 30.0, 1000.0], [1000.0, 0.03, 30.0], [300.0, 3000.0], [2.0]])
 def test_of_several_regularisations_the_one_is_taken_that_makes_validation_texts_likeliest(
     reviews: Any, strengths: list[float]
 ) -> None:
@@ -170,8 +171,32 @@ def test_of_several_regularisations_the_one_is_taken_that_makes_validation_texts
     def loss(model: NgramClassifier) -> float:
         """With the best of many temperatures."""
         logits, labels = (torch.cat(part) for part in zip(*((model(x), y) for x, y in batches[1]), strict=True))
-        return min(F.cross_entropy(scale * logits, labels).item() for scale in np.geomspace(0.01, 10, 400))
+        return min(
+            F.cross_entropy(scale * logits, labels).item() + PRIOR * (scale - 1) ** 2 / len(labels)
+            for scale in np.geomspace(0.01, 10, 400)
+        )
 
     best = min(alone, key=lambda C: loss(alone[C]))
     assert chosen.inverse_regularisation == best
     assert loss(chosen) == pytest.approx(loss(alone[best]), abs=2e-3)
+
+
+def test_validation_texts_that_tell_nothing_do_not_free_the_weights() -> None:
+    train = [(padded([[1, 2], [3, 4], [1, 1], [4, 3]] * 9), torch.tensor([0, 1, 0, 1] * 9))]
+    validation = [(padded([[9, 9]]), torch.tensor([0]))]
+    fitted = NgramClassifier.fit(train, validation, 2, knobs(inverse_regularisation=[10.0, 100.0, 1000.0]))
+    assert fitted.inverse_regularisation == 10
+
+
+def test_nothing_is_tried_beyond_the_first_that_does_worse(reviews: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = [EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
+    batches = [in_batches(some) for some in splits]
+    tried = []
+    take = NgramClassifier._take
+    monkeypatch.setattr(
+        NgramClassifier, "_take", lambda self, solver, scale: [tried.append(solver.C), take(self, solver, scale)]
+    )
+    fitted = NgramClassifier.fit(*batches, 2, knobs(inverse_regularisation=[1e4, 1.0, 1e3, 1e2, 1e5]))
+    assert fitted.inverse_regularisation < 1e4
+    assert tried == sorted(tried)
+    assert tried[-2] == fitted.inverse_regularisation

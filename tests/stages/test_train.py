@@ -15,12 +15,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from headway.data import tokenizer
 from headway.data.batching import TextBatches, TokenBudgetSampler
-from headway.data.datamodule import subset
+from headway.data.datamodule import in_batches, subset
 from headway.data.encoded import EncodedTexts
 from headway.data.vectors import FILE
 from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import likelihood_by_row
 from headway.files import write_json
+from headway.model.ngrams import NgramClassifier
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.stages.evaluate import predict_split
@@ -166,6 +167,16 @@ def test_of_too_many_tokens_the_linear_part_sees_every_kth_text(trained: Any, mo
     third = subset(texts, np.arange(0, len(texts), 3))  # a half would still be a token too much
     found, expected = (fit_ngrams(some, third, 2, trained.params) for some in (texts, third))
     assert torch.equal(found.keys, expected.keys)
+
+
+def test_the_linear_part_is_fitted_on_training_rows_and_chosen_on_validation_rows(trained: Any) -> None:
+    splits = [EncodedTexts.open(trained.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
+    params = trained.params.override({"ngrams.inverse_regularisation": [0.1, 10.0, 1000.0, 100_000.0]})
+    found = fit_ngrams(*splits, 2, params)
+    expected = NgramClassifier.fit(*map(in_batches, splits), 2, params.ngrams)
+    assert torch.equal(found.weight, expected.weight)
+    assert found.inverse_regularisation == expected.inverse_regularisation
+    assert found.inverse_regularisation < fit_ngrams(splits[0], splits[0], 2, params).inverse_regularisation
 
 
 def test_checkpoints_are_gone_once_the_package_is_written(trained: Any) -> None:

@@ -2,21 +2,17 @@
 
 Each part is trained alone, since together the faster one leaves the other nothing to learn (Pezeshki et al. 2021, "Gradient
 Starvation"). How much each counts is then two numbers, found on validation rows by a convex fit, which also makes the
-probabilities as sure as they are right: with one part alone it is the temperature of Guo et al. 2017, "On Calibration of
-Modern Neural Networks".
+probabilities as sure as they are right.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from headway.model.classifier import AttentionClassifier
 from headway.model.ngrams import NgramClassifier
-
-#: Weight of the belief that both parts count as they are; it decides only where validation rows are few.
-PRIOR = 1.0
+from headway.model.weighing import fit_weights
 
 
 class JointClassifier(nn.Module):
@@ -55,17 +51,4 @@ class JointClassifier(nn.Module):
             linear, attended: the parts' logits, (rows, C).
             labels: int64, (rows,).
         """
-        from scipy.optimize import minimize
-
-        parts = torch.stack([linear, attended]).double()  # (2, rows, C)
-
-        def loss(mix: np.ndarray) -> tuple[float, np.ndarray]:
-            weights = torch.tensor(mix, requires_grad=True)
-            likelihood = nn.functional.cross_entropy(torch.tensordot(weights, parts, dims=1), labels, reduction="sum")
-            total = likelihood + PRIOR * (weights - 1).square().sum()
-            total.backward()
-            assert weights.grad is not None
-            return float(total.detach()), weights.grad.numpy()
-
-        found = minimize(loss, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2).x
-        self.mix = torch.from_numpy(found).float()
+        self.mix = fit_weights(torch.stack([linear, attended]), labels)[0]

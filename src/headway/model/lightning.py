@@ -100,7 +100,7 @@ class ClassifierModule(pl.LightningModule):
         return max(0.0, (self.total_steps - step) / max(1.0, self.total_steps - warmup))
 
     def on_train_epoch_start(self) -> None:
-        # Of several processes each drops features and words of its own.
+        # Of several processes each drops features and pairs of its own.
         torch.manual_seed(self.seed * 1_000 + self.current_epoch + RANK_STRIDE * self.global_rank)
         self._losses = []
 

@@ -10,8 +10,9 @@ of training texts of class c, and of all other classes, that hold f:
 
 For two classes |r_f0| = |r_f1|, and since the sign can go into W this is the model of Wang & Manning 2012, "Baselines and
 Bigrams: Simple, Good Sentiment and Topic Classification", with log-frequencies and a logistic loss. Its fit is convex: it has
-one solution, whatever the seed. How much W is held back depends on the texts: little where there are many long ones, much for
-few short ones; validation texts tell. After the fit s is multiplied into W, and only W, b and the n-grams' hashes are kept.
+one solution, whatever the seed. How far W should be held back depends on the texts: little where they are many and long, much
+where they are few and short. So several strengths of regularisation are tried, and validation texts tell which one it is.
+After the fit s is multiplied into W, and only W, b and the n-grams' hashes are kept.
 
 Shapes: B texts, T positions, F n-grams that are known, C classes.
 """
@@ -28,14 +29,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headway.model.weighing import fit_weights
 from headway.params import NgramParams
 
 #: Odd, so that multiplying by it loses nothing modulo 2^64; two n-grams that occur share a hash once in 10^7 data sets.
 MULTIPLIER = 6_364_136_223_846_793_005
 #: Bounds the table for many classes: the rarest n-grams go first.
 MAX_WEIGHTS = 8_000_000
+#: Of the solver, for each strength of regularisation.
 ITERATIONS = 80
-MOST_SURE = 10.0
 
 #: Padded tokens, (B, T), and labels, (B,).
 Batch = tuple[Tensor, Tensor]
@@ -55,8 +57,8 @@ class NgramClassifier(nn.Module):
     keys: Tensor
     weight: Tensor
     bias: Tensor
-    #: What :meth:`fit` has chosen; no part of the model.
-    inverse_regularisation = 0.0
+    #: What :meth:`fit` has chosen, None where it had nothing to learn; no part of the model.
+    inverse_regularisation: float | None = None
 
     def __init__(self, n_features: int, n_classes: int, max_order: int) -> None:
         super().__init__()
@@ -107,17 +109,20 @@ class NgramClassifier(nn.Module):
         params: NgramParams,
         balanced: bool = False,
     ) -> Self:
-        """Fit on training texts, with the regularisation that makes validation texts likeliest.
+        """Fit on training texts.
+
+        Inverse regularisations are tried upwards, each fit starting from the one before, for as long as validation texts get
+        likelier (:func:`fit_weights` says how likely they are, with the logits as sure as they are right).
 
         Args:
-            train: batches of all training texts, gone through twice in the same order: padded tokens, int64, (B, T), and
-                labels, (B,).
-            validation: likewise.
+            train: batches of all training texts, which can be gone through again and again in the same order: padded tokens,
+                int64, (B, T), and labels, (B,).
+            validation: batches of the validation texts, likewise.
             n_classes: C. A class without texts gets a bias that speaks against it.
             params: the section of params.yaml.
-            balanced: whether every class weighs the same.
+            balanced: whether every class weighs the same in the fit; the choice goes by plain likelihood.
 
-        Sources: see the module; the solver is scikit-learn's L-BFGS, stopped after 80 steps, when predictions have settled.
+        Sources: see the module; the solver is scikit-learn's L-BFGS.
         """
         keys = _frequent(train, params, MAX_WEIGHTS // n_classes)
         labels = torch.cat([some for _, some in train]).numpy()
@@ -155,8 +160,8 @@ class NgramClassifier(nn.Module):
         holds = csr_matrix((np.ones(len(row)), (row, column)), shape=shape)
         scale = _scale(np.asarray((holds.T @ one_hot).todense()))  # (F,)
         del holds
-        x = csr_matrix((value * scale[column].astype(np.float32), (row, column)), shape=shape)
-        # Each fit starts from the one before, which is near.
+        x = csr_matrix((value * scale.astype(np.float32)[column], (row, column)), shape=shape)
+        del entries, row, column, value
         solver = LogisticRegression(
             max_iter=ITERATIONS, tol=1e-8, class_weight="balanced" if balanced else None, warm_start=True
         )
@@ -167,8 +172,10 @@ class NgramClassifier(nn.Module):
                 warnings.simplefilter("ignore", ConvergenceWarning)
                 solver.set_params(C=strength).fit(x, labels)
             self._take(solver, scale)
-            loss = self._loss(validation)
-            if loss > least:
+            said = [(self(tokens), some) for tokens, some in validation]
+            logits, truth = (torch.cat(part) for part in zip(*said, strict=True))
+            loss = fit_weights(logits[None], truth)[1]
+            if loss >= least:
                 self.weight, self.bias = before
                 break
             least, self.inverse_regularisation = loss, strength
@@ -181,18 +188,6 @@ class NgramClassifier(nn.Module):
         seen = torch.from_numpy(solver.classes_.astype(np.int64))
         self.weight[:, seen] = torch.from_numpy((weight * scale).T).float()
         self.bias[seen] = torch.from_numpy(intercept).float()
-
-    def _loss(self, batches: Iterable[Batch]) -> float:
-        """Mean negative log-likelihood of labels, in nats, were the logits as sure as they are right."""
-        from scipy.optimize import minimize_scalar
-
-        said = [(self(tokens), labels) for tokens, labels in batches]
-        logits, labels = (torch.cat(part) for part in zip(*said, strict=True))
-        return float(
-            minimize_scalar(
-                lambda sureness: F.cross_entropy(sureness * logits, labels).item(), bounds=(0, MOST_SURE), method="bounded"
-            ).fun
-        )
 
 
 def ngrams(tokens: Tensor, max_order: int) -> tuple[Tensor, Tensor]:

@@ -102,8 +102,9 @@ class Registry:
                 raise
             except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
                 reason = first_line(error).replace(f"{folder}/", "")
+                advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "bring its files back"
                 raise HeadwayError(
-                    f"version {version.version} of {self.name} cannot be loaded ({reason}); bring its files back"
+                    f"version {version.version} of {self.name} cannot be loaded ({reason}); {advice}"
                 ) from None
 
     def loads(self, version: ModelVersion) -> bool:

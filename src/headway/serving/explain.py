@@ -7,7 +7,8 @@ A softmax takes no notice of what all logits share, so a logit counts here as fa
 The linear part is a sum already: an n-gram adds value × weight, shared equally by its occurrences and each by its tokens.
 The attention part is no sum. Integrated gradients make it one (Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep
 Networks"): the gradient is gathered on the way from a blank text, whose embeddings are all zero, to the text itself. What all
-positions get adds up to the difference between the two.
+positions get adds up to the difference between the two. No text of the training looks like the blank one, so that what the model
+says of it is a point to start from and means nothing more.
 
 Shapes: T tokens of the text, S of them that the attention part sees, C classes, h heads, d = d_model.
 """

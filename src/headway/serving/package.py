@@ -34,6 +34,10 @@ WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.js
 TOKENS_PER_BATCH = 16_384
 
 
+class OtherFormat(HeadwayError):
+    """A package that another version of Headway has made."""
+
+
 class ModelPackage:
     """A trained classifier with all it needs to go from text to probabilities.
 
@@ -83,11 +87,13 @@ class ModelPackage:
             ngrams = NgramClassifier(sizes["n_features"], n_classes, sizes["max_order"]) if sizes else None
             classifier = JointClassifier(ngrams, attention)
             classifier.load_state_dict(load_file(folder / WEIGHTS))
+            if not (classifier.mix.isfinite() & (classifier.mix >= 0)).all():
+                raise ValueError(f"its parts count {classifier.mix.tolist()}, expected numbers from 0 on")
+            encoder = TextEncoder(tokenizer.load(folder / TOKENIZER), config["max_length"])
         except (ValidationError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise HeadwayError(
                 f"{folder}: not a model package this Headway can load: {str(error).splitlines()[0]}"
             ) from None
-        encoder = TextEncoder(tokenizer.load(folder / TOKENIZER), config["max_length"])
         return cls(classifier, encoder, config["classes"])
 
 
@@ -135,7 +141,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise HeadwayError(f"{folder / CONFIG}: damaged (expected an object, found {type(config).__name__})")
     if config.get("format") != FORMAT:
-        raise HeadwayError(f"{folder / CONFIG}: format {config.get('format')!r}, this Headway reads format {FORMAT}")
+        raise OtherFormat(f"{folder / CONFIG}: format {config.get('format')!r}, this Headway reads format {FORMAT}")
     hashes = config.get("sha256")
     own = sha256_of_json({name: value for name, value in config.items() if name != "sha256"})
     if not isinstance(hashes, dict) or hashes.keys() != {CONFIG, WEIGHTS, TOKENIZER} or hashes[CONFIG] != own:

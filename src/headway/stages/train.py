@@ -126,8 +126,8 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
     """The two as one, each counting as much as makes the validation rows' labels likeliest.
 
     Returns:
-        how much that is, and the accuracy there, of each part and of both; and how unlikely the labels were, and how far the
-        probabilities from being right as often as they are sure, with the parts added as they are (before) and so (after).
+        each part's weight and accuracy there, and the accuracy of both; the negative log-likelihood and the calibration error
+        with both weights 1 (before) and as they were found (after).
     """
     with torch.inference_mode():
         parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
@@ -154,8 +154,9 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
             "validation_accuracy": accuracy(linear),
             "weight": round(float(model.mix[0]), 6),
             "features": len(model.ngrams.keys),
-            "inverse_regularisation": model.ngrams.inverse_regularisation,
         }
+        if model.ngrams.inverse_regularisation is not None:
+            report["ngrams"]["inverse_regularisation"] = model.ngrams.inverse_regularisation
     return report
 
 
