@@ -19,6 +19,7 @@ from headway.errors import HeadwayError
 from headway.evaluation import slices
 from headway.layout import Layout
 from headway.params import Params
+from headway.process import noted_interrupts
 from headway.quiet import DEBUG
 from headway.registry.office import standing
 from headway.registry.records import asked_by
@@ -92,16 +93,22 @@ def pipeline(project: str = "") -> str:
 
 
 def run_stages(layout: Layout) -> list[StageResult]:
-    """All stages of dvc.yaml, one after the other, each as a task of its name."""
+    """All stages of dvc.yaml, one after the other, each as a task of its name.
+
+    Ctrl+C ends them also when code between two stages, such as Prefect's or a finaliser, has swallowed it.
+    """
     changed = changed_stages(layout)
     results = []
-    for stage in graph.read(layout.graph):
-        # A stage that depends on no other reads from outside, where trying again can help.
-        retries = 0 if stage.after else SOURCE_RETRIES
-        step = run_stage.with_options(name=stage.name, retries=retries, retry_delay_seconds=SECONDS_BETWEEN_RETRIES)
-        results.append(step(stage, layout, changed))
-        if results[-1].outcome != UP_TO_DATE:
-            changed = None  # its outs may be others now: DVC is asked again for every stage after it
+    with noted_interrupts() as interrupts:
+        for stage in graph.read(layout.graph):
+            # A stage that depends on no other reads from outside, where trying again can help.
+            retries = 0 if stage.after else SOURCE_RETRIES
+            step = run_stage.with_options(name=stage.name, retries=retries, retry_delay_seconds=SECONDS_BETWEEN_RETRIES)
+            results.append(step(stage, layout, changed))
+            if interrupts:
+                raise KeyboardInterrupt
+            if results[-1].outcome != UP_TO_DATE:
+                changed = None  # its outs may be others now: DVC is asked again for every stage after it
     return results
 
 

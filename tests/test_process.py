@@ -176,16 +176,8 @@ def test_a_command_that_a_signal_ended_returns_its_negative(tmp_path):
     assert run(tmp_path, "import os; os.kill(os.getpid(), 9)", lambda line: None) == -signal.SIGKILL
 
 
-@pytest.fixture
-def python_interrupts():
-    """Ctrl+C raises, also where the tests were started in the background of a shell, which ignores it there."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("after", ["print('two', flush=True); time.sleep(60)", "pass"])
-def test_an_interrupt_that_other_code_swallows_ends_the_command_all_the_same(tmp_path, python_interrupts, after):
+def test_an_interrupt_that_other_code_swallows_ends_the_command_all_the_same(tmp_path, after):
     seen = []
 
     def swallowing(line):

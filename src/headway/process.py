@@ -34,7 +34,7 @@ def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on
     Whatever ends this call early, an exception in ``on_line`` or Ctrl+C, ends the whole group before it is raised on. Ctrl+C
     does so also when other code, a logging handler or a finaliser that it happened to fall into, has swallowed it.
     """
-    with _noted_interrupts() as interrupts:
+    with noted_interrupts() as interrupts:
         return _stream(command, cwd, environment, on_line, interrupts)
 
 
@@ -76,7 +76,7 @@ def _stream(
 
 
 @contextmanager
-def _noted_interrupts() -> Iterator[Sequence[int]]:
+def noted_interrupts() -> Iterator[Sequence[int]]:
     """The SIGINTs that arrive within the block, each of which is handled as before; none outside of the main thread."""
     noted: list[int] = []
     before = signal.getsignal(signal.SIGINT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,27 @@ def test_dvc_is_asked_again_about_every_stage_after_one_that_ran(monkeypatch: py
     before = order[: order.index("tokenize") + 1]
     assert {name for name, changed in calls.asked.items() if changed == {"tokenize"}} == set(before)
     assert {name for name, changed in calls.asked.items() if changed is None} == set(order) - set(before)
+
+
+def test_an_interrupt_that_is_swallowed_between_two_stages_ends_the_flow(
+    monkeypatch: pytest.MonkeyPatch, project: Layout
+) -> None:
+    started = []
+
+    class Swallowing(Recorded):
+        def __call__(self, stage: graph.Stage, layout: Layout, changed: set[str] | None) -> StageResult:
+            started.append(stage.name)
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            return super().__call__(stage, layout, changed)
+
+    monkeypatch.setattr(pipeline, "run_stage", Swallowing(set()))
+    monkeypatch.setattr(pipeline, "changed_stages", lambda layout: set())
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run_stages(project)
+    assert started == ["ingest"]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize(
