@@ -223,7 +223,17 @@ def test_an_altered_or_incomplete_package_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "change", ["other weights", "no weights at all", "other sizes", "odd sizes", "no vocabulary", "no max_length", "odd mix"]
+    "change",
+    [
+        "other weights",
+        "no weights at all",
+        "other sizes",
+        "odd sizes",
+        "no vocabulary",
+        "no max_length",
+        "mix that is no number",
+        "mix below 0",
+    ],
 )
 def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_line(copy: Path, change: str) -> None:
     """As a faulty program could write one: all hashes are right, and the contents are not."""
@@ -237,8 +247,9 @@ def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_li
         (copy / WEIGHTS).write_bytes(b"nothing")
     elif change == "other sizes":
         config["model"]["d_model"] = 16
-    elif change == "odd mix":
-        save_file({**load_file(copy / WEIGHTS), "mix": torch.tensor([0.5, torch.nan])}, copy / WEIGHTS)
+    elif change.startswith("mix"):
+        odd = torch.nan if change == "mix that is no number" else -0.1
+        save_file({**load_file(copy / WEIGHTS), "mix": torch.tensor([0.5, odd])}, copy / WEIGHTS)
     elif change == "no max_length":
         del config["max_length"]
     elif change == "no vocabulary":
