@@ -36,7 +36,7 @@ from benchmarks.shipped import PROJECT, SUBSETS, params_for
 from headway.evaluation.metrics import Interval
 from headway.files import sha256_of_file, sha256_of_json
 from headway.params import Params
-from headway.registry.differences import bootstrap_mean
+from headway.promotion.bootstrap import bootstrap_mean
 
 PAGE = PROJECT / "benchmarks" / "ablation.md"
 USUAL = "as in params.yaml"

@@ -20,11 +20,11 @@ from scipy.stats import binomtest
 from benchmarks.folds import BASELINE, FOLDS, JOINT, PARTS, Fold, Folds, keep
 from benchmarks.shipped import SUBSETS, params_for
 from benchmarks.targets import Target, print_targets
-from headway.data.splits import SPLITS
+from headway.data.text.splits import SPLITS
 from headway.evaluation.metrics import Interval
 from headway.files import sha256_of_file
 from headway.params import Params
-from headway.registry.differences import bootstrap_mean
+from headway.promotion.bootstrap import bootstrap_mean
 
 MODELS = (BASELINE, *PARTS, JOINT)
 #: Points of accuracy that the joint model is to be above the linear baseline.

@@ -24,12 +24,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.targets import Target, print_targets
-from headway.data import encoded, fitting
-from headway.data.splits import text_id
-from headway.data.tokenizer import TextEncoder
+from headway.data.text.splits import text_id
+from headway.data.tokenization import encoded, fitting
+from headway.data.tokenization.tokenizer import TextEncoder
+from headway.environment import switch_off
 from headway.layout import Layout
 from headway.params import load
-from headway.quiet import switch_off
 from headway.stages.tokenize import Texts, encode_rows
 
 STAGES = ("ingest", "prepare", "tokenize")

@@ -18,11 +18,11 @@ import pyarrow as pa
 import torch
 
 from benchmarks.shipped import prepared
-from headway.data import encoded, fitting, tokenizer, vectors
-from headway.data.datamodule import in_batches
-from headway.data.encoded import EncodedTexts
-from headway.data.splits import unit_hash
-from headway.data.tokenizer import TextEncoder
+from headway.data.batching.datamodule import in_batches
+from headway.data.text.splits import unit_hash
+from headway.data.tokenization import encoded, fitting, tokenizer, vectors
+from headway.data.tokenization.encoded import EncodedTexts
+from headway.data.tokenization.tokenizer import TextEncoder
 from headway.evaluation import baseline as linear
 from headway.files import fresh_folder, read_json, sha256_of_json, write_json
 from headway.model.classifier import AttentionClassifier

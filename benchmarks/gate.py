@@ -24,9 +24,9 @@ from scipy.stats import binomtest
 from benchmarks.shipped import PROJECT
 from benchmarks.targets import print_targets
 from headway.params import GateParams, load
-from headway.registry.comparison import detectable_difference, is_non_inferior, is_superior
-from headway.registry.spending import PLANNED, election_significance, significance
-from headway.registry.terms import SAME
+from headway.promotion.alpha_spending import PLANNED, election_significance, significance
+from headway.promotion.history_queries import SAME
+from headway.promotion.paired_tests import detectable_difference, is_non_inferior, is_superior
 
 PAGE = PROJECT / "benchmarks" / "gate.md"
 RETRAININGS = 50

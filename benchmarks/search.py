@@ -29,12 +29,12 @@ from scipy.stats import spearmanr
 from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
 from benchmarks.targets import Target, print_targets
 from headway import params as parameters
+from headway.environment import switch_off
 from headway.errors import HeadwayError
+from headway.executors import Serial, executor
 from headway.layout import Layout
 from headway.params import Params
-from headway.quiet import switch_off
 from headway.ranges import Point
-from headway.search.executors import Serial, executor
 from headway.search.goals import Goal, objective
 from headway.search.objective import run_trial
 from headway.search.pruning import limits

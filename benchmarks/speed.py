@@ -30,9 +30,9 @@ from benchmarks.shipped import PLAIN
 from benchmarks.targets import Target, print_targets
 from benchmarks.trainees import PEER_LENGTH, Trainee, ours, peer
 from headway import params as parameters
-from headway.data import tokenizer
-from headway.data.datamodule import TextDataModule, in_batches, subset
-from headway.data.encoded import EncodedTexts
+from headway.data.batching.datamodule import TextDataModule, in_batches, subset
+from headway.data.tokenization import tokenizer
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError
 from headway.evaluation import baseline as linear
 from headway.files import read_json

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from headway.data.batching import TextBatches
-from headway.data.encoded import EncodedTexts
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import parameter_groups
 from headway.params import Params

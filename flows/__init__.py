@@ -6,7 +6,7 @@ Importing this package settles Prefect's environment, which has to happen before
 import os
 from pathlib import Path
 
-from headway.quiet import switch_off
+from headway.environment import switch_off
 
 
 def _keep_prefect_in_the_project() -> None:

@@ -18,9 +18,9 @@ from headway.files import read_json, write_json
 from headway.layout import Layout
 from headway.network import first_line
 from headway.params import Params
-from headway.registry import office
-from headway.registry.office import standing
-from headway.registry.records import Record, asked_by
+from headway.promotion import champion as office
+from headway.promotion.champion import standing
+from headway.promotion.decision import Record, asked_by
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 

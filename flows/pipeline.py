@@ -15,14 +15,14 @@ from flows import graph, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
 from flows.verdict import Verdict, settled
 from headway import params as parameters
+from headway.environment import DEBUG
 from headway.errors import HeadwayError
 from headway.evaluation import slices
 from headway.layout import Layout
 from headway.params import Params
 from headway.process import noted_interrupts
-from headway.quiet import DEBUG
-from headway.registry.office import standing
-from headway.registry.records import asked_by
+from headway.promotion.champion import standing
+from headway.promotion.decision import asked_by
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 

@@ -17,12 +17,10 @@ from headway.layout import Layout
 from headway.lineage import trace
 from headway.model.training import pin
 from headway.params import Params
-from headway.registry import terms
-from headway.registry.checks import Check
-from headway.registry.gate import Costs
-from headway.registry.gate import decide as ask_the_gate
-from headway.registry.office import Standing, decide, described, insistently, interrupted, lineage_of, standing
-from headway.registry.records import (
+from headway.promotion import history_queries as terms
+from headway.promotion.champion import Standing, decide, described, insistently, interrupted, lineage_of, standing
+from headway.promotion.checks import Check
+from headway.promotion.decision import (
     BASELINE,
     CANDIDATE,
     FORCED,
@@ -34,6 +32,8 @@ from headway.registry.records import (
     plain,
     rows_of,
 )
+from headway.promotion.gate import Costs
+from headway.promotion.gate import decide as ask_the_gate
 from headway.registry.registry import ModelVersion, Registry
 from headway.serving.latency import measure, package_bytes
 from headway.serving.package import ModelPackage

@@ -14,8 +14,8 @@ from flows.execution import RAN, StageResult
 from flows.verdict import PROMOTED, UNCHANGED, Verdict, write_page
 from headway.files import read_json
 from headway.layout import Layout
-from headway.registry.records import Record
-from headway.registry.scores import interval, shown
+from headway.promotion.decision import Record
+from headway.reporting.formatting import interval, shown
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from headway.files import read_json, write_json
 from headway.layout import EVALUATION_PLOTS, SEARCH_PLOTS, Layout
 from headway.lineage import execution_key, trace
 from headway.params import Params
-from headway.registry import page, terms
-from headway.registry.office import DECISION_TAG, VERDICT_TAG, Standing, described, is_there
-from headway.registry.records import (
+from headway.promotion import history_queries as terms
+from headway.promotion.champion import DECISION_TAG, VERDICT_TAG, Standing, described, is_there
+from headway.promotion.decision import (
     BASELINE,
     CANDIDATE,
     REFUSAL,
@@ -27,6 +27,7 @@ from headway.registry.records import (
     rows_of,
 )
 from headway.registry.registry import MODEL_TAG, Registry
+from headway.reporting.decision import page
 from headway.serving import package
 from headway.tables import read_table
 from headway.tracking import Tracker, reachable

@@ -15,7 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from headway.quiet import switch_off
+from headway.environment import switch_off
 
 switch_off()
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # tests track into their own project, whatever server a person works with

@@ -13,7 +13,7 @@ from benchmarks import gate as benchmark
 from benchmarks.gate import GATE, SCHEDULES, Simulation, ladder, promoted_any
 from headway.evaluation.predictions import Predictions
 from headway.params import Params
-from headway.registry.gate import decide
+from headway.promotion.gate import decide
 
 
 @pytest.fixture(scope="module")

@@ -31,9 +31,9 @@ from benchmarks.ideas import (
     SwiGLU,
     WordDropout,
 )
-from headway.data.datamodule import TextDataModule
-from headway.data.encoded import EncodedTexts
-from headway.data.splits import SPLITS
+from headway.data.batching.datamodule import TextDataModule
+from headway.data.text.splits import SPLITS
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.evaluation.metrics import Interval
 from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier

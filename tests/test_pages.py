@@ -7,7 +7,7 @@ import pytest
 from jinja2 import UndefinedError
 
 import headway
-from headway import pages
+from headway.reporting import pages
 
 PACKAGE = Path(headway.__file__).parent
 TEMPLATES = [path for path in sorted(PACKAGE.rglob("*.html")) if path != pages.FRAME]

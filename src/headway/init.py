@@ -14,11 +14,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from headway.data.columns import Proposal, glimpse, propose, require_header
-from headway.data.report.remarks import remarks
 from headway.data.sources.files import first_file
 from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.params import DataParams, Params, flatten, load
+from headway.reporting.data.remarks import remarks
 
 WILDCARDS = re.compile(r"[*?\[]")
 URL_WILDCARDS = re.compile(r"[*\[]")  # what follows a question mark is a query

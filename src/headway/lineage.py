@@ -46,16 +46,22 @@ def data_fingerprint(layout: Layout) -> str:
 
 
 def code_fingerprint(layout: Layout, stage: str = "") -> str:
-    """SHA-256 of the code, templates of pages too, that dvc.yaml names as a stage's dependency, or any stage's.
+    """SHA-256 over the files of the code folders that dvc.yaml names as dependencies of a stage, or of any stage.
 
-    A test holds these to be all there is.
+    A test checks that these are all the folders whose code shapes the stage's outs.
     """
     from ruamel.yaml import YAML
 
     stages = YAML(typ="safe").load(layout.graph)["stages"]
     chosen = [stages[stage]] if stage else stages.values()
-    files = sorted({dep for entry in chosen for dep in entry.get("deps", []) if dep.startswith("src/")})
-    return sha256_of_json({file: sha256_of_file(layout.root / file) for file in files if (layout.root / file).is_file()})
+    folders = {dep for entry in chosen for dep in entry.get("deps", []) if dep.startswith("src/")}
+    files = {file for folder in folders for file in (layout.root / folder).rglob("*") if _is_code(file)}
+    return sha256_of_json({file.relative_to(layout.root).as_posix(): sha256_of_file(file) for file in files})
+
+
+def _is_code(file: Path) -> bool:
+    """Whether a file is code or a template, and not something that Python or an editor leaves beside them."""
+    return file.is_file() and file.suffix in (".py", ".html", ".js", ".css", ".md")
 
 
 def execution_key(params: Params, layout: Layout) -> str:

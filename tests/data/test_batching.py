@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.data.batching import TextBatches, TokenBudgetSampler, pad
-from headway.data.datamodule import TextDataModule
-from headway.data.encoded import EncodedTexts
+from headway.data.batching.datamodule import TextDataModule
+from headway.data.tokenization.encoded import EncodedTexts
 
 lengths = st.lists(st.integers(1, 60), max_size=120).map(np.array)
 seeds = st.none() | st.integers(0, 2**31 - 1)

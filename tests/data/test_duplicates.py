@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data import duplicates
-from headway.data.duplicates import band_hashes, band_shape, chance, digests, normal_form, shingles
+from headway.data.preparation import near_duplicates as duplicates
+from headway.data.preparation.near_duplicates import band_hashes, band_shape, chance, digests, normal_form, shingles
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,9 @@ def test_short_texts_and_texts_without_words_are_their_own_shingle(text, expecte
 
 
 def test_bands_are_the_same_in_another_process():
-    script = "from headway.data.duplicates import band_hashes; print(band_hashes(['a b c d e'], 0.8).tolist())"
+    script = (
+        "from headway.data.preparation.near_duplicates import band_hashes; print(band_hashes(['a b c d e'], 0.8).tolist())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "9"}
     )

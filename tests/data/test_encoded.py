@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data import encoded
-from headway.data.datamodule import subset
-from headway.data.encoded import EncodedTexts, write
-from headway.data.fitting import fit, survey
-from headway.data.tokenizer import TextEncoder
+from headway.data.batching.datamodule import subset
+from headway.data.tokenization import encoded
+from headway.data.tokenization.encoded import EncodedTexts, write
+from headway.data.tokenization.fitting import fit, survey
+from headway.data.tokenization.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from tests.real_texts import english
 

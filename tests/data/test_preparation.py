@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.duplicates import band_hashes, digests, normal_form
-from headway.data.preparation import NOWHERE, Rows, assign, leakage, split_by_row
-from headway.data.splits import TEST, TRAIN, UNLABELLED, VALIDATION, text_id, unit_hash
-from headway.data.validation import CODE
+from headway.data.preparation.near_duplicates import band_hashes, digests, normal_form
+from headway.data.preparation.split_assignment import NOWHERE, Rows, assign, leakage, split_by_row
+from headway.data.preparation.validation import CODE
+from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, text_id, unit_hash
 from headway.params import SplitParams
 
 SHARES = SplitParams(train=0.6, validation=0.2, test=0.2, salt="a word", near_duplicates=0.8, first_rows_in_training=2)

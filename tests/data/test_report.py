@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.data.report.charts import class_figure, class_plot, length_figure, length_plot, share, shorten, visible
-from headway.data.report.page import render
-from headway.data.report.remarks import remarks
-from headway.figures import to_svg
+from headway.reporting.data.charts import class_figure, class_plot, length_figure, length_plot, share, shorten, visible
+from headway.reporting.data.page import render
+from headway.reporting.data.remarks import remarks
+from headway.reporting.figures import to_svg
 
 HOSTILE = "</td></svg><script>alert(1)</script> \" onclick='x' & $x^2$ {{ 7 * 7 }} {% raw %} \x00\x1b[31m \u202eabc"
 
@@ -448,8 +448,8 @@ def test_colours_follow_the_readers_choice_of_light_or_dark(reviews_profile):
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from headway.data.report.charts import class_plot, length_plot
-from headway.data.report.page import render
+from headway.reporting.data.charts import class_plot, length_plot
+from headway.reporting.data.page import render
 profile, examples, folder = json.load(sys.stdin)
 class_plot(profile, Path(folder, "classes.png"))
 length_plot(profile, Path(folder, "lengths.png"))

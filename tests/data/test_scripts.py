@@ -7,7 +7,7 @@ from fontTools import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.scripts import WITHOUT_SPACES, dominant_scripts, script_counts, share_without_spaces
+from headway.data.text.scripts import WITHOUT_SPACES, dominant_scripts, script_counts, share_without_spaces
 from tests.real_texts import chinese, english, translations
 
 LANGUAGES = {

@@ -11,8 +11,8 @@ import tenacity
 
 from headway.data.sources import hub, remote
 from headway.data.sources.hub import open_hub
+from headway.environment import SWITCHES
 from headway.errors import HeadwayError
-from headway.quiet import SWITCHES
 
 CARD = """---
 configs:

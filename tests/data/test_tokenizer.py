@@ -11,9 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from headway.data import fitting
-from headway.data.fitting import fit, kind_of, survey
-from headway.data.tokenizer import PADDING_ID, UNKNOWN_ID, TextEncoder, load, truncate
+from headway.data.tokenization import fitting
+from headway.data.tokenization.fitting import fit, kind_of, survey
+from headway.data.tokenization.tokenizer import PADDING_ID, UNKNOWN_ID, TextEncoder, load, truncate
 from headway.errors import HeadwayError
 from tests.real_texts import chinese, english, translations
 
@@ -33,7 +33,7 @@ MIXED = [
 ELSEWHERE = """
 import sys
 from pathlib import Path
-from headway.data.fitting import fit, survey
+from headway.data.tokenization.fitting import fit, survey
 from headway.params import TokenizerParams
 texts = Path(sys.argv[1]).read_text(encoding="utf-8").split("\\n")
 for kind in ("word", "bpe", "unigram"):

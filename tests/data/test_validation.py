@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.validation import BAD, REASONS, debris, in_order, plain_label, reasons
+from headway.data.preparation.validation import BAD, REASONS, debris, in_order, plain_label, reasons
 
 
 def reason_of(text, label="good", problem="", max_characters=50):

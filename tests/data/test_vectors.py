@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.fitting import fit, survey
-from headway.data.vectors import FILE, load, read
+from headway.data.tokenization.fitting import fit, survey
+from headway.data.tokenization.vectors import FILE, load, read
 from headway.errors import HeadwayError
 from tests.real_texts import english
 

@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from headway.quiet import SWITCHES
+from headway.environment import SWITCHES
 from tests.postgres import system_programs, unprivileged
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ import pytest
 
 from headway import params as parameters
 from headway.layout import Layout
-from headway.registry.records import Record
+from headway.promotion.decision import Record
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headway.quiet import SWITCHES
+from headway.environment import SWITCHES
 from tests.e2e.conftest import Clone, end, free_port, wait_for
 
 pytestmark = pytest.mark.e2e

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from headway.data.splits import SPLITS
+from headway.data.text.splits import SPLITS
 from headway.errors import HeadwayError
 from headway.evaluation import baseline as linear
 from headway.evaluation.predictions import Predictions

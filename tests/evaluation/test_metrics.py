@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from headway.evaluation import plots
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.metrics import confusion_matrix, evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
+from headway.reporting.evaluation import plots
 
 KNOBS = EvaluationParams(bootstrap_samples=500, confidence=0.9, min_slice_rows=2, slices={})
 

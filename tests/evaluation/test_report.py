@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from headway.evaluation import curves, metrics
+from headway.evaluation import metrics
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.mistakes import COUNT, EXCERPT, worst_mistakes
-from headway.evaluation.report import page
 from headway.evaluation.slices import slices
 from headway.layout import EVALUATION_PLOTS
 from headway.params import EvaluationParams
+from headway.reporting.evaluation import curves, page
 from tests.evaluation.test_resampling import some
 from tests.evaluation.test_slices import table
 

@@ -8,7 +8,7 @@ import pytest
 
 from flows import office, report
 from headway.layout import Layout
-from headway.registry.records import PROMOTION, RETIREMENT, Record
+from headway.promotion.decision import PROMOTION, RETIREMENT, Record
 from tests.registry.conftest import story
 
 

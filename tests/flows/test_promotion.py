@@ -24,18 +24,18 @@ from flows import promotion
 from flows.promotion import SPLIT_TAG, UNSEEN, decide_and_promote, promote
 from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict, rows_today, settled
 from headway.errors import HeadwayError, Unreachable
-from headway.evaluation import plots
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.predictions import Predictions
 from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.registry import office
-from headway.registry.gate import Costs
-from headway.registry.office import VERDICT_TAG, described, standing
-from headway.registry.records import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
+from headway.promotion import champion as office
+from headway.promotion.champion import VERDICT_TAG, described, standing
+from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
+from headway.promotion.gate import Costs
 from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
+from headway.reporting.evaluation import plots
 from headway.serving import package
 from headway.serving.latency import measure
 from headway.serving.package import ModelPackage

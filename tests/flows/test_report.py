@@ -14,7 +14,7 @@ from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict
 from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
-from headway.registry.records import PROMOTION
+from headway.promotion.decision import PROMOTION
 from tests.registry.conftest import story
 
 STAGES = (StageResult("prepare", UP_TO_DATE, 0.4), StageResult("train", RAN, 61.26))

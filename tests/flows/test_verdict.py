@@ -20,9 +20,9 @@ from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.registry import terms
-from headway.registry.office import DECISION_TAG, VERDICT_TAG, retire, roll_back, standing
-from headway.registry.records import REFUSAL, asked_by
+from headway.promotion import history_queries as terms
+from headway.promotion.champion import DECISION_TAG, VERDICT_TAG, retire, roll_back, standing
+from headway.promotion.decision import REFUSAL, asked_by
 from headway.registry.registry import Registry
 from headway.stages.baseline import baseline
 from headway.stages.evaluate import evaluate

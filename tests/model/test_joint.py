@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from headway.data.tokenizer import truncate
+from headway.data.tokenization.tokenizer import truncate
 from headway.model.classifier import AttentionClassifier, clip
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier

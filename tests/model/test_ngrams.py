@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F
 
-from headway.data.datamodule import in_batches, subset
-from headway.data.encoded import EncodedTexts
+from headway.data.batching.datamodule import in_batches, subset
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.model.ngrams import NgramClassifier, ngrams
 from headway.model.weighing import PRIOR
 from headway.params import NgramParams

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from headway.data.batching import TextBatches
-from headway.data.datamodule import TextDataModule, in_batches, subset
-from headway.data.encoded import EncodedTexts
+from headway.data.batching.datamodule import TextDataModule, in_batches, subset
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError
 from headway.model.lightning import ClassifierModule, balanced_weights
 from headway.model.training import fit

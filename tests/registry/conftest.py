@@ -17,9 +17,9 @@ from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.params import Params
-from headway.registry import office
-from headway.registry.office import Standing, described, standing
-from headway.registry.records import PROMOTION, REFUSAL, Actor, Record, Subject, asked_by, new_record
+from headway.promotion import champion as office
+from headway.promotion.champion import Standing, described, standing
+from headway.promotion.decision import PROMOTION, REFUSAL, Actor, Record, Subject, asked_by, new_record
 from headway.registry.registry import CHALLENGER, MODEL_TAG, Registry
 from headway.serving import package
 from headway.tracking import Tracker
@@ -168,7 +168,7 @@ def chain(*contents: dict[str, Any]) -> list[Record]:
 
 def story(*events: tuple[str, int]) -> list[Record]:
     """A history told as (kind, version) pairs; whoever is in office when something happens is worked out."""
-    from headway.registry import terms
+    from headway.promotion import history_queries as terms
 
     records: list[Record] = []
     for kind, number in events:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from headway.errors import HeadwayError
-from headway.registry.ancestry import trace_back
-from headway.registry.records import REFUSAL
+from headway.promotion.decision import REFUSAL
+from headway.promotion.lineage_report import trace_back
 from tests.registry.conftest import LINEAGE, House
 
 COMMIT = LINEAGE["headway.git_commit"]

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
-from headway.registry.comparison import (
+from headway.promotion.alpha_spending import election_significance, significance
+from headway.promotion.bootstrap import bootstrap_mean
+from headway.promotion.paired_tests import (
     accuracy_difference,
     detectable_difference,
     holm,
@@ -22,8 +24,6 @@ from headway.registry.comparison import (
     score_test,
     worse_by_more,
 )
-from headway.registry.differences import bootstrap_mean
-from headway.registry.spending import election_significance, significance
 
 
 @st.composite

@@ -10,8 +10,8 @@ from sklearn.metrics import f1_score
 
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams, Params
-from headway.registry.differences import bootstrap_mean, macro_f1_difference, nll_difference
-from headway.registry.pairing import Pair, pair
+from headway.promotion.bootstrap import bootstrap_mean, macro_f1_difference, nll_difference
+from headway.promotion.paired_predictions import Pair, pair
 
 CLASSES = ("a", "b", "c")
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams, Params
-from headway.registry import checks
-from headway.registry.checks import Check
-from headway.registry.gate import PROMOTE, REFUSE, Costs, Decision, decide
-from headway.registry.spending import significance
+from headway.promotion import checks
+from headway.promotion.alpha_spending import significance
+from headway.promotion.checks import Check
+from headway.promotion.gate import PROMOTE, REFUSE, Costs, Decision, decide
 
 CLASSES = ("negative", "positive")
 SEED = 1

@@ -12,10 +12,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from headway.errors import HeadwayError, Unreachable
-from headway.registry import records as made
-from headway.registry.history import CARRIED_TAG, RUN_TAG, History, HistoryGrew
-from headway.registry.office import decide, insistently, standing
-from headway.registry.records import PROMOTION, REFUSAL, Record, new_record
+from headway.promotion import decision as made
+from headway.promotion.champion import decide, insistently, standing
+from headway.promotion.decision import PROMOTION, REFUSAL, Record, new_record
+from headway.promotion.history import CARRIED_TAG, RUN_TAG, History, HistoryGrew
 from tests.registry.conftest import House, subject, verdict
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from headway.errors import HeadwayError, Unreachable
-from headway.registry import office
-from headway.registry.history import HistoryGrew
-from headway.registry.office import DECISION_TAG, RETIRED_TAG, VERDICT_TAG, described, roll_back, standing
-from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
+from headway.promotion import champion as office
+from headway.promotion.champion import DECISION_TAG, RETIRED_TAG, VERDICT_TAG, described, roll_back, standing
+from headway.promotion.decision import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
+from headway.promotion.history import HistoryGrew
 from headway.registry.registry import CHALLENGER, CHAMPION, Registry
 from headway.serving import package
 from tests.mortal import Mortal, each_kill

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from headway.errors import HeadwayError
-from headway.registry import card, page
-from headway.registry.records import PROMOTION, REFUSAL, RETIREMENT, Record, new_record
+from headway.promotion.decision import PROMOTION, REFUSAL, RETIREMENT, Record, new_record
+from headway.reporting.decision import card, page
 from tests.registry.conftest import CHECK, LINEAGE, SCORES, story, subject, verdict
 
 DATA = {

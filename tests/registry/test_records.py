@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
-from headway.registry import records
-from headway.registry.records import (
+from headway.promotion import decision as records
+from headway.promotion.decision import (
     FORCED,
     PROMOTION,
     REFUSAL,

@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable
-from headway.registry.office import described
+from headway.promotion.champion import described
 from headway.registry.registry import CHALLENGER, CHAMPION, EXAMPLE, MODEL_TAG, SERVING_REQUIREMENTS, Registry
 from headway.serving import package
 from headway.serving.package import ModelPackage

@@ -9,9 +9,9 @@ import pytest
 
 from headway.evaluation.predictions import Predictions
 from headway.params import Params
-from headway.registry import terms
-from headway.registry.gate import decide
-from headway.registry.records import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, Rows, Subject, rows_of
+from headway.promotion import history_queries as terms
+from headway.promotion.decision import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, Rows, Subject, rows_of
+from headway.promotion.gate import decide
 from tests.registry.conftest import CHECK, ROWS, chain, story, subject, verdict, versions_of
 
 P, F, R, B, T = PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from headway.cli import app
 from headway.errors import HeadwayError
-from headway.registry.records import FORCED, REFUSAL, RETIREMENT, ROLLBACK
+from headway.promotion.decision import FORCED, REFUSAL, RETIREMENT, ROLLBACK
 from tests.registry.conftest import CHECK, House
 
 

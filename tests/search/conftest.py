@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from headway.errors import HeadwayError
+from headway.executors import Serial
 from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
-from headway.search.executors import Serial
 from headway.search.goals import objective, value_of
 from headway.search.results import TrialResult
 from headway.search.storage import open_storage

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from headway.errors import HeadwayError, Unreachable
+from headway.executors import Executor, WorkerLost, executor
 from headway.params import TuneParams
-from headway.search.executors import Executor, WorkerLost, executor
 from headway.search.results import TrialResult
 from headway.search.storage import open_storage
 from headway.search.study import Search
@@ -34,7 +34,7 @@ PATIENCE = 30.0  # seconds for a busy machine; nothing waits that long when all 
 SEARCH = """
 import pathlib, sys, time
 from headway.params import load
-from headway.search.executors import executor
+from headway.executors import executor
 from tests.search.works import collect, share, tasks, work
 
 if __name__ == "__main__":
@@ -241,7 +241,7 @@ def test_workers_end_with_a_search_that_is_killed_with_kill_9(name: str, reposit
 def test_what_a_ray_that_was_killed_left_is_removed_and_what_a_living_one_needs_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headway.search import on_ray
+    from headway.executors import on_ray
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -256,7 +256,7 @@ def test_what_a_ray_that_was_killed_left_is_removed_and_what_a_living_one_needs_
 def test_what_a_search_that_was_killed_left_with_a_dask_cluster_is_taken_off_it(tune: TuneParams, shared: Shared) -> None:
     from distributed import Client, LocalCluster
 
-    from headway.search.on_dask import Loaded, _machine
+    from headway.executors.on_dask import Loaded, _machine
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
@@ -305,7 +305,7 @@ def test_two_searches_on_one_dask_cluster_never_train_side_by_side_in_a_worker(
 def test_a_cluster_that_does_not_answer_is_one_line(
     name: str, address: str, tune: TuneParams, shared: Shared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headway.search.on_dask.SECONDS_TO_CONNECT", 0.5)
+    monkeypatch.setattr("headway.executors.on_dask.SECONDS_TO_CONNECT", 0.5)
     chosen = tune.model_copy(update={"executor": name, "address": address})
     with pytest.raises(Unreachable, match=r"^tune.address: the \w+ cluster does not answer .*; start it, and run again$"):
         executor(chosen, work, shared, 1).__enter__()
@@ -348,7 +348,7 @@ def test_a_ray_cluster_that_answers_and_refuses_is_one_line_about_its_token(
     def refuse(**_: object) -> None:
         raise RuntimeError("InvalidAuthToken")
 
-    monkeypatch.setattr("headway.search.on_ray.engine.init", refuse)
+    monkeypatch.setattr("headway.executors.on_ray.engine.init", refuse)
     with socket.create_server(("127.0.0.1", 0)) as door:
         address = f"127.0.0.1:{door.getsockname()[1]}"
         for form in (address, f"ray://{address}"):
@@ -376,7 +376,7 @@ def test_an_engine_that_is_not_installed_is_one_line_that_says_how_to_install_it
 
 
 def test_no_engine_is_imported_before_it_is_chosen(repository: Path) -> None:
-    program = "import sys, headway.search.executors; print({'ray', 'distributed', 'torch', 'joblib'} & set(sys.modules))"
+    program = "import sys, headway.executors; print({'ray', 'distributed', 'torch', 'joblib'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from headway.data.datamodule import TextDataModule
+from headway.data.batching.datamodule import TextDataModule
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
 from headway.search import objective

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from headway.layout import SEARCH_PLOTS
 from headway.ranges import Choices, FloatRange
-from headway.search import page
-from headway.search.live import LiveProgress, duration
+from headway.reporting.study import page
+from headway.reporting.study.live import LiveProgress, duration
+from headway.reporting.study.table import table
 from headway.search.results import TrialResult, verdict
-from headway.search.table import table
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with
 

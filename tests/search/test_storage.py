@@ -18,8 +18,8 @@ from optuna.trial import TrialState
 
 from headway import params as parameters
 from headway.errors import HeadwayError, Unreachable
+from headway.executors import Serial
 from headway.search import storage
-from headway.search.executors import Serial
 from headway.search.results import TrialResult
 from headway.search.storage import answering, heartbeats, is_beating, open_storage
 from headway.search.study import Search

@@ -11,8 +11,8 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from headway.errors import HeadwayError, Unreachable
+from headway.executors import Serial, WorkerLost
 from headway.ranges import Choices, FloatRange, IntRange
-from headway.search.executors import Serial, WorkerLost
 from headway.search.results import TrialResult, best
 from headway.search.storage import open_storage
 from headway.search.study import NUMBER, OUTCOME, STOPPED, Search

@@ -20,18 +20,18 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from headway import cli
-from headway.data import fitting
-from headway.data import tokenizer as tokenization
 from headway.data.batching import pad
-from headway.data.tokenizer import TextEncoder
+from headway.data.tokenization import fitting
+from headway.data.tokenization import tokenizer as tokenization
+from headway.data.tokenization.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
 from headway.registry.registry import Registry
+from headway.reporting.explanation import page
 from headway.serving import explain as explaining
-from headway.serving import explanation as page
 from headway.serving.explain import Explanation, explain, integrated_gradients
 from headway.serving.package import ModelPackage
 from tests.real_texts import chinese, english, languages, translations

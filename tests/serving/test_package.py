@@ -22,9 +22,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from safetensors.torch import load_file, save_file
 
-from headway.data import tokenizer as tokenization
 from headway.data.batching import pad
-from headway.data.tokenizer import TextEncoder
+from headway.data.tokenization import tokenizer as tokenization
+from headway.data.tokenization.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json
 from headway.model.classifier import AttentionClassifier

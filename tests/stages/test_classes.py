@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from headway.data.encoded import EncodedTexts
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.evaluation.predictions import Predictions
 from headway.files import write_json
 from headway.layout import Layout

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from headway.data.encoded import EncodedTexts
-from headway.data.report.remarks import remarks
-from headway.data.splits import SPLITS
+from headway.data.text.splits import SPLITS
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError
 from headway.files import read_json
 from headway.layout import Layout
 from headway.params import load
+from headway.reporting.data.remarks import remarks
 from headway.stages.ingest import ingest
 from headway.stages.prepare import prepare
 from headway.stages.tokenize import tokenize
@@ -27,7 +27,7 @@ STAGES = {"ingest": ingest, "prepare": prepare, "tokenize": tokenize}
 
 # Another process runs the data stages of the project in its folder.
 ELSEWHERE = """
-from headway.quiet import switch_off
+from headway.environment import switch_off
 switch_off()
 from headway.layout import Layout
 from headway.params import load

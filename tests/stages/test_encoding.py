@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from headway.data import tokenizer, vectors
+from headway.data.tokenization import tokenizer, vectors
 from headway.layout import Layout
 from headway.params import Params
-from headway.stages.encoding import encoded_with
+from headway.stages.tokenize.cached import encoded_with
 
 
 def test_rows_are_encoded_once_and_again_after_a_change_of_the_code_that_encodes(tunable: tuple[Params, Layout]) -> None:

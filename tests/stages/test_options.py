@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from headway.data import tokenizer
-from headway.data.splits import SPLITS
+from headway.data.text.splits import SPLITS
+from headway.data.tokenization import tokenizer
 from headway.layout import Layout
 from headway.params import Params
 from headway.stages.ingest import ingest

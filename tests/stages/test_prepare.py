@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headway.data import writing
-from headway.data.duplicates import normal_form
-from headway.data.splits import SPLITS
+from headway.data.preparation import writing
+from headway.data.preparation.near_duplicates import normal_form
+from headway.data.text.splits import SPLITS
 from headway.errors import HeadwayError
 from headway.files import read_json
 from headway.stages.prepare import prepare

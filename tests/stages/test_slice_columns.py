@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from headway.data.splits import SPLITS
+from headway.data.text.splits import SPLITS
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file
 from headway.layout import Layout

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from headway.data.encoded import EncodedTexts
-from headway.data.splits import SPLITS
-from headway.data.tokenizer import TextEncoder, load
+from headway.data.text.splits import SPLITS
+from headway.data.tokenization.encoded import EncodedTexts
+from headway.data.tokenization.tokenizer import TextEncoder, load
 from headway.errors import HeadwayError
 from headway.files import read_json
 from headway.stages import tokenize as stage
@@ -20,7 +20,7 @@ from tests.real_texts import chinese, english, translations, write_split
 
 SMALL = {"tokenizer.vocabulary_size": 800, "tokenizer.max_length": 30}
 ELSEWHERE = """
-from headway.quiet import switch_off
+from headway.environment import switch_off
 switch_off()
 from pathlib import Path
 from headway.layout import Layout

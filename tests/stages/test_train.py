@@ -13,11 +13,11 @@ import pytest
 import torch
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from headway.data import tokenizer
 from headway.data.batching import TextBatches, TokenBudgetSampler
-from headway.data.datamodule import in_batches, subset
-from headway.data.encoded import EncodedTexts
-from headway.data.vectors import FILE
+from headway.data.batching.datamodule import in_batches, subset
+from headway.data.tokenization import tokenizer
+from headway.data.tokenization.encoded import EncodedTexts
+from headway.data.tokenization.vectors import FILE
 from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import likelihood_by_row
 from headway.files import write_json

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from headway.data import vectors
+from headway.data.tokenization import vectors
 from headway.errors import HeadwayError
+from headway.executors import Serial
 from headway.layout import SEARCH_PLOTS, Layout
 from headway.params import Params
-from headway.search.executors import Serial
 from headway.search.results import TrialResult
 from headway.search.trial import Outcome, Task
 from headway.stages.tune import KEPT_STUDIES, Encoding, study_key, threads_of_a_trial, trials_of, tune
@@ -181,7 +181,7 @@ def test_a_tokenizer_that_memory_is_short_for_fails_its_trial_alone(
             raise MemoryError
         return layout.encoded
 
-    monkeypatch.setattr("headway.stages.encoding.encoded_with", encoded)
+    monkeypatch.setattr("headway.stages.tokenize.cached.encoded_with", encoded)
     search(params.override({**QUICK, "tune.space": size}), layout)
     assert [(trial.state, trial.reason) for trial in trials_of(layout)] == [("complete", ""), ("failed", "out of memory")]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headway.data.scripts import dominant_scripts
+from headway.data.text.scripts import dominant_scripts
 from headway.errors import HeadwayError
 from headway.evaluation.expressions import mask_of, require_columns
 from headway.params import EvaluationParams, Params

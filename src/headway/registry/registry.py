@@ -24,8 +24,8 @@ from yaml import YAMLError
 import headway
 from headway.errors import HeadwayError, Unreachable
 from headway.network import first_line
-from headway.registry.history import GONE, History
-from headway.registry.records import REFUSAL, RETIREMENT, Subject
+from headway.promotion.decision import REFUSAL, RETIREMENT, Subject
+from headway.promotion.history import GONE, History
 from headway.serving import package
 from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage

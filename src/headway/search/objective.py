@@ -13,9 +13,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from headway.data.datamodule import TextDataModule, subset
-from headway.data.encoded import EncodedTexts
-from headway.data.splits import unit_hash
+from headway.data.batching.datamodule import TextDataModule, subset
+from headway.data.text.splits import unit_hash
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError
 from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import ClassifierModule

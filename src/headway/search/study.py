@@ -17,9 +17,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from headway.errors import HeadwayError
+from headway.executors import Executor, WorkerLost
 from headway.params import TuneParams
 from headway.ranges import Value, restrict
-from headway.search.executors import Executor, WorkerLost
 from headway.search.goals import objective, second_objective
 from headway.search.pruning import limits
 from headway.search.results import TrialResult, counted, reaches_target

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headway.data.tokenizer import UNKNOWN_ID, truncate
+from headway.data.tokenization.tokenizer import UNKNOWN_ID, truncate
 from headway.errors import HeadwayError
 from headway.model.classifier import AttentionClassifier
 from headway.model.ngrams import NgramClassifier, ngrams

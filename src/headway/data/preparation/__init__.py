@@ -1,0 +1,1 @@
+"""From raw rows to clean splits: validation, near-duplicates, assignment to splits, the profile."""

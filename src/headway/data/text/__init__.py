@@ -1,0 +1,1 @@
+"""What every stage needs to know of texts: markup, scripts, chunks, split names."""

@@ -1,0 +1,1 @@
+"""Tokenizers: fitting, encoding, and encoded rows on disk."""

@@ -1,0 +1,1 @@
+"""A decision as a page and as a model card."""

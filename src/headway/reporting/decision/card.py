@@ -1,0 +1,108 @@
+"""The model card of a version, in Markdown, from its decision record alone: every number is one of that record, or said to be
+absent (Mitchell et al. 2019, "Model cards for model reporting")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from headway.errors import HeadwayError
+from headway.promotion.decision import CANDIDATE, Record
+from headway.reporting.formatting import ABSENT, interval, measured, shown
+
+TEMPLATE = Path(__file__).with_name("card.md")
+MOST_LABELS = 20
+COSTS = ("latency", "size")
+#: Test rows of a class below which its own metrics say little.
+FEW_ROWS = 30
+CHANGED = "+changes"
+CALIBRATION = ("NLL", "Brier score", "calibration error")
+
+
+def artifact(record: Record) -> str:
+    """Where a version's card lies among the artifacts of its run."""
+    return f"cards/version-{record.candidate.version}.md"
+
+
+def judged(records: Sequence[Record], version: str) -> Record:
+    """The last record in which the gate judged a version.
+
+    Raises:
+        HeadwayError: there is none.
+    """
+    found = [record for record in records if record.candidate.version == version and record.checks]
+    if not found:
+        raise HeadwayError(
+            f"no decision on version {version} holds any numbers; `headway history` lists all, `make run` decides"
+        )
+    return found[-1]
+
+
+def render(record: Record, name: str) -> str:
+    """The card.
+
+    Args:
+        record: the gate's verdict on the version.
+        name: of the registered model.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters |= {"shown": shown, "count": "{:,}".format, "cell": cell, "between": _between}
+    scores = record.scores.get(CANDIDATE, {})
+    commit = record.lineage.get("headway.git_commit", "")
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        record=record,
+        name=name,
+        absent=ABSENT,
+        intended_use=record.params.get("registry", {}).get("intended_use", ""),
+        data=record.data,
+        labels=_labels(record.data),
+        metrics=measured(scores),
+        classes=scores.get("classes", {}),
+        slices=scores.get("slices", {}),
+        calibration=[one for one in measured(scores) if one.name in CALIBRATION],
+        most_labels=MOST_LABELS,
+        costs=[check for check in record.checks if check.name in COSTS],
+        limits=_limits(record, scores),
+        commit=commit.removesuffix(CHANGED),
+        changed=commit.endswith(CHANGED),
+    )
+
+
+def cell(text: Any) -> str:
+    """A text that stays within its cell of a table, and within its line."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def _between(scores: Mapping[str, Any], metric: str) -> str:
+    """The interval that stands beside a metric."""
+    return interval(scores.get(f"{metric}_low"), scores.get(f"{metric}_high"))
+
+
+def _labels(data: Mapping[str, Any]) -> str:
+    """Labels with their rows, the most frequent first."""
+    counts = sorted(data.get("label_counts", {}).items(), key=lambda item: (-item[1], item[0]))
+    shown_ones = ", ".join(f"{cell(label)} {rows:,}" for label, rows in counts[:MOST_LABELS])
+    more = len(counts) - MOST_LABELS
+    return shown_ones + (f" and {more:,} more" if more > 0 else "")
+
+
+def _limits(record: Record, scores: Mapping[str, Any]) -> list[str]:
+    """What the numbers do not show."""
+    limits = []
+    if record.test_rows is not None:
+        limits.append(
+            f"The numbers are of {record.test_rows.rows:,} texts from the same source as the training texts; "
+            "other sources, languages and times were not tested."
+        )
+    few = [name for name, one in scores.get("classes", {}).items() if one.get("rows", 0) < FEW_ROWS]
+    if few:
+        named = ", ".join(cell(name) for name in few[:MOST_LABELS])
+        more = f" and {len(few) - MOST_LABELS:,} more" if len(few) > MOST_LABELS else ""
+        limits.append(
+            f"Fewer than {FEW_ROWS} test texts have the label {named}{more}: what is said of these labels is unsure."
+        )
+    limits += [f"The gate's check {check.name} failed: {cell(check.explanation)}." for check in record.failed]
+    return limits

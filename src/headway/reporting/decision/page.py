@@ -1,0 +1,26 @@
+"""The decision page: a record as one page of HTML that opens anywhere, offline; the same record gives the same bytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from headway.promotion.decision import Record
+from headway.reporting import pages
+from headway.reporting.formatting import interval, measured, shown
+
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def render(record: Record) -> str:
+    """The page of a record; it refers to nothing outside itself."""
+    scores = {model: {one.name: one for one in measured(values)} for model, values in record.scores.items()}
+    return pages.render(
+        TEMPLATE,
+        {"shown": shown, "as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False)},
+        record=record,
+        scores=scores,
+        metrics=list(dict.fromkeys(name for values in scores.values() for name in values)),
+        interval=interval,
+        origins=[("the candidate", record.lineage), ("the project at the decision", record.project)],
+    )

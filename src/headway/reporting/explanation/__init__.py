@@ -1,0 +1,1 @@
+"""The explanation of one prediction as a page."""

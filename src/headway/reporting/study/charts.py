@@ -1,0 +1,174 @@
+"""Figures of a finished study: history, importances, parallel coordinates and slices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from headway.params import TuneParams
+from headway.ranges import Choices, FloatRange, IntRange
+from headway.reporting.figures import ACCENT, GOLD, GREY, GRID, MUTED, new_figure
+from headway.reporting.study.live import short
+from headway.search.goals import objective, second_objective
+from headway.search.results import TrialResult, best, front, score_of, second_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """The score of each trial, and the best so far."""
+    from matplotlib.ticker import MaxNLocator
+
+    goal = objective(params)
+    figure = new_figure(width=7, height=3.5)
+    axes = figure.add_subplot()
+    complete = [(trial.number, score_of(trial)) for trial in trials if trial.state == "complete"]
+    pruned = [(trial.number, score_of(trial)) for trial in trials if trial.state == "pruned"]
+    axes.plot(*_columns(complete), "o", color=ACCENT, label="complete")
+    if pruned:
+        axes.plot(*_columns(pruned), "x", color=GREY, label="pruned")
+    so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score for _, score in complete])
+    ends = [number for number, _ in complete] + [trials[-1].number]
+    axes.step(ends, [*so_far, so_far[-1]], where="post", color=MUTED, label="best so far", zorder=0)
+    axes.set_xlabel("trial (0: the values in params.yaml)")
+    axes.set_ylabel(goal.title)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False)
+    return figure
+
+
+def importances(shares: dict[str, float]) -> Figure:
+    """How much each knob decides about a trial being among the best."""
+    figure = new_figure(width=7, height=1.2 + 0.35 * max(1, len(shares)))
+    axes = figure.add_subplot()
+    ordered = sorted(shares.items(), key=lambda item: (item[1], item[0]))
+    axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=ACCENT)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("importance, PED-ANOVA (Watanabe et al. 2023)")
+    if not shares:
+        axes.text(0.5, 0.5, "too few trials to tell", ha="center", va="center", transform=axes.transAxes, color=GREY)
+        axes.set_yticks([])
+    return figure
+
+
+def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """One line a trial through the values of all knobs to its score: the winner's red, pruned ones' grey."""
+    figure = new_figure(width=max(7, 1.7 * (len(params.space) + 1)), height=4)
+    axes = figure.add_subplot()
+    scored = _scored(trials)
+    scores = [score_of(trial) for trial in scored]
+    low, high = min(scores), max(scores)
+    names = [*params.space, objective(params).title]
+    winner = best(trials, params)
+    for trial in sorted(scored, key=lambda trial: (trial is winner, trial.state == "complete")):
+        heights = [position(knob, trial.point.get(name)) for name, knob in params.space.items()]
+        heights.append(0.5 if high == low else (score_of(trial) - low) / (high - low))
+        chosen = trial is winner
+        axes.plot(heights, "o-", color=_colour(trial, winner), alpha=1 if chosen else 0.4, lw=2 if chosen else 1, ms=3)
+    for index, name in enumerate(names):
+        axes.axvline(index, color=GRID, zorder=0)
+        ends = (
+            [short(value) for value in ends_of(params.space[name])]
+            if name in params.space
+            else [f"{low:.4f}", f"{high:.4f}"]
+        )
+        axes.text(index, -0.04, ends[0], ha="center", va="top", color=GREY, size=8, parse_math=False)
+        axes.text(index, 1.04, ends[1], ha="center", va="bottom", color=GREY, size=8, parse_math=False)
+    axes.set_xticks(range(len(names)), [name.replace(".", ".\n") for name in names], size=8, parse_math=False)
+    axes.tick_params(axis="x", pad=14)
+    axes.set_yticks([])
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlim(-0.4, len(names) - 0.6)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """The score against each knob alone; crosses are pruned trials, the red point is the winner."""
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(3, max(1, len(params.space)))
+    rows = max(1, math.ceil(len(params.space) / columns))
+    figure = new_figure(width=3 * columns + 1, height=2.6 * rows)
+    winner = best(trials, params)
+    for index, (name, knob) in enumerate(params.space.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for trial in sorted(_scored(trials), key=lambda trial: (trial is winner, trial.state == "complete")):
+            if name in trial.point:
+                value = knob.choices.index(trial.point[name]) if isinstance(knob, Choices) else trial.point[name]
+                mark = "x" if trial.state == "pruned" else "o"
+                axes.plot([value], [score_of(trial)], mark, color=_colour(trial, winner), ms=4 + 2 * (trial is winner))
+        if isinstance(knob, Choices):
+            axes.set_xticks(range(len(knob.choices)), [str(choice) for choice in knob.choices], parse_math=False)
+            axes.set_xlim(-0.5, len(knob.choices) - 0.5)
+        elif knob.log:
+            axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(name, size=8, parse_math=False)
+        axes.tick_params(labelsize=7, which="both")
+        if index % columns == 0:
+            axes.set_ylabel(objective(params).title, size=8)
+    if not params.space:
+        _say(figure.add_subplot(), "nothing was searched")
+    return figure
+
+
+def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
+    """Both objectives of the completed trials, the front and the winner."""
+    second = second_objective(params)
+    assert second is not None, "a front needs two objectives"
+    figure = new_figure(width=7, height=3.5)
+    axes = figure.add_subplot()
+    axes.plot(
+        *_columns([(second_of(trial), score_of(trial)) for trial in _scored(trials)]), "o", color=ACCENT, label="trial"
+    )
+    axes.plot(
+        *_columns([(second_of(trial), score_of(trial)) for trial in front(trials, params)]), "o-", color=GOLD, label="front"
+    )
+    winner = best(trials, params)
+    axes.plot([second_of(winner)], [score_of(winner)], "o", color=MUTED, label="winner")
+    axes.set_xlabel(second.title)
+    axes.set_ylabel(objective(params).title)
+    axes.legend(frameon=False)
+    return figure
+
+
+def position(knob: FloatRange | IntRange | Choices, value: Any) -> float:
+    """Where in its range a value lies, from 0 to 1, as the search draws it; not a number when the knob was not asked."""
+    if value is None:
+        return math.nan
+    if isinstance(knob, Choices):
+        return knob.choices.index(value) / max(1, len(knob.choices) - 1)
+    low, high = (math.log(knob.low), math.log(knob.high)) if knob.log else (knob.low, knob.high)
+    return 0.5 if high == low else ((math.log(value) if knob.log else value) - low) / (high - low)
+
+
+def ends_of(knob: FloatRange | IntRange | Choices) -> tuple[Any, Any]:
+    """The values at the two ends of an axis."""
+    return (knob.choices[0], knob.choices[-1]) if isinstance(knob, Choices) else (knob.low, knob.high)
+
+
+def _scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    """The trials that did not fail; a pruned one's score is its last."""
+    return [trial for trial in trials if trial.score is not None]
+
+
+def _colour(trial: TrialResult, winner: TrialResult) -> str:
+    if trial is winner:
+        return MUTED
+    return ACCENT if trial.state == "complete" else GREY
+
+
+def _columns(pairs: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [first for first, _ in pairs], [second for _, second in pairs]
+
+
+def _say(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
+    axes.set_axis_off()

@@ -1,0 +1,88 @@
+"""The study's page and plots: the page opens anywhere, offline, and the same trials give the same bytes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from headway.params import TuneParams
+from headway.reporting import pages
+from headway.reporting.figures import save_png, to_svg
+from headway.reporting.study import charts
+from headway.reporting.study.live import short
+from headway.search.goals import epochs_of, objective, second_objective
+from headway.search.results import TrialResult, best, verdict
+
+TEMPLATE = Path(__file__).with_name("study.html")
+
+
+def write(trials: Sequence[TrialResult], params: TuneParams, page: Path, plots: dict[str, Path]) -> None:
+    """Write the page, and the figures as PNG files.
+
+    Args:
+        trials: of a finished search, one of them completed.
+        params: of the search.
+        page: the HTML file.
+        plots: a PNG file for each of :data:`headway.layout.SEARCH_PLOTS`.
+    """
+    from markupsafe import Markup
+
+    figures = {
+        "search_history": charts.history(trials, params),
+        "search_importances": charts.importances(importances(trials, params)),
+        "search_parallel": charts.parallel(trials, params),
+        "search_slices": charts.slices(trials, params),
+    }
+    for name, path in plots.items():
+        save_png(figures[name], path)
+    if params.second_objective != "none":
+        figures = {"front": charts.pareto(trials, params), **figures}
+    second = second_objective(params)
+    page.write_text(
+        pages.render(
+            TEMPLATE,
+            {"short": short},
+            trials=trials,
+            epochs_of=epochs_of,
+            winner=best(trials, params).number,
+            knobs=list(params.space),
+            objective=objective(params).title,
+            second=second.title if second else "",
+            verdict=verdict(trials, params),
+            figures=[(TITLES[name], Markup(to_svg(figure, name, TITLES[name]))) for name, figure in figures.items()],
+        ),
+        encoding="utf-8",
+    )
+
+
+TITLES = {
+    "front": "The front: what can only be bettered in one objective by losing in the other",
+    "search_history": "History",
+    "search_importances": "What decided",
+    "search_parallel": "All knobs at once: the winner red, pruned trials grey",
+    "search_slices": "Each knob alone: the winner red, pruned trials as crosses",
+}
+
+
+def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, float]:
+    """Share of each knob in what makes a trial one of the best, summing to 1; empty when fewer than two scores differ.
+
+    A pruned trial, which was not, counts with its last score.
+    """
+    import optuna
+    from optuna.importance import get_param_importances
+    from optuna.trial import TrialState
+
+    from headway.search.space import past
+
+    scored = [trial for trial in trials if trial.score is not None]
+    if len({trial.score for trial in scored}) < 2 or not params.space:
+        return {}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize" if objective(params).maximise else "minimize")
+    for trial in scored:
+        study.add_trial(past(params.space, trial.point, TrialState.COMPLETE, value=trial.score))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {name: float(share) for name, share in get_param_importances(study).items()}

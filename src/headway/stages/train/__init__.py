@@ -1,0 +1,188 @@
+"""Stage train: the classifier's two parts on all training rows, with what the search found, joined and packed to be served."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from headway.data.batching.datamodule import TextDataModule, in_batches, subset
+from headway.data.tokenization import tokenizer, vectors
+from headway.data.tokenization.encoded import EncodedTexts
+from headway.evaluation.calibration import expected_calibration_error
+from headway.evaluation.predictions import Predictions
+from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
+from headway.layout import Layout
+from headway.lineage import code_fingerprint
+from headway.model.classifier import AttentionClassifier
+from headway.model.joint import JointClassifier
+from headway.model.lightning import ClassifierModule
+from headway.model.ngrams import NgramClassifier
+from headway.model.training import fit, pin
+from headway.params import Params, flatten
+from headway.reporting.evaluation import plots
+from headway.serving import package
+from headway.stages.tokenize.cached import encoded_with
+from headway.tracking import RunningRun, Tracker
+
+#: Sections of params.yaml that shape the model.
+KNOBS = ("tokenizer", "ngrams", "model", "training")
+#: Of more tokens than this the linear part is fitted on every k-th text, k as small as keeps within it.
+MAX_NGRAM_TOKENS = 50_000_000
+
+
+def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
+    """Write ``models/candidate``, the model package; ``reports/training/history.json``; a plot, and validation metrics.
+
+    Checkpoints lie in the scratch folder under a key of all that goes in: a training that was interrupted continues from
+    its last whole epoch, and one with other inputs starts afresh.
+    """
+    found = read_json(layout.study / "best_params.json", made_by="tune")
+    knobs = params.at(found)
+    classes = read_json(layout.prepared / "labels.json", made_by="prepare")
+    # Elsewhere than the stage tokenize has left them, if the search has found a better tokenizer.
+    folder = encoded_with(knobs.tokenizer, params.tokenizer, layout)
+    tokenizer_file = folder / "tokenizer.json"
+    vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
+    splits = {name: EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation")}
+    inputs = [code_fingerprint(layout, "train")]
+    files = [tokenizer_file, *(folder / f"{name}.arrow" for name in splits), *folder.glob(vectors.FILE)]
+    inputs += [sha256_of_file(file) for file in files]
+    sections = [getattr(knobs, name).model_dump() for name in KNOBS]
+    key = sha256_of_json([*sections, params.seed, inputs])
+    checkpoints = layout.scratch / "checkpoints"
+    for old in checkpoints.glob("*"):
+        if old.name != key[:16]:
+            shutil.rmtree(old)
+    with tracker.nested("training", "train", key) as run:
+        ngrams = fit_ngrams(splits["train"], splits["validation"], len(classes), knobs)
+        attention, history = fit_attention(
+            splits["train"],
+            splits["validation"],
+            vocabulary_size,
+            len(classes),
+            knobs,
+            checkpoints / key[:16],
+            lambda entry: _log_epoch(run, entry),
+            vectors.load(folder),
+        )
+        model = JointClassifier(ngrams, attention)
+        best = max(history, key=lambda entry: entry["validation_accuracy"])
+        report = {"epoch": best["epoch"], **join(model, splits["validation"])}
+        with fresh_folder(layout.candidate) as packed:
+            package.save(packed, model, tokenizer_file, knobs.tokenizer.max_length, vocabulary_size, classes)
+        plots.learning_curve(history, layout.plot("learning_curve"))
+        write_json(layout.training / "history.json", history)
+        write_json(layout.metrics("training"), report)
+        _log_result(run, knobs, layout)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return report
+
+
+def fit_ngrams(train: EncodedTexts, validation: EncodedTexts, n_classes: int, knobs: Params) -> NgramClassifier | None:
+    """The first step: the linear part, None where params.yaml has none."""
+    if not knobs.ngrams.max_order:
+        return None
+    pin(knobs.training.threads)
+    every = -(-len(train.tokens) // MAX_NGRAM_TOKENS)
+    some = train if every <= 1 else subset(train, np.arange(0, len(train), every))
+    print(f"train · n-grams of {len(some):,} texts", flush=True)  # noqa: T201 - progress, for a person
+    balanced = knobs.training.class_weights == "balanced"
+    return NgramClassifier.fit(in_batches(some), in_batches(validation), n_classes, knobs.ngrams, balanced)
+
+
+def fit_attention(
+    train: EncodedTexts,
+    validation: EncodedTexts,
+    vocabulary_size: int,
+    n_classes: int,
+    knobs: Params,
+    checkpoints: Path,
+    report: Callable[[dict[str, float]], None] | None = None,
+    word_vectors: np.ndarray | None = None,
+) -> tuple[AttentionClassifier, list[dict[str, float]]]:
+    """The second step: the attention part with the weights of its best epoch, and the history of its epochs."""
+    class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
+    data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
+    steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
+    module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, steps, word_vectors)
+    fit(
+        module,
+        data,
+        max_epochs=knobs.training.max_epochs,
+        title="train",
+        report=report,
+        checkpoints=checkpoints,
+        devices=knobs.training.devices,
+    )
+    return module.classifier.eval(), module.history
+
+
+def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
+    """The two as one, each counting as much as makes the validation rows' labels likeliest.
+
+    Returns:
+        each part's weight and accuracy there, and the accuracy of both; the negative log-likelihood and the calibration error
+        with both weights 1 (before) and as they were found (after).
+    """
+    with torch.inference_mode():
+        parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
+    linear, attended, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    before = linear + attended
+    model.fit_mix(linear, attended, labels)
+    after = model.combine(linear, attended)
+
+    def accuracy(logits: torch.Tensor) -> float:
+        return round((logits.argmax(dim=1) == labels).double().mean().item(), 6)
+
+    report: dict[str, Any] = {
+        "validation_accuracy": accuracy(after),
+        "validation_nll": {},
+        "validation_calibration_error": {},
+    }
+    for when, logits in (("before", before), ("after", after)):
+        scored = Predictions([str(row) for row in range(len(labels))], labels.numpy(), logits.softmax(dim=1).numpy(), ())
+        report["validation_nll"][when] = round(torch.nn.functional.cross_entropy(logits, labels).item(), 6)
+        report["validation_calibration_error"][when] = round(expected_calibration_error(scored), 6)
+    report["attention"] = {"validation_accuracy": accuracy(attended), "weight": round(float(model.mix[1]), 6)}
+    if model.ngrams is not None:
+        report["ngrams"] = {
+            "validation_accuracy": accuracy(linear),
+            "weight": round(float(model.mix[0]), 6),
+            "features": len(model.ngrams.keys),
+        }
+        if model.ngrams.inverse_regularisation is not None:
+            report["ngrams"]["inverse_regularisation"] = model.ngrams.inverse_regularisation
+    return report
+
+
+def training_run(params: Params, layout: Layout, tracker: Tracker) -> str:
+    """Id of the MLflow run that made the candidate; a run that MLflow has no more is logged again from the stage's files."""
+    found = tracker.find(kind="training", model=package.fingerprint(layout.candidate))
+    if found:
+        return str(found.info.run_id)
+    knobs = params.at(read_json(layout.study / "best_params.json", made_by="tune"))
+    with tracker.nested("training", "train (logged again)", package.fingerprint(layout.candidate)) as run:
+        for entry in read_json(layout.training / "history.json", made_by="train"):
+            _log_epoch(run, entry)
+        _log_result(run, knobs, layout)
+    return run.id
+
+
+def _log_epoch(run: RunningRun, entry: dict[str, float]) -> None:
+    run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=int(entry["epoch"]))
+
+
+def _log_result(run: RunningRun, knobs: Params, layout: Layout) -> None:
+    for section in KNOBS:
+        run.log_params({f"{section}.{name}": value for name, value in getattr(knobs, section).model_dump().items()})
+    run.log_metrics(
+        {f"joint_{name}": value for name, value in flatten(read_json(layout.metrics("training"), "train")).items()}
+    )
+    run.log_dataset(read_json(layout.raw / "manifest.json", made_by="ingest"))
+    run.log_artifacts([layout.plot("learning_curve")], "plots")
+    run.set_tags({"headway.model": package.fingerprint(layout.candidate)})
