@@ -1,4 +1,4 @@
-"""The pipeline as a flow: every stage of dvc.yaml through DVC, then the gate, then promotion or a refusal with reasons."""
+"""The pipeline as a flow: every stage of dvc.yaml through DVC, then a promotion or a refusal with reasons."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import graph, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
-from flows.verdict import Verdict, settled
 from headway import params as parameters
 from headway.environment import DEBUG
 from headway.errors import HeadwayError
@@ -21,8 +20,12 @@ from headway.evaluation import slices
 from headway.layout import Layout
 from headway.params import Params
 from headway.process import noted_interrupts
-from headway.promotion.champion import standing
-from headway.promotion.decision import asked_by
+from headway.promotion.champion import reconcile
+from headway.promotion.decision import Requester, current_requester
+from headway.promotion.existing_decision import existing_outcome
+from headway.promotion.outcome import Outcome
+from headway.promotion.project import Project
+from headway.promotion.test_rows import TestRows
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 
@@ -46,19 +49,24 @@ def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> S
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
-def gate(params: Params, layout: Layout, tracker: Tracker) -> Verdict:
-    """Judge the candidate, then promote it or refuse it: both are normal ends."""
-    registry = Registry(tracker)
-    verdict = settled(params, layout, tracker, registry, standing(registry))
-    if verdict is None:
-        from flows.promotion import decide_and_promote
+def gate(params: Params, layout: Layout, tracker: Tracker) -> Outcome:
+    """Promote or refuse the candidate that the stages left; both are normal outcomes."""
+    project, rows = Project(params, layout, Registry(tracker)), TestRows(layout)
+    outcome = existing_outcome(project, reconcile(project.registry), rows)
+    if outcome is None:
+        # Imported here, so that a flow with nothing to decide does not wait for what scoring needs.
+        from headway.promotion.promote import Request, promote
 
-        flow = {"flow_run": runtime.flow_run.name, "flow_run_id": runtime.flow_run.id, "deployment": runtime.deployment.name}
-        asker = asked_by("headway run", **{name: str(value) for name, value in flow.items() if value})
-        verdict = decide_and_promote(params, layout, tracker, registry, asker)
-    for line in verdict.lines:
+        outcome = promote(project, Request(_requester()), rows)
+    for line in outcome.lines:
         get_run_logger().info(line)
-    return verdict
+    return outcome
+
+
+def _requester() -> Requester:
+    """This user, and the flow run and deployment that Prefect knows."""
+    flow = {"flow_run": runtime.flow_run.name, "flow_run_id": runtime.flow_run.id, "deployment": runtime.deployment.name}
+    return current_requester("headway run", **{name: str(value) for name, value in flow.items() if value})
 
 
 @flow(name="headway", validate_parameters=False)
@@ -81,15 +89,15 @@ def pipeline(project: str = "") -> str:
         tracker = Tracker(params, layout)
         with tracker.execution():
             results = run_stages(layout)
-            verdict = gate(params, layout, tracker)
+            outcome = gate(params, layout, tracker)
         seconds = time.monotonic() - started
-        search, page = report.search_told(layout), report.page_of(verdict, layout)
-        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, search, seconds, page)
+        search, page = report.describe_search(layout), report.decision_page(outcome, layout)
+        closing = report.Report(tuple(results), outcome, params.evaluation.confidence, search, seconds, page)
         report.show(closing)
         report.publish(closing)
-    if verdict.problem:
-        raise HeadwayError(verdict.problem)
-    return verdict.outcome
+    if outcome.problem:
+        raise HeadwayError(outcome.problem)
+    return outcome.result
 
 
 def run_stages(layout: Layout) -> list[StageResult]:

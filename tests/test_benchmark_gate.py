@@ -41,7 +41,7 @@ def test_a_simulated_candidate_is_judged_as_the_gate_judges_a_real_one(
     row = np.arange(400)
     candidate, champion = answers(row >= losses), answers((row < losses) | (row >= losses + wins))
     chosen = simulation.policy.model_copy(update={"policy": policy, "bootstrap_samples": 100})
-    decision = decide(candidate, candidate, champion, chosen, seed=1, verdicts_before=number - 1)
+    decision = decide(candidate, candidate, champion, chosen, seed=1, earlier_looks=number - 1)
     (check,) = [check for check in decision.checks if check.name.endswith("_than_champion")]
     assert rule(np.array([wins]), np.array([losses]), 400, number).tolist() == [check.passed]
 

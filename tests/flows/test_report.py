@@ -15,7 +15,7 @@ from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
 from headway.promotion.decision import PROMOTION
-from tests.registry.conftest import story
+from tests.promotion.conftest import story
 
 STAGES = (StageResult("prepare", UP_TO_DATE, 0.4), StageResult("train", RAN, 61.26))
 LINES = ("promote:", "✓ enough_test_rows: 2,415 test rows, at least 100 are needed")

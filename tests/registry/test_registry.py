@@ -15,11 +15,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable
-from headway.promotion.champion import described
+from headway.promotion.champion import ref_of
 from headway.registry.registry import CHALLENGER, CHAMPION, EXAMPLE, MODEL_TAG, SERVING_REQUIREMENTS, Registry
 from headway.serving import package
 from headway.serving.package import ModelPackage
-from tests.registry.conftest import Stock
+from tests.promotion.conftest import Stock
 
 
 @dataclass
@@ -57,15 +57,15 @@ def test_a_package_is_registered_once_and_challenges_until_it_is_seated(office: 
         registry.champion_package()
 
     for _ in range(2):  # done twice, it is done once
-        registry.seat(first)
+        registry.set_champion(first)
         assert client.get_model_version(registry.name, "1").aliases == [CHAMPION]
     second = registry.register(office.folders[1], office.run, {})
     assert [(str(one.version), one.aliases) for one in registry.versions()] == [("1", [CHAMPION]), ("2", [CHALLENGER])]
-    registry.seat(second)
+    registry.set_champion(second)
     assert str(registry.champion().version) == "2"
     assert client.get_model_version(registry.name, "1").aliases == []
     for _ in range(2):
-        registry.seat(None)
+        registry.set_champion(None)
         assert registry.champion() is None
 
 
@@ -87,12 +87,12 @@ def test_a_registry_leaves_mlflows_own_address_as_it_was(
 
 def test_a_version_is_known_by_the_model_it_holds(office: Office) -> None:
     version = office.registry.register(office.folders[0], office.run, {})
-    known = described(version)
-    found = office.registry.holding(known)
+    known = ref_of(version)
+    found = office.registry.find(known)
     assert found is not None
     assert str(found.version) == str(version.version)
-    assert office.registry.holding(known.model_copy(update={"model": "another"})) is None
-    assert office.registry.holding(known.model_copy(update={"version": "999"})) is None
+    assert office.registry.find(known.model_copy(update={"model": "another"})) is None
+    assert office.registry.find(known.model_copy(update={"version": "999"})) is None
 
 
 def test_a_registered_package_predicts_what_the_folder_predicts(office: Office) -> None:

@@ -18,11 +18,11 @@ import mlflow
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from flows.promotion import SPLIT_TAG, UNSEEN, decide_and_promote, promote
+from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict, rows_today, settled
 from mlflow.exceptions import MlflowException
 
 from flows import promotion
-from flows.promotion import SPLIT_TAG, UNSEEN, decide_and_promote, promote
-from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict, rows_today, settled
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.predictions import Predictions
@@ -30,9 +30,9 @@ from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.promotion import champion as office
-from headway.promotion.champion import VERDICT_TAG, described, standing
-from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
+from headway.promotion import champion
+from headway.promotion.champion import KIND_TAG, reconcile, ref_of
+from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, current_requester
 from headway.promotion.gate import Costs
 from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
 from headway.reporting.evaluation import plots
@@ -49,7 +49,7 @@ pytestmark = pytest.mark.usefixtures("measured_at_once")
 
 # Few sentences are no match for the linear model; what is tested is what becomes of the verdict.
 LENIENT = {"gate.min_test_rows": 10, "gate.baseline_margin": 0.9, "gate.bootstrap_samples": 200, "gate.max_latency_ms": 0}
-ASKED_BY = asked_by("a test")
+REQUESTER = current_requester("a test")
 LINEAGE = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 
 
@@ -63,12 +63,12 @@ class Candidate:
 
     def decide(self, registry: Registry | None = None, **params: Any) -> Verdict:
         chosen = self.params.override(params)
-        return decide_and_promote(chosen, self.layout, self.tracker, registry or Registry(self.tracker), ASKED_BY)
+        return decide_and_promote(chosen, self.layout, self.tracker, registry or Registry(self.tracker), REQUESTER)
 
     def settle(self) -> Verdict:
         """As the flow does: what was decided holds, else it is decided."""
         registry = Registry(self.tracker)
-        found = settled(self.params, self.layout, self.tracker, registry, standing(registry))
+        found = settled(self.params, self.layout, self.tracker, registry, reconcile(registry))
         return found or self.decide(registry)
 
     def run(self) -> Verdict:
@@ -193,8 +193,8 @@ def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_ch
         champion = registry.champion()
         assert (champion and str(champion.version)) == ("1" if kind == PROMOTION else None) == verdict.champion
         assert [str(one.version) for one in registry.versions()] == ["1"]
-        assert registry.versions()[0].tags[VERDICT_TAG] == kind
-        assert told(chosen).data.tags[VERDICT_TAG] == kind, "the pipeline's run was not told"
+        assert registry.versions()[0].tags[KIND_TAG] == kind
+        assert told(chosen).data.tags[KIND_TAG] == kind, "the pipeline's run was not told"
     assert chosen.settle().outcome == (UNCHANGED if kind == PROMOTION else REFUSED)
     assert decisions(chosen) == [(kind, "1")]
     assert deadline + step > 15, "MLflow was not called through the client that dies"
@@ -227,14 +227,14 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         candidate = copied(staged, database, tmp_path / name)
         if in_office:
             registry = Registry(candidate.tracker)
-            registry.history.begin()
+            registry.log.create()
             tags = {MODEL_TAG: twin[1], SPLIT_TAG: json.dumps(promotion._split(staged.params.model_dump()))}
             content = {
                 "kind": PROMOTION,
-                "asked_by": ASKED_BY,
-                "candidate": described(registry.new_version(twin[0], None, tags)),
+                "requested_by": REQUESTER,
+                "candidate": ref_of(registry.new_version(twin[0], None, tags)),
             }
-            office.decide(registry, standing(registry), content)
+            champion.commit(registry, reconcile(registry), content)
         return candidate
 
     processes = get_context("forkserver")  # apart from this process, and what they import is imported once
@@ -260,7 +260,7 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         assert registry.history.examine()[1] == "", at
         aliases = [(number, [CHAMPION] if number == champion else []) for _, number in made]
         assert [(str(one.version), one.aliases) for one in registry.versions()] == aliases, at
-        assert registry.versions()[-1].tags[VERDICT_TAG] == told(candidate).data.tags[VERDICT_TAG] == PROMOTION, at
+        assert registry.versions()[-1].tags[KIND_TAG] == told(candidate).data.tags[KIND_TAG] == PROMOTION, at
         client = candidate.tracker.client
         assert not client.search_runs([candidate.tracker.experiment_id], "attributes.status = 'RUNNING'"), at
         assert candidate.run().outcome == UNCHANGED, at
@@ -337,7 +337,7 @@ def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate, m
     assert record is not None
     assert record.test_rows is not None
     assert (record.number, record.previous, record.kind, record.champion) == (1, "", PROMOTION, None)
-    assert record.asked_by == ASKED_BY
+    assert record.requested_by == REQUESTER
     assert record.params == candidate.params.model_dump()
     assert record.policy == candidate.params.gate.model_dump()
     assert record.project["headway.dvc_lock"] == sha256_of_file(candidate.layout.lock)
@@ -378,8 +378,8 @@ class Overtaken(Registry):
             other = Registry(self.rival.tracker)
             source, model = self.twin
             made = other.new_version(source, run_id, {MODEL_TAG: model, SPLIT_TAG: tags[SPLIT_TAG]})
-            content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(made)}
-            office.decide(other, standing(other), content)
+            content = {"kind": PROMOTION, "requested_by": REQUESTER, "candidate": ref_of(made)}
+            champion.commit(other, reconcile(other), content)
         return version
 
 
@@ -420,28 +420,28 @@ def test_a_registry_that_fails_half_way_is_one_line_and_the_next_run_completes_i
 def test_a_version_can_be_put_before_the_gate_again(candidate: Candidate) -> None:
     registry = Registry(candidate.tracker)
     assert candidate.decide(**{"gate.min_test_rows": 10_000}).outcome == REFUSED
-    verdict = promote(candidate.params, candidate.layout, registry, "1", ASKED_BY)
+    verdict = promote(candidate.params, candidate.layout, registry, "1", REQUESTER)
     assert (verdict.outcome, verdict.champion) == (PROMOTED, "1")
     first, second = registry.history.records()
     assert (first.kind, second.kind) == (REFUSAL, PROMOTION)
     assert second.scores[CANDIDATE]["accuracy"] == first.scores[CANDIDATE]["accuracy"]
     assert second.data == first.data
     with pytest.raises(HeadwayError, match=r"^version 1 of headway is champion already$"):
-        promote(candidate.params, candidate.layout, registry, "1", ASKED_BY)
+        promote(candidate.params, candidate.layout, registry, "1", REQUESTER)
     with pytest.raises(HeadwayError, match=r"^headway has no version 7; `headway history` lists"):
-        promote(candidate.params, candidate.layout, registry, "7", ASKED_BY)
+        promote(candidate.params, candidate.layout, registry, "7", REQUESTER)
 
 
 def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(candidate: Candidate) -> None:
     registry = Registry(candidate.tracker)
     strict = candidate.params.override({"gate.min_test_rows": 10_000})
     candidate.decide(**{"gate.min_test_rows": 10_000})
-    verdict = promote(strict, candidate.layout, registry, "1", ASKED_BY, force=True, reason="a demonstration")
+    verdict = promote(strict, candidate.layout, registry, "1", REQUESTER, force=True, reason="a demonstration")
     assert (verdict.outcome, verdict.champion) == (PROMOTED, "1")
     record = registry.history.records()[-1]
     assert (record.kind, record.reason) == (FORCED, "a demonstration")
     assert [check.name for check in record.failed] == ["enough_test_rows"]
-    assert registry.version("1").tags[VERDICT_TAG] == FORCED
+    assert registry.version("1").tags[KIND_TAG] == FORCED
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ def test_a_killed_promotion_by_hand_that_is_given_again_is_one_record(
     candidate.decide(**{"gate.min_test_rows": 10_000})
 
     def command(one: Candidate) -> Verdict:
-        return promote(one.params, one.layout, Registry(one.tracker), "1", ASKED_BY, force, reason)
+        return promote(one.params, one.layout, Registry(one.tracker), "1", REQUESTER, force, reason)
 
     deadline, recorded = 0, set()
     for deadline in each_kill(candidate.layout.tracking / "mlflow.db", lambda calls: command(dying(candidate, calls)), step):
@@ -474,13 +474,13 @@ def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Can
     layout = candidate.layout
     (layout.baseline / "test.parquet").unlink()
     with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro baseline`$"):
-        promote(candidate.params, layout, registry, "1", ASKED_BY)
+        promote(candidate.params, layout, registry, "1", REQUESTER)
     rows = (layout.prepared / "test.parquet").rename(layout.prepared / "elsewhere")
     with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro prepare`$"):
-        promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
+        promote(candidate.params, layout, registry, "1", REQUESTER, force=True, reason="in a hurry")
     assert decisions(candidate) == [(REFUSAL, "1")]
     rows.rename(layout.prepared / "test.parquet")
-    verdict = promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
+    verdict = promote(candidate.params, layout, registry, "1", REQUESTER, force=True, reason="in a hurry")
     assert (verdict.outcome, verdict.champion, list(verdict.scores)) == (PROMOTED, "1", [CANDIDATE])
     record = registry.history.records()[-1]
     assert (record.kind, [check.name for check in record.failed]) == (FORCED, ["no_worse_than_baseline", "power"])
@@ -501,8 +501,8 @@ def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_th
     assert verdict.outcome == REFUSED
     assert verdict.problem.startswith(said)
     assert "`headway retire" in verdict.problem
-    office.retire(registry, "another split", ASKED_BY, {})
-    arguments = candidate.params.override(other), candidate.layout, registry, "1", ASKED_BY
+    champion.retire(registry, "another split", REQUESTER, {})
+    arguments = candidate.params.override(other), candidate.layout, registry, "1", REQUESTER
     with pytest.raises(HeadwayError, match=said):
         promote(*arguments)
     assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
@@ -519,7 +519,7 @@ def test_a_model_of_which_nobody_knows_the_split_is_not_compared(
     assert candidate.decide().outcome == PROMOTED
     source, model = twin
     other = registry.new_version(source, None, {MODEL_TAG: model})
-    arguments = candidate.params, candidate.layout, registry, str(other.version), ASKED_BY
+    arguments = candidate.params, candidate.layout, registry, str(other.version), REQUESTER
     with pytest.raises(HeadwayError, match=r"^nobody knows under which split version 2 was trained"):
         promote(*arguments)
     assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
@@ -529,7 +529,7 @@ def test_a_model_of_which_nobody_knows_the_split_is_not_compared(
         "to force it taught nobody anything"
     )
     registry.client.delete_model_version_tag(registry.name, "1", SPLIT_TAG)
-    assert promote(candidate.params, candidate.layout, registry, "1", ASKED_BY).outcome == REFUSED, "its first record knows"
+    assert promote(candidate.params, candidate.layout, registry, "1", REQUESTER).outcome == REFUSED, "its first record knows"
 
 
 def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
@@ -539,7 +539,7 @@ def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
     decide = promotion.ask_the_gate
 
     def ask(**more: Any) -> Any:
-        asked.append(more["verdicts_before"])
+        asked.append(more["earlier_looks"])
         return decide(**more)
 
     monkeypatch.setattr(promotion, "ask_the_gate", ask)
@@ -551,7 +551,7 @@ def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
     source, model = twin
     split = registry.version("1").tags[SPLIT_TAG]
     other = registry.new_version(source, None, {MODEL_TAG: model, SPLIT_TAG: split})
-    promote(candidate.params, candidate.layout, registry, str(other.version), ASKED_BY)
+    promote(candidate.params, candidate.layout, registry, str(other.version), REQUESTER)
     assert asked == [0, 0, 1], "the second asks about the candidate of the first again"
 
 
@@ -570,17 +570,17 @@ def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_
     monkeypatch.setattr(promotion, "measure", measure)
     monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
     registry = Registry(candidate.tracker)
-    registry.history.begin()
+    registry.log.create()
     source, model = twin
     split = {SPLIT_TAG: json.dumps(promotion._split(candidate.params.model_dump()))}
     registry.new_version(source, None, {MODEL_TAG: model, **split})
     registry.new_version(logged, None, split)  # nothing says what it holds
-    content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(registry.version("1"))}
-    office.decide(registry, standing(registry), content)
+    content = {"kind": PROMOTION, "requested_by": REQUESTER, "candidate": ref_of(registry.version("1"))}
+    champion.commit(registry, reconcile(registry), content)
     candidate.decide()
-    promote(candidate.params, candidate.layout, registry, "2", ASKED_BY)
+    promote(candidate.params, candidate.layout, registry, "2", REQUESTER)
     candidate.decide(**{"gate.policy": "non_inferior"})
-    assert [one["verdicts_before"] for one in asked] == [0, 1, 2], (
+    assert [one["earlier_looks"] for one in asked] == [0, 1, 2], (
         "the third asks about the pair of the first, by another rule"
     )
     for one in asked:

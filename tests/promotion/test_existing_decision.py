@@ -10,19 +10,19 @@ from pathlib import Path
 import mlflow
 import pyarrow.parquet as pq
 import pytest
+from flows.promotion import decide_and_promote, promote
+from flows.verdict import BASELINE, CANDIDATE, PROMOTED, REFUSED, UNCHANGED, Verdict, decided_before, unchanged
 from prefect.logging import disable_run_logger
 
 from flows import promotion, verdict
 from flows.pipeline import gate
-from flows.promotion import decide_and_promote, promote
-from flows.verdict import BASELINE, CANDIDATE, PROMOTED, REFUSED, UNCHANGED, Verdict, decided_before, unchanged
 from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.promotion import history_queries as terms
-from headway.promotion.champion import DECISION_TAG, VERDICT_TAG, retire, roll_back, standing
-from headway.promotion.decision import REFUSAL, asked_by
+from headway.promotion import history_queries as queries
+from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile, retire, roll_back
+from headway.promotion.decision import REFUSAL, current_requester
 from headway.registry.registry import Registry
 from headway.stages.baseline import baseline
 from headway.stages.evaluate import evaluate
@@ -67,15 +67,15 @@ class Project:
         evaluate(self.params, self.layout)
 
     def decide(self) -> Verdict:
-        return decide_and_promote(self.params, self.layout, self.tracker, self.registry, asked_by("a test"))
+        return decide_and_promote(self.params, self.layout, self.tracker, self.registry, current_requester("a test"))
 
     def remembered(self) -> Verdict | None:
         registry = self.registry
-        return decided_before(self.params, self.layout, registry, standing(registry))
+        return decided_before(self.params, self.layout, registry, reconcile(registry))
 
     def unchanged(self) -> Verdict | None:
         registry = self.registry
-        return unchanged(self.layout, registry, standing(registry))
+        return unchanged(self.layout, registry, reconcile(registry))
 
     def with_params(self, **knobs: object) -> Project:
         return replace(self, params=self.params.override({name.replace("__", "."): knob for name, knob in knobs.items()}))
@@ -150,17 +150,17 @@ def _other_lock(project: Project) -> None:
 
 
 def _no_champion(project: Project) -> None:
-    retire(project.registry, "a test", asked_by("a test"), {})
+    retire(project.registry, "a test", current_requester("a test"), {})
 
 
 def _other_champion(project: Project) -> None:
-    promote(project.params, project.layout, project.registry, "2", asked_by("a test"), force=True, reason="a test")
+    promote(project.params, project.layout, project.registry, "2", current_requester("a test"), force=True, reason="a test")
 
 
 def _rolled_back(project: Project) -> None:
     """The same candidate and the same champion as at the refusal, but the last word on the candidate is another."""
     _other_champion(project)
-    roll_back(project.registry, "1", "a test", asked_by("a test"), {})
+    roll_back(project.registry, "1", "a test", current_requester("a test"), {})
 
 
 @pytest.mark.parametrize("change", [_other_rows, _other_lock, _no_champion, _other_champion, _rolled_back])
@@ -194,15 +194,15 @@ def test_a_summary_that_a_kill_cut_off_is_completed_without_another_decision(ref
     run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
     tracker.client.delete_tag(run.info.run_id, DECISION_TAG)
-    decided = len(refused.registry.history.records())
+    decided = len(refused.decisions())
     with disable_run_logger():
         assert gate.fn(refused.params, refused.layout, refused.tracker).outcome == REFUSED
     assert tracker.client.get_run(run.info.run_id).data.tags[DECISION_TAG] == refused.registry.history.last()
-    assert len(refused.registry.history.records()) == decided
+    assert len(refused.decisions()) == decided
 
 
 def test_runs_that_were_deleted_in_mlflow_stop_nothing(refused: Project) -> None:
-    tracker, record = refused.tracker, refused.registry.history.records()[-1]
+    tracker, record = refused.tracker, refused.decisions()[-1]
     run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
     for deleted in (run.info.run_id, record.candidate.run):
@@ -211,7 +211,7 @@ def test_runs_that_were_deleted_in_mlflow_stop_nothing(refused: Project) -> None
         assert gate.fn(refused.params, refused.layout, refused.tracker).outcome == REFUSED
     anew = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert anew is not None
-    assert anew.data.tags[VERDICT_TAG] == REFUSAL
+    assert anew.data.tags[KIND_TAG] == REFUSAL
 
 
 def test_a_second_refusal_of_the_same_execution_takes_the_place_of_the_first(refused: Project) -> None:
@@ -236,7 +236,7 @@ def test_a_refusal_for_the_latency_alone_is_decided_anew(refused: Project, monke
     assert record is not None
     assert "latency" in [check.name for check in record.failed]
     only = record.model_copy(update={"checks": tuple(one for one in record.checks if one.passed or one.name == "latency")})
-    monkeypatch.setattr(terms, "about", lambda *_: only)
+    monkeypatch.setattr(queries, "last_decision_on", lambda *_: only)
     assert slow.remembered() is None
     monkeypatch.setattr(verdict, "_may_pass_later", lambda _: False)
     assert slow.remembered() is not None, "it was decided anew for another reason"
@@ -244,27 +244,27 @@ def test_a_refusal_for_the_latency_alone_is_decided_anew(refused: Project, monke
 
 def test_a_model_that_was_rolled_back_is_not_promoted_again_by_a_run(refused: Project) -> None:
     _rolled_back(refused)
-    decided = len(refused.registry.history.records())
+    decided = len(refused.decisions())
     with disable_run_logger():
         found = gate.fn(refused.params, refused.layout, refused.tracker)
     assert (found.outcome, found.version, found.champion) == (REFUSED, "2", "1")
     assert found.lines[0] == "version 1 is restored: a test"
     assert "was taken out of office" in found.lines[1]
     assert "`headway promote 2`" in found.lines[1]
-    assert len(refused.registry.history.records()) == decided
+    assert len(refused.decisions()) == decided
     assert refused.registry.champion().version == 1
 
 
 def test_a_model_that_was_retired_is_not_elected_again_by_a_run_unless_its_files_are_lost(refused: Project) -> None:
     _other_champion(refused)
-    retire(refused.registry, "a test", asked_by("a test"), {})
-    decided = len(refused.registry.history.records())
+    retire(refused.registry, "a test", current_requester("a test"), {})
+    decided = len(refused.decisions())
     with disable_run_logger():
         found = gate.fn(refused.params, refused.layout, refused.tracker)
     assert (found.outcome, found.version, found.champion) == (REFUSED, "2", None)
     assert found.lines[0] == "version 2 is retired: a test"
     assert "was taken out of office" in found.lines[1]
-    assert len(refused.registry.history.records()) == decided
+    assert len(refused.decisions()) == decided
     source = refused.registry.version("2").source
     (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{source.split('/')[-1]}/artifacts")
     lost = stored.rename(stored.with_name("lost"))

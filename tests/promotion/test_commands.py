@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from headway.cli import app
 from headway.errors import HeadwayError
 from headway.promotion.decision import FORCED, REFUSAL, RETIREMENT, ROLLBACK
-from tests.registry.conftest import CHECK, House
+from tests.promotion.conftest import CHECK, House
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_the_history_lists_every_decision_the_last_one_first(two: House) -> None
 
 
 def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_record(two: House) -> None:
-    records = two.registry.history.records()
+    records = two.decisions()
     assert headway("history", "--verify").output == f"3 records, unbroken, the last is {records[-1].id}\n"
     (file,) = (two.stock.layout.tracking / "artifacts").rglob(f"{records[1].id}.json")
     file.write_text(file.read_text().replace("a demonstration", "a good reason"))
@@ -81,8 +81,8 @@ def test_going_back_says_who_is_champion_and_where_the_page_lies(two: House) -> 
     assert first == "version 1 is champion again"
     assert "too many complaints" in Path(page.removeprefix("page: ")).read_text(encoding="utf-8")
     assert two.champion() == "1"
-    record = two.another().registry.history.records()[-1]
-    assert (record.reason, record.asked_by.command) == ("too many complaints", "headway rollback")
+    record = two.another().decisions()[-1]
+    assert (record.reason, record.requested_by.command) == ("too many complaints", "headway rollback")
     assert headway("rollback", "--to", "2", "--reason", "the other way").output.startswith("version 2 is champion again")
 
 

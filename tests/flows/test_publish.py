@@ -8,12 +8,12 @@ import pytest
 
 from flows import office, report
 from headway.layout import Layout
-from headway.promotion.decision import PROMOTION, RETIREMENT, Record
-from tests.registry.conftest import story
+from headway.promotion.decision import PROMOTION, RETIREMENT, Decision
+from tests.promotion.conftest import story
 
 
 @pytest.fixture
-def record() -> Record:
+def record() -> Decision:
     return story((PROMOTION, 1), (RETIREMENT, 1))[-1]
 
 
@@ -25,7 +25,7 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def test_without_a_server_prefect_is_not_asked(
-    record: Record, layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    record: Decision, layout: Layout, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setattr(report, "publish_by_hand", lambda _: pytest.fail("Prefect was asked"))
@@ -41,7 +41,7 @@ def test_without_a_server_prefect_is_not_asked(
     ],
 )
 def test_a_server_that_fails_is_told_of_and_the_decision_stands(
-    record: Record,
+    record: Decision,
     layout: Layout,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -49,7 +49,7 @@ def test_a_server_that_fails_is_told_of_and_the_decision_stands(
     failing: bool,
     told: str,
 ) -> None:
-    def full(_: Record) -> None:
+    def full(_: Decision) -> None:
         raise RuntimeError("the disk is full\nand more")
 
     monkeypatch.setenv("PREFECT_API_URL", url or "http://127.0.0.1:1/api")
