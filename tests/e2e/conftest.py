@@ -19,6 +19,7 @@ import pytest
 
 from headway import params as parameters
 from headway.layout import Layout
+from headway.promotion import history
 from headway.promotion.decision import Decision
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
@@ -87,7 +88,7 @@ class Clone:
 
     def decisions(self) -> list[Decision]:
         """The history's records, the first one first."""
-        return Registry(self.tracker()).history.records()
+        return history.decisions(Registry(self.tracker()))
 
 
 def new_clone(repository: Path, root: Path) -> Clone:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows.verdict import PLOTS
+from headway.promotion.decision_report import PLOTS
 from tests.e2e.conftest import BIN, Clone, git
 
 pytestmark = pytest.mark.e2e

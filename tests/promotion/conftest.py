@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.params import Params
-from headway.promotion import champion, history
+from headway.promotion import champion, history, scoring
 from headway.promotion.champion import RegistryState, reconcile, ref_of
 from headway.promotion.decision import (
     PROMOTION,
@@ -144,6 +144,14 @@ class House:
 
     def challenge(self, version: ModelVersion) -> None:
         self.registry.client.set_registered_model_alias(self.registry.name, CHALLENGER, version.version)
+
+
+@pytest.fixture(scope="module")
+def measured_at_once() -> Iterator[None]:
+    """Every model takes 2 ms per text: measuring takes seconds, and a busy machine is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "measure", lambda models, _: dict.fromkeys(models, 2.0))
+        yield
 
 
 @pytest.fixture

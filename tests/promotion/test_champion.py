@@ -131,7 +131,7 @@ def test_of_two_concurrent_promotions_one_wins_and_the_other_gets_a_conflict(two
     assert two.kinds()[2:] == [(PROMOTION, "3")]
 
 
-def test_a_process_that_moves_the_alias_late_does_not_replace_a_newer_champion(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moving_the_alias_late_does_not_replace_a_newer_champion(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """This process has appended its promotion; before it moves the alias, another one decides and moves it."""
     slow, quick = two.another(), two.another()
     fourth = two.version(0)
@@ -149,7 +149,7 @@ def test_a_process_that_moves_the_alias_late_does_not_replace_a_newer_champion(t
     assert two.champion() == "4"
 
 
-def test_a_process_that_is_overtaken_before_it_moves_the_alias_leaves_it_alone(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_overtaken_before_it_moves_the_alias_leaves_it_alone(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process decides while this one reads the history to carry out its own record: a kill could then undo nothing."""
     slow, quick = two.another(), two.another()
     fourth = two.version(0)
@@ -164,7 +164,9 @@ def test_a_process_that_is_overtaken_before_it_moves_the_alias_leaves_it_alone(t
 
     before = reconcile(slow.registry)
     monkeypatch.setattr(history, "decisions", overtaken)
-    monkeypatch.setattr(slow.registry, "set_champion", lambda version: (moved.append(str(version.version)), move_alias(version)))
+    monkeypatch.setattr(
+        slow.registry, "set_champion", lambda version: (moved.append(str(version.version)), move_alias(version))
+    )
     slow.decide(slow.registry.version("3"), before=before)
     assert two.kinds()[2:] == [(PROMOTION, "3"), (PROMOTION, "4")]
     assert two.champion() == "4"

@@ -1,9 +1,8 @@
-"""The record of a decision: known by its content, and only readable as it was written."""
+"""The record of a decision: identified by its content, and only readable as it was written."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
-from headway.promotion import decision as records
 from headway.promotion.decision import (
     FORCED,
     PROMOTION,
@@ -21,11 +19,10 @@ from headway.promotion.decision import (
     ROLLBACK,
     Decision,
     TestSet,
-    gate_code,
     new_decision,
     parse,
 )
-from tests.promotion.conftest import CHECK, chain, story, ref, decision_content, who
+from tests.promotion.conftest import CHECK, chain, decision_content, ref, story, who
 
 
 def a_record(**more: Any) -> Decision:
@@ -61,7 +58,7 @@ def test_an_edit_anywhere_shows(path: tuple[Any, ...]) -> None:
     old = node[path[-1]]
     changes = {bool: lambda: not old, str: lambda: f"{old}x", int: lambda: old + 1, float: lambda: old + 0.01}
     node[path[-1]] = changes.get(type(old), lambda: "x")()
-    with pytest.raises(HeadwayError, match=r"^(altered|of schema version|damaged)"):
+    with pytest.raises(HeadwayError, match=r"^(altered|record_version|damaged)"):
         parse(json.dumps(content), record.id)
 
 
@@ -79,7 +76,7 @@ def test_a_record_that_is_whole_but_not_the_one_expected_shows() -> None:
     ],
     ids=["a key that stands twice", "another type", "a blank"],
 )
-def test_a_record_that_says_the_same_in_other_bytes_shows(written: str, forged: str) -> None:
+def test_the_same_content_in_other_bytes_is_altered(written: str, forged: str) -> None:
     record = a_record()
     text = record.as_json()
     assert written in text
@@ -88,7 +85,7 @@ def test_a_record_that_says_the_same_in_other_bytes_shows(written: str, forged: 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"a word"', "{}"])
-def test_what_is_no_record_is_told(text: str) -> None:
+def test_a_text_that_is_no_record_is_damaged(text: str) -> None:
     with pytest.raises(HeadwayError, match="damaged") as error:
         parse(text, "any")
     assert "\n" not in str(error.value)
@@ -96,8 +93,8 @@ def test_what_is_no_record_is_told(text: str) -> None:
 
 def test_a_record_of_a_later_headway_says_so() -> None:
     content = json.loads(a_record().as_json())
-    content["record_version"] = 3
-    with pytest.raises(HeadwayError, match="of schema version 3, this Headway reads 2; update Headway"):
+    content["record_version"] = 4
+    with pytest.raises(HeadwayError, match="record_version 4, this Headway reads 2 and 3; update Headway"):
         parse(json.dumps(content), content["id"])
 
 
@@ -119,7 +116,7 @@ def test_another_label_or_row_makes_other_test_rows() -> None:
     assert len({known.sha256, TestSet.of(["1", "2"], ["b", "a"]).sha256, TestSet.of(["1", "3"], ["a", "b"]).sha256}) == 3
 
 
-def test_the_same_decision_asked_by_someone_else_later_is_a_repetition() -> None:
+def test_the_same_decision_requested_later_by_someone_else_is_a_repetition() -> None:
     first = a_record(kind=REFUSAL)
     again = a_record(kind=REFUSAL, requested_by=who("another")).model_copy(update={"when": "2031-01-01", "number": 2})
     assert again.repeats(first)
@@ -142,7 +139,7 @@ def test_a_multiple_of_the_latency_that_was_measured_makes_no_other_decision() -
         {"candidate": ref(3)},
         {"champion": None},
         {"policy": {"policy": "non_inferior"}},
-        {"gate": "another"},
+        {"gate_code": "another"},
         {"project": {"headway.dvc_lock": "another"}},
         {"test_rows": {"sha256": "f" * 64, "rows": 2458}},
         {"checks": [{**CHECK, "passed": False, "threshold": -0.01}]},
@@ -158,33 +155,14 @@ def test_another_fact_makes_another_decision(change: dict[str, Any]) -> None:
 
 def test_the_gain_is_that_over_the_champion_where_there_was_one() -> None:
     against_champion = {**CHECK, "name": "better_than_champion", "value": 0.001}
-    gain = a_record(checks=[CHECK, against_champion]).gain
+    gain = a_record(checks=[CHECK, against_champion]).accuracy_gain
     assert gain is not None
     assert (gain[0], gain[1].value) == ("champion", 0.001)
-    gain = a_record().gain
+    gain = a_record().accuracy_gain
     assert gain is not None
     assert gain[0] == "linear baseline"
     uncomputed = {**CHECK, "value": None, "low": None, "high": None}
-    assert a_record(checks=[uncomputed]).gain is None
-
-
-def test_headways_version_and_its_libraries_are_in_the_fingerprint_of_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = gate_code()
-    assert gate_code() == known
-    monkeypatch.setattr(records, "__version__", "99")
-    assert gate_code() != known
-    monkeypatch.undo()
-    monkeypatch.setattr(records, "version", lambda library: "99" if library == "scipy" else "1")
-    assert gate_code() != known
-
-
-@pytest.mark.parametrize("place", records.DECIDING)
-def test_all_code_that_decides_is_in_the_fingerprint_of_the_gate(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known, of_sources = gate_code(), records.sha256_of_sources
-    there = Path(records.__file__).parent / place
-    monkeypatch.setattr(records, "sha256_of_sources", lambda one: "edited" if one == there else of_sources(one))
-    assert of_sources(there), "there is nothing there"
-    assert gate_code() != known
+    assert a_record(checks=[uncomputed]).accuracy_gain is None
 
 
 def test_a_sketch_estimates_which_rows_were_in_another_set() -> None:

