@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from headway.phrases import and_more
 from headway.reporting.data.charts import by_size, clip, rows_of, share, visible
 
 #: From where on something is remarked upon.
@@ -230,4 +231,4 @@ def _some(labels: Sequence[str]) -> Markup:
 
 
 def _more(items: Sequence[Any]) -> str:
-    return f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
+    return and_more(len(items), NAMED)
