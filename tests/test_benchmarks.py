@@ -48,7 +48,7 @@ from tests.conftest import Slice
 SMALL = {
     "tune.space": {},
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.bigram_buckets": 64,
     "training.max_epochs": 1,
     "training.tokens_per_batch": 512,
@@ -190,7 +190,7 @@ def test_the_plain_loop_takes_the_very_steps_of_lightning(knobs: Params, reviews
     ways = (speed.train_plainly, speed.train_by_lightning)
     trained = []
     for way in ways:
-        module, data = trainable(knobs.override({"training.gradient_clip": 0.1}), reviews, speed.Timed)
+        module, data = trainable(knobs.override({"training.gradient_clip_val": 0.1}), reviews, speed.Timed)
         torch.manual_seed(1_000 * knobs.seed)  # of the dropouts, as the module sets it
         assert way(module, data) > 0
         trained.append(module.classifier.state_dict())

@@ -1,5 +1,6 @@
 """params.yaml as types: whatever a person gets wrong in it is told in one line that says where, what and what instead."""
 
+import re
 import string
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from headway.errors import HeadwayError
-from headway.params import Params, Section, flatten, load
+from headway.params import RENAMED, Params, Section, flatten, load
 
 TEXT = (Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8")
 
@@ -98,9 +99,9 @@ def test_the_repositorys_own_params_are_accepted(params):
             "training.learning_rate: nan is not allowed: input should be a finite",
         ),
         (
-            "training.gradient_clip",
-            "gradient_clip: .inf",
-            "training.gradient_clip: inf is not allowed: input should be a fin",
+            "training.gradient_clip_val",
+            "gradient_clip_val: .inf",
+            "training.gradient_clip_val: inf is not allowed: input should be a fin",
         ),
         ("data.source", "source: web", "data.source: 'web' is not allowed: input should be 'package', 'file' or 'hub'"),
         # Not YAML.
@@ -261,10 +262,10 @@ def test_values_that_are_allowed_alone_have_to_be_allowed_beside_one_another(tmp
 
 def test_a_knob_that_trial_0_is_not_asked_for_may_leave_out_its_value(tmp_path):
     layers = "model.n_layers: {type: int, low: 1, high: 2}"
-    width = "model.d_feedforward: {type: int, low: 500, high: 600, when: {model.n_layers: [%s]}}"
+    width = "model.dim_feedforward: {type: int, low: 500, high: 600, when: {model.n_layers: [%s]}}"
     (tmp_path / "params.yaml").write_text(with_space(layers, width % "2"), encoding="utf-8")
     assert len(load(tmp_path / "params.yaml").tune.space) == 2
-    assert "model.d_feedforward: leaves out 128" in refusal(tmp_path, with_space(layers, width % "1"))
+    assert "model.dim_feedforward: leaves out 128" in refusal(tmp_path, with_space(layers, width % "1"))
 
 
 def test_a_password_is_refused_in_the_address_of_the_studys_storage(tmp_path):
@@ -368,6 +369,22 @@ def test_any_misspelt_key_is_refused_and_the_true_one_is_suggested(tmp_path_fact
     assert message == f"params.yaml:{at + 1}: {said}: unknown key; did you mean {name}?"
 
 
+@pytest.mark.parametrize(("former", "present"), RENAMED.items())
+def test_a_renamed_knob_is_an_error_that_gives_its_present_name(tmp_path, params, former, present):
+    says = f"{former} was renamed: use {present}"
+    assert present in KEYS
+    assert former not in KEYS
+    line = TEXT.splitlines()[line_of(present) - 1].strip()
+    in_section = edited({present: line.replace(present.split(".")[1], former.split(".")[1], 1)})
+    assert refusal(tmp_path, in_section) == f"params.yaml:{line_of(present)}: {says}"
+    in_space = with_space(f"{former}: {{type: int, low: 1, high: 2}}")
+    assert says in refusal(tmp_path, in_space)
+    conditional = f"model.n_heads: {{type: categorical, choices: [2], when: {{{former}: [1]}}}}"
+    assert says in refusal(tmp_path, with_space(conditional))
+    with pytest.raises(HeadwayError, match=re.escape(says)):
+        params.override({former: 1})
+
+
 def test_several_mistakes_are_counted_behind_the_first(tmp_path):
     text = edited({"seed": "seed: x", "model.n_layers": "n_layers: 0", "baseline.max_ngram": "max_ngram: 0"})
     assert refusal(tmp_path, text).endswith("(and 2 more)")
@@ -379,9 +396,13 @@ def test_a_whole_number_is_fine_where_a_real_one_is_asked(tmp_path):
 
 
 def test_an_override_replaces_the_named_values_and_no_other(params):
-    changed = params.override({"model.d_feedforward": 77, "seed": 5, "tune.trials": 3})
-    assert (changed.model.d_feedforward, changed.seed, changed.tune.trials) == (77, 5, 3)
-    as_before = {"model.d_feedforward": params.model.d_feedforward, "seed": params.seed, "tune.trials": params.tune.trials}
+    changed = params.override({"model.dim_feedforward": 77, "seed": 5, "tune.trials": 3})
+    assert (changed.model.dim_feedforward, changed.seed, changed.tune.trials) == (77, 5, 3)
+    as_before = {
+        "model.dim_feedforward": params.model.dim_feedforward,
+        "seed": params.seed,
+        "tune.trials": params.tune.trials,
+    }
     assert changed.override(as_before) == params
 
 
@@ -405,7 +426,7 @@ def test_an_override_is_checked_like_the_file(params, values, says):
 
 def test_an_override_leaves_the_params_it_started_from_alone(params):
     before = params.model_dump_json()
-    params.override({"model.d_feedforward": 77})
+    params.override({"model.dim_feedforward": 77})
     assert params.model_dump_json() == before
 
 

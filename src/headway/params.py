@@ -20,6 +20,12 @@ from headway.errors import HeadwayError, first_line
 from headway.ranges import Choices, FloatRange, IntRange, Knob, Misfit, Section, check_space, in_words
 
 FILE_NAME = "params.yaml"
+#: Former names of knobs, with the names that took their place. A former name is an error that gives the present one.
+RENAMED = {
+    "model.d_feedforward": "model.dim_feedforward",
+    "training.gradient_clip": "training.gradient_clip_val",
+    "training.warmup_share": "training.warmup_ratio",
+}
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -151,7 +157,7 @@ class ModelParams(Section):
     d_model: PositiveInt
     n_heads: PositiveInt
     n_layers: PositiveInt
-    d_feedforward: PositiveInt
+    dim_feedforward: PositiveInt
     similarity: Literal["inner_product", "cosine"]
     window_size: Annotated[int, Field(ge=0)]
     bigram_buckets: Annotated[int, Field(ge=0)]
@@ -178,8 +184,8 @@ class TrainingParams(Section):
     patience: PositiveInt
     tokens_per_batch: PositiveInt
     learning_rate: PositiveFloat
-    warmup_share: Probability
-    gradient_clip: PositiveFloat
+    warmup_ratio: Probability
+    gradient_clip_val: PositiveFloat
     class_weights: Literal["none", "balanced"]
     precision: Literal["float32", "bfloat16"]
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -272,7 +278,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _space_names_real_knobs(self) -> Self:
-        for path in self.tune.space:
+        for path, knob in self.tune.space.items():
+            for former in (name for name in (path, *knob.when) if name in RENAMED):
+                raise _misfit(path, f"{former} was renamed: use {RENAMED[former]}")
             if path in BUDGET:
                 raise _misfit(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
             if path not in TUNABLE:
@@ -294,6 +302,8 @@ class Params(Section):
         """
         tree = self.model_dump()
         for path, value in values.items():
+            if path in RENAMED:
+                raise HeadwayError(f"{path} was renamed: use {RENAMED[path]}")
             section, _, name = path.rpartition(".")
             node = tree.get(section) if section else tree
             if not isinstance(node, dict) or name not in node:
@@ -400,6 +410,8 @@ def _one_line(problem: Any, tree: Mapping[str, Any], source: str) -> str:
     where = f"{source}:{line}" if line else source
     key = ".".join(map(str, path))
     match problem["type"]:
+        case "extra_forbidden" if key in RENAMED:
+            return f"{where}: {key} was renamed: use {RENAMED[key]}"
         case "extra_forbidden":
             absent = [name for name in _fields_at(path[:-1]) if name not in _node_at(tree, path[:-1])]
             return f"{where}: {key}: unknown key; {nearest(str(path[-1]), absent or _fields_at(path[:-1]))}"

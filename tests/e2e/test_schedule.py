@@ -61,8 +61,8 @@ def test_a_wrong_cron_expression_is_one_line(ran: Clone) -> None:
 def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Clone, server: str, tmp_path: Path) -> None:
     log = tmp_path / "schedule.log"
     # Work for the first run, so that the second comes while it goes on.
-    warmup = re.search(r"  warmup_share: [0-9.]+", ran.layout.params.read_text())[0]
-    ran.edit((warmup, "  warmup_share: 0.15"))
+    warmup = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
+    ran.edit((warmup, "  warmup_ratio: 0.15"))
     serving = ran.start("headway", "schedule", "--cron", "0 3 * * *", log=log, PREFECT_API_URL=server)
 
     def deployment() -> Any:

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("measured_at_once")
 #: So that the first candidate is elected, whatever so small a model has learned.
 SMALL = {
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.bigram_buckets": 512,
     "training.max_epochs": 1,
     "training.threads": 1,

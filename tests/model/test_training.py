@@ -28,7 +28,7 @@ from headway.params import Params
 SMALL = {
     "tune.space": {},
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.window_size": 16,
     "model.bigram_buckets": 512,
     "training.max_epochs": 3,
@@ -153,10 +153,10 @@ def test_the_dense_gradient_is_clipped_by_its_norm(knobs: Params, encoded: Path)
         def on_train_batch_end(self, *_: Any) -> None:
             grads = [weight.grad for weight in self.classifier.parameters() if weight.grad is not None]
             dense = torch.cat([grad.flatten() for grad in grads if not grad.is_sparse])
-            norms[self.params.gradient_clip].append(dense.norm().item())
+            norms[self.params.gradient_clip_val].append(dense.norm().item())
 
     for limit in norms:
-        module, data = new(knobs.override({**STILL, "training.gradient_clip": limit}), encoded, Noted)
+        module, data = new(knobs.override({**STILL, "training.gradient_clip_val": limit}), encoded, Noted)
         torch.nn.init.normal_(module.classifier.output.weight)
         trained((module, data))
     assert norms[1e-3] == pytest.approx([1e-3] * len(norms[1e-3]), rel=0.01)
@@ -396,7 +396,7 @@ def test_every_text_comes_exactly_once_an_epoch(knobs: Params) -> None:
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, encoded: Path) -> None:
-    module, data = new(knobs.override({"training.warmup_share": 0.25}), encoded, Watched)
+    module, data = new(knobs.override({"training.warmup_ratio": 0.25}), encoded, Watched)
     trained((module, data))
     rates = [rate[0] for rate in module.rates]
     assert len(rates) == module.total_steps

@@ -34,7 +34,7 @@ def test_the_package_is_of_the_model_that_the_search_found(trained: Any) -> None
     config = json.loads((trained.layout.candidate / "config.json").read_text(encoding="utf-8"))
     assert config["model"]["d_model"] == trained.found["model.d_model"] != trained.params.model.d_model
     assert config["model"]["similarity"] == trained.found["model.similarity"] != trained.params.model.similarity
-    assert config["model"]["d_feedforward"] == trained.params.model.d_feedforward  # what was not searched
+    assert config["model"]["dim_feedforward"] == trained.params.model.dim_feedforward  # what was not searched
     assert config["classes"] == json.loads((trained.layout.prepared / "labels.json").read_text(encoding="utf-8"))
     assert config["max_length"] == trained.params.tokenizer.max_length
     probabilities = ModelPackage.load(trained.layout.candidate).predict_proba(["a warm , funny film", "dull"])
