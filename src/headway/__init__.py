@@ -1,3 +1,3 @@
 """Headway: train, prove and promote self-attention text classifiers."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
