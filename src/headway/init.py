@@ -18,6 +18,7 @@ from headway.data.sources.files import first_file
 from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.params import DataParams, Params, flatten, load
+from headway.phrases import listed
 from headway.reporting.data.remarks import remarks
 
 WILDCARDS = re.compile(r"[*?\[]")
@@ -158,10 +159,8 @@ def show(found: Survey) -> None:
 
 def _largest(classes: list[dict[str, Any]], most: int = 8) -> str:
     sizes = {entry["label"]: entry["train"] + entry["validation"] + entry["test"] for entry in classes}
-    shown = sorted(sizes, key=lambda label: -sizes[label])[:most]
-    return ", ".join(f"{label} {sizes[label]:,}" for label in shown) + (
-        f" and {len(sizes) - most} more" if len(sizes) > most else ""
-    )
+    shown = sorted(sizes, key=lambda label: -sizes[label])
+    return listed([f"{label} {sizes[label]:,}" for label in shown], most)
 
 
 def _largest_first(files: list[dict[str, Any]], most: int = 3) -> str:
@@ -171,8 +170,7 @@ def _largest_first(files: list[dict[str, Any]], most: int = 3) -> str:
         delimiter = {"": "", "\t": ", tabs between cells"}.get(file["delimiter"], f", {file['delimiter']} between cells")
         way = (file["encoding"] or "Parquet") + " (guessed)" * file["encoding_guessed"] + delimiter
         rows[way] = rows.get(way, 0) + file["rows"]
-    ways = sorted(rows, key=lambda way: -rows[way])
-    return "; ".join(ways[:most]) + (f" and {len(ways) - most} more" if len(ways) > most else "")
+    return listed(sorted(rows, key=lambda way: -rows[way]), most, "; ")
 
 
 def _duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.ranges import Choices, FloatRange, IntRange, Knob, Section, SpaceError, check_space, describe
 
 FILE_NAME = "params.yaml"
@@ -366,7 +366,7 @@ def load(path: Path) -> Params:
         line = f":{mark.line + 1}" if mark else ""
         raise HeadwayError(f"{path.name}{line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
-        raise HeadwayError(f"{path.name}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise HeadwayError(f"{path.name}: not valid YAML: {first_line(error)}") from None
     if not isinstance(tree, Mapping):
         raise HeadwayError(f"{path.name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
     return validate(tree, source=path.name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headway.environment import SWITCHES
+from headway.environment import VARIABLES
 from tests.e2e.conftest import Clone, end, free_port, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +30,7 @@ def server(ran: Clone, tmp_path: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_API_PORT": str(port), "PREFECT_API_URL": url}
-    switches = " ".join(SWITCHES)
+    switches = " ".join(VARIABLES)
     try:
         started = ran.run("bash", "-c", f"unset {switches}; prefect server start --background", **environment)
         assert started.returncode == 0, started.stdout[-2000:] + started.stderr[-2000:]

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from headway import __version__
+from headway import __version__, environment
 from headway.cli import data as cli_data
 from headway.cli import registry as cli_registry
 from headway.cli.project import flows, project, tracker
-from headway.environment import DEBUG, switch_off
 from headway.errors import HeadwayError
+from headway.phrases import listed
 
 app = typer.Typer(
     help="Train, prove and promote self-attention text classifiers.",
@@ -44,7 +44,7 @@ def options(
 ) -> None:
     """Options that stand before any command."""
     if trace:
-        os.environ[DEBUG] = "1"  # the stages' own processes inherit it
+        os.environ[environment.DEBUG] = "1"  # the stages' own processes inherit it
 
 
 @app.command(rich_help_panel=STAGES)
@@ -250,12 +250,12 @@ def show_params(
 @app.command(rich_help_panel=VERBS)
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Browse experiments and versions in MLflow's own pages."""
-    from headway.network import without_password
+    from headway.errors import redact_credentials
 
     layout, params = project()
     uri = tracker(params, layout).uri
     if not uri.startswith("sqlite"):
-        print(f"MLFLOW_TRACKING_URI is set: browse {without_password(uri)}")
+        print(f"MLFLOW_TRACKING_URI is set: browse {redact_credentials(uri)}")
         return
     print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
@@ -276,8 +276,7 @@ def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
 
 
 def _counts(counts: dict[str, int], most: int = 8) -> str:
-    shown = [f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:most]]
-    return ", ".join(shown) + (f" and {len(counts) - most} more" if len(counts) > most else "")
+    return listed([f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])], most)
 
 
 def _interval(report: dict[str, Any]) -> str:
@@ -288,11 +287,11 @@ def _interval(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Entry point: a person's mistake is one line and status 2, and loses nothing."""
-    switch_off()
+    environment.configure()
     try:
         app()
     except HeadwayError as error:
-        if DEBUG in os.environ:
+        if environment.DEBUG in os.environ:
             raise
         print(f"headway: {error}", file=sys.stderr)
         sys.exit(2)

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.functional import cross_entropy
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.model.lightning import ClassifierModule
 
 MONITOR = "validation_accuracy"
@@ -160,7 +160,7 @@ def fit(
     except MisconfigurationException as error:
         raise HeadwayError(
             f"this machine cannot train as training.accelerator ({module.params.accelerator}) and training.devices ({devices}) "
-            f"ask: {str(error).strip().splitlines()[0].rstrip('!.')}; set accelerator: auto, or fewer devices"
+            f"ask: {first_line(error).rstrip('!.')}; set accelerator: auto, or fewer devices"
         ) from None
     try:
         trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)
