@@ -314,7 +314,7 @@ class Timed(ClassifierModule):
 def train_by_lightning(module: Timed, data: TextDataModule) -> float:
     """Seconds of an epoch's steps in the Trainer."""
     with contextlib.redirect_stdout(io.StringIO()):
-        fit(module, data, max_epochs=1, title="")
+        fit(module, data, max_epochs=1)
     return module.seconds
 
 

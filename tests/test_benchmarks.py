@@ -296,7 +296,7 @@ def test_what_is_averaged_is_what_is_kept(knobs: Params, reviews: Slice, tmp_pat
             super().on_train_batch_end(*batch)
 
     module, texts = trainable(knobs, reviews, Noted)
-    kept = fit(module, texts, max_epochs=1, title="", checkpoints=tmp_path).classifier
+    kept = fit(module, texts, max_epochs=1, checkpoints=tmp_path).classifier
     shares = [0.05 * 0.95**age for age in reversed(range(module.taken))]
     expected = sum(share * one for share, one in zip(shares, Noted.taken_in, strict=True)) / sum(shares)
     torch.testing.assert_close(kept.output.weight.detach(), expected)

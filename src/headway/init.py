@@ -70,6 +70,7 @@ def survey(
     """
     from headway.stages.ingest import ingest
     from headway.stages.prepare import prepare
+    from headway.stages.report import report
     from headway.stages.tokenize import tokenize
 
     params = load(layout.params)
@@ -92,13 +93,14 @@ def survey(
         ingest(chosen, trial)
         profile = prepare(chosen, trial)
         tokens = tokenize(chosen, trial)
+        (page,) = report(chosen, trial, ["data"])
     finally:
         shutil.rmtree(trial.root / "data", ignore_errors=True)
     seconds = _seconds_to_train(chosen, tokens, len(profile["classes"]))
     changes["data.path"] = _from(layout.root, place["path"])
     before = flatten(params.model_dump())
     changes = {knob: value for knob, value in changes.items() if value != before[knob]}
-    return Survey(changes, proposal, profile, tokens, seconds, trial.data_report / "index.html")
+    return Survey(changes, proposal, profile, tokens, seconds, page)
 
 
 def write(layout: Layout, changes: Mapping[str, Any]) -> None:

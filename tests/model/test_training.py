@@ -78,7 +78,7 @@ def trained(
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> ClassifierModule:
     module, data = module_and_data
-    return fit(module, data, max_epochs=module.params.max_epochs, title="test", report=report, checkpoints=checkpoints)
+    return fit(module, data, max_epochs=module.params.max_epochs, report=report, checkpoints=checkpoints)
 
 
 def assert_same(first: ClassifierModule, second: ClassifierModule) -> None:
@@ -419,7 +419,7 @@ def test_devices_that_the_machine_has_not_are_one_line(knobs: Params, encoded: P
     with pytest.raises(
         HeadwayError, match=r"^this machine cannot .* \(gpu\) and .* \(1\) ask: .*; set accelerator: auto, or"
     ):
-        fit(module, data, max_epochs=1, title="")
+        fit(module, data, max_epochs=1)
 
 
 def test_the_table_of_pairs_alone_has_sparse_gradients_and_none_on_a_gpu(knobs: Params, encoded: Path) -> None:
@@ -448,7 +448,7 @@ def test_ctrl_c_in_a_training_is_ctrl_c_to_whoever_started_it(knobs: Params, enc
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
-            fit(module, data, max_epochs=2, title="test", report=end)
+            fit(module, data, max_epochs=2, report=end)
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
@@ -559,7 +559,7 @@ def together(
     module, data = new(chosen, encoded, InStep)
     module.classifier.embed = embed or module.classifier.embed  # type: ignore[method-assign]
     module.total_steps = data.steps(2, world_size=2)
-    return fit(module, data, max_epochs=2, title="test", report=report, checkpoints=checkpoints, devices=2), data
+    return fit(module, data, max_epochs=2, report=report, checkpoints=checkpoints, devices=2), data
 
 
 def test_two_processes_train_one_model_and_hand_it_over(knobs: Params, encoded: Path, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_look_in_the_middle_of_an_epoch_changes_nothing(shared: Shared) -> N
     module = ClassifierModule(
         knobs.model, knobs.training, shared.rows.vocabulary_size, shared.class_rows, knobs.seed, data.steps(2)
     )
-    fit(module, data, max_epochs=2, title="")
+    fit(module, data, max_epochs=2)
     assert list(run_trial(shared, Task(0, POINT)).curve[1:]) == module.history
 
 

@@ -55,8 +55,8 @@ def test_mlflow_shows_what_was_trained_and_how_each_epoch_went(trained: Any) -> 
     for name in ("train_loss", "validation_accuracy", "validation_loss", "validation_macro_f1"):
         logged = tracker.client.get_metric_history(run.info.run_id, name)
         assert [(metric.step, metric.value) for metric in logged] == [(entry["epoch"], entry[name]) for entry in history]
-    assert [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id, "plots")] == [
-        "plots/learning_curve.png"
+    assert [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id, "training")] == [
+        "training/history.json"
     ]
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == json.loads((trained.layout.raw / "manifest.json").read_text())["rows_sha256"][:32]

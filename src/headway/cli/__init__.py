@@ -96,13 +96,15 @@ def baseline() -> None:
 @app.command(rich_help_panel=STAGES)
 def tune() -> None:
     """Search hyperparameters; an interrupted study continues."""
+    from headway.reporting.study.live import LiveProgress
     from headway.search.results import verdict
     from headway.stages.tune import trials_of
     from headway.stages.tune import tune as stage
 
     _begin_stage()
     layout, params = project()
-    stage(params, layout, lambda: tracker(params, layout))
+    with LiveProgress(params.tune) as progress:
+        stage(params, layout, lambda: tracker(params, layout), progress)
     for line in verdict(trials_of(layout), params.tune):
         print(line)
 
@@ -110,21 +112,30 @@ def tune() -> None:
 @app.command(rich_help_panel=STAGES)
 def train() -> None:
     """Train the classifier; an interrupted training continues."""
+    from headway.reporting.training.live import training_progress
     from headway.stages.train import train as stage
 
-    report = _run_stage(stage, tracked=True)
+    _begin_stage()
+    layout, params = project()
+    report = stage(params, layout, tracker(params, layout), training_progress("train"))
     parts = [f"{name} {report[name]['validation_accuracy']:.4f}" for name in ("ngrams", "attention") if name in report]
     print(f"validation accuracy {report['validation_accuracy']:.4f} ({', '.join(parts)} alone)")
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
-    """Score the candidate on the test split: metrics, slices, curves, mistakes."""
+    """Score the candidate on the test split: metrics, slices, mistakes."""
     from headway.stages.evaluate import evaluate as stage
 
     print(f"candidate: test accuracy {_interval(_run_stage(stage))}")
-    layout, _ = project()
-    print(f"slices, curves and the worst mistakes: {os.path.relpath(layout.evaluation_page)}")
+
+
+@app.command(rich_help_panel=STAGES)
+def report() -> None:
+    """Draw the pages in reports and the plots in plots."""
+    from headway.stages.report import report as stage
+
+    print("pages: " + ", ".join(os.path.relpath(page) for page in _run_stage(stage)))
 
 
 @app.command(rich_help_panel=VERBS)
@@ -269,10 +280,10 @@ def _begin_stage() -> None:
         die_with_parent()
 
 
-def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
+def _run_stage(stage: Callable[..., Any]) -> Any:
     _begin_stage()
     layout, params = project()
-    return stage(params, layout, tracker(params, layout)) if tracked else stage(params, layout)
+    return stage(params, layout)
 
 
 def _counts(counts: dict[str, int], most: int = 8) -> str:

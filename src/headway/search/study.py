@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -27,6 +27,9 @@ from headway.search.space import past, propose
 from headway.search.storage import heartbeats, is_beating
 from headway.search.trial import Outcome, Task
 
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
+
 #: Attributes of a trial in the storage. One without an outcome that has ended was interrupted, stopped, or never started.
 NUMBER, STARTED, OUTCOME, STOPPED = "number", "started", "outcome", "stopped"
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -40,6 +43,18 @@ class Progress(Protocol):
     def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
     def ended(self, trial: TrialResult) -> None: ...
     def say(self, line: str) -> None: ...
+    def batches(self, number: int) -> Callback | None: ...
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def resumed(self, trials: Sequence[TrialResult]) -> None: ...
+    def began(self, task: Task) -> None: ...
+    def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
+    def ended(self, trial: TrialResult) -> None: ...
+    def say(self, line: str) -> None: ...
+    def batches(self, number: int) -> Callback | None: ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from headway.phrases import and_more
-from headway.reporting.data.charts import by_size, clip, rows_of, share, visible
+from headway.reporting.data.charts import by_size, rows_of
+from headway.reporting.formatting import clip, share, visible
 
 #: From where on something is remarked upon.
 IMBALANCE = 10  # rows of the largest class for one of the smallest
