@@ -17,7 +17,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_v
 from pydantic_core import PydanticCustomError
 
 from headway.errors import HeadwayError, first_line
-from headway.ranges import Choices, FloatRange, IntRange, Knob, Misfit, Section, check_space, in_words
+from headway.ranges import Choices, FloatRange, IntRange, Knob, Section, SpaceError, check_space, describe
 
 FILE_NAME = "params.yaml"
 #: Former names of knobs, with the names that took their place. A former name is an error that gives the present one.
@@ -205,7 +205,7 @@ class TuneParams(Section):
     train_share: Annotated[float, Field(gt=0, le=1)]
     max_epochs: PositiveInt
     pruning: bool
-    executor: Literal["serial", "processes", "dask", "ray"]
+    executor: Literal["serial", "processes", "ray"]
     workers: PositiveInt
     address: str
     storage: str
@@ -280,15 +280,15 @@ class Params(Section):
     def _space_names_real_knobs(self) -> Self:
         for path, knob in self.tune.space.items():
             for former in (name for name in (path, *knob.when) if name in RENAMED):
-                raise _misfit(path, f"{former} was renamed: use {RENAMED[former]}")
+                raise _space_error(path, f"{former} was renamed: use {RENAMED[former]}")
             if path in BUDGET:
-                raise _misfit(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
+                raise _space_error(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
             if path not in TUNABLE:
-                raise _misfit(path, f"no knob of model, training or tokenizer; {nearest(path, TUNABLE)}")
+                raise _space_error(path, f"no knob of model, training or tokenizer; {nearest(path, TUNABLE)}")
         try:
             check_space(self.tune.space, self.model_dump(include=set(SECTIONS)), SECTIONS)
-        except Misfit as error:
-            raise _misfit(error.knob, str(error)) from None
+        except SpaceError as error:
+            raise _space_error(error.knob, str(error)) from None
         return self
 
     def override(self, values: Mapping[str, Any]) -> Params:
@@ -397,9 +397,9 @@ def _plain_types(node: Any) -> Any:
     return node
 
 
-def _misfit(knob: str, message: str) -> PydanticCustomError:
+def _space_error(knob: str, message: str) -> PydanticCustomError:
     """A problem of one knob's range that shows only beside the other sections."""
-    return PydanticCustomError("misfit", "{message}", {"message": message, "loc": ("tune", "space", knob)})
+    return PydanticCustomError("space", "{message}", {"message": message, "loc": ("tune", "space", knob)})
 
 
 def _one_line(problem: Any, tree: Mapping[str, Any], source: str) -> str:
@@ -425,10 +425,10 @@ def _one_line(problem: Any, tree: Mapping[str, Any], source: str) -> str:
             return f"{where}: {key}.type: {context['tag']!r} is not allowed: expected {context['expected_tags']}"
         case "union_tag_not_found":
             return f"{where}: {key}.type: missing; expected 'float', 'int' or 'categorical'"
-        case "value_error" | "misfit":
-            return f"{where}: {key}: {in_words(problem)}"
+        case "value_error" | "space":
+            return f"{where}: {key}: {describe(problem)}"
         case _:
-            return f"{where}: {key}: {problem['input']!r} is not allowed: {in_words(problem)}"
+            return f"{where}: {key}: {problem['input']!r} is not allowed: {describe(problem)}"
 
 
 def _path_in_file(loc: tuple[Any, ...]) -> list[Any]:
