@@ -1,7 +1,7 @@
 """How often the gate promotes a model that is no better, and how often it detects a true gain.
 
-``make bench-gate`` puts simulated counts of discordant rows through the gate's own rule, with the policy of params.yaml, and writes
-``benchmarks/gate.md``. Nothing is trained, and no data are read.
+``make bench-gate`` puts simulated counts of discordant rows through the gate's own rule, with the policy of params.yaml, and
+writes ``benchmarks/gate.md``. Nothing is trained, and no data are read.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ HEAD = """\
 # What the gate promotes
 
 `{command}`, {date}, {seconds:.0f} s. Simulated counts of discordant rows go through the gate's own rule
-(`src/headway/promotion/paired_tests.py`) with the policy of `params.yaml`. *Disagreement* is the share of rows that only one of two
-models gets right. A sequence is 50 retrainings compared on one test set. Power is that of the accuracy check alone: macro F1,
-likelihood, calibration, slices and costs must pass as well, and can only lower it.
+(`src/headway/promotion/paired_tests.py`) with the policy of `params.yaml`. *Disagreement* is the share of rows that
+only one of two models gets right. A sequence is 50 retrainings compared on one test set. Power is that of the accuracy
+check alone: macro F1, likelihood, calibration, slices and costs must pass as well, and can only lower it.
 
-Corrections: *none* tests every look at 5%, one-sided. *Equal shares of 50* tests at a fiftieth of that, and leaves nothing for a
-fifty-first look. With *m planned*, look k gets m / (k (k + m) H) of the 5%, where H = 1 + 1/2 + … + 1/m. The *Ladder* (without
-parameters) promotes every gain above its standard error. *Any gain* leaves out `gate.minimum_gain`. *Counted anew* treats test rows
-that have grown as a new test set; the gate treats test sets that share most of their rows as one."""
+Corrections: *none* tests every look at 5%, one-sided. *Equal shares of 50* tests at a fiftieth of that, and leaves
+nothing for a fifty-first look. With *m planned*, look k gets m / (k (k + m) H) of the 5%, where H = 1 + 1/2 + … + 1/m.
+The *Ladder* (without parameters) promotes every gain above its standard error. *Any gain* leaves out
+`gate.minimum_gain`. *Counted anew* treats test rows that have grown as a new test set; the gate treats test sets that
+share most of their rows as one."""
 
 #: Whether each of many candidates is promoted, from its wins, its losses, the number of rows and the number of the look.
 Rule = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
@@ -175,7 +176,9 @@ class Simulation:
         """Candidates that are worse than the linear baseline by just the margin: how many sequences of 50 promote any."""
         margin = self.policy.baseline_margin
         table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
-        table.title = f"first promotions: every candidate truly worse than the baseline by the margin, {100 * margin:.1f} points"
+        table.title = (
+            f"first promotions: every candidate truly worse than the baseline by the margin, {100 * margin:.1f} points"
+        )
         half = Schedule("none: 2.5% each time", lambda _, budget: budget / 2)
         gate = Schedule("the gate: half for the first", first_promotion_significance)
         return self._worse_by(margin, [(half, CASE), *((gate, case) for case in (CASE, (1_000, 0.1), (25_000, 0.1)))], table)
@@ -245,13 +248,14 @@ def promoted_any(
     """Whether each of many sequences of retrainings, all compared on one test set, promotes any candidate.
 
     Models agree on the easy rows; on the hard ones, twice the disagreement's share, the champion is right by the toss of a
-    coin, and so is a candidate of equal worth. So two of them disagree as often as stated, and all candidates are compared with
-    the same answers of one champion on the same rows, which makes the looks of a sequence depend on each other. A
-    first promotion settles the question, so the champion need not change.
+    coin, and so is a candidate of equal worth. So two of them disagree as often as stated, and all candidates are compared
+    with the same answers of one champion on the same rows, which makes the looks of a sequence depend on each other. A first
+    promotion settles the question, so the champion need not change.
 
     Args:
         gain: of every candidate's true accuracy over the champion's.
-        growth: rows that are added before each retraining but the first; the gate counts the looks at test sets that share most of
+        growth: rows that are added before each retraining but the first; the gate counts the looks at test sets that share
+        most of
             their rows.
 
     Returns:

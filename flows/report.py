@@ -13,9 +13,10 @@ from rich.table import Table
 
 from flows import server
 from flows.execution import RAN, StageResult
+from headway.errors import first_line
 from headway.files import read_json
 from headway.layout import Layout
-from headway.network import first_line
+from headway.phrases import counted
 from headway.promotion.decision import Decision
 from headway.promotion.decision_report import write_page
 from headway.promotion.outcome import PROMOTED, UNCHANGED, Outcome
@@ -61,7 +62,7 @@ def describe_search(layout: Layout) -> str:
         return ""
     found = read_json(file, made_by="tune")
     ends = [f"{found[how]} {how}" for how in ("pruned", "failed") if found[how]]
-    return ", ".join([f"{found['trials']} trial{'' if found['trials'] == 1 else 's'}", *ends])
+    return ", ".join([counted(found["trials"], "trial"), *ends])
 
 
 def decision_page(outcome: Outcome, layout: Layout) -> str:

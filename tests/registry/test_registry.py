@@ -204,9 +204,7 @@ def test_a_version_whose_files_are_another_models_is_refused(store: Store) -> No
     own.rename(own.with_name("own"))
     shutil.copytree(other, own)
     try:
-        with pytest.raises(
-            HeadwayError, match=r"\(its SHA-256 differs from that of the registered model\); restore"
-        ):
+        with pytest.raises(HeadwayError, match=r"\(its SHA-256 differs from that of the registered model\); restore"):
             store.registry.load(versions[0])
         assert not store.registry.loads(versions[0])
     finally:

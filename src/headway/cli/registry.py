@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headway.cli.project import flows, project, tracker
+from headway.phrases import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -96,7 +97,7 @@ def history(
         )
     if verify:
         last = f", the last one is {decisions[-1].id}" if decisions else ""
-        print(f"{len(decisions):,} decision{'' if len(decisions) == 1 else 's'}, unaltered{last}")
+        print(f"{counted(len(decisions), 'decision')}, unaltered{last}")
 
 
 @app.command(rich_help_panel=PANEL)

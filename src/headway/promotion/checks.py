@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import Interval
 from headway.evaluation.predictions import Predictions
-from headway.network import first_line
 from headway.params import GateParams
+from headway.phrases import listed
 from headway.promotion.bootstrap import macro_f1_difference, nll_difference
 from headway.promotion.check import Check, points, signed
 from headway.promotion.paired_predictions import PairedPredictions
@@ -206,11 +206,11 @@ def same_labels(candidate: Predictions, champion: Predictions) -> Check:
     explanation = f"the candidate has all {len(champion.classes):,} labels of the champion"
     if removed:
         explanation = (
-            f"the champion's labels {_listed(removed)} are missing or renamed; for another task, set another "
+            f"the champion's labels {listed(removed, LABELS_SHOWN)} are missing or renamed; for another task, set another "
             "registry.model_name in params.yaml"
         )
     elif added:
-        explanation += f"; {_listed(added)} added, whose rows count as errors of the champion"
+        explanation += f"; {listed(added, LABELS_SHOWN)} added, whose rows count as errors of the champion"
     return Check(
         name="same_labels",
         passed=not removed,
@@ -394,8 +394,3 @@ def _points_and_bounds(difference: Interval, interval: str = "") -> str:
     """A difference in points with its interval, or with the lower bound alone if no interval is named."""
     low, high = signed(100 * difference.low, 2), signed(100 * difference.high, 2)
     return f"{points(difference.value)} ({f'{interval} {low} to {high}' if interval else f'lower bound {low}'})"
-
-
-def _listed(names: list[str]) -> str:
-    more = len(names) - LABELS_SHOWN
-    return ", ".join(names[:LABELS_SHOWN]) + (f" and {more:,} more" if more > 0 else "")

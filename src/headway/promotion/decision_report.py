@@ -6,14 +6,12 @@ from pathlib import Path
 
 from headway.evaluation.headlines import HEADLINES
 from headway.files import write_text
-from headway.layout import EVALUATION_PLOTS, SEARCH_PLOTS, Layout
+from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.promotion.champion import DECISION_TAG, KIND_TAG
 from headway.promotion.decision import BASELINE, CANDIDATE, Decision
 from headway.promotion.project import Project
 from headway.reporting.decision import page
-
-PLOTS = (*EVALUATION_PLOTS, *SEARCH_PLOTS, "learning_curve")
 
 
 def write_page(layout: Layout, decision: Decision) -> Path:
@@ -24,7 +22,8 @@ def write_page(layout: Layout, decision: Decision) -> Path:
 
 
 def log_to_pipeline_run(project: Project, decision: Decision) -> None:
-    """Log a decision to the MLflow run of the pipeline execution that it is about: test metrics by model, plots, record and page.
+    """Log a decision to the MLflow run of the pipeline execution that it is about: test metrics by model, pages, plots
+    and the record.
 
     The training run also gets its version's lineage, because it ended before the dvc.lock that it led to was written. A
     decision that is about another execution, or is logged already, is left alone.
@@ -42,9 +41,9 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
     for model, scores in decision.scores.items():
         prefix = {CANDIDATE: "", BASELINE: "baseline_"}.get(model, "champion_")
         run.log_metrics({f"{prefix}test_{name}": scores[name] for name in HEADLINES if scores.get(name) is not None})
-    run.log_artifacts([layout.plot(name) for name in PLOTS if layout.plot(name).is_file()], "plots")
-    evaluation = (layout.evaluation_page, layout.slices, layout.mistakes)
-    run.log_artifacts([file for file in evaluation if file.is_file()], "evaluation")
+    run.log_artifacts(sorted(layout.plots.glob("*.png")), "plots")
+    run.log_artifacts(sorted(layout.reports.glob("*.html")), "reports")
+    run.log_artifacts([file for file in (layout.slices, layout.mistakes) if file.is_file()], "evaluation")
     record = layout.scratch / "decision.json"
     write_text(record, decision.as_json() + "\n")
     run.log_artifacts([record, write_page(layout, decision)])

@@ -15,6 +15,7 @@ import numpy as np
 from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams
+from headway.phrases import listed
 from headway.promotion import checks
 from headway.promotion.alpha_spending import first_promotion_significance, significance
 from headway.promotion.check import Check
@@ -110,7 +111,9 @@ def _against_baseline(
         if isinstance(baseline, HeadwayError):
             raise baseline
         if different := sorted({*candidate.classes} ^ {*baseline.classes}):
-            raise HeadwayError(f"the two models have different labels: only one knows {', '.join(different[:5])}")
+            raise HeadwayError(
+                f"the two models have different labels: only one knows {listed(different, checks.LABELS_SHOWN)}"
+            )
         return pair(candidate, baseline)
 
     failure, margin = f"cannot be compared with {BASELINE}", policy.baseline_margin

@@ -19,8 +19,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from yaml import YAMLError
 
-from headway.errors import HeadwayError, Unreachable
-from headway.network import first_line
+from headway.errors import HeadwayError, Unreachable, first_line
 from headway.registry import packages
 from headway.registry.record_log import NOT_FOUND, RecordLog, storing
 from headway.registry.version_ref import ModelVersionRef
