@@ -255,8 +255,7 @@ def promoted_any(
     Args:
         gain: of every candidate's true accuracy over the champion's.
         growth: rows that are added before each retraining but the first; the gate counts the looks at test sets that share
-        most of
-            their rows.
+            most of their rows.
 
     Returns:
         bool, shape (sequences,).

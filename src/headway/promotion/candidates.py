@@ -68,7 +68,7 @@ def from_registry(project: Project, state: RegistryState, rows: TestRows, number
 
     Raises:
         HeadwayError: its files are lost or damaged; or, without force, it may have seen the test rows, or there is no
-        baseline.
+            baseline.
     """
     params, layout, registry = project.params, project.layout, project.registry
     version = require_version(registry, state, number)

@@ -65,7 +65,7 @@ def reconcile(registry: Registry, accept_manual_change: bool = False) -> Registr
     Args:
         registry: of the model.
         accept_manual_change: do not raise if a person moved the alias, because the caller is about to decide on the
-        champion.
+            champion.
 
     Raises:
         HeadwayError: the history is broken; or a person moved the alias or deleted the champion.

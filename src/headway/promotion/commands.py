@@ -44,8 +44,7 @@ def promote(
 
     Raises:
         HeadwayError: see :func:`headway.promotion.promote.promote`; or the stages that make the test rows are out of date;
-        or
-            only one of ``force`` and ``reason`` is given.
+            or only one of ``force`` and ``reason`` is given.
     """
     if force != bool(reason.strip()):
         raise HeadwayError('to promote a version against the gate, give both --force and --reason "…"')

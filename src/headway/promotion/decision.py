@@ -64,7 +64,7 @@ class TestSet(Frozen):
         sha256: of the rows' ids and labels, in any order.
         rows: number of rows.
         sketch: the smallest hashes of the row ids, up to :data:`SKETCH_SIZE`; "" in decisions from before there were
-        sketches.
+            sketches.
     """
 
     __test__ = False  # not a test class for pytest

@@ -49,8 +49,7 @@ class GateInput:
         candidate: the candidate's predictions on the test split.
         baseline: the linear baseline's predictions of the same rows; an error if there are none, which refuses.
         champion: the champion's predictions of the same rows, computed now; None if there is no champion; an error if it
-        could
-            not be scored, which refuses.
+            could not be scored, which refuses.
         slices: parts of the test split by name, as masks over the candidate's rows, bool, shape (rows,).
         costs: what the two models cost; None if not measured, which refuses where the policy limits it.
         earlier_looks: earlier comparisons on this test set, see :func:`headway.promotion.history_queries.earlier_looks`.

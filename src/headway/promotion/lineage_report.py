@@ -34,7 +34,7 @@ def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
         registry: of the model.
         layout: of the project, whose git repository resolves revisions.
         name: number of a version; hash of a commit, its beginning, or a revision that git knows; id of a run or its
-        beginning.
+            beginning.
 
     Raises:
         HeadwayError: the name is unknown or ambiguous.

@@ -21,7 +21,7 @@ class PairedPredictions:
         classes: class names known to either model, sorted.
         labels: true labels, int, shape (rows,), as indices into ``classes``; -1 where neither model knows the label.
         predicted: the most likely class of the candidate and of the opponent, int, shape (rows,), as indices into
-        ``classes``.
+            ``classes``.
     """
 
     candidate: Predictions

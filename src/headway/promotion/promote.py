@@ -64,8 +64,7 @@ def promote(project: Project, request: Request, rows: TestRows | None = None) ->
     Raises:
         Unreachable: MLflow or its artifact store does not answer.
         HeadwayError: there is no such version, it is champion already or its files are lost; or there are no test rows, or
-        no
-            baseline predictions of them.
+            no baseline predictions of them.
     """
     rows = rows or TestRows(project.layout)
     outcome = retry_on_conflict(lambda: _decide(project, request, rows))
