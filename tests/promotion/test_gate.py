@@ -23,7 +23,7 @@ CLASSES = ("negative", "positive")
 SEED = 1
 
 
-#: What is asked besides accuracy, so wide that only the test that narrows it sees it fail.
+#: Margins of the other checks, so wide that they fail only in the test that narrows them.
 WIDE = {"macro_f1_margin": 0.99, "nll_margin": 100.0, "calibration_margin": 0.99, "minimum_gain": 0.0, "min_slice_rows": 50}
 CHAMPION_CHECKS = ["same_labels", "better_than_champion", "macro_f1", "negative_log_likelihood", "calibration", "slices"]
 EVERY_CHECK = ["enough_test_rows", "proper_probabilities", "no_worse_than_baseline", *CHAMPION_CHECKS, "power"]
@@ -91,7 +91,7 @@ def unsure(given_predictions: Predictions, seed: int) -> Predictions:
 
 
 def lucky(wins: int, losses: int, rows: int = 400) -> tuple[Predictions, Predictions, Predictions]:
-    """Candidate, baseline and champion: the candidate alone is right on so many rows, the champion alone on others."""
+    """Candidate, baseline and champion: ``wins`` rows that only the candidate gets right, ``losses`` that only the champion does."""
     row = np.arange(rows)
     candidate, champion = row >= losses, (row < losses) | (row >= losses + wins)
     return predictions(candidate), right(0.5, rows), predictions(champion)
@@ -323,7 +323,7 @@ def test_losing_more_than_the_margin_to_the_baseline_refuses(gate: GateParams, m
     baseline = right(0.9, 2000)
     assert decide(right(0.9, 2000), baseline, None, policy, SEED).promotes
     assert failed(decide(right(0.9 - 1.1 * margin, 2000), baseline, None, policy, SEED)) == ["no_worse_than_baseline"]
-    # By less than the margin, and yet the interval's lower end lies below it.
+    # By less than the margin, and yet the lower bound is below it.
     assert failed(decide(right(0.9 - 0.95 * margin, 2000), baseline, None, policy, SEED)) == ["no_worse_than_baseline"]
     assert decide(right(0.9 - 0.3 * margin, 2000), baseline, None, policy, SEED).promotes
 
@@ -527,7 +527,7 @@ def test_the_first_champion_is_held_against_absolute_limits_only(gate: GateParam
 # What cannot be computed refuses, and the other checks are still reported.
 
 
-#: All that is asked about champion and candidate side by side.
+#: The checks that compare champion and candidate row by row.
 SIDE_BY_SIDE = [*CHAMPION_CHECKS[1:], "power"]
 
 
