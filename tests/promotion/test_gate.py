@@ -91,7 +91,7 @@ def unsure(given_predictions: Predictions, seed: int) -> Predictions:
 
 
 def lucky(wins: int, losses: int, rows: int = 400) -> tuple[Predictions, Predictions, Predictions]:
-    """Candidate, baseline and champion: ``wins`` rows that only the candidate gets right, ``losses`` that only the champion does."""
+    """Candidate, baseline and champion: only the candidate is correct on ``wins`` rows, only the champion on ``losses``."""
     row = np.arange(rows)
     candidate, champion = row >= losses, (row < losses) | (row >= losses + wins)
     return predictions(candidate), right(0.5, rows), predictions(champion)
@@ -373,7 +373,7 @@ def test_a_margin_is_held_against_the_worse_end_of_the_interval(non_inferior: Ga
 
 
 def gives_up_a_class(missed: int) -> Predictions:
-    """Right but for so many of the 20 rows that the rarer of two classes has among 1,000."""
+    """Wrong on ``missed`` of the 20 rows that the rarer of two classes has among 1,000, right elsewhere."""
     labels = (np.arange(1000) < 20).astype(int)
     guesses = np.where(np.arange(1000) < missed, 0, labels)
     return Predictions([f"row {index}" for index in range(1000)], labels, np.eye(2, dtype=np.float32)[guesses], CLASSES)
