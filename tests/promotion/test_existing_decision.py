@@ -1,4 +1,4 @@
-"""How a flow ends: a champion that is this very model, a refusal that still holds, or something to decide."""
+"""Whether an existing decision holds: a champion that is this very model, or a refusal whose facts are unchanged."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ import pyarrow.parquet as pq
 import pytest
 from prefect.logging import disable_run_logger
 
-from flows import promotion, verdict
 from flows.pipeline import gate
-from flows.promotion import decide_and_promote, promote
-from flows.verdict import BASELINE, CANDIDATE, PROMOTED, REFUSED, UNCHANGED, Verdict, decided_before, unchanged
 from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.promotion import history_queries as terms
-from headway.promotion.champion import DECISION_TAG, VERDICT_TAG, retire, roll_back, standing
-from headway.promotion.decision import REFUSAL, asked_by
+from headway.promotion import existing_decision
+from headway.promotion import history_queries as queries
+from headway.promotion import project as inputs
+from headway.promotion import promote as page
+from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile, retire, roll_back
+from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, current_requester
+from headway.promotion.existing_decision import existing_refusal, unchanged
+from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from headway.promotion.promote import Request, promote
+from headway.promotion.test_rows import TestRows
 from headway.registry.registry import Registry
 from headway.stages.baseline import baseline
 from headway.stages.evaluate import evaluate
@@ -32,7 +36,7 @@ from tests.conftest import Slice
 
 pytestmark = pytest.mark.usefixtures("measured_at_once")
 
-#: So that the first candidate is elected, whatever so small a model has learned.
+#: So lenient that the first candidate is promoted, whatever so small a model has learned.
 SMALL = {
     "model.d_model": 8,
     "model.dim_feedforward": 16,
@@ -66,23 +70,24 @@ class Project:
         train(self.params, self.layout, self.tracker)
         evaluate(self.params, self.layout)
 
-    def decide(self) -> Verdict:
-        return decide_and_promote(self.params, self.layout, self.tracker, self.registry, asked_by("a test"))
+    def decide(self) -> Outcome:
+        return promote(self.inputs(), Request(current_requester("a test")))
 
-    def remembered(self) -> Verdict | None:
-        registry = self.registry
-        return decided_before(self.params, self.layout, registry, standing(registry))
+    def remembered(self) -> Outcome | None:
+        return existing_refusal(self.inputs(), reconcile(self.registry), TestRows(self.layout))
 
-    def unchanged(self) -> Verdict | None:
-        registry = self.registry
-        return unchanged(self.layout, registry, standing(registry))
+    def unchanged(self) -> Outcome | None:
+        return unchanged(self.inputs(), reconcile(self.registry))
+
+    def inputs(self) -> inputs.Project:
+        return inputs.Project(self.params, self.layout, self.registry)
 
     def with_params(self, **knobs: object) -> Project:
         return replace(self, params=self.params.override({name.replace("__", "."): knob for name, knob in knobs.items()}))
 
 
 @pytest.fixture(scope="module")
-def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory, measured_at_once: None) -> tuple[Project, Verdict]:
+def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory, measured_at_once: None) -> tuple[Project, Outcome]:
     """A champion, and a second candidate that was compared with it and refused: too few test rows, for sure."""
     layout = Layout(Path(shutil.copytree(reviews.layout.root, tmp_path_factory.mktemp("decided") / "project")))
     layout.lock.write_text("stages: {}\n")
@@ -92,16 +97,16 @@ def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory, measured_a
     project = Project(reviews.params.override(SMALL), layout)
     baseline(project.params, layout)
     project.make()
-    assert project.decide().outcome == PROMOTED
+    assert project.decide().result == PROMOTED
     second = project.with_params(seed=2, gate__min_test_rows=1000)
     second.make()
     found = second.decide()
-    assert found.outcome == REFUSED
+    assert found.result == REFUSED
     return second, found
 
 
 @pytest.fixture
-def refused(decided: tuple[Project, Verdict]) -> Iterator[Project]:
+def refused(decided: tuple[Project, Outcome]) -> Iterator[Project]:
     """The project after the refusal, to be changed: database and files are put back afterwards."""
     project, _ = decided
     database = project.layout.tracking / "mlflow.db"
@@ -111,22 +116,22 @@ def refused(decided: tuple[Project, Verdict]) -> Iterator[Project]:
         file.write_bytes(content)
 
 
-def test_an_unchanged_repeat_of_a_refusal_scores_nothing_and_says_that_it_was_decided_before(
-    decided: tuple[Project, Verdict], monkeypatch: pytest.MonkeyPatch
+def test_a_repeated_refusal_scores_nothing_and_says_that_it_was_decided_before(
+    decided: tuple[Project, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, first = decided
-    monkeypatch.setattr(promotion, "decide_and_promote", lambda *_: pytest.fail("it was decided again"))
+    monkeypatch.setattr(page, "promote", lambda *_: pytest.fail("it was decided again"))
     with disable_run_logger():
         again = gate.fn(project.params, project.layout, project.tracker)
     assert again == replace(first, lines=again.lines)
     assert again.lines[:-1] == first.lines
     assert again.lines[-1].startswith("decided before (2")
-    assert again.lines[-1].endswith("), nothing changed since")
+    assert again.lines[-1].endswith("); nothing has changed since")
     assert list(again.scores) == [CANDIDATE, BASELINE, "champion, version 1"]
 
 
 def test_a_commit_alone_changes_nothing_that_was_decided_on(
-    decided: tuple[Project, Verdict], monkeypatch: pytest.MonkeyPatch
+    decided: tuple[Project, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headway.lineage.git_commit", lambda root: "another")
     assert decided[0].remembered() is not None
@@ -137,7 +142,7 @@ def test_a_commit_alone_changes_nothing_that_was_decided_on(
     [{"gate__policy": "non_inferior"}, {"gate__champion_margin": 0.02}, {"seed": 3}],
     ids=["policy", "threshold", "seed"],
 )
-def test_another_policy_or_seed_is_decided_anew(decided: tuple[Project, Verdict], knobs: dict[str, object]) -> None:
+def test_another_policy_or_seed_is_decided_anew(decided: tuple[Project, Outcome], knobs: dict[str, object]) -> None:
     assert decided[0].with_params(**knobs).remembered() is None
 
 
@@ -151,17 +156,17 @@ def _other_lock(project: Project) -> None:
 
 
 def _no_champion(project: Project) -> None:
-    retire(project.registry, "a test", asked_by("a test"), {})
+    retire(project.registry, "a test", current_requester("a test"), {})
 
 
 def _other_champion(project: Project) -> None:
-    promote(project.params, project.layout, project.registry, "2", asked_by("a test"), force=True, reason="a test")
+    promote(project.inputs(), Request(current_requester("a test"), "2", force=True, reason="a test"))
 
 
 def _rolled_back(project: Project) -> None:
     """The same candidate and the same champion as at the refusal, but the last word on the candidate is another."""
     _other_champion(project)
-    roll_back(project.registry, "1", "a test", asked_by("a test"), {})
+    roll_back(project.registry, "1", "a test", current_requester("a test"), {})
 
 
 @pytest.mark.parametrize("change", [_other_rows, _other_lock, _no_champion, _other_champion, _rolled_back])
@@ -174,10 +179,10 @@ def test_whatever_the_refusal_rests_on_is_decided_anew_once_it_is_another(
 
 
 def test_a_refusal_by_another_gate_is_decided_anew(
-    decided: tuple[Project, Verdict], monkeypatch: pytest.MonkeyPatch
+    decided: tuple[Project, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its code was edited, or Headway was updated."""
-    monkeypatch.setattr(verdict, "gate_code", lambda: "another")
+    monkeypatch.setattr(existing_decision, "gate_code", lambda: "another")
     assert decided[0].remembered() is None
 
 
@@ -195,77 +200,77 @@ def test_a_summary_that_a_kill_cut_off_is_completed_without_another_decision(ref
     run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
     tracker.client.delete_tag(run.info.run_id, DECISION_TAG)
-    decided = len(refused.registry.history.records())
+    decided = len(refused.decisions())
     with disable_run_logger():
-        assert gate.fn(refused.params, refused.layout, refused.tracker).outcome == REFUSED
-    assert tracker.client.get_run(run.info.run_id).data.tags[DECISION_TAG] == refused.registry.history.last()
-    assert len(refused.registry.history.records()) == decided
+        assert gate.fn(refused.params, refused.layout, refused.tracker).result == REFUSED
+    assert tracker.client.get_run(run.info.run_id).data.tags[DECISION_TAG] == refused.registry.log.entries().last
+    assert len(refused.decisions()) == decided
 
 
 def test_runs_that_were_deleted_in_mlflow_stop_nothing(refused: Project) -> None:
-    tracker, record = refused.tracker, refused.registry.history.records()[-1]
+    tracker, record = refused.tracker, refused.decisions()[-1]
     run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
     for deleted in (run.info.run_id, record.candidate.run):
         tracker.client.delete_run(deleted)
     with disable_run_logger():
-        assert gate.fn(refused.params, refused.layout, refused.tracker).outcome == REFUSED
+        assert gate.fn(refused.params, refused.layout, refused.tracker).result == REFUSED
     anew = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert anew is not None
-    assert anew.data.tags[VERDICT_TAG] == REFUSAL
+    assert anew.data.tags[KIND_TAG] == REFUSAL
 
 
 def test_a_second_refusal_of_the_same_execution_takes_the_place_of_the_first(refused: Project) -> None:
-    first = refused.registry.history.last()
+    first = refused.registry.log.entries().last
     _rolled_back(refused)
     found = refused.decide()
-    assert found.record is not None
-    assert (found.outcome, found.record.id) == (REFUSED, refused.registry.history.last())
-    assert found.record.id != first
+    assert found.decision is not None
+    assert (found.result, found.decision.id) == (REFUSED, refused.registry.log.entries().last)
+    assert found.decision.id != first
     run = refused.tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
-    assert run.data.tags[DECISION_TAG] == found.record.id
+    assert run.data.tags[DECISION_TAG] == found.decision.id
     kept = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/decision.json")
-    assert kept["id"] == found.record.id
+    assert kept["id"] == found.decision.id
 
 
 def test_a_refusal_for_the_latency_alone_is_decided_anew(refused: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine may have been busy."""
     slow = refused.with_params(gate__min_test_rows=10, gate__max_latency_ms=1.0, gate__policy="non_inferior")
     slow = slow.with_params(gate__champion_margin=0.9)
-    record = slow.decide().record
+    record = slow.decide().decision
     assert record is not None
     assert "latency" in [check.name for check in record.failed]
     only = record.model_copy(update={"checks": tuple(one for one in record.checks if one.passed or one.name == "latency")})
-    monkeypatch.setattr(terms, "about", lambda *_: only)
+    monkeypatch.setattr(queries, "last_decision_on", lambda *_: only)
     assert slow.remembered() is None
-    monkeypatch.setattr(verdict, "_may_pass_later", lambda _: False)
+    monkeypatch.setattr(existing_decision, "_may_pass_later", lambda _: False)
     assert slow.remembered() is not None, "it was decided anew for another reason"
 
 
-def test_a_model_that_was_rolled_back_is_not_promoted_again_by_a_run(refused: Project) -> None:
+def test_a_run_does_not_promote_a_model_again_that_was_rolled_back(refused: Project) -> None:
     _rolled_back(refused)
-    decided = len(refused.registry.history.records())
+    decided = len(refused.decisions())
     with disable_run_logger():
         found = gate.fn(refused.params, refused.layout, refused.tracker)
-    assert (found.outcome, found.version, found.champion) == (REFUSED, "2", "1")
+    assert (found.result, found.version, found.champion) == (REFUSED, "2", "1")
     assert found.lines[0] == "version 1 is restored: a test"
-    assert "was taken out of office" in found.lines[1]
+    assert "was removed as champion" in found.lines[1]
     assert "`headway promote 2`" in found.lines[1]
-    assert len(refused.registry.history.records()) == decided
+    assert len(refused.decisions()) == decided
     assert refused.registry.champion().version == 1
 
 
-def test_a_model_that_was_retired_is_not_elected_again_by_a_run_unless_its_files_are_lost(refused: Project) -> None:
+def test_a_run_does_not_promote_a_retired_model_again_unless_its_files_are_lost(refused: Project) -> None:
     _other_champion(refused)
-    retire(refused.registry, "a test", asked_by("a test"), {})
-    decided = len(refused.registry.history.records())
+    retire(refused.registry, "a test", current_requester("a test"), {})
+    decided = len(refused.decisions())
     with disable_run_logger():
         found = gate.fn(refused.params, refused.layout, refused.tracker)
-    assert (found.outcome, found.version, found.champion) == (REFUSED, "2", None)
+    assert (found.result, found.version, found.champion) == (REFUSED, "2", None)
     assert found.lines[0] == "version 2 is retired: a test"
-    assert "was taken out of office" in found.lines[1]
-    assert len(refused.registry.history.records()) == decided
+    assert "was removed as champion" in found.lines[1]
+    assert len(refused.decisions()) == decided
     source = refused.registry.version("2").source
     (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{source.split('/')[-1]}/artifacts")
     lost = stored.rename(stored.with_name("lost"))
@@ -274,7 +279,7 @@ def test_a_model_that_was_retired_is_not_elected_again_by_a_run_unless_its_files
             found = gate.fn(refused.params, refused.layout, refused.tracker)
     finally:
         lost.rename(stored)
-    assert found.record.number == decided + 1
+    assert found.decision.number == decided + 1
     assert found.version == "3", "made again, it has a version of its own"
 
 
@@ -291,7 +296,7 @@ def test_a_refusal_for_what_could_not_be_computed_is_decided_anew(refused: Proje
     assert refused.remembered() is None
 
 
-def test_a_candidate_that_was_never_judged_is_decided(decided: tuple[Project, Verdict], tmp_path: Path) -> None:
+def test_a_candidate_that_was_never_judged_is_decided(decided: tuple[Project, Outcome], tmp_path: Path) -> None:
     project = Project(decided[0].params, Layout(tmp_path))
     shutil.copytree(decided[0].layout.candidate, project.layout.candidate)
     assert project.remembered() is None
@@ -302,8 +307,8 @@ def test_a_champion_that_is_this_very_model_stays_without_a_decision(refused: Pr
     _other_champion(refused)
     found = refused.unchanged()
     assert found is not None
-    assert (found.outcome, found.version, found.champion) == (UNCHANGED, "2", "2")
-    assert found.lines == ["nothing to decide: version 2, the champion, is this very model"]
+    assert (found.result, found.version, found.champion) == (UNCHANGED, "2", "2")
+    assert found.lines == ["nothing to decide: the candidate is version 2, which is champion"]
     assert list(found.scores) == [CANDIDATE, BASELINE]
-    assert found.record is not None
-    assert found.record.headline == "version 2 is promoted by force: a test"
+    assert found.decision is not None
+    assert found.decision.headline == "version 2 is promoted by force: a test"

@@ -7,7 +7,7 @@ import pytest
 from headway.errors import HeadwayError
 from headway.promotion.decision import REFUSAL
 from headway.promotion.lineage_report import trace_back
-from tests.registry.conftest import LINEAGE, House
+from tests.promotion.conftest import LINEAGE, House
 
 COMMIT = LINEAGE["headway.git_commit"]
 
@@ -30,7 +30,7 @@ def traced(house: House, what: str) -> list[str]:
 
 def test_a_version_leads_to_its_run_commit_lock_data_and_decisions(two: House) -> None:
     first, *lines = traced(two, "1")
-    records = two.registry.history.records()
+    records = two.decisions()
     parent = two.registry.client.get_run(two.stock.run).data.tags["mlflow.parentRunId"]
     assert first == "version 1 of headway, champion"
     assert lines[1:] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import secrets
 import shutil
@@ -18,23 +17,29 @@ import mlflow
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from flows import promotion
-from flows.promotion import SPLIT_TAG, UNSEEN, decide_and_promote, promote
-from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict, rows_today, settled
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.predictions import Predictions
 from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
-from headway.params import Params
-from headway.promotion import champion as office
-from headway.promotion.champion import VERDICT_TAG, described, standing
-from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
-from headway.promotion.gate import Costs
-from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
+from headway.params import GateParams, Params
+from headway.promotion import champion, gate, history, scoring
+from headway.promotion import promote as page
+from headway.promotion.champion import KIND_TAG, reconcile, ref_of
+from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, current_requester
+from headway.promotion.existing_decision import existing_outcome
+from headway.promotion.gate import Costs, GateInput, GateResult
+from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from headway.promotion.project import Project
+from headway.promotion.promote import Request, promote
+from headway.promotion.test_rows import TestRows
+from headway.promotion.unseen_rows import SPLIT_TAG, split_tag
+from headway.registry import packages
+from headway.registry.registry import CHAMPION, MODEL_TAG, Registry
 from headway.serving import package
 from headway.serving.latency import measure
 from headway.serving.package import ModelPackage
@@ -46,9 +51,9 @@ from tests.stages.conftest import FOUND, SMALL, with_database
 
 pytestmark = pytest.mark.usefixtures("measured_at_once")
 
-# Few sentences are no match for the linear model; what is tested is what becomes of the verdict.
+# Few sentences are no match for the linear model; what is tested is what becomes of the outcome.
 LENIENT = {"gate.min_test_rows": 10, "gate.baseline_margin": 0.9, "gate.bootstrap_samples": 200, "gate.max_latency_ms": 0}
-ASKED_BY = asked_by("a test")
+REQUESTER = current_requester("a test")
 LINEAGE = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 
 
@@ -60,17 +65,17 @@ class Candidate:
     layout: Layout
     tracker: Tracker
 
-    def decide(self, registry: Registry | None = None, **params: Any) -> Verdict:
+    def decide(self, registry: Registry | None = None, **params: Any) -> Outcome:
         chosen = self.params.override(params)
-        return decide_and_promote(chosen, self.layout, self.tracker, registry or Registry(self.tracker), ASKED_BY)
+        return promote(Project(chosen, self.layout, registry or Registry(self.tracker)), Request(REQUESTER))
 
-    def settle(self) -> Verdict:
+    def settle(self) -> Outcome:
         """As the flow does: what was decided holds, else it is decided."""
         registry = Registry(self.tracker)
-        found = settled(self.params, self.layout, self.tracker, registry, standing(registry))
+        found = existing_outcome(Project(self.params, self.layout, registry), reconcile(registry), TestRows(self.layout))
         return found or self.decide(registry)
 
-    def run(self) -> Verdict:
+    def run(self) -> Outcome:
         """All that the flow does once the stages are through."""
         with self.tracker.execution():
             return self.settle()
@@ -121,13 +126,13 @@ def _saved(folder: Path, packed: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def twin(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def equal_model(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A model of another fingerprint with the candidate's weights, as MLflow keeps it, and that fingerprint.
 
     It is less sure of itself, and predicts the same labels.
     """
     model = ModelPackage.load(staged.layout.candidate)
-    folder = tmp_path_factory.mktemp("twin")
+    folder = tmp_path_factory.mktemp("equal_model")
     (folder / "package").mkdir()
     model.classifier.mix *= 0.99
     sizes = read_json(staged.layout.candidate / package.CONFIG, made_by="train")
@@ -161,9 +166,22 @@ def dying(candidate: Candidate, deadline: int) -> Candidate:
     return replace(candidate, tracker=tracker)
 
 
+def promote_version(
+    params: Params,
+    layout: Layout,
+    registry: Registry,
+    number: str,
+    requester: Requester,
+    force: bool = False,
+    reason: str = "",
+) -> Outcome:
+    """What `headway promote` does."""
+    return promote(Project(params, layout, registry), Request(requester, number, force, reason))
+
+
 def decisions(candidate: Candidate) -> list[tuple[str, str]]:
     """What the history has: kind and version."""
-    return [(one.kind, one.candidate.version) for one in Registry(candidate.tracker).history.records()]
+    return [(one.kind, one.candidate.version) for one in history.decisions(Registry(candidate.tracker))]
 
 
 def told(candidate: Candidate) -> Any:
@@ -182,27 +200,27 @@ def told(candidate: Candidate) -> Any:
 def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_champion(
     candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, knobs: dict[str, Any], kind: str, step: int
 ) -> None:
-    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
     chosen = replace(candidate, params=candidate.params.override(knobs))
     database = chosen.layout.tracking / "mlflow.db"
     deadline = 0
     for deadline in each_kill(database, lambda calls: dying(chosen, calls).settle(), step):
-        verdict = chosen.settle()
+        outcome = chosen.settle()
         assert decisions(chosen) == [(kind, "1")], f"killed before call {deadline}"
         registry = Registry(chosen.tracker)
         champion = registry.champion()
-        assert (champion and str(champion.version)) == ("1" if kind == PROMOTION else None) == verdict.champion
+        assert (champion and str(champion.version)) == ("1" if kind == PROMOTION else None) == outcome.champion
         assert [str(one.version) for one in registry.versions()] == ["1"]
-        assert registry.versions()[0].tags[VERDICT_TAG] == kind
-        assert told(chosen).data.tags[VERDICT_TAG] == kind, "the pipeline's run was not told"
-    assert chosen.settle().outcome == (UNCHANGED if kind == PROMOTION else REFUSED)
+        assert registry.versions()[0].tags[KIND_TAG] == kind
+        assert told(chosen).data.tags[KIND_TAG] == kind, "the pipeline's run was not told"
+    assert chosen.settle().result == (UNCHANGED if kind == PROMOTION else REFUSED)
     assert decisions(chosen) == [(kind, "1")]
     assert deadline + step > 15, "MLflow was not called through the client that dies"
 
 
 def run_and_die(params: Params, layout: Layout, deadline: int | None, answer: Connection) -> None:
     """In a process of its own: the flow's end, until the n-th write; tells how many writes there were if it comes so far."""
-    pytest.MonkeyPatch().setattr(promotion, "_costs", lambda *_: Costs(2.0, 1000))
+    pytest.MonkeyPatch().setattr(page, "measure_costs", lambda *_: Costs(2.0, 1000))
     candidate = Candidate(params, layout, Tracker(params, layout))
     written = die_at(deadline)
     candidate.run()
@@ -210,31 +228,31 @@ def run_and_die(params: Params, layout: Layout, deadline: int | None, answer: Co
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("in_office", [False, True], ids=["an election", "a change"])
+@pytest.mark.parametrize("with_champion", [False, True], ids=["an election", "a change"])
 def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one_champion(
-    staged: Slice, database: Path, twin: tuple[str, str], tmp_path: Path, kills: int, in_office: bool
+    staged: Slice, database: Path, equal_model: tuple[str, str], tmp_path: Path, kills: int, with_champion: bool
 ) -> None:
     """SIGKILL between any two writes, within MLflow's own transactions too, with its model logged for real.
 
     With a champion in office, it is scored again, compared and replaced.
     """
-    if in_office:
+    if with_champion:
         staged = replace(staged, params=staged.params.override({"gate.policy": "non_inferior", "gate.champion_margin": 0.9}))
-    made = [(PROMOTION, str(number)) for number in range(1, 3 if in_office else 2)]
+    made = [(PROMOTION, str(number)) for number in range(1, 3 if with_champion else 2)]
     champion = made[-1][1]
 
     def begun(name: str) -> Candidate:
         candidate = copied(staged, database, tmp_path / name)
-        if in_office:
+        if with_champion:
             registry = Registry(candidate.tracker)
-            registry.history.begin()
-            tags = {MODEL_TAG: twin[1], SPLIT_TAG: json.dumps(promotion._split(staged.params.model_dump()))}
+            registry.log.create()
+            tags = {MODEL_TAG: equal_model[1], SPLIT_TAG: split_tag(staged.params)[SPLIT_TAG]}
             content = {
                 "kind": PROMOTION,
-                "asked_by": ASKED_BY,
-                "candidate": described(registry.new_version(twin[0], None, tags)),
+                "requested_by": REQUESTER,
+                "candidate": ref_of(registry.new_version(equal_model[0], None, tags)),
             }
-            office.decide(registry, standing(registry), content)
+            champion.commit(registry, reconcile(registry), **content)
         return candidate
 
     processes = get_context("forkserver")  # apart from this process, and what they import is imported once
@@ -254,16 +272,16 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         at = f"killed before write {place} of {writes}, seed {seed}"
         candidate = begun(f"killed {place}")
         assert end_of(candidate, place) == -signal.SIGKILL, at
-        verdict, registry = candidate.run(), Registry(candidate.tracker)
-        assert verdict.champion == champion, f"{at}: {verdict.lines}"
+        outcome, registry = candidate.run(), Registry(candidate.tracker)
+        assert outcome.champion == champion, f"{at}: {outcome.lines}"
         assert decisions(candidate) == made, at
-        assert registry.history.examine()[1] == "", at
+        assert history.examine(registry)[1] == "", at
         aliases = [(number, [CHAMPION] if number == champion else []) for _, number in made]
         assert [(str(one.version), one.aliases) for one in registry.versions()] == aliases, at
-        assert registry.versions()[-1].tags[VERDICT_TAG] == told(candidate).data.tags[VERDICT_TAG] == PROMOTION, at
+        assert registry.versions()[-1].tags[KIND_TAG] == told(candidate).data.tags[KIND_TAG] == PROMOTION, at
         client = candidate.tracker.client
         assert not client.search_runs([candidate.tracker.experiment_id], "attributes.status = 'RUNNING'"), at
-        assert candidate.run().outcome == UNCHANGED, at
+        assert candidate.run().result == UNCHANGED, at
 
 
 def test_run_and_version_agree_on_the_lock_that_the_training_led_to(candidate: Candidate) -> None:
@@ -282,9 +300,9 @@ def test_run_and_version_agree_on_the_lock_that_the_training_led_to(candidate: C
 
 
 def test_a_refusal_leaves_its_reasons_and_no_champion(candidate: Candidate) -> None:
-    verdict = candidate.decide(**{"gate.min_test_rows": 10_000})
-    assert (verdict.outcome, verdict.champion, verdict.problem) == (REFUSED, None, "")
-    assert any("at least 10,000 are needed" in line for line in verdict.lines)
+    outcome = candidate.decide(**{"gate.min_test_rows": 10_000})
+    assert (outcome.result, outcome.champion, outcome.problem) == (REFUSED, None, "")
+    assert any("at least 10,000 required" in line for line in outcome.lines)
     assert Registry(candidate.tracker).champion() is None
 
 
@@ -292,7 +310,7 @@ def test_an_outage_of_the_champions_store_refuses_nobody(candidate: Candidate, m
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     registry = Registry(candidate.tracker)
     registry.client.create_registered_model(registry.name)
-    split = {SPLIT_TAG: json.dumps(promotion._split(candidate.params.model_dump()))}
+    split = {SPLIT_TAG: split_tag(candidate.params)[SPLIT_TAG]}
     registry.new_version("http://127.0.0.1:9/model", None, split)
     registry.client.set_registered_model_alias(registry.name, CHAMPION, "1")
     with pytest.raises(Unreachable, match=r"^the files of version 1 of headway cannot be fetched"):
@@ -306,9 +324,9 @@ def test_a_challenger_with_nan_probabilities_is_refused_and_says_so(candidate: C
     probabilities = found.probabilities.copy()
     probabilities[0] = float("nan")
     replace(found, probabilities=probabilities).save(file)
-    verdict = candidate.decide()
-    assert (verdict.outcome, verdict.champion) == (REFUSED, None)
-    assert any(line.startswith("✗ proper_probabilities: 1 row") for line in verdict.lines)
+    outcome = candidate.decide()
+    assert (outcome.result, outcome.champion) == (REFUSED, None)
+    assert any(line.startswith("✗ proper_probabilities: 1 row") for line in outcome.lines)
     assert decisions(candidate) == [(REFUSAL, "1")]
 
 
@@ -332,17 +350,17 @@ def artifacts(candidate: Candidate, run: str, folder: str | None) -> set[str]:
 
 
 def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(promotion, "measure", measure)
-    record = candidate.decide().record
+    monkeypatch.setattr(scoring, "measure", measure)
+    record = candidate.decide().decision
     assert record is not None
     assert record.test_rows is not None
     assert (record.number, record.previous, record.kind, record.champion) == (1, "", PROMOTION, None)
-    assert record.asked_by == ASKED_BY
+    assert record.requested_by == REQUESTER
     assert record.params == candidate.params.model_dump()
     assert record.policy == candidate.params.gate.model_dump()
     assert record.project["headway.dvc_lock"] == sha256_of_file(candidate.layout.lock)
     assert record.lineage.items() <= record.project.items()
-    assert record.test_rows == rows_today(candidate.layout)
+    assert record.test_rows == TestRows(candidate.layout).fingerprint
     scores = record.scores[CANDIDATE]
     assert scores.items() >= read_json(candidate.layout.metrics("test"), made_by="evaluate").items()
     by_label = [one["rows"] for name, one in scores["slices"].items() if name.startswith("label: ")]
@@ -369,7 +387,7 @@ class Overtaken(Registry):
     """Another process promotes a version of its own, of a model that predicts the same, while this one compares."""
 
     rival: Candidate
-    twin: tuple[str, str]
+    equal_model: tuple[str, str]
     overtaken = False
 
     def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
@@ -377,24 +395,24 @@ class Overtaken(Registry):
         if not self.overtaken:
             self.overtaken = True
             other = Registry(self.rival.tracker)
-            source, model = self.twin
+            source, model = self.equal_model
             made = other.new_version(source, run_id, {MODEL_TAG: model, SPLIT_TAG: tags[SPLIT_TAG]})
-            content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(made)}
-            office.decide(other, standing(other), content)
+            content = {"kind": PROMOTION, "requested_by": REQUESTER, "candidate": ref_of(made)}
+            champion.commit(other, reconcile(other), **content)
         return version
 
 
 def test_a_promotion_that_was_overtaken_is_judged_again_against_the_new_champion(
-    candidate: Candidate, twin: tuple[str, str]
+    candidate: Candidate, equal_model: tuple[str, str]
 ) -> None:
     registry = Overtaken(candidate.tracker)
-    registry.rival, registry.twin = candidate, twin
-    verdict = candidate.decide(registry, **{"gate.policy": "superior"})
+    registry.rival, registry.equal_model = candidate, equal_model
+    outcome = candidate.decide(registry, **{"gate.policy": "superior"})
     assert decisions(candidate) == [(PROMOTION, "2"), (REFUSAL, "1")], "of two equal models the second is no better"
-    assert (verdict.outcome, verdict.champion) == (REFUSED, "2")
-    assert verdict.record is not None
-    assert verdict.record.champion is not None
-    assert verdict.record.champion.version == "2"
+    assert (outcome.result, outcome.champion) == (REFUSED, "2")
+    assert outcome.decision is not None
+    assert outcome.decision.champion is not None
+    assert outcome.decision.champion.version == "2"
     assert str(Registry(candidate.tracker).champion().version) == "2"
 
 
@@ -420,29 +438,29 @@ def test_a_registry_that_fails_half_way_is_one_line_and_the_next_run_completes_i
 
 def test_a_version_can_be_put_before_the_gate_again(candidate: Candidate) -> None:
     registry = Registry(candidate.tracker)
-    assert candidate.decide(**{"gate.min_test_rows": 10_000}).outcome == REFUSED
-    verdict = promote(candidate.params, candidate.layout, registry, "1", ASKED_BY)
-    assert (verdict.outcome, verdict.champion) == (PROMOTED, "1")
-    first, second = registry.history.records()
+    assert candidate.decide(**{"gate.min_test_rows": 10_000}).result == REFUSED
+    outcome = promote_version(candidate.params, candidate.layout, registry, "1", REQUESTER)
+    assert (outcome.result, outcome.champion) == (PROMOTED, "1")
+    first, second = history.decisions(registry)
     assert (first.kind, second.kind) == (REFUSAL, PROMOTION)
     assert second.scores[CANDIDATE]["accuracy"] == first.scores[CANDIDATE]["accuracy"]
     assert second.data == first.data
     with pytest.raises(HeadwayError, match=r"^version 1 of headway is champion already$"):
-        promote(candidate.params, candidate.layout, registry, "1", ASKED_BY)
+        promote_version(candidate.params, candidate.layout, registry, "1", REQUESTER)
     with pytest.raises(HeadwayError, match=r"^headway has no version 7; `headway history` lists"):
-        promote(candidate.params, candidate.layout, registry, "7", ASKED_BY)
+        promote_version(candidate.params, candidate.layout, registry, "7", REQUESTER)
 
 
 def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(candidate: Candidate) -> None:
     registry = Registry(candidate.tracker)
     strict = candidate.params.override({"gate.min_test_rows": 10_000})
     candidate.decide(**{"gate.min_test_rows": 10_000})
-    verdict = promote(strict, candidate.layout, registry, "1", ASKED_BY, force=True, reason="a demonstration")
-    assert (verdict.outcome, verdict.champion) == (PROMOTED, "1")
-    record = registry.history.records()[-1]
+    outcome = promote_version(strict, candidate.layout, registry, "1", REQUESTER, force=True, reason="a demonstration")
+    assert (outcome.result, outcome.champion) == (PROMOTED, "1")
+    record = history.decisions(registry)[-1]
     assert (record.kind, record.reason) == (FORCED, "a demonstration")
     assert [check.name for check in record.failed] == ["enough_test_rows"]
-    assert registry.version("1").tags[VERDICT_TAG] == FORCED
+    assert registry.version("1").tags[KIND_TAG] == FORCED
 
 
 @pytest.mark.parametrize(
@@ -453,16 +471,16 @@ def test_a_killed_promotion_by_hand_that_is_given_again_is_one_record(
     candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch, force: bool, reason: str, kind: str, step: int
 ) -> None:
     """Also where the record was made already: the command says what it did, not that the version is champion already."""
-    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
     candidate.decide(**{"gate.min_test_rows": 10_000})
 
-    def command(one: Candidate) -> Verdict:
-        return promote(one.params, one.layout, Registry(one.tracker), "1", ASKED_BY, force, reason)
+    def command(one: Candidate) -> Outcome:
+        return promote_version(one.params, one.layout, Registry(one.tracker), "1", REQUESTER, force, reason)
 
     deadline, recorded = 0, set()
     for deadline in each_kill(candidate.layout.tracking / "mlflow.db", lambda calls: command(dying(candidate, calls)), step):
         recorded.add(len(decisions(candidate)))
-        assert command(candidate).outcome == PROMOTED, f"killed before call {deadline}"
+        assert command(candidate).result == PROMOTED, f"killed before call {deadline}"
         assert decisions(candidate) == [(REFUSAL, "1"), (kind, "1")]
         assert str(Registry(candidate.tracker).champion().version) == "1"
     assert recorded == {1, 2}, "no kill fell on either side of the record"
@@ -475,15 +493,15 @@ def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Can
     layout = candidate.layout
     (layout.baseline / "test.parquet").unlink()
     with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro baseline`$"):
-        promote(candidate.params, layout, registry, "1", ASKED_BY)
+        promote_version(candidate.params, layout, registry, "1", REQUESTER)
     rows = (layout.prepared / "test.parquet").rename(layout.prepared / "elsewhere")
     with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro prepare`$"):
-        promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
+        promote_version(candidate.params, layout, registry, "1", REQUESTER, force=True, reason="in a hurry")
     assert decisions(candidate) == [(REFUSAL, "1")]
     rows.rename(layout.prepared / "test.parquet")
-    verdict = promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
-    assert (verdict.outcome, verdict.champion, list(verdict.scores)) == (PROMOTED, "1", [CANDIDATE])
-    record = registry.history.records()[-1]
+    outcome = promote_version(candidate.params, layout, registry, "1", REQUESTER, force=True, reason="in a hurry")
+    assert (outcome.result, outcome.champion, list(outcome.scores)) == (PROMOTED, "1", [CANDIDATE])
+    record = history.decisions(registry)[-1]
     assert (record.kind, [check.name for check in record.failed]) == (FORCED, ["no_worse_than_baseline", "power"])
     assert all("dvc repro baseline" in check.explanation for check in record.failed)
 
@@ -491,101 +509,99 @@ def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Can
 def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_that_it_may_have_seen(
     candidate: Candidate, logged: str, measured_at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
     registry = Registry(candidate.tracker)
-    assert candidate.decide().outcome == PROMOTED
+    assert candidate.decide().result == PROMOTED
     other = {"split.salt": "another", "split.near_duplicates": 0.7, "data.test_files": "test.csv"}
-    verdict = candidate.decide(**other)
-    said = (
-        "version 1 was trained under another split.salt, split.near_duplicates, data.test_files, so that today's test rows"
-    )
-    assert verdict.outcome == REFUSED
-    assert verdict.problem.startswith(said)
-    assert "`headway retire" in verdict.problem
-    office.retire(registry, "another split", ASKED_BY, {})
-    arguments = candidate.params.override(other), candidate.layout, registry, "1", ASKED_BY
+    outcome = candidate.decide(**other)
+    said = "version 1 was trained with another split.salt, split.near_duplicates, data.test_files, so today's test rows"
+    assert outcome.result == REFUSED
+    assert outcome.problem.startswith(said)
+    assert "`headway retire" in outcome.problem
+    champion.retire(registry, "another split", REQUESTER, {})
+    arguments = candidate.params.override(other), candidate.layout, registry, "1", REQUESTER
     with pytest.raises(HeadwayError, match=said):
-        promote(*arguments)
-    assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
-    record = registry.history.records()[-1]
-    assert [(check.name, check.explanation.startswith(said)) for check in record.failed] == [(UNSEEN, True)]
+        promote_version(*arguments)
+    assert promote_version(*arguments, force=True, reason="I know").result == PROMOTED
+    record = history.decisions(registry)[-1]
+    assert [(check.name, check.explanation.startswith(said)) for check in record.failed] == [("unseen_test_rows", True)]
     assert candidate.decide(**{"gate.confidence": 0.9}).problem == "", "under its own split it is"
 
 
 def test_a_model_of_which_nobody_knows_the_split_is_not_compared(
-    candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
     registry = Registry(candidate.tracker)
-    assert candidate.decide().outcome == PROMOTED
-    source, model = twin
+    assert candidate.decide().result == PROMOTED
+    source, model = equal_model
     other = registry.new_version(source, None, {MODEL_TAG: model})
-    arguments = candidate.params, candidate.layout, registry, str(other.version), ASKED_BY
-    with pytest.raises(HeadwayError, match=r"^nobody knows under which split version 2 was trained"):
-        promote(*arguments)
-    assert promote(*arguments, force=True, reason="I know").outcome == PROMOTED
-    assert UNSEEN in [check.name for check in registry.history.records()[-1].failed]
+    arguments = candidate.params, candidate.layout, registry, str(other.version), REQUESTER
+    with pytest.raises(HeadwayError, match=r"^the data split that version 2 was trained with is unknown"):
+        promote_version(*arguments)
+    assert promote_version(*arguments, force=True, reason="I know").result == PROMOTED
+    assert "unseen_test_rows" in [check.name for check in history.decisions(registry)[-1].failed]
     with_other_seed = candidate.decide(**{"gate.confidence": 0.9})
-    assert with_other_seed.problem.startswith("nobody knows under which split version 2"), (
-        "to force it taught nobody anything"
+    assert with_other_seed.problem.startswith("the data split that version 2"), (
+        "a forced promotion does not reveal the split"
     )
     registry.client.delete_model_version_tag(registry.name, "1", SPLIT_TAG)
-    assert promote(candidate.params, candidate.layout, registry, "1", ASKED_BY).outcome == REFUSED, "its first record knows"
+    assert promote_version(candidate.params, candidate.layout, registry, "1", REQUESTER).result == REFUSED, (
+        "known from the history"
+    )
 
 
 def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
-    candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    decide = promotion.ask_the_gate
+    decide = gate.decide
 
-    def ask(**more: Any) -> Any:
-        asked.append(more["verdicts_before"])
-        return decide(**more)
+    def ask(given: GateInput, policy: GateParams, seed: int) -> GateResult:
+        asked.append(given.earlier_looks)
+        return decide(given, policy, seed)
 
-    monkeypatch.setattr(promotion, "ask_the_gate", ask)
-    monkeypatch.setattr(promotion, "measure", measure)
-    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    monkeypatch.setattr(gate, "decide", ask)
+    monkeypatch.setattr(scoring, "measure", measure)
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
     registry = Registry(candidate.tracker)
     for rows in (10**6, 10**6 + 1):
-        assert candidate.decide(**{"gate.min_test_rows": rows}).outcome == REFUSED
-    source, model = twin
+        assert candidate.decide(**{"gate.min_test_rows": rows}).result == REFUSED
+    source, model = equal_model
     split = registry.version("1").tags[SPLIT_TAG]
     other = registry.new_version(source, None, {MODEL_TAG: model, SPLIT_TAG: split})
-    promote(candidate.params, candidate.layout, registry, str(other.version), ASKED_BY)
+    promote_version(candidate.params, candidate.layout, registry, str(other.version), REQUESTER)
     assert asked == [0, 0, 1], "the second asks about the candidate of the first again"
 
 
 def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(
-    candidate: Candidate, logged: str, twin: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against a champion that predicts the same, twice: for the stages' candidate, then for one more version."""
-    asked: list[dict[str, Any]] = []
-    decide = promotion.ask_the_gate
+    asked: list[GateInput] = []
+    decide = gate.decide
 
-    def ask(**more: Any) -> Any:
-        asked.append(more)
-        return decide(**more)
+    def ask(given: GateInput, policy: GateParams, seed: int) -> GateResult:
+        asked.append(given)
+        return decide(given, policy, seed)
 
-    monkeypatch.setattr(promotion, "ask_the_gate", ask)
-    monkeypatch.setattr(promotion, "measure", measure)
-    monkeypatch.setattr(Registry, "_log_model", lambda *_: logged)
+    monkeypatch.setattr(gate, "decide", ask)
+    monkeypatch.setattr(scoring, "measure", measure)
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
     registry = Registry(candidate.tracker)
-    registry.history.begin()
-    source, model = twin
-    split = {SPLIT_TAG: json.dumps(promotion._split(candidate.params.model_dump()))}
+    registry.log.create()
+    source, model = equal_model
+    split = {SPLIT_TAG: split_tag(candidate.params)[SPLIT_TAG]}
     registry.new_version(source, None, {MODEL_TAG: model, **split})
     registry.new_version(logged, None, split)  # nothing says what it holds
-    content = {"kind": PROMOTION, "asked_by": ASKED_BY, "candidate": described(registry.version("1"))}
-    office.decide(registry, standing(registry), content)
+    content = {"kind": PROMOTION, "requested_by": REQUESTER, "candidate": ref_of(registry.version("1"))}
+    champion.commit(registry, reconcile(registry), **content)
     candidate.decide()
-    promote(candidate.params, candidate.layout, registry, "2", ASKED_BY)
+    promote_version(candidate.params, candidate.layout, registry, "2", REQUESTER)
     candidate.decide(**{"gate.policy": "non_inferior"})
-    assert [one["verdicts_before"] for one in asked] == [0, 1, 2], (
-        "the third asks about the pair of the first, by another rule"
-    )
+    assert [one.earlier_looks for one in asked] == [0, 1, 2], "the third asks about the pair of the first, by another rule"
     for one in asked:
-        assert {"label: negative", "label: positive"} <= one["slices"].keys()
-        assert one["costs"].champion_bytes == pytest.approx(one["costs"].candidate_bytes, abs=100)
-        assert one["costs"].candidate_bytes > 1000
-        assert one["costs"].champion_ms > 0
+        assert {"label: negative", "label: positive"} <= one.slices.keys()
+        assert one.costs.champion_bytes == pytest.approx(one.costs.candidate_bytes, abs=100)
+        assert one.costs.candidate_bytes > 1000
+        assert one.costs.champion_ms > 0

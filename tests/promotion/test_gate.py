@@ -14,9 +14,10 @@ from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams, Params
 from headway.promotion import checks
+from headway.promotion import gate as gate_module
 from headway.promotion.alpha_spending import significance
-from headway.promotion.checks import Check
-from headway.promotion.gate import PROMOTE, REFUSE, Costs, Decision, decide
+from headway.promotion.check import Check
+from headway.promotion.gate import Costs, GateInput, GateResult
 
 CLASSES = ("negative", "positive")
 SEED = 1
@@ -43,6 +44,18 @@ def gate(shipped: GateParams) -> GateParams:
 @pytest.fixture(scope="module")
 def non_inferior(gate: GateParams) -> GateParams:
     return gate.model_copy(update={"policy": "non_inferior"})
+
+
+def decide(
+    candidate: Predictions,
+    baseline: Predictions | HeadwayError,
+    champion: Predictions | HeadwayError | None,
+    policy: GateParams,
+    seed: int,
+    **more: Any,
+) -> GateResult:
+    """The gate's result, with further fields of its input by name."""
+    return gate_module.decide(GateInput(candidate, baseline, champion, **more), policy, seed)
 
 
 def predictions(correct: np.ndarray, classes: tuple[str, ...] = CLASSES) -> Predictions:
@@ -84,18 +97,18 @@ def lucky(wins: int, losses: int, rows: int = 400) -> tuple[Predictions, Predict
     return predictions(candidate), right(0.5, rows), predictions(champion)
 
 
-def check(decision: Decision, name: str) -> Check:
-    (found,) = [check for check in decision.checks if check.name == name]
+def check(result: GateResult, name: str) -> Check:
+    (found,) = [check for check in result.checks if check.name == name]
     return found
 
 
-def failed(decision: Decision) -> list[str]:
-    return [check.name for check in decision.checks if not check.passed]
+def failed(result: GateResult) -> list[str]:
+    return [check.name for check in result.checks if not check.passed]
 
 
-def reasons(decision: Decision) -> list[str]:
+def reasons(result: GateResult) -> list[str]:
     """Why it refuses; several checks may fail for one reason."""
-    return list(dict.fromkeys(check.explanation for check in decision.checks if not check.passed))
+    return list(dict.fromkeys(check.explanation for check in result.checks if not check.passed))
 
 
 def answers(draw: st.DrawFn, rows: int) -> np.ndarray:
@@ -128,9 +141,9 @@ seeds = st.integers(0, 1000)
 @given(one_model(), seeds, st.integers(0, 200))
 def test_a_model_is_never_superior_to_itself(gate: GateParams, correct: np.ndarray, seed: int, before: int) -> None:
     model = predictions(correct)
-    decision = decide(model, model, model, gate, seed, verdicts_before=before)
-    assert decision.verdict == REFUSE
-    assert failed(decision) == ["better_than_champion"]
+    result = decide(model, model, model, gate, seed, earlier_looks=before)
+    assert not result.promotes
+    assert failed(result) == ["better_than_champion"]
 
 
 @settings(max_examples=60)
@@ -148,9 +161,9 @@ def test_a_model_is_always_non_inferior_to_itself(
     }
     policy = shipped.model_copy(update={"policy": "non_inferior", "champion_margin": margin, **strict})
     halves = {"first half": np.arange(len(correct)) < len(correct) / 2}
-    decision = decide(model, model, model, policy, seed, slices=halves, verdicts_before=before)
-    assert decision.verdict == PROMOTE
-    measured = check(decision, "no_worse_than_champion")
+    result = decide(model, model, model, policy, seed, slices=halves, earlier_looks=before)
+    assert result.promotes
+    measured = check(result, "no_worse_than_champion")
     assert (measured.value, measured.low, measured.high, measured.threshold) == (0, 0, 0, -margin)
 
 
@@ -168,14 +181,14 @@ def test_a_margin_of_nothing_demands_to_be_better(non_inferior: GateParams) -> N
 def test_a_model_that_is_worse_by_the_margin_never_passes(
     gate: GateParams, models: tuple[np.ndarray, np.ndarray], share: float, policy: str, confidence: float, seed: int
 ) -> None:
-    """What holds of every draw of test rows is told of the difference observed on them, not of the true one."""
+    """This holds for every draw of test rows, because it is about the observed difference, not the true one."""
     candidate, champion = sorted(models, key=lambda correct: int(correct.sum()))
     margin = share * (champion.sum() - candidate.sum()) / len(candidate)
     chosen = gate.model_copy(update={"policy": policy, "champion_margin": margin, "confidence": confidence})
-    decision = decide(predictions(candidate), predictions(candidate), predictions(champion), chosen, seed)
+    result = decide(predictions(candidate), predictions(candidate), predictions(champion), chosen, seed)
     name = "better_than_champion" if policy == "superior" else "no_worse_than_champion"
-    assert not check(decision, name).passed
-    assert decision.verdict == REFUSE
+    assert not check(result, name).passed
+    assert not result.promotes
 
 
 @settings(max_examples=40)
@@ -207,8 +220,8 @@ def test_models_that_number_the_same_labels_differently_are_compared_by_name(
         probabilities=champion.probabilities[:, numbering],
         classes=tuple(names[index] for index in numbering),
     )
-    decision = decide(candidate, candidate, champion, shipped, SEED)
-    assert decide(candidate, candidate, renumbered, shipped, SEED) == decision
+    result = decide(candidate, candidate, champion, shipped, SEED)
+    assert decide(candidate, candidate, renumbered, shipped, SEED) == result
     other_way_round = decide(renumbered, renumbered, candidate, shipped, SEED)
     assert other_way_round == decide(champion, champion, candidate, shipped, SEED)
 
@@ -223,8 +236,8 @@ def test_a_model_that_means_another_label_by_each_name_is_caught(
     correct = np.random.default_rng(seed).random(600) < share
     champion = predictions(correct, ("bad", "good", "mixed"))
     candidate = changed(champion, probabilities=champion.probabilities[:, names])
-    decision = decide(candidate, champion, champion, shipped.model_copy(update={"policy": policy}), SEED)
-    assert {"no_worse_than_baseline", "macro_f1", "negative_log_likelihood"} < set(failed(decision))
+    result = decide(candidate, champion, champion, shipped.model_copy(update={"policy": policy}), SEED)
+    assert {"no_worse_than_baseline", "macro_f1", "negative_log_likelihood"} < set(failed(result))
 
 
 def test_a_model_that_is_surely_better_is_promoted_and_one_that_may_be_is_not(gate: GateParams) -> None:
@@ -233,75 +246,75 @@ def test_a_model_that_is_surely_better_is_promoted_and_one_that_may_be_is_not(ga
     measured = check(sure, "better_than_champion")
     assert measured.value == pytest.approx(0.1)
     assert 0 < measured.low < 0.1 < measured.high < 0.2
-    assert (measured.details["wins"], measured.details["losses"]) == (40, 0)
+    assert (measured.details["only_candidate_correct"], measured.details["only_opponent_correct"]) == (40, 0)
     # One more right answer, by winning 21 rows and losing 20: that is chance.
     assert failed(decide(*lucky(21, 20), gate, SEED)) == ["better_than_champion"]
 
 
-def test_the_tenth_verdict_on_a_test_set_takes_more_proof_than_the_first(gate: GateParams) -> None:
+def test_the_tenth_look_at_a_test_set_needs_more_evidence_than_the_first(gate: GateParams) -> None:
     models = lucky(40, 21)  # p = 0.010 one-sided
     assert decide(*models, gate, SEED).promotes
-    later = decide(*models, gate, SEED, verdicts_before=9)
+    later = decide(*models, gate, SEED, earlier_looks=9)
     assert failed(later) == ["better_than_champion"]
-    told = check(later, "better_than_champion")
-    assert (told.details["number"], told.details["significance"]) == (10, significance(10, 1 - gate.confidence))
-    assert "verdict 10 on this test set is tested at 0.000926 (fresh test rows start the count anew)" in told.explanation
+    found = check(later, "better_than_champion")
+    assert (found.details["look"], found.details["significance"]) == (10, significance(10, 1 - gate.confidence))
+    assert "look 10 at this test set, tested at 0.000926 (new test rows restart the count)" in found.explanation
     assert check(later, "power").value > check(decide(*models, gate, SEED), "power").value
 
 
-def test_verdicts_are_counted_for_non_inferior_candidates_too(non_inferior: GateParams) -> None:
+def test_looks_are_counted_for_non_inferior_candidates_too(non_inferior: GateParams) -> None:
     policy = non_inferior.model_copy(update={"champion_margin": 0.02})
     models = lucky(20, 20, rows=1000)
     assert decide(*models, policy, SEED).promotes
-    assert failed(decide(*models, policy, SEED, verdicts_before=99)) == ["no_worse_than_champion"]
+    assert failed(decide(*models, policy, SEED, earlier_looks=99)) == ["no_worse_than_champion"]
 
 
-def test_the_first_election_on_a_test_set_is_asked_at_the_interval_and_later_ones_take_more_proof(gate: GateParams) -> None:
+def test_a_first_promotion_is_tested_at_the_interval_and_later_looks_need_more_evidence(gate: GateParams) -> None:
     policy = gate.model_copy(update={"baseline_margin": 0.03})
     candidate, _, baseline = lucky(20, 20, rows=1000)
-    first, later, last = (decide(candidate, baseline, None, policy, SEED, verdicts_before=before) for before in (0, 1, 99))
-    told = [check(one, "no_worse_than_baseline") for one in (first, later, last)]
-    assert [one.passed for one in told] == [True, True, False]
-    assert told[0].details["significance"] == pytest.approx(0.025)
-    assert "(95% interval -1.20 to +1.20)" in told[0].explanation
-    assert "on this test set" not in told[0].explanation
-    assert told[2].details["number"] == 100
-    assert told[2].low < told[1].low < told[0].low
-    assert "; verdict 2 on this test set is tested at 0.00545 (fresh test rows" in told[1].explanation
+    first, later, last = (decide(candidate, baseline, None, policy, SEED, earlier_looks=before) for before in (0, 1, 99))
+    found = [check(one, "no_worse_than_baseline") for one in (first, later, last)]
+    assert [one.passed for one in found] == [True, True, False]
+    assert found[0].details["significance"] == pytest.approx(0.025)
+    assert "(95% interval −1.20 to +1.20)" in found[0].explanation
+    assert "this test set" not in found[0].explanation
+    assert found[2].details["look"] == 100
+    assert found[2].low < found[1].low < found[0].low
+    assert "; look 2 at this test set, tested at 0.00545 (new test rows" in found[1].explanation
     assert check(last, "power").value > check(first, "power").value
-    with_champion = decide(candidate, baseline, baseline, policy, SEED, verdicts_before=99)
-    assert check(with_champion, "no_worse_than_baseline").low == told[0].low, "where it elects nobody, it spends nothing"
+    with_champion = decide(candidate, baseline, baseline, policy, SEED, earlier_looks=99)
+    assert check(with_champion, "no_worse_than_baseline").low == found[0].low, "with a champion, it decides nothing"
 
 
 def test_a_gain_below_the_minimum_refuses_however_sure_it_is(gate: GateParams) -> None:
     models = lucky(40, 0, rows=1000)
     assert decide(*models, gate.model_copy(update={"minimum_gain": 0.04}), SEED).promotes
-    decision = decide(*models, gate.model_copy(update={"minimum_gain": 0.041}), SEED)
-    assert failed(decision) == ["better_than_champion"]
+    result = decide(*models, gate.model_copy(update={"minimum_gain": 0.041}), SEED)
+    assert failed(result) == ["better_than_champion"]
 
 
 # Thresholds are real: each check can fail, alone.
 
 
 def test_the_first_champion_has_only_the_baseline_to_beat(gate: GateParams) -> None:
-    decision = decide(right(0.8), right(0.8), None, gate, SEED)
-    assert decision.promotes
-    assert [check.name for check in decision.checks] == [name for name in EVERY_CHECK if name not in CHAMPION_CHECKS]
+    result = decide(right(0.8), right(0.8), None, gate, SEED)
+    assert result.promotes
+    assert [check.name for check in result.checks] == [name for name in EVERY_CHECK if name not in CHAMPION_CHECKS]
 
 
 def test_too_few_rows_refuse(gate: GateParams) -> None:
     enough, few = right(0.8, gate.min_test_rows), right(0.8, gate.min_test_rows - 1)
     assert decide(enough, enough, None, gate, SEED).promotes
-    decision = decide(few, few, None, gate, SEED)
-    assert failed(decision) == ["enough_test_rows"]
-    assert reasons(decision) == [f"{gate.min_test_rows - 1} test rows, at least {gate.min_test_rows} are needed"]
+    result = decide(few, few, None, gate, SEED)
+    assert failed(result) == ["enough_test_rows"]
+    assert reasons(result) == [f"{gate.min_test_rows - 1} test rows, at least {gate.min_test_rows} required"]
 
 
 def test_no_rows_at_all_refuse(gate: GateParams) -> None:
     nothing = predictions(np.zeros(0, dtype=bool))
-    decision = decide(nothing, nothing, nothing, gate, SEED)
-    assert decision.verdict == REFUSE
-    assert {"enough_test_rows", "no_worse_than_baseline", "better_than_champion"} <= set(failed(decision))
+    result = decide(nothing, nothing, nothing, gate, SEED)
+    assert not result.promotes
+    assert {"enough_test_rows", "no_worse_than_baseline", "better_than_champion"} <= set(failed(result))
 
 
 @pytest.mark.parametrize("margin", [0.02, 0.05, 0.2])
@@ -327,9 +340,9 @@ def test_a_single_row_of_improper_probabilities_refuses(gate: GateParams, row: l
     candidate = right(0.9)
     probabilities = candidate.probabilities.copy()
     probabilities[5] = row
-    decision = decide(changed(candidate, probabilities=probabilities), right(0.5), None, gate, SEED)
-    assert "proper_probabilities" in failed(decision)
-    assert check(decision, "proper_probabilities").value == 1
+    result = decide(changed(candidate, probabilities=probabilities), right(0.5), None, gate, SEED)
+    assert "proper_probabilities" in failed(result)
+    assert check(result, "proper_probabilities").value == 1
 
 
 @pytest.mark.parametrize("margin", ["macro_f1_margin", "nll_margin", "calibration_margin"])
@@ -370,16 +383,21 @@ def test_a_slice_on_which_the_candidate_is_surely_worse_refuses(gate: GateParams
     models = lucky(100, 20, rows=1000)
     row = np.arange(1000)
     masks = {"bad": (row < 20) | (row >= 960), "good": (row >= 20) & (row < 960), "too few": row < 20}
-    decision = decide(*models, gate, SEED, slices=masks)
-    assert failed(decision) == ["slices"]
-    told = check(decision, "slices")
-    bad, good = told.details["slices"]
-    assert (bad["name"], bad["rows"], bad["wins"], bad["losses"]) == ("bad", 60, 0, 20)
+    result = decide(*models, gate, SEED, slices=masks)
+    assert failed(result) == ["slices"]
+    found = check(result, "slices")
+    bad, good = found.details["slices"]
+    assert (bad["name"], bad["rows"], bad["only_candidate_correct"], bad["only_champion_correct"]) == ("bad", 60, 0, 20)
     assert bad["difference"] == pytest.approx(-1 / 3)
-    assert (good["name"], good["rows"], good["wins"], good["losses"]) == ("good", 940, 100, 0)
-    assert told.value == bad["p_value"] < 0.05 < good["p_value"]
-    assert "1 of 2 slices" in told.explanation
-    assert "'bad'" in told.explanation
+    assert (good["name"], good["rows"], good["only_candidate_correct"], good["only_champion_correct"]) == (
+        "good",
+        940,
+        100,
+        0,
+    )
+    assert found.value == bad["p_value"] < 0.05 < good["p_value"]
+    assert "1 of 2 slices" in found.explanation
+    assert "'bad'" in found.explanation
     assert decide(*models, gate.model_copy(update={"slice_margin": 0.3}), SEED, slices=masks).promotes
 
 
@@ -393,47 +411,45 @@ def test_slices_are_corrected_for_how_many_they_are(gate: GateParams) -> None:
     assert decide(*models, policy, SEED, slices={**bad, **others}).promotes
 
 
-def test_no_slice_of_enough_rows_is_said_and_refuses_nothing(gate: GateParams) -> None:
-    decision = decide(*lucky(40, 0), gate, SEED, slices={"few": np.arange(400) < 49})
-    assert decision.promotes
+def test_slices_with_too_few_rows_are_reported_and_do_not_refuse(gate: GateParams) -> None:
+    result = decide(*lucky(40, 0), gate, SEED, slices={"few": np.arange(400) < 49})
+    assert result.promotes
     enough = decide(*lucky(40, 0), gate, SEED, slices={"few": np.arange(400) < 49, "enough": np.arange(400) < 50})
     assert [one["name"] for one in check(enough, "slices").details["slices"]] == ["enough"]
-    assert "none of 1 slices has 50 test rows" in check(decision, "slices").explanation
-    assert check(decision, "slices").value is None, "nothing was compared"
+    assert "none of 1 slices has 50 test rows" in check(result, "slices").explanation
+    assert check(result, "slices").value is None, "nothing was compared"
 
 
 @pytest.mark.parametrize("mask", [np.ones(399, dtype=bool), np.ones(400), np.ones((400, 1), dtype=bool)])
 def test_a_slice_that_is_no_mask_over_the_rows_refuses(gate: GateParams, mask: np.ndarray) -> None:
-    decision = decide(*lucky(40, 0), gate, SEED, slices={"odd": mask})
-    assert failed(decision) == ["slices"]
-    assert check(decision, "slices").value is None
+    result = decide(*lucky(40, 0), gate, SEED, slices={"odd": mask})
+    assert failed(result) == ["slices"]
+    assert check(result, "slices").value is None
 
 
-def test_rows_that_could_not_show_the_gain_that_is_asked_for_refuse(gate: GateParams) -> None:
+def test_too_little_power_for_the_required_gain_refuses(gate: GateParams) -> None:
     models = lucky(40, 21)
     least = check(decide(*models, gate, SEED), "power").value
     assert least is not None
     assert 0.03 < least < 0.08
     assert decide(*models, gate.model_copy(update={"detectable_gain": 1.01 * least}), SEED).promotes
-    decision = decide(*models, gate.model_copy(update={"detectable_gain": 0.99 * least}), SEED)
-    assert failed(decision) == ["power"]
+    result = decide(*models, gate.model_copy(update={"detectable_gain": 0.99 * least}), SEED)
+    assert failed(result) == ["power"]
 
 
-def test_a_question_that_breaks_refuses_and_the_others_are_answered(
-    gate: GateParams, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_that_raises_refuses_and_the_others_are_still_run(gate: GateParams, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: object) -> Check:
         raise ZeroDivisionError("division by zero")
 
     sound = decide(*lucky(40, 0), gate, SEED)
     monkeypatch.setattr(checks, "macro_f1", breaks)
-    decision = decide(*lucky(40, 0), gate, SEED)
-    assert failed(decision) == ["macro_f1"]
-    assert [one.name for one in decision.checks] == [one.name for one in sound.checks]
-    assert check(decision, "macro_f1").explanation.endswith(": ZeroDivisionError: division by zero")
+    result = decide(*lucky(40, 0), gate, SEED)
+    assert failed(result) == ["macro_f1"]
+    assert [one.name for one in result.checks] == [one.name for one in sound.checks]
+    assert check(result, "macro_f1").explanation.endswith(": ZeroDivisionError: division by zero")
 
 
-def test_what_the_rows_show_is_told_of_the_question_that_is_asked(gate: GateParams) -> None:
+def test_power_is_that_of_the_accuracy_check(gate: GateParams) -> None:
     candidate, baseline, champion = lucky(40, 21)
     asked = {
         "superior": decide(candidate, baseline, champion, gate, SEED),
@@ -442,12 +458,15 @@ def test_what_the_rows_show_is_told_of_the_question_that_is_asked(gate: GatePara
             candidate, baseline, champion, gate.model_copy(update={"policy": "non_inferior", "champion_margin": 0.03}), SEED
         ),
     }
-    told = {name: check(decision, "power") for name, decision in asked.items()}
-    shown = told["superior"].value
-    assert f"show a true gain over the champion of {100 * shown:.2f} points with 80% power" in told["superior"].explanation
-    assert 0.2 < told["more"].value < 0.25, "what has to be seen, and what chance takes off it"
-    assert told["non_inferior"].value == pytest.approx(shown - 0.03, abs=0.002)
-    assert "(it may be -3.00)" in told["non_inferior"].explanation
+    found = {name: check(result, "power") for name, result in asked.items()}
+    shown = found["superior"].value
+    assert (
+        f"has 80% power to pass a model whose true gain is +{100 * shown:.2f} points or more"
+        in found["superior"].explanation
+    )
+    assert 0.2 < found["more"].value < 0.25, "what has to be seen, and what chance takes off it"
+    assert found["non_inferior"].value == pytest.approx(shown - 0.03, abs=0.002)
+    assert "(limit −3.00 points)" in found["non_inferior"].explanation
 
 
 # What it costs.
@@ -470,14 +489,14 @@ COSTS = Costs(candidate_ms=20.0, candidate_bytes=80_000_000, champion_ms=10.0, c
         ("size", {"max_size_ratio": 3.0}, 60.0),
     ],
 )
-def test_a_cost_above_its_budget_refuses_and_any_other_is_told(
+def test_a_cost_above_its_budget_refuses_and_every_cost_is_reported(
     gate: GateParams, name: str, limits: dict[str, float], threshold: float | None
 ) -> None:
-    decision = decide(*lucky(40, 0), gate.model_copy(update=limits), SEED, costs=COSTS)
-    assert failed(decision) == ([] if threshold is None else [name])
-    assert [one.name for one in decision.checks] == [*EVERY_CHECK, "latency", "size"]
+    result = decide(*lucky(40, 0), gate.model_copy(update=limits), SEED, costs=COSTS)
+    assert failed(result) == ([] if threshold is None else [name])
+    assert [one.name for one in result.checks] == [*EVERY_CHECK, "latency", "size"]
     if threshold is not None:
-        assert check(decision, name).threshold == pytest.approx(threshold)
+        assert check(result, name).threshold == pytest.approx(threshold)
 
 
 @pytest.mark.parametrize(
@@ -505,7 +524,7 @@ def test_the_first_champion_is_held_against_absolute_limits_only(gate: GateParam
     assert failed(decide(right(0.9), right(0.8), None, policy, SEED, costs=Costs(20.0, 80_000_001))) == ["size"]
 
 
-# What cannot be computed refuses, and the other checks are still told.
+# What cannot be computed refuses, and the other checks are still reported.
 
 
 #: All that is asked about champion and candidate side by side.
@@ -524,10 +543,10 @@ def test_a_probability_that_is_no_number_refuses_whosever_it_is(gate: GateParams
     models = {"candidate": right(0.9), "baseline": right(0.5), "champion": right(0.5)}
     assert decide(**models, policy=gate, seed=SEED).promotes
     models[who] = with_nan(models[who])
-    decision = decide(**models, policy=gate, seed=SEED)
-    assert decision.verdict == REFUSE
-    assert failed(decision) == refusing
-    assert [check.name for check in decision.checks] == EVERY_CHECK
+    result = decide(**models, policy=gate, seed=SEED)
+    assert not result.promotes
+    assert failed(result) == refusing
+    assert [check.name for check in result.checks] == EVERY_CHECK
 
 
 @pytest.mark.parametrize(
@@ -542,9 +561,9 @@ def test_a_probability_that_is_no_number_refuses_whosever_it_is(gate: GateParams
 def test_other_rows_refuse(gate: GateParams, rows: Any, who: str) -> None:
     models = {"candidate": right(0.9), "baseline": right(0.5), "champion": right(0.5)}
     models[who] = rows(models[who])
-    decision = decide(**models, policy=gate, seed=SEED)
-    assert "better_than_champion" in failed(decision)
-    refusal = check(decision, "better_than_champion")
+    result = decide(**models, policy=gate, seed=SEED)
+    assert "better_than_champion" in failed(result)
+    refusal = check(result, "better_than_champion")
     assert (refusal.value, refusal.low) == (None, None)
     assert "not scored on exactly the same rows" in refusal.explanation
 
@@ -552,8 +571,8 @@ def test_other_rows_refuse(gate: GateParams, rows: Any, who: str) -> None:
 def test_the_same_row_twice_in_both_models_refuses(gate: GateParams) -> None:
     model = right(0.9)
     doubled = changed(model, ids=[*model.ids[:-1], model.ids[0]])
-    decision = decide(doubled, right(0.5), doubled, gate.model_copy(update={"policy": "non_inferior"}), SEED)
-    assert {"no_worse_than_baseline", "no_worse_than_champion"} < set(failed(decision))
+    result = decide(doubled, right(0.5), doubled, gate.model_copy(update={"policy": "non_inferior"}), SEED)
+    assert {"no_worse_than_baseline", "no_worse_than_champion"} < set(failed(result))
 
 
 # Labels.
@@ -561,20 +580,20 @@ def test_the_same_row_twice_in_both_models_refuses(gate: GateParams) -> None:
 
 def test_renamed_labels_refuse(gate: GateParams) -> None:
     champion = changed(right(0.5), classes=("negative", "favourable"))
-    decision = decide(right(0.9), right(0.5), champion, gate, SEED)
-    assert failed(decision) == ["same_labels", *SIDE_BY_SIDE]
-    assert "labels favourable are gone or have another name" in reasons(decision)[0]
-    assert "not scored against the same true labels" in reasons(decision)[1]
+    result = decide(right(0.9), right(0.5), champion, gate, SEED)
+    assert failed(result) == ["same_labels", *SIDE_BY_SIDE]
+    assert "labels favourable are missing or renamed" in reasons(result)[0]
+    assert "not scored against the same true labels" in reasons(result)[1]
 
 
 def test_a_removed_label_refuses_and_the_rest_is_compared_all_the_same(gate: GateParams) -> None:
     champion = predictions(np.ones(600, dtype=bool), ("a", "b", "c"))
     two = changed(champion, labels=np.where(champion.labels < 2, champion.labels, -1), classes=("a", "b"))
     two = changed(two, probabilities=np.eye(2, dtype=np.float32)[np.maximum(two.labels, 0)])
-    decision = decide(two, two, champion, gate, SEED)
-    assert failed(decision) == ["same_labels", "better_than_champion"]
-    assert check(decision, "same_labels").details == {"removed": ["c"], "added": []}
-    assert check(decision, "better_than_champion").value == pytest.approx(-1 / 3)
+    result = decide(two, two, champion, gate, SEED)
+    assert failed(result) == ["same_labels", "better_than_champion"]
+    assert check(result, "same_labels").details == {"removed": ["c"], "added": []}
+    assert check(result, "better_than_champion").value == pytest.approx(-1 / 3)
 
 
 def test_rows_of_an_added_label_count_as_errors_of_the_champion(gate: GateParams) -> None:
@@ -583,74 +602,72 @@ def test_rows_of_an_added_label_count_as_errors_of_the_champion(gate: GateParams
     labels = np.array([0, -1, 1])[candidate.labels]
     probabilities = np.eye(2, dtype=np.float32)[np.maximum(labels, 0)]
     champion = changed(candidate, labels=labels, probabilities=probabilities, classes=tuple("abc"[index] for index in kept))
-    decision = decide(candidate, candidate, champion, gate, SEED)
-    assert decision.promotes
-    assert check(decision, "same_labels").details == {"removed": [], "added": ["b"]}
-    assert check(decision, "better_than_champion").details["wins"] == 200
-    assert check(decision, "better_than_champion").details["losses"] == 0
+    result = decide(candidate, candidate, champion, gate, SEED)
+    assert result.promotes
+    assert check(result, "same_labels").details == {"removed": [], "added": ["b"]}
+    assert check(result, "better_than_champion").details["only_candidate_correct"] == 200
+    assert check(result, "better_than_champion").details["only_opponent_correct"] == 0
     # Of the classes a, b and c the champion's F1 is 2/3 (b's rows are called a), 0 and 1.
-    assert check(decision, "macro_f1").value == pytest.approx(1 - 5 / 9)
+    assert check(result, "macro_f1").value == pytest.approx(1 - 5 / 9)
     # How likely b is, the champion cannot say: both are compared on the other rows, where they agree.
-    assert check(decision, "negative_log_likelihood").value == pytest.approx(np.log(0.8) * -1, abs=1e-6)
+    assert check(result, "negative_log_likelihood").value == pytest.approx(np.log(0.8) * -1, abs=1e-6)
 
 
 def test_a_champion_that_knows_no_label_of_the_rows_refuses(gate: GateParams) -> None:
     champion = Predictions(right(0.5).ids, np.full(400, -1), right(0.5).probabilities, ("left", "right"))
-    decision = decide(right(0.9), right(0.5), champion, gate, SEED)
-    assert failed(decision) == ["same_labels", "negative_log_likelihood", "calibration"]
+    result = decide(right(0.9), right(0.5), champion, gate, SEED)
+    assert failed(result) == ["same_labels", "negative_log_likelihood", "calibration"]
 
 
 def test_other_true_labels_refuse(gate: GateParams) -> None:
     champion = right(0.5)
-    decision = decide(right(0.9), right(0.5), changed(champion, labels=1 - champion.labels), gate, SEED)
-    assert failed(decision) == SIDE_BY_SIDE
-    assert len(reasons(decision)) == 1
-    assert "not scored against the same true labels" in reasons(decision)[0]
+    result = decide(right(0.9), right(0.5), changed(champion, labels=1 - champion.labels), gate, SEED)
+    assert failed(result) == SIDE_BY_SIDE
+    assert len(reasons(result)) == 1
+    assert "not scored against the same true labels" in reasons(result)[0]
 
 
 def test_a_label_that_a_model_knows_and_yet_does_not_number_refuses(gate: GateParams) -> None:
     champion = right(0.5)
     labels = champion.labels.copy()
     labels[0] = -1
-    decision = decide(right(0.9), right(0.5), changed(champion, labels=labels), gate, SEED)
-    assert failed(decision) == SIDE_BY_SIDE
+    result = decide(right(0.9), right(0.5), changed(champion, labels=labels), gate, SEED)
+    assert failed(result) == SIDE_BY_SIDE
 
 
 def test_a_baseline_of_other_labels_refuses(gate: GateParams) -> None:
     baseline = changed(right(0.5), classes=("negative", "favourable"))
-    decision = decide(right(0.9), baseline, None, gate, SEED)
-    assert failed(decision) == ["no_worse_than_baseline", "power"]
-    assert "do not know the same labels: favourable, positive in one only" in reasons(decision)[0]
+    result = decide(right(0.9), baseline, None, gate, SEED)
+    assert failed(result) == ["no_worse_than_baseline", "power"]
+    assert "have different labels: only one knows favourable, positive" in reasons(result)[0]
 
 
 def test_a_champion_that_could_not_be_scored_refuses_with_its_reason(gate: GateParams) -> None:
     champion = HeadwayError("models/champion: its weights were altered")
-    decision = decide(right(0.9), right(0.5), champion, gate, SEED)
-    assert decision.verdict == REFUSE
-    assert failed(decision) == ["same_labels", *SIDE_BY_SIDE]
-    assert len(reasons(decision)) == 1
-    assert "models/champion: its weights were altered" in reasons(decision)[0]
-    measured = check(decision, "no_worse_than_baseline")
+    result = decide(right(0.9), right(0.5), champion, gate, SEED)
+    assert not result.promotes
+    assert failed(result) == ["same_labels", *SIDE_BY_SIDE]
+    assert len(reasons(result)) == 1
+    assert "models/champion: its weights were altered" in reasons(result)[0]
+    measured = check(result, "no_worse_than_baseline")
     assert measured.value == pytest.approx(0.4)
 
 
-def test_every_check_is_told_also_after_one_failed(gate: GateParams) -> None:
+def test_every_check_is_reported_even_after_one_fails(gate: GateParams) -> None:
     few = right(0.2, 50)
-    decision = decide(with_nan(few), right(0.9, 50), right(0.9, 50), gate.model_copy(update={"max_size_mb": 1.0}), SEED)
+    result = decide(with_nan(few), right(0.9, 50), right(0.9, 50), gate.model_copy(update={"max_size_mb": 1.0}), SEED)
     asked = [*EVERY_CHECK, "size"]
-    assert failed(decision) == [name for name in asked if name != "same_labels"]
-    told = decision.as_dict()
-    assert told["verdict"] == REFUSE
-    assert [entry["name"] for entry in told["checks"]] == asked
-    assert [entry["name"] for entry in told["checks"] if entry["passed"]] == ["same_labels"]
-    assert json.loads(json.dumps(told)) == told
+    assert failed(result) == [name for name in asked if name != "same_labels"]
+    assert not result.promotes
+    assert [one.name for one in result.checks] == asked
+    assert [one.name for one in result.checks if one.passed] == ["same_labels"]
 
 
-def test_what_is_told_of_a_promotion_is_plain_json_without_a_number_that_is_none(gate: GateParams) -> None:
+def test_the_checks_of_a_promotion_are_plain_json_with_finite_values(gate: GateParams) -> None:
     masks = {"first": np.arange(400) < 200, "second": np.arange(400) >= 200}
-    decision = decide(*lucky(50, 15), gate, SEED, slices=masks, costs=COSTS, verdicts_before=2)
-    assert decision.promotes
-    told = decision.as_dict()
-    assert [entry["name"] for entry in told["checks"]] == [*EVERY_CHECK, "latency", "size"]
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert all(entry["value"] is not None for entry in told["checks"])
+    result = decide(*lucky(50, 15), gate, SEED, slices=masks, costs=COSTS, earlier_looks=2)
+    assert result.promotes
+    assert [one.name for one in result.checks] == [*EVERY_CHECK, "latency", "size"]
+    written = [one.model_dump() for one in result.checks]
+    assert json.loads(json.dumps(written, allow_nan=False)) == written
+    assert all(one.value is not None for one in result.checks)

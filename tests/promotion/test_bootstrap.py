@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams, Params
 from headway.promotion.bootstrap import bootstrap_mean, macro_f1_difference, nll_difference
-from headway.promotion.paired_predictions import Pair, pair
+from headway.promotion.paired_predictions import PairedPredictions, pair
 
 CLASSES = ("a", "b", "c")
 
@@ -31,7 +31,7 @@ def scattered(labels: np.ndarray, right: float, seed: int) -> Predictions:
 
 
 @pytest.fixture(scope="module")
-def compared() -> Pair:
+def compared() -> PairedPredictions:
     labels = np.random.default_rng(0).choice(3, 500, p=[0.6, 0.37, 0.03])
     return pair(scattered(labels, 0.8, seed=1), scattered(labels, 0.7, seed=2))
 
@@ -40,9 +40,9 @@ def macro_f1(truth: np.ndarray, guesses: np.ndarray) -> float:
     return float(f1_score(truth, guesses, labels=np.unique(truth), average="macro", zero_division=0))
 
 
-def test_macro_f1_and_its_interval_are_those_of_drawn_rows(compared: Pair, policy: GateParams) -> None:
+def test_macro_f1_and_its_interval_are_those_of_drawn_rows(compared: PairedPredictions, policy: GateParams) -> None:
     measured = macro_f1_difference(compared, policy, seed=1)
-    truth, (first, second) = compared.truth, compared.guesses
+    truth, (first, second) = compared.labels, compared.predicted
     assert measured.value == pytest.approx(macro_f1(truth, first) - macro_f1(truth, second))
     random = np.random.default_rng(3)
     draws = [random.integers(0, len(truth), len(truth)) for _ in range(1500)]
@@ -53,10 +53,10 @@ def test_macro_f1_and_its_interval_are_those_of_drawn_rows(compared: Pair, polic
     assert high - low > 0.1
 
 
-def test_negative_log_likelihood_is_that_of_the_true_labels(compared: Pair, policy: GateParams) -> None:
+def test_negative_log_likelihood_is_that_of_the_true_labels(compared: PairedPredictions, policy: GateParams) -> None:
     measured = nll_difference(compared.first, compared.second, policy, seed=1)
-    rows = np.arange(len(compared.truth))
-    first, second = (-np.log(one.probabilities[rows, compared.truth]) for one in (compared.first, compared.second))
+    rows = np.arange(len(compared.labels))
+    first, second = (-np.log(one.probabilities[rows, compared.labels]) for one in (compared.candidate, compared.opponent))
     assert measured.value == pytest.approx((first - second).mean(), abs=1e-6)
     half = 1.96 * (first - second).std() / np.sqrt(len(rows))
     assert measured.low == pytest.approx(measured.value - half, abs=0.1 * half)

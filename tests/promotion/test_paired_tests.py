@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, norm
 
-from headway.promotion.alpha_spending import election_significance, significance
+from headway.promotion.alpha_spending import first_promotion_significance, significance
 from headway.promotion.bootstrap import bootstrap_mean
 from headway.promotion.paired_tests import (
     accuracy_difference,
+    bootstrap_distribution,
     detectable_difference,
     holm,
     is_non_inferior,
     is_superior,
     mcnemar,
-    resampled,
     score_test,
     worse_by_more,
 )
@@ -62,7 +62,7 @@ def test_exact_mcnemar_is_the_binomial_test(wins: int, losses: int) -> None:
 
 def test_all_resamples_of_two_rows_are_those_counted_by_hand() -> None:
     """One row won, one tied: of four equally likely resamples one wins twice, two win once, one never."""
-    values, chances = resampled(1, 0, 2)
+    values, chances = bootstrap_distribution(1, 0, 2)
     of = dict(zip(values.tolist(), chances.tolist(), strict=True))
     assert [of[value] for value in (0, 1, 2)] == pytest.approx([0.25, 0.5, 0.25])
     assert sum(of.values()) == pytest.approx(1)
@@ -72,7 +72,7 @@ def test_all_resamples_of_two_rows_are_those_counted_by_hand() -> None:
 @given(counts())
 def test_resamples_have_the_mean_and_the_variance_of_resampled_rows(case: tuple[int, int, int]) -> None:
     wins, losses, rows = case
-    values, chances = resampled(wins, losses, rows)
+    values, chances = bootstrap_distribution(wins, losses, rows)
     mean = values @ chances
     assert chances.sum() == pytest.approx(1)
     assert mean == pytest.approx(wins - losses, abs=1e-6)
@@ -239,11 +239,11 @@ def test_the_levels_that_the_readme_names_are_these(repository: Path) -> None:
     text = " ".join((repository / "README.md").read_text(encoding="utf-8").split())
     first, tenth, last = (significance(number, 0.05) for number in (1, 10, 50))
     assert f"at a level of {first:.4f} (one-sided), the 10th at {tenth:.5f}, the 50th at {last:.5f}" in text
-    assert f"asked at 2.5%, the second at {election_significance(2, 0.05):.2%}" in text
+    assert f"asked at 2.5%, the second at {first_promotion_significance(2, 0.05):.2%}" in text
 
 
-def test_elections_spend_half_the_budget_on_the_first_and_the_rest_as_verdicts_do() -> None:
-    levels = [election_significance(number, 0.05) for number in range(1, 5001)]
+def test_first_promotions_spend_half_the_budget_on_the_first_look_and_the_rest_as_other_looks_do() -> None:
+    levels = [first_promotion_significance(number, 0.05) for number in range(1, 5001)]
     assert levels[:2] == pytest.approx([0.025, 0.025 * 50 / 51 / 4.499205])
     assert 0.045 < sum(levels) < 0.05
     assert all(0 < later < earlier for earlier, later in pairwise(levels))

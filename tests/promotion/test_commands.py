@@ -1,4 +1,4 @@
-"""The registry's verbs as a person types them: what they print, and what they say of a mistake."""
+"""The commands about the champion as a person types them: what they print, and their errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from headway.cli import app
 from headway.errors import HeadwayError
 from headway.promotion.decision import FORCED, REFUSAL, RETIREMENT, ROLLBACK
-from tests.registry.conftest import CHECK, House
+from tests.promotion.conftest import CHECK, House
 
 
 @pytest.fixture
@@ -50,39 +50,39 @@ def test_the_history_lists_every_decision_the_last_one_first(two: House) -> None
         ("2", "forced promotion", "2"),
         ("1", "promotion", "1"),
     ]
-    assert rows[0][4] == "+1.67 (97.82%: +0.77 to +2.56) on the champion"
-    assert rows[2][4] == "+1.67 (+0.77 to +2.56) on the linear baseline"
+    assert rows[0][4] == "+1.67 points (97.82%: +0.77 to +2.56) over the champion"
+    assert rows[2][4] == "+1.67 points (+0.77 to +2.56) over the linear baseline"
     assert rows[1][-1] == "a demonstration"
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", row[1]) for row in rows)
     assert all("@" in row[5] for row in rows)
 
 
 def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_record(two: House) -> None:
-    records = two.registry.history.records()
-    assert headway("history", "--verify").output == f"3 records, unbroken, the last is {records[-1].id}\n"
+    records = two.decisions()
+    assert headway("history", "--verify").output == f"3 decisions, unaltered, the last one is {records[-1].id}\n"
     (file,) = (two.stock.layout.tracking / "artifacts").rglob(f"{records[1].id}.json")
     file.write_text(file.read_text().replace("a demonstration", "a good reason"))
     line = said("history", "--verify")
     assert line.startswith("the history of headway is broken: record 2: altered: its SHA-256 is ")
-    assert line.endswith("; the 1 before it are whole")
+    assert line.endswith("; the 1 before it are unaltered")
     assert said("history") == line
     assert len(cells(headway("history").output)) == 1, "what is whole is still shown"
 
 
 def test_an_empty_history_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(house.registry.tracker.layout.root)
-    assert headway("history").output == "nothing was decided yet\n"
-    assert headway("history", "--verify").output == "0 records, unbroken\n"
+    assert headway("history").output == "no decisions yet\n"
+    assert headway("history", "--verify").output == "0 decisions, unaltered\n"
 
 
-def test_going_back_says_who_is_champion_and_where_the_page_lies(two: House) -> None:
+def test_a_rollback_prints_the_champion_and_the_page(two: House) -> None:
     done = headway("rollback", "--reason", "too many complaints")
     first, page = done.output.splitlines()
     assert first == "version 1 is champion again"
     assert "too many complaints" in Path(page.removeprefix("page: ")).read_text(encoding="utf-8")
     assert two.champion() == "1"
-    record = two.another().registry.history.records()[-1]
-    assert (record.reason, record.asked_by.command) == ("too many complaints", "headway rollback")
+    record = two.another().decisions()[-1]
+    assert (record.reason, record.requested_by.command) == ("too many complaints", "headway rollback")
     assert headway("rollback", "--to", "2", "--reason", "the other way").output.startswith("version 2 is champion again")
 
 
@@ -101,14 +101,14 @@ def test_going_back_says_who_is_champion_and_where_the_page_lies(two: House) -> 
 def test_nothing_is_promoted_on_rows_that_are_older_than_the_params(
     two: House, monkeypatch: pytest.MonkeyPatch, force: bool, changed: set[str] | None, named: str
 ) -> None:
-    monkeypatch.setattr("flows.office.changed_stages", lambda _: changed)
+    monkeypatch.setattr("flows.execution.changed_stages", lambda _: changed)
     line = said("promote", "9", *(("--force", "--reason", "x") if force else ()))
-    assert (f"changed since {named} ran, so that" if named else "has no version 9") in line
+    assert (f"changed since {named} ran, so" if named else "has no version 9") in line
 
 
 def test_a_retirement_is_in_the_history(two: House) -> None:
     assert headway("retire", "--reason", "lost").output.startswith(
-        "version 2 is no longer champion; the next run elects another model\n"
+        "version 2 is no longer champion; the next run can promote another model\n"
     )
     assert two.champion() is None
     assert two.another().kinds()[-1] == ("retirement", "2")
@@ -117,10 +117,10 @@ def test_a_retirement_is_in_the_history(two: House) -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("rollback", "--reason", " "), "the reason is empty; say why"),
-        (("retire", "--reason", ""), "the reason is empty; say why"),
-        (("promote", "3", "--force"), "takes both: --force and --reason"),
-        (("promote", "3", "--reason", "why not"), "takes both: --force and --reason"),
+        (("rollback", "--reason", " "), "the reason is empty; state one"),
+        (("retire", "--reason", ""), "the reason is empty; state one"),
+        (("promote", "3", "--force"), "give both --force and --reason"),
+        (("promote", "3", "--reason", "why not"), "give both --force and --reason"),
         (("promote", "9", "--force", "--reason", "x"), "headway has no version 9"),
         (("rollback", "--to", "3", "--reason", "x"), "version 3 of headway never was champion; `headway promote 3`"),
         (("card", "9"), "no decision on version 9 holds any numbers"),
@@ -153,14 +153,14 @@ def test_lineage_is_printed(two: House) -> None:
     assert any(line.split()[:2] == ["decision", "2"] for line in lines)
 
 
-def killed_before_it_tells(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+def killed_after_its_decision(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     """A command that comes as far as its decision."""
 
     def killed(*_: object) -> Path:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("flows.office.tell", killed)
+        patch.setattr("headway.promotion.commands.write_page", killed)
         headway(*words)
 
 
@@ -168,19 +168,19 @@ def killed_before_it_tells(monkeypatch: pytest.MonkeyPatch, *words: str) -> None
 def test_a_command_that_is_killed_after_its_decision_and_given_again_decides_nothing_more(
     two: House, monkeypatch: pytest.MonkeyPatch, verb: str
 ) -> None:
-    killed_before_it_tells(monkeypatch, verb, "--reason", "complaints")
+    killed_after_its_decision(monkeypatch, verb, "--reason", "complaints")
     decided = two.another().kinds()
     assert len(decided) == 4
     assert headway(verb, "--reason", "complaints").exit_code == 0
     assert two.another().kinds() == decided
-    # It was told by now: the same words are a new command, for which nobody is left.
+    # It was reported by now, so the same words are a new command, with nobody left to remove.
     assert "no " in said(verb, "--reason", "complaints")
     assert two.another().kinds() == decided
     assert not (two.registry.tracker.layout.scratch / "by-hand.json").exists()
 
 
 def test_another_command_after_one_that_was_killed_is_carried_out(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed_before_it_tells(monkeypatch, "rollback", "--reason", "complaints")
+    killed_after_its_decision(monkeypatch, "rollback", "--reason", "complaints")
     assert headway("retire", "--reason", "complaints").exit_code == 0
     assert [kind for kind, _ in two.another().kinds()[3:]] == [ROLLBACK, RETIREMENT]
 

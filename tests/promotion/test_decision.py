@@ -1,9 +1,8 @@
-"""The record of a decision: known by its content, and only readable as it was written."""
+"""The record of a decision: identified by its content, and only readable as it was written."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
-from headway.promotion import decision as records
 from headway.promotion.decision import (
     FORCED,
     PROMOTION,
     REFUSAL,
     RETIREMENT,
     ROLLBACK,
-    Record,
-    Rows,
-    gate_code,
-    new_record,
+    Decision,
+    TestSet,
+    new_decision,
     parse,
-    rows_of,
 )
-from tests.registry.conftest import CHECK, chain, story, subject, verdict, who
+from tests.promotion.conftest import CHECK, chain, decision_content, ref, story, who
 
 
-def a_record(**more: Any) -> Record:
-    return new_record(**verdict(subject(2), subject(1), **more), number=1, previous="")
+def a_record(**more: Any) -> Decision:
+    return new_decision(**decision_content(ref(2), ref(1), **more), number=1, previous="")
 
 
 def test_a_record_reads_as_it_was_written() -> None:
@@ -62,7 +58,7 @@ def test_an_edit_anywhere_shows(path: tuple[Any, ...]) -> None:
     old = node[path[-1]]
     changes = {bool: lambda: not old, str: lambda: f"{old}x", int: lambda: old + 1, float: lambda: old + 0.01}
     node[path[-1]] = changes.get(type(old), lambda: "x")()
-    with pytest.raises(HeadwayError, match=r"^(altered|of schema version|damaged)"):
+    with pytest.raises(HeadwayError, match=r"^(altered|record_version|damaged)"):
         parse(json.dumps(content), record.id)
 
 
@@ -80,7 +76,7 @@ def test_a_record_that_is_whole_but_not_the_one_expected_shows() -> None:
     ],
     ids=["a key that stands twice", "another type", "a blank"],
 )
-def test_a_record_that_says_the_same_in_other_bytes_shows(written: str, forged: str) -> None:
+def test_the_same_content_in_other_bytes_is_altered(written: str, forged: str) -> None:
     record = a_record()
     text = record.as_json()
     assert written in text
@@ -89,7 +85,7 @@ def test_a_record_that_says_the_same_in_other_bytes_shows(written: str, forged: 
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"a word"', "{}"])
-def test_what_is_no_record_is_told(text: str) -> None:
+def test_a_text_that_is_no_record_is_damaged(text: str) -> None:
     with pytest.raises(HeadwayError, match="damaged") as error:
         parse(text, "any")
     assert "\n" not in str(error.value)
@@ -97,8 +93,8 @@ def test_what_is_no_record_is_told(text: str) -> None:
 
 def test_a_record_of_a_later_headway_says_so() -> None:
     content = json.loads(a_record().as_json())
-    content["record_version"] = 3
-    with pytest.raises(HeadwayError, match="of schema version 3, this Headway reads 2; update Headway"):
+    content["record_version"] = 4
+    with pytest.raises(HeadwayError, match="record_version 4, this Headway reads 2 and 3; update Headway"):
         parse(json.dumps(content), content["id"])
 
 
@@ -111,18 +107,18 @@ def test_numbers_that_are_not_finite_are_kept_as_none() -> None:
 @given(st.permutations(range(6)))
 def test_the_order_of_the_test_rows_is_irrelevant(order: list[int]) -> None:
     ids, labels = [f"row {index}" for index in range(6)], ["a", "b", "a", "b", "b", "a"]
-    assert rows_of([ids[index] for index in order], [labels[index] for index in order]) == rows_of(ids, labels)
+    assert TestSet.of([ids[index] for index in order], [labels[index] for index in order]) == TestSet.of(ids, labels)
 
 
 def test_another_label_or_row_makes_other_test_rows() -> None:
-    known = rows_of(["1", "2"], ["a", "b"])
+    known = TestSet.of(["1", "2"], ["a", "b"])
     assert known.rows == 2
-    assert len({known.sha256, rows_of(["1", "2"], ["b", "a"]).sha256, rows_of(["1", "3"], ["a", "b"]).sha256}) == 3
+    assert len({known.sha256, TestSet.of(["1", "2"], ["b", "a"]).sha256, TestSet.of(["1", "3"], ["a", "b"]).sha256}) == 3
 
 
-def test_the_same_decision_asked_by_someone_else_later_is_a_repetition() -> None:
+def test_the_same_decision_requested_later_by_someone_else_is_a_repetition() -> None:
     first = a_record(kind=REFUSAL)
-    again = a_record(kind=REFUSAL, asked_by=who("another")).model_copy(update={"when": "2031-01-01", "number": 2})
+    again = a_record(kind=REFUSAL, requested_by=who("another")).model_copy(update={"when": "2031-01-01", "number": 2})
     assert again.repeats(first)
     commit = {**first.project, "headway.git_commit": "another"}
     assert a_record(kind=REFUSAL, project=commit).repeats(first), "a commit alone changes nothing"
@@ -140,10 +136,10 @@ def test_a_multiple_of_the_latency_that_was_measured_makes_no_other_decision() -
     "change",
     [
         {"kind": PROMOTION},
-        {"candidate": subject(3)},
+        {"candidate": ref(3)},
         {"champion": None},
         {"policy": {"policy": "non_inferior"}},
-        {"gate": "another"},
+        {"gate_code": "another"},
         {"project": {"headway.dvc_lock": "another"}},
         {"test_rows": {"sha256": "f" * 64, "rows": 2458}},
         {"checks": [{**CHECK, "passed": False, "threshold": -0.01}]},
@@ -154,64 +150,45 @@ def test_a_multiple_of_the_latency_that_was_measured_makes_no_other_decision() -
 )
 def test_another_fact_makes_another_decision(change: dict[str, Any]) -> None:
     first = a_record(kind=REFUSAL)
-    assert not new_record(**{**verdict(subject(2), subject(1), REFUSAL), **change}, number=1, previous="").repeats(first)
+    assert not new_decision(**{**decision_content(ref(2), ref(1), REFUSAL), **change}, number=1, previous="").repeats(first)
 
 
 def test_the_gain_is_that_over_the_champion_where_there_was_one() -> None:
     against_champion = {**CHECK, "name": "better_than_champion", "value": 0.001}
-    gain = a_record(checks=[CHECK, against_champion]).gain
+    gain = a_record(checks=[CHECK, against_champion]).accuracy_gain
     assert gain is not None
     assert (gain[0], gain[1].value) == ("champion", 0.001)
-    gain = a_record().gain
+    gain = a_record().accuracy_gain
     assert gain is not None
     assert gain[0] == "linear baseline"
     uncomputed = {**CHECK, "value": None, "low": None, "high": None}
-    assert a_record(checks=[uncomputed]).gain is None
-
-
-def test_headways_version_and_its_libraries_are_in_the_fingerprint_of_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = gate_code()
-    assert gate_code() == known
-    monkeypatch.setattr(records, "__version__", "99")
-    assert gate_code() != known
-    monkeypatch.undo()
-    monkeypatch.setattr(records, "version", lambda library: "99" if library == "scipy" else "1")
-    assert gate_code() != known
-
-
-@pytest.mark.parametrize("place", records.DECIDING)
-def test_all_code_that_decides_is_in_the_fingerprint_of_the_gate(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known, of_sources = gate_code(), records.sha256_of_sources
-    there = Path(records.__file__).parent / place
-    monkeypatch.setattr(records, "sha256_of_sources", lambda one: "edited" if one == there else of_sources(one))
-    assert of_sources(there), "there is nothing there"
-    assert gate_code() != known
+    assert a_record(checks=[uncomputed]).accuracy_gain is None
 
 
 def test_a_sketch_estimates_which_rows_were_in_another_set() -> None:
-    def rows(first: int, last: int) -> Rows:
-        return rows_of([f"row {number}" for number in range(first, last)], ["a"] * (last - first))
+    def rows(first: int, last: int) -> TestSet:
+        return TestSet.of([f"row {number}" for number in range(first, last)], ["a"] * (last - first))
 
     few, many = rows(0, 100), rows(0, 30_000)
-    assert few.shared_with(rows(50, 150)) == pytest.approx(0.5)
-    assert few.shared_with(rows(0, 50)) == pytest.approx(0.5)
-    assert rows(0, 50).shared_with(few) == pytest.approx(1)
-    assert few.shared_with(rows(100, 200)) == 0
-    assert many.shared_with(rows(10_000, 40_000)) == pytest.approx(2 / 3, abs=0.1)
-    assert many.shared_with(rows(0, 31_000)) == pytest.approx(1, abs=0.05)
-    assert rows(0, 10_000).shared_with(many) == pytest.approx(1, abs=0.15)
-    assert rows_of([], []).shared_with(few) == 0
-    relabelled = rows_of([f"row {number}" for number in range(100)], ["b"] * 100)
+    assert few.overlap(rows(50, 150)) == pytest.approx(0.5)
+    assert few.overlap(rows(0, 50)) == pytest.approx(0.5)
+    assert rows(0, 50).overlap(few) == pytest.approx(1)
+    assert few.overlap(rows(100, 200)) == 0
+    assert many.overlap(rows(10_000, 40_000)) == pytest.approx(2 / 3, abs=0.1)
+    assert many.overlap(rows(0, 31_000)) == pytest.approx(1, abs=0.05)
+    assert rows(0, 10_000).overlap(many) == pytest.approx(1, abs=0.15)
+    assert TestSet.of([], []).overlap(few) == 0
+    relabelled = TestSet.of([f"row {number}" for number in range(100)], ["b"] * 100)
     assert few.sha256 != relabelled.sha256
-    assert few.shared_with(relabelled) == 1
-    assert few.shared_with(Rows(sha256="of old", rows=100)) == 0
+    assert few.overlap(relabelled) == 1
+    assert few.overlap(TestSet(sha256="of old", rows=100)) == 0
 
 
 def test_a_record_from_before_there_were_sketches_keeps_its_id() -> None:
     old = a_record(test_rows={"sha256": "d" * 64, "rows": 7})
     assert '"sketch"' not in old.as_json()
     assert parse(old.as_json(), old.id) == old
-    new = a_record(test_rows=rows_of(["a", "b"], ["x", "y"]))
+    new = a_record(test_rows=TestSet.of(["a", "b"], ["x", "y"]))
     assert parse(new.as_json(), new.id) == new
     assert len(new.test_rows.sketch.split()) == 2
 
@@ -232,5 +209,5 @@ def test_every_headline_says_what_happened_and_why() -> None:
 def test_a_chain_names_the_record_before_each() -> None:
     first, second, third = story((PROMOTION, 1), (REFUSAL, 2), (PROMOTION, 3))
     assert (first.previous, second.previous, third.previous) == ("", first.id, second.id)
-    (alone,) = chain(verdict(subject(1), None))
+    (alone,) = chain(decision_content(ref(1), None))
     assert alone.previous == ""
