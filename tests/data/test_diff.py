@@ -54,7 +54,7 @@ def compared(tmp_path):
 # Comparing
 
 
-def test_rows_that_were_added_removed_and_relabelled_are_told_apart(sentences, compared):
+def test_added_removed_and_relabelled_rows_are_counted(sentences, compared):
     other = {"negative": "positive", "positive": "negative"}
     old = sentences[:6000]
     new = sentences[40:7000]
@@ -76,14 +76,14 @@ def test_rows_that_were_added_removed_and_relabelled_are_told_apart(sentences, c
     ]
 
 
-def test_equal_rows_count_as_often_as_they_occur(compared):
+def test_repeated_rows_count_as_often_as_they_occur(compared):
     old = [("a", "1"), ("a", "1"), ("a", "1"), ("b", "1")]
     new = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "1")]
     told = compared(old, new)
     assert (told["unchanged"], told["relabelled"], told["added"], told["removed"]) == (2, 1, 1, 1)
 
 
-def test_missing_texts_and_labels_are_compared_too(compared):
+def test_missing_texts_and_labels_are_compared(compared):
     told = compared([(None, "1"), ("a", None), ("", "1")], [(None, "1"), ("a", "1"), ("", "1")])
     assert (told["unchanged"], told["relabelled"], told["added"], told["removed"]) == (2, 1, 0, 0)
     assert told["labels"] == [{"label": None, "before": 1, "after": 0}, {"label": "1", "before": 2, "after": 3}]
@@ -100,7 +100,7 @@ pairs = st.lists(st.tuples(st.sampled_from(["a", "b", "", None]), st.sampled_fro
 
 
 @given(pairs, pairs)
-def test_the_counts_are_those_of_a_comparison_with_the_texts_at_hand(tmp_path_factory, old, new):
+def test_the_counts_equal_those_of_a_plain_comparison(tmp_path_factory, old, new):
     folder = tmp_path_factory.mktemp("pairs")
     told = compare(write_rows(folder / "old.parquet", old), write_rows(folder / "new.parquet", new))
     gone, come = Counter(old) - Counter(new), Counter(new) - Counter(old)
@@ -174,13 +174,13 @@ def test_the_rows_of_a_revision_come_from_the_cache(project, sentences):
     assert (told["unchanged"], told["added"], told["removed"]) == (40, 20, 10)
 
 
-def test_the_rows_of_a_revision_do_not_stay_behind(project):
+def test_the_rows_of_a_revision_are_removed_afterwards(project):
     with rows_at("first", project):
         assert list(project.scratch.rglob("*.parquet"))
     assert not list(project.scratch.iterdir())
 
 
-def test_what_the_cache_lacks_comes_from_a_remote_that_was_set_up_later(project, tmp_path, sentences):
+def test_rows_missing_in_the_cache_come_from_a_remote_set_up_later(project, tmp_path, sentences):
     run(project.root, "git", "checkout", "--quiet", "first")
     dvc(project.root, "remote", "add", "--default", "store", str(tmp_path / "store"))
     dvc(project.root, "push")
@@ -190,7 +190,7 @@ def test_what_the_cache_lacks_comes_from_a_remote_that_was_set_up_later(project,
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_data_that_are_nowhere_are_one_line(project, tmp_path, remote):
+def test_data_that_cannot_be_found_are_one_line(project, tmp_path, remote):
     if remote:
         (tmp_path / "store").mkdir()
         dvc(project.root, "remote", "add", "--default", "store", str(tmp_path / "store"))
@@ -220,7 +220,7 @@ def test_a_revision_without_data_is_one_line(history, revision, message):
     assert "\n" not in str(raised.value)
 
 
-def test_a_project_outside_git_has_no_revisions(tmp_path):
+def test_a_project_outside_git_is_an_error(tmp_path):
     with pytest.raises(HeadwayError, match="not a git repository"), rows_at("HEAD", Layout(tmp_path)):
         pass
 
@@ -248,7 +248,7 @@ def cells(printed):
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
 
 
-def test_the_command_says_what_changed_in_words_and_by_label(told, sentences):
+def test_the_command_prints_the_changes_in_total_and_by_label(told, sentences):
     old, new = sentences[:50], [(sentences[0][0], None), *sentences[5:50], *[(f"new {n}", "[red]") for n in range(1200)]]
     printed = told(new)
     assert printed.startswith("50 rows at first, 1,246 now: 1,200 added, 4 removed, 1 relabelled, 45 unchanged\n")
@@ -262,7 +262,7 @@ def test_the_command_says_what_changed_in_words_and_by_label(told, sentences):
     ]
 
 
-def test_the_command_says_so_when_nothing_changed(told, sentences):
+def test_the_command_reports_that_nothing_changed(told, sentences):
     assert told(sentences[49::-1]) == "nothing changed: the same 50 rows at first and now\n"
 
 
@@ -275,7 +275,7 @@ def test_the_command_sums_the_labels_beyond_the_twenty_that_changed_most(told, s
     assert others == [f"{9 + len(before)} others", "50", "95", "+45"]
 
 
-def test_the_command_needs_the_rows_of_now(project, monkeypatch):
+def test_the_command_needs_the_current_rows(project, monkeypatch):
     monkeypatch.chdir(project.root)
     shutil.rmtree(project.raw)
     with pytest.raises(HeadwayError, match="missing; make it with `dvc repro ingest`, or fetch it with `dvc pull`"):
