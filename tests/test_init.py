@@ -188,7 +188,7 @@ def test_only_the_proposed_knobs_change_in_params_yaml(project, table):
     assert all(("#" in old) == ("#" in new) for old, new in changed)
     assert not project.raw.exists()
     assert not (project.scratch / "init" / "data").exists()
-    assert (project.scratch / "init" / "reports" / "data" / "index.html").is_file()
+    assert (project.scratch / "init" / "reports" / "data.html").is_file()
 
 
 def test_a_folder_with_test_and_unlabelled_files_is_used_as_it_is(project, table):

@@ -42,8 +42,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(params.d_model)
         self.attention = SelfAttention(params.d_model, params.n_heads, params.similarity)
         self.feedforward_norm = nn.LayerNorm(params.d_model)
-        self.expand = nn.Linear(params.d_model, params.d_feedforward)
-        self.contract = nn.Linear(params.d_feedforward, params.d_model)
+        self.expand = nn.Linear(params.d_model, params.dim_feedforward)
+        self.contract = nn.Linear(params.dim_feedforward, params.d_model)
         self.dropout = SequenceDropout(params.dropout)
 
     def forward(self, x: Tensor, attention_mask: Tensor, rotation: Tensor) -> Tensor:
@@ -56,7 +56,8 @@ class Block(nn.Module):
         return self._feed(x + self.dropout(attended)), weights
 
     def _feed(self, x: Tensor) -> Tensor:
-        return x + self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+        change: Tensor = self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+        return x + change
 
 
 class Encoder(nn.Module):
@@ -113,4 +114,5 @@ class Encoder(nn.Module):
     def _join(self, windows: Tensor, shape: torch.Size) -> Tensor:
         """Windows as texts of this shape again, (B, T, d_model)."""
         B, T, d = shape
-        return self.norm(windows).view(B, -1, d)[:, :T]
+        normed: Tensor = self.norm(windows)
+        return normed.view(B, -1, d)[:, :T]

@@ -10,7 +10,7 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 from headway.data.sources.rows import Row, make_row, replace_surrogates, unreadable_row
 from headway.data.sources.source import Columns, FileInfo
@@ -152,7 +152,7 @@ def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDe
     pair of quotes joins are read one by one, and nothing is lost.
     """
     csv.field_size_limit(LONGEST_CELL)
-    style = csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL
+    style: Literal[0, 3] = csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL
     lines = _ReplayedLines(stream)
     reader = None
     while True:

@@ -13,6 +13,7 @@ from fsspec.utils import glob_translate
 from headway.data.sources.streams import COMPRESSIONS, KINDS, kind_of
 from headway.errors import HeadwayError
 from headway.params import DataParams
+from headway.phrases import listed
 
 ENDINGS = f"{', '.join(KINDS)} (and {', '.join(COMPRESSIONS)} after it)"
 
@@ -83,8 +84,7 @@ def assign_roles(files: FileSet, params: DataParams) -> Roles:
             raise HeadwayError(f"data.{knob}: {pattern!r} is not a valid pattern: {error}") from None
         taken = [name for name in left if matches(name)]
         if not taken:
-            more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
-            rest = f"there is {left[0]}{more}" if left else "the other patterns match all files"
+            rest = f"there is {listed(left, 1)}" if left else "the other patterns match all files"
             raise HeadwayError(f"data.{knob}: no data file in {files.where} matches {pattern!r}; {rest}")
         left[:] = [name for name in left if name not in taken]
         return taken

@@ -10,7 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from headway.reporting.data.charts import by_size, clip, rows_of, share, visible
+from headway.phrases import and_more
+from headway.reporting.data.charts import by_size, rows_of
+from headway.reporting.formatting import clip, share, visible
 
 #: From where on something is remarked upon.
 IMBALANCE = 10  # rows of the largest class for one of the smallest
@@ -45,13 +47,13 @@ def remarks(profile: Mapping[str, Any]) -> list[Remark]:
 
 def rows_lost(profile: Mapping[str, Any]) -> int:
     """Rows read that are neither kept nor in quarantine nor left out by sampling; anything but 0 is a mistake of ours."""
-    accounted = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_left_by_sampling"]
-    return profile["rows_in"] - accounted
+    accounted: int = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_left_by_sampling"]
+    return int(profile["rows_in"]) - accounted
 
 
 def rows_unsplit(profile: Mapping[str, Any]) -> int:
     """Rows kept that are in no split; anything but 0 is a mistake of ours."""
-    return profile["rows_kept"] - sum(profile["splits"].values())
+    return int(profile["rows_kept"] - sum(profile["splits"].values()))
 
 
 def _sums(profile: Mapping[str, Any]) -> Iterator[Remark]:
@@ -230,4 +232,4 @@ def _some(labels: Sequence[str]) -> Markup:
 
 
 def _more(items: Sequence[Any]) -> str:
-    return f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
+    return and_more(len(items), NAMED)
