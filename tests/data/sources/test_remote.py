@@ -69,7 +69,7 @@ def downloads(folder):
     return [path for path in (folder / ".scratch" / "downloads").rglob("*") if path.is_file()]
 
 
-def test_a_file_behind_a_url_is_downloaded_once_and_again_when_it_changes(read_file, server, reviews_csv, tmp_path):
+def test_a_file_is_downloaded_once_and_again_when_it_changes(read_file, server, reviews_csv, tmp_path):
     content, rows = reviews_csv
     (server.folder / "reviews.csv").write_bytes(content)
     url = f"{server.url}/reviews.csv?version=1"
@@ -86,7 +86,7 @@ def test_a_file_behind_a_url_is_downloaded_once_and_again_when_it_changes(read_f
     assert len(downloads(tmp_path)) == 1
 
 
-def test_a_server_that_fails_for_a_while_is_asked_again(read_file, server, reviews_csv):
+def test_temporary_server_errors_are_retried(read_file, server, reviews_csv):
     content, rows = reviews_csv
     (server.folder / "reviews.csv").write_bytes(content)
     server.trouble = [503, 503, 503, 503, None, None, 503, 429]
@@ -94,7 +94,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(read_file, server, revie
     assert server.trouble == []
 
 
-def test_a_download_that_is_cut_short_is_not_taken_for_the_file(read_file, refusal, server, reviews_csv, tmp_path):
+def test_an_incomplete_download_is_not_used(read_file, refusal, server, reviews_csv, tmp_path):
     content, rows = reviews_csv
     (server.folder / "reviews.csv").write_bytes(content)
     server.cuts = remote.ATTEMPTS
@@ -104,7 +104,7 @@ def test_a_download_that_is_cut_short_is_not_taken_for_the_file(read_file, refus
     assert read_file(f"{server.url}/reviews.csv").rows == rows
 
 
-def test_a_server_that_says_no_is_not_asked_again(refusal, server):
+def test_a_refusal_is_not_retried(refusal, server):
     assert "does not exist" in refusal(f"{server.url}/nowhere.csv")
     (server.folder / "secret.csv").write_text("text,label\n")
     server.trouble = [403] * 3
@@ -113,30 +113,30 @@ def test_a_server_that_says_no_is_not_asked_again(refusal, server):
     assert len(server.trouble) >= 1
 
 
-def test_a_server_that_cannot_be_reached_is_told_in_one_line(refusal):
+def test_an_unreachable_server_is_one_line(refusal):
     message = refusal("http://127.0.0.1:9/reviews.csv")
     assert message.startswith("http://127.0.0.1:9/reviews.csv: cannot be downloaded: Cannot connect to host")
     assert message.endswith("check the network, data.path and your credentials, and run again")
 
 
-def test_a_url_of_an_unknown_kind_is_told(refusal):
+def test_a_url_with_an_unknown_protocol_is_an_error(refusal):
     assert refusal("nosuch://x/a.csv").startswith("data.path: nosuch://x/a.csv cannot be opened: Protocol not known")
 
 
-def test_a_folder_behind_a_url_is_read_by_the_same_globs(read_file, refusal):
+def test_globs_choose_files_of_a_remote_folder(read_file, refusal):
     store = fsspec.filesystem("memory")
     for name in ("b.csv", "a.csv", "deep/test.csv", "notes.txt"):
         store.pipe_file(f"/headway-folder/{name}", f"text,label\n{name},1\n".encode())
     try:
         read = read_file("memory://headway-folder", test_files="**/test.csv")
         assert read.rows == [("deep/test.csv", "1"), ("a.csv", "1"), ("b.csv", "1")]
-        assert read.manifest.left_aside == ["notes.txt"]
+        assert read.manifest.ignored_files == ["notes.txt"]
         assert "matches 'c*'" in refusal("memory://headway-folder", files="c*")
     finally:
         store.rm("/headway-folder", recursive=True)
 
 
-def test_a_download_of_another_size_than_the_store_says_is_tried_again_and_refused(read_file, refusal, monkeypatch):
+def test_a_download_of_the_wrong_size_is_retried_and_then_refused(read_file, refusal, monkeypatch):
     store = fsspec.filesystem("memory")
     store.pipe_file("/headway-cut.csv", b"text,label\nfine,1\ndull,0\n")
     attempts = []
@@ -173,7 +173,7 @@ def bucket():
     patch.undo()
 
 
-def test_files_on_s3_are_read_and_checked_against_their_hash(read_file, refusal, bucket, reviews_csv, tmp_path, monkeypatch):
+def test_files_on_s3_are_checked_against_their_md5(read_file, refusal, bucket, reviews_csv, tmp_path, monkeypatch):
     content, rows = reviews_csv
     bucket.pipe_file("headway-reviews/all/reviews.csv", content)
     bucket.pipe_file("headway-reviews/all/more.jsonl", b'{"text": "one more", "label": "positive"}\n')
@@ -191,8 +191,8 @@ def test_files_on_s3_are_read_and_checked_against_their_hash(read_file, refusal,
             file.write(b"~")
 
     monkeypatch.setattr(store, "get_file", damaged)
-    assert "its MD5 is not the one that the store has" in refusal("s3://headway-reviews/all/reviews.csv")
+    assert "its MD5 differs from the store's" in refusal("s3://headway-reviews/all/reviews.csv")
 
 
-def test_what_s3_does_not_have_is_told(refusal, bucket):
+def test_a_file_missing_on_s3_is_an_error(refusal, bucket):
     assert "does not exist" in refusal("s3://headway-reviews/nowhere.csv")

@@ -35,7 +35,7 @@ many = settings(max_examples=150, suppress_health_check=[HealthCheck.function_sc
 )
 # A label that is a quote, and one whose two lines both end in what looks like that label.
 @example(rows=[("", '"'), ("", "\n\t")], delimiter="\t", encoding="utf-8", packing="", style=(csv.QUOTE_ALL, "\n"))
-def test_what_pythons_csv_writes_comes_back_equal(read_file, rows, delimiter, encoding, packing, style):
+def test_what_the_csv_module_writes_is_read_back_equal(read_file, rows, delimiter, encoding, packing, style):
     out = io.StringIO()
     csv.writer(out, delimiter=delimiter, quoting=style[0], lineterminator=style[1]).writerows([("text", "label"), *rows])
     content = PACKERS[packing](out.getvalue().encode(encoding))
@@ -47,7 +47,7 @@ def test_what_pythons_csv_writes_comes_back_equal(read_file, rows, delimiter, en
 
 @many
 @given(rows=ROWS, array=st.booleans(), ascii_only=st.booleans())
-def test_what_pythons_json_writes_comes_back_equal(read_file, rows, array, ascii_only):
+def test_what_the_json_module_writes_is_read_back_equal(read_file, rows, array, ascii_only):
     values = [{"label": label, "text": text, "more": [text]} for text, label in rows]
     lines = [json.dumps(value, ensure_ascii=ascii_only) for value in values]
     content = f" [{', '.join(lines)}\n]\n" if array else "\n".join(lines)
@@ -56,7 +56,7 @@ def test_what_pythons_json_writes_comes_back_equal(read_file, rows, array, ascii
 
 @many
 @given(lines=st.lists(st.text(st.sampled_from(list('",ab 1')), min_size=1, max_size=10).filter(str.strip), max_size=8))
-def test_nothing_that_stands_in_a_csv_is_lost_or_breaks_the_reading(read_file, lines):
+def test_no_character_of_a_csv_is_lost(read_file, lines):
     read = read_file("a.csv", "\n".join(["text,label", "fine,1", *lines]))
     assert read.rows[0] == ("fine", "1")
     kept = "".join((text or "") + (label or "") for text, label in read.rows[1:])
@@ -73,7 +73,7 @@ def test_nothing_that_stands_in_a_csv_is_lost_or_breaks_the_reading(read_file, l
 def test_every_line_of_a_csv_with_stray_quotes_is_in_exactly_one_row(read_file, lines, readings, longest):
     marked = [f"{marks[:3]}<{number}>{marks[3:]}" for number, marks in enumerate(lines)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("headway.data.sources.delimited.READINGS", readings)
+        patch.setattr("headway.data.sources.delimited.PARSED_AGAIN", readings)
         patch.setattr("headway.data.sources.delimited.LONGEST_CELL", longest)
         read = read_file("a.csv", "\n".join(["text,label", *marked]))
     found = re.findall(r"<\d+>", "".join(f"{text}{label}" for text, label in read.rows))
@@ -99,6 +99,6 @@ def test_no_row_of_a_table_holds_the_texts_of_two_lines(read_file, marks, label_
 
 
 @pytest.mark.parametrize("rows", [1, 10_000, 10_001])
-def test_rows_in_are_rows_out(read_file, rows):
+def test_as_many_rows_are_read_as_were_written(read_file, rows):
     read = read_file("a.jsonl", '{"text": "x", "label": 1}\n' * rows)
     assert read.manifest.rows == len(read.rows) == rows

@@ -57,7 +57,7 @@ def dataset(tmp_path, sentences):
     return sentences
 
 
-def test_splits_become_rows_with_the_names_of_their_classes(read_hub, dataset):
+def test_class_ids_become_class_names(read_hub, dataset):
     source = read_hub(hub_test_split="test", hub_unlabelled_split="unsupervised")
     rows = [row for batch in source.labelled_batches() for row in batch.to_pylist()]
     names = dataset["label"].map({"negative": "neg", "positive": "pos"})
@@ -70,19 +70,19 @@ def test_splits_become_rows_with_the_names_of_their_classes(read_hub, dataset):
     assert source.name == "hub ./reviews"
 
 
-def test_an_id_that_stands_for_no_class_is_a_gap(read_hub, dataset):
+def test_the_class_id_minus_one_is_a_missing_label(read_hub, dataset):
     (batch,) = read_hub(hub_split="unsupervised").labelled_batches()
     assert set(batch["label"].to_pylist()) == {None}
 
 
-def test_a_split_and_a_column_that_are_not_there_are_told(read_hub, dataset):
+def test_a_missing_split_or_column_is_an_error(read_hub, dataset):
     with pytest.raises(HeadwayError, match=r"hub \./reviews, split dev: Unknown split .dev.*check data\.hub_split"):
         read_hub(hub_split="dev")
     with pytest.raises(HeadwayError, match=r"hub \./reviews, split train: has no column 'texts' .*did you mean text\?"):
         read_hub(text_column="texts")
 
 
-def test_the_network_is_on_for_the_hub_alone(read_hub, monkeypatch):
+def test_only_the_hub_switches_the_network_on(read_hub, monkeypatch):
     """It is off by a variable that libraries read when they are imported, so that all three places count."""
     assert VARIABLES["HF_HUB_OFFLINE"] == "1"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -97,7 +97,7 @@ def test_the_network_is_on_for_the_hub_alone(read_hub, monkeypatch):
     assert state() == ("1", True, True)
 
 
-def test_no_network_and_an_unknown_name_are_told_in_one_line(read_hub, monkeypatch):
+def test_a_network_failure_and_an_unknown_name_are_one_line(read_hub, monkeypatch):
     monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
 
     def raising(error):
@@ -134,7 +134,7 @@ def asked(monkeypatch, dataset):
     return calls, troubles
 
 
-def test_the_hub_is_asked_for_the_pinned_revision_and_no_other(read_hub, asked):
+def test_only_the_pinned_revision_is_requested(read_hub, asked):
     read_hub("stanfordnlp/imdb", hub_revision="e6281661ce1c48d982bc483cf8a173c1bbeb5d31", hub_test_split="test")
     assert [(name, knobs["revision"], knobs["split"]) for name, knobs in asked[0]] == [
         ("stanfordnlp/imdb", "e6281661ce1c48d982bc483cf8a173c1bbeb5d31", split) for split in ("test", "train")
@@ -152,7 +152,7 @@ def caused_by(cause):
     return error
 
 
-def test_what_may_pass_is_tried_again_and_a_clear_no_is_not(read_hub, asked):
+def test_transient_errors_are_retried_and_refusals_are_not(read_hub, asked):
     calls, troubles = asked
     for trouble in (ConnectionError("reset"), http_error(503), http_error(429), caused_by(TimeoutError("slow"))):
         calls.clear()
@@ -172,9 +172,9 @@ def test_what_may_pass_is_tried_again_and_a_clear_no_is_not(read_hub, asked):
     assert len(calls) == remote.ATTEMPTS
 
 
-def test_a_folder_with_a_data_sets_name_is_not_read_in_its_place(read_hub, dataset, asked):
+def test_a_folder_is_not_read_instead_of_the_data_set_of_its_name(read_hub, dataset, asked):
     with pytest.raises(
-        HeadwayError, match=r"^data\.hub_name: a folder reviews lies here, .*; rename it, or write \./reviews"
+        HeadwayError, match=r"^data\.hub_name: a folder named reviews exists here .*; rename it, or write \./reviews"
     ):
         read_hub("reviews")
     assert asked[0] == []
