@@ -27,7 +27,7 @@ from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import GateParams, Params
-from headway.promotion import champion, gate, history, scoring
+from headway.promotion import champion, gate, history, scoring, test_rows
 from headway.promotion import promote as page
 from headway.promotion.champion import KIND_TAG, reconcile, ref_of
 from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, current_requester
@@ -345,6 +345,24 @@ def test_test_rows_that_changed_since_the_candidate_was_scored_decide_nothing(ca
     with pytest.raises(HeadwayError, match=r"^the test rows changed since the candidate was scored on them; run `dvc repro"):
         candidate.decide()
     assert decisions(candidate) == []
+
+
+def test_the_test_rows_are_read_once_per_decision(
+    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = test_rows.read_table
+
+    def counted(path: Path, made_by: str) -> pa.Table:
+        reads.append(path.name)
+        return read(path, made_by)
+
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
+    monkeypatch.setattr(test_rows, "read_table", counted)
+    assert candidate.decide(**{"gate.min_test_rows": 10_000}).result == REFUSED
+    assert reads == ["test.parquet"]
+    promote_version(candidate.params, candidate.layout, Registry(candidate.tracker), "1", REQUESTER)
+    assert reads == ["test.parquet"] * 2
 
 
 def artifacts(candidate: Candidate, run: str, folder: str | None) -> set[str]:
