@@ -13,8 +13,8 @@ import pytest
 
 from headway.errors import HeadwayError, Unreachable
 from headway.promotion import champion as promotion
-from headway.promotion import history
-from headway.promotion.champion import DECISION_TAG, KIND_TAG, RETIRED_TAG, reconcile, ref_of, roll_back
+from headway.promotion import history, rollback
+from headway.promotion.champion import DECISION_TAG, KIND_TAG, RETIRED_TAG, reconcile, ref_of
 from headway.promotion.decision import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import CHALLENGER, CHAMPION, MAX_DESCRIPTION, Registry
@@ -48,11 +48,11 @@ def refuse(house: House) -> None:
 
 
 def back(house: House) -> None:
-    roll_back(house.registry, None, "a reason", REQUESTER, {})
+    rollback.roll_back(house.registry, None, "a reason", REQUESTER, {})
 
 
 def retire(house: House) -> None:
-    promotion.retire(house.registry, "a reason", REQUESTER, {})
+    rollback.retire(house.registry, "a reason", REQUESTER, {})
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_a_real_kill_leaves_what_the_next_process_completes(two: House) -> None:
 import os, pathlib, signal
 from headway.layout import Layout
 from headway.params import Params
-from headway.promotion import champion
+from headway.promotion import rollback
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 from tests.promotion.conftest import REQUESTER
 params = Params.model_validate_json({two.stock.params.model_dump_json()!r})
 registry = Registry(Tracker(params, Layout(pathlib.Path({str(layout.root)!r}))))
 registry.set_champion = lambda version: os.kill(os.getpid(), signal.SIGKILL)
-champion.roll_back(registry, "1", "a reason", REQUESTER, {{}})
+rollback.roll_back(registry, "1", "a reason", REQUESTER, {{}})
 """
     done = subprocess.run([sys.executable, "-c", program], env={**os.environ}, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
@@ -269,7 +269,7 @@ def test_each_rollback_restores_the_champion_before(two: House) -> None:
 def test_only_former_champions_can_be_restored(two: House, to: str, message: str) -> None:
     refuse(two)
     with pytest.raises(HeadwayError, match=message):
-        roll_back(two.registry, to, "a reason", REQUESTER, {})
+        rollback.roll_back(two.registry, to, "a reason", REQUESTER, {})
     assert two.champion() == "2"
     assert len(two.kinds()) == 3
 
@@ -330,7 +330,7 @@ def test_a_manually_moved_alias_is_reported_and_can_be_restored_or_recorded(two:
     )
     with pytest.raises(HeadwayError, match=message):
         reconcile(two.registry)
-    roll_back(two.registry, "2", "moved by mistake", REQUESTER, {})
+    rollback.roll_back(two.registry, "2", "moved by mistake", REQUESTER, {})
     assert reconcile(two.registry).champion.version == two.registry.version("2").version
     move(two.registry.name, CHAMPION, "3")
     two.decide(
@@ -364,7 +364,7 @@ def test_a_retirement_is_recorded_with_the_version_too(two: House) -> None:
 
 def test_a_retirement_with_a_reason_longer_than_mlflow_takes_is_recorded_whole(two: House) -> None:
     reason = "a reason " * 2000
-    promotion.retire(two.registry, reason, REQUESTER, {})
+    rollback.retire(two.registry, reason, REQUESTER, {})
     assert two.decisions()[-1].reason == reason
     kept = two.registry.version("2").tags[RETIRED_TAG]
     assert len(kept) == MAX_DESCRIPTION

@@ -21,11 +21,12 @@ from headway.promotion import existing_decision
 from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
-from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile, retire, roll_back
+from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile
 from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, current_requester
 from headway.promotion.existing_decision import existing_refusal, unchanged
 from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
 from headway.promotion.promote import Request, promote
+from headway.promotion.rollback import retire, roll_back
 from headway.promotion.test_rows import TestRows
 from headway.registry.registry import Registry
 from headway.stages.baseline import baseline

@@ -51,7 +51,7 @@ def test_a_package_is_hashed_with_all_its_modules(tmp_path: Path, monkeypatch: p
 
 def test_what_the_gate_imports_of_promotion_and_evaluation_is_in_the_fingerprint() -> None:
     """A module that the gate or the scoring imports decides too."""
-    for name in ("gate", "checks", "scoring"):
+    for name in ("gate", "checks", "accuracy_checks", "scoring"):
         spec = find_spec(f"headway.promotion.{name}")
         assert spec is not None
         assert spec.origin is not None

@@ -27,7 +27,7 @@ from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import GateParams, Params
-from headway.promotion import champion, gate, history, scoring, test_rows
+from headway.promotion import champion, gate, history, rollback, scoring, test_rows
 from headway.promotion import promote as page
 from headway.promotion.champion import KIND_TAG, reconcile, ref_of
 from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, current_requester
@@ -540,7 +540,7 @@ def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_th
     assert outcome.result == REFUSED
     assert outcome.problem.startswith(message)
     assert "`headway retire" in outcome.problem
-    champion.retire(registry, "another split", REQUESTER, {})
+    rollback.retire(registry, "another split", REQUESTER, {})
     arguments = candidate.params.override(other), candidate.layout, registry, "1", REQUESTER
     with pytest.raises(HeadwayError, match=message):
         promote_version(*arguments)
