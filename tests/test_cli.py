@@ -124,9 +124,8 @@ def test_the_address_of_the_tracking_server_is_shown_without_the_password(projec
     assert done.stdout.strip() == f"MLFLOW_TRACKING_URI is set: browse http://{address}"
 
 
-def test_the_version_is_the_projects_own(repository: Path) -> None:
-    done = headway("--version", folder=repository)
-    assert done.stdout.strip() == __version__
+def test_the_version_is_printed(repository: Path) -> None:
+    assert headway("--version", folder=repository).stdout.strip() == __version__
 
 
 def test_params_of_the_repository_are_valid(repository: Path) -> None:
