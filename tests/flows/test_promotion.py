@@ -474,10 +474,10 @@ def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Can
     candidate.decide(**{"gate.min_test_rows": 10_000})
     layout = candidate.layout
     (layout.baseline / "test.parquet").unlink()
-    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro baseline`$"):
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing"):
         promote(candidate.params, layout, registry, "1", ASKED_BY)
     rows = (layout.prepared / "test.parquet").rename(layout.prepared / "elsewhere")
-    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro prepare`$"):
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing"):
         promote(candidate.params, layout, registry, "1", ASKED_BY, force=True, reason="in a hurry")
     assert decisions(candidate) == [(REFUSAL, "1")]
     rows.rename(layout.prepared / "test.parquet")
