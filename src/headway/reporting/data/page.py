@@ -65,8 +65,8 @@ def _sums(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the rows read, and the rows kept, come to: a total, its parts, and whether they add up."""
     read = [("rows read", profile["rows_in"], ""), ("kept", profile["rows_kept"], "")]
     read.append(("in quarantine", sum(profile["rows_quarantined"].values()), ""))
-    if profile["rows_left_by_sampling"]:
-        read.append(("left by sampling", profile["rows_left_by_sampling"], ""))
+    if profile["rows_not_sampled"]:
+        read.append(("not sampled", profile["rows_not_sampled"], ""))
     kept = [("rows kept", profile["rows_kept"], "")]
     kept += [(name, profile["splits"][split], split) for split, name in SPLIT_NAMES.items()]
     return [
@@ -101,13 +101,13 @@ def _script_figure(scripts: Mapping[str, float]) -> Figure:
 
 
 def _duplicate_figure(duplicates: Mapping[str, int]) -> Figure:
-    rows = [duplicates["exact"], duplicates["near_rows"]]
+    rows = [duplicates["exact"], duplicates["near"]]
     notes = [f"{rows[0]:,} left out", f"{rows[1]:,} in {duplicates['near_groups']:,} groups"]
     return bar_figure(["equal texts", "near copies"], [rows], notes)
 
 
 def _leakage_figure(leakage: Mapping[str, float]) -> Figure:
-    before, after = leakage["before"], leakage["after"]
+    before, after = leakage["random_split"], leakage["actual_split"]
     return bar_figure(
         ["split at random", "as split here"],
         [[before, 0], [0, after]],
