@@ -9,10 +9,13 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from headway import __version__, params
+from headway.cli import app
 from headway.files import write_json
 from headway.layout import Layout
 from headway.params import Params, load
@@ -125,7 +128,27 @@ def test_the_address_of_the_tracking_server_is_shown_without_the_password(projec
 
 def test_the_version_is_the_projects_own(repository: Path) -> None:
     done = headway("--version", folder=repository)
-    assert f'version = "{done.stdout.strip()}"' in (repository / "pyproject.toml").read_text()
+    assert done.stdout.strip() == __version__
+
+
+def test_a_command_parses_params_yaml_once(project: Layout, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    parsed = []
+    validate = params.validate
+    monkeypatch.setattr(params, "validate", lambda tree, source: parsed.append(source) or validate(tree, source))
+    params._parse.cache_clear()
+    monkeypatch.chdir(project.root)
+    for _ in range(2):
+        app(["params"], standalone_mode=False)
+    assert parsed == ["params.yaml"]
+    assert "vocabulary_size" in capsys.readouterr().out
+
+
+def test_a_changed_params_yaml_is_parsed_again(project: Layout) -> None:
+    before = load(project.params)
+    assert load(project.params) is before
+    text = project.params.read_text(encoding="utf-8")
+    project.params.write_text(text.replace(f"seed: {before.seed}", f"seed: {before.seed + 1}"), encoding="utf-8")
+    assert load(project.params).seed == before.seed + 1
 
 
 def test_params_of_the_repository_are_valid(repository: Path) -> None:

@@ -34,7 +34,7 @@ class SourceFile(_Record):
         encoding: Python's name of a text file's encoding, "" for other files.
         encoding_guessed: whether the encoding was guessed from letter frequencies.
         delimiter: of a CSV file, otherwise "".
-        loose_end: label in the last line of a CSV file if that line has no end, "" if it cannot be read; otherwise None.
+        unterminated_label: label in the last line of a CSV file if that line has no end, "" if it cannot be read; otherwise None.
     """
 
     name: str
@@ -42,7 +42,7 @@ class SourceFile(_Record):
     encoding: str
     encoding_guessed: bool
     delimiter: str
-    loose_end: str | None
+    unterminated_label: str | None
 
 
 class Manifest(_Record):
@@ -55,7 +55,7 @@ class Manifest(_Record):
     unlabelled_rows: int
     label_counts: dict[str, int]
     columns_that_differ: dict[str, list[str]]
-    data_left_aside: list[str]
+    ignored_data_files: list[str]
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -150,7 +150,7 @@ def profile(scan: Scan, assignment: Assignment, labels: Sequence[str], params: P
         source=manifest.source,
         version=manifest.version,
         files=[FileProfile(**file.model_dump(include=set(FileProfile.model_fields))) for file in manifest.files],
-        ignored_data_files=manifest.data_left_aside,
+        ignored_data_files=manifest.ignored_data_files,
         columns_that_differ=manifest.columns_that_differ,
         possibly_truncated=[file.name for file in manifest.files if _may_be_truncated(file, manifest.label_counts)],
         label_spellings=_spellings(manifest.label_counts, labels),
@@ -200,7 +200,7 @@ def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: 
 
 def _may_be_truncated(file: SourceFile, label_counts: Mapping[str, int]) -> bool:
     """Whether the last line of a file has no end, and no row or a label that no other row has."""
-    label = file.loose_end
+    label = file.unterminated_label
     return label is not None and (not label or label_counts.get(label, 0) <= 1)
 
 
