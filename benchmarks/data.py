@@ -38,7 +38,7 @@ NEAR_DUPLICATES, CHANGED, REMEMBERED = (
     0.1,
     3,
     1_000,
-)  # share of near-duplicates; words that differ; earlier rows that they may be of
+)  # their share; words that differ; earlier rows to choose from
 FEW = 100  # rows that take no time beside a stage's start
 PASSES = 3  # of which the fastest counts: others compute here, too
 SHORTEST = 1.0  # seconds; how what is shorter grows cannot be told from noise

@@ -52,6 +52,7 @@ def scan(folder: Path, params: Params, spool: Path) -> Scan:
     scripts: Counter[str] = Counter()
     noise: Counter[str] = Counter()
     bands, _ = band_shape(params.split.near_duplicates)
+    no_bands = np.empty((0, bands), dtype=np.uint64)  # in memory: they are in the spool file
     with spool.open("wb") as file:
         for _, batch in batches(folder):
             reason = reasons(batch, params.data.max_characters)
@@ -65,7 +66,7 @@ def scan(folder: Path, params: Params, spool: Path) -> Scan:
             file.write(band.tobytes())
             scripts.update(script or "no letters" for script in dominant_scripts(texts.to_pylist()))
             noise.update(count_markup_noise(texts))
-            parts.append(RowFeatures(reason, _labels(batch, label_codes), _predefined_split(batch), digest, band[:0]))
+            parts.append(RowFeatures(reason, _labels(batch, label_codes), _predefined_split(batch), digest, no_bands))
             characters.append(_lengths(batch["text"]))
     reason, label, predefined_split, digest = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("reason", "label", "predefined_split", "digest")
