@@ -105,7 +105,7 @@ def cells(table):
 def test_the_rows_read_are_those_kept_and_those_in_quarantine(reviews_profile):
     page = tree(reviews_profile)
     sums = [words(element) for element in page.iter("p") if element.get("class") == "sum"]
-    assert sums[0].startswith("25,000 rows read = 24,904 kept, 99.6% + 96 in quarantine, 0.4%")
+    assert sums[0].startswith("25,000 rows read = 24,904 kept, 99.6% + 96 quarantined, 0.4%")
     assert re.findall(r"[\d,]{5,}", sums[1]) == ["24,904", "19,995", "2,494", "2,415"]
     assert [one.endswith("✓ adds up") for one in sums] == [True, True]
 
@@ -151,11 +151,11 @@ def test_what_the_figures_say_is_what_the_profile_says(reviews_profile):
     said = list(texts.values())
     assert {"training", "validation", "test"} <= set(said[0])
     assert {"positive", "12,472  ·  50.1%", "negative", "12,432  ·  49.9%"} <= set(said[0])
-    assert {"median: 970", "95% have up to 3,391"} <= set(texts["Histogram of the texts' lengths in characters"])
-    assert texts["Rows in quarantine by reason"] == ["missing label", "1,234", "duplicate", "96"]
+    assert {"median: 970", "95th percentile: 3,391"} <= set(texts["Histogram of the texts' lengths in characters"])
+    assert texts["Quarantined rows by reason"] == ["missing label", "1,234", "duplicate", "96"]
     assert texts["Share of the rows by script"] == ["Latin", "99.8%", "Han", "0.2%"]
     assert {"1.2%", "<0.1%"} <= {text for figure in said for text in figure}
-    assert {"96 left out", "210 in 100 groups"} <= set(texts["Equal texts and near copies"])
+    assert {"96 quarantined", "210 in 100 groups"} <= set(texts["Exact duplicates and near-duplicates"])
 
 
 def test_quarantined_rows_and_files_are_listed(reviews_profile):

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from headway.phrases import and_more
-from headway.reporting.data.charts import by_size, rows_of
+from headway.reporting.data.charts import by_size, rows_of_class
 from headway.reporting.formatting import clip, share, visible
 
 #: From where on something is remarked upon.
@@ -46,7 +46,7 @@ def remarks(profile: Mapping[str, Any]) -> list[Remark]:
 
 
 def rows_lost(profile: Mapping[str, Any]) -> int:
-    """Rows read that are neither kept nor in quarantine nor left out by sampling; anything but 0 is a mistake of ours."""
+    """Rows read that are neither kept nor in quarantine nor not sampled; anything but 0 is a mistake of ours."""
     accounted: int = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_not_sampled"]
     return int(profile["rows_in"]) - accounted
 
@@ -87,14 +87,14 @@ def _look_alikes(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 def _imbalance(profile: Mapping[str, Any]) -> Iterator[Remark]:
     classes = by_size(profile)
-    largest, smallest = rows_of(classes[0]), rows_of(classes[-1])
+    largest, smallest = rows_of_class(classes[0]), rows_of_class(classes[-1])
     if largest >= IMBALANCE * smallest:
         words = Markup(
             "The classes are of very different size: {} has {:,} rows, {} of all, and {} has {:,}. Accuracy says little "
             "about the small ones; look at macro F1, and consider <code>training.class_weights: balanced</code>."
         )
         names = _named([classes[0]["label"]]), _named([classes[-1]["label"]])
-        of_all = share(largest / max(sum(map(rows_of, classes)), 1))
+        of_all = share(largest / max(sum(map(rows_of_class, classes)), 1))
         yield Remark("imbalance", words.format(names[0], largest, of_all, names[1], smallest), warning=True)
 
 
