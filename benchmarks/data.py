@@ -1,7 +1,7 @@
 """How the data stages grow with the rows: time, peak memory and the exponent of growth. `make bench-data` runs it.
 
 The rows are made of sentences of the shipped reviews, put together anew at random to about two hundred words each; a tenth
-of them are near twins of others. How fast texts are encoded is measured on the reviews themselves.
+of them are near-duplicates of others. How fast texts are encoded is measured on the reviews themselves.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ from headway.data.tokenization import encoded, fitting
 from headway.data.tokenization.tokenizer import TextEncoder
 from headway.layout import Layout
 from headway.params import load
-from headway.stages.tokenize import Texts, encode_rows
+from headway.stages.tokenize import SplitTexts, encode_rows
 
 STAGES = ("ingest", "prepare", "tokenize")
 WORDS = 200
-TWINS, CHANGED, REMEMBERED = 0.1, 3, 1_000  # share of near twins; words that differ; earlier rows that they may be of
+NEAR_DUPLICATES, CHANGED, REMEMBERED = (
+    0.1,
+    3,
+    1_000,
+)  # their share; words that differ; earlier rows to choose from
 FEW = 100  # rows that take no time beside a stage's start
 PASSES = 3  # of which the fastest counts: others compute here, too
 SHORTEST = 1.0  # seconds; how what is shorter grows cannot be told from noise
@@ -141,8 +145,8 @@ def encoding_speed(reviews: list[str], layout: Layout) -> float:
     path = layout.root / "reviews.parquet"
     columns = {"id": [text_id(text) for text in reviews], "text": pa.array(reviews, pa.large_string())}
     pq.write_table(pa.table(columns), path)
-    texts = Texts(path)
-    fitted = fitting.fit(texts, knobs, fitting.survey(texts))
+    texts = SplitTexts(path)
+    fitted = fitting.fit(texts, knobs, fitting.measure(texts))
     encoder = TextEncoder(fitted, knobs.max_length)
     seconds = []
     for _ in range(PASSES):
@@ -158,7 +162,7 @@ def sentences_of(reviews: list[str]) -> list[str]:
 
 
 def write_rows(path: Path, sentences: list[str], rows: int) -> None:
-    """A CSV of so many rows, some of which are near twins of earlier ones: a few words in them are others."""
+    """A CSV of so many rows, some of which are near-duplicates of earlier ones that differ in a few words."""
     draw = random.Random(rows)
     earlier: list[list[str]] = []
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -166,7 +170,7 @@ def write_rows(path: Path, sentences: list[str], rows: int) -> None:
         writer.writerow(["text", "label"])
         for number in range(rows):
             words: list[str] = []
-            if earlier and draw.random() < TWINS:
+            if earlier and draw.random() < NEAR_DUPLICATES:
                 words = list(draw.choice(earlier))
                 for _ in range(CHANGED):
                     words[draw.randrange(len(words))] = draw.choice(draw.choice(sentences).split() or ["and"])

@@ -7,10 +7,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from headway.data.columns import Proposal, propose, require_header, sample_rows
@@ -20,6 +20,10 @@ from headway.layout import Layout
 from headway.params import DataParams, Params, flatten, load
 from headway.phrases import listed
 from headway.reporting.data.remarks import remarks
+
+if TYPE_CHECKING:
+    from headway.data.preparation.profile import ClassProfile, DataProfile, FileProfile
+    from headway.stages.tokenize import TokenMetrics
 
 WILDCARDS = re.compile(r"[*?\[]")
 URL_WILDCARDS = re.compile(r"[*\[]")  # what follows a question mark is a query
@@ -32,16 +36,16 @@ class Survey:
     Attributes:
         changes: knobs of params.yaml that have to change, by dotted path, with their new values.
         proposal: the columns, and what else might be the label.
-        profile: of the data, as the stage prepare makes it.
-        tokens: metrics of the stage tokenize.
+        profile: result of the stage prepare.
+        tokens: result of the stage tokenize.
         seconds: that search and training take on this machine, about.
         page: the data report.
     """
 
     changes: dict[str, Any]
     proposal: Proposal
-    profile: dict[str, Any]
-    tokens: dict[str, Any]
+    profile: DataProfile
+    tokens: TokenMetrics
     seconds: float
     page: Path
 
@@ -96,7 +100,7 @@ def survey(
         (page,) = report(chosen, trial, ["data"])
     finally:
         shutil.rmtree(trial.root / "data", ignore_errors=True)
-    seconds = _seconds_to_train(chosen, tokens, len(profile["classes"]))
+    seconds = _seconds_to_train(chosen, tokens, len(profile.classes))
     changes["data.path"] = _from(layout.root, place["path"])
     before = flatten(params.model_dump())
     changes = {knob: value for knob, value in changes.items() if value != before[knob]}
@@ -128,24 +132,24 @@ def show(found: Survey) -> None:
     from rich.text import Text
 
     profile, tokens = found.profile, found.tokens
-    lengths, equal, leakage = profile["characters"], profile["duplicates"], profile["leakage"]
-    unknown = tokens["validation"]["unknown_share"]
-    lost = [f"{reason} {count:,}" for reason, count in profile["rows_quarantined"].items() if count]
+    lengths, duplicates, leakage = profile.characters, profile.duplicates, profile.leakage
+    unknown = tokens.splits["validation"].unknown_share
+    lost = [f"{reason} {count:,}" for reason, count in profile.rows_quarantined.items() if count]
     others = f" (or: {', '.join(found.proposal.others[:5])}; choose with --label)" if found.proposal.others else ""
-    rare = f"; {len(profile['rare_classes']):,} with too few rows to be tested" if profile["rare_classes"] else ""
+    rare = f"; {len(profile.rare_classes):,} with too few rows to be tested" if profile.rare_classes else ""
     facts = {
         "text column": found.proposal.text,
         "label column": found.proposal.label + others,
-        "rows": f"{profile['rows_in']:,}, of which {profile['rows_kept']:,} can be used",
+        "rows": f"{profile.rows_in:,}, of which {profile.rows_kept:,} can be used",
         "in quarantine": ", ".join(lost) or "none",
-        "read as": _largest_first(profile["files"]),
-        "classes": f"{len(profile['classes']):,}: {_largest(profile['classes'])}{rare}",
-        "characters": f"{lengths['median']:,} in the median text, from {lengths['min']:,} to {lengths['max']:,}",
-        "scripts": ", ".join(f"{name} {share:.1%}" for name, share in list(profile["scripts"].items())[:5]),
-        "repeats": f"{equal['exact']:,} equal texts, {equal['near_rows']:,} in {equal['near_groups']:,} near groups",
-        "leakage": f"{leakage['before']:.2%} of test rows have a twin in training at random, {leakage['after']:.2%} here",
-        "splits": ", ".join(f"{name} {count:,}" for name, count in profile["splits"].items()),
-        "tokenizer": f"{tokens['kind']}, {tokens['vocabulary_size']:,} tokens; {unknown:.1%} unknown",
+        "read as": _largest_first(profile.files),
+        "classes": f"{len(profile.classes):,}: {_largest(profile.classes)}{rare}",
+        "characters": f"{lengths.median:,} in the median text, from {lengths.min:,} to {lengths.max:,}",
+        "scripts": ", ".join(f"{name} {share:.1%}" for name, share in list(profile.scripts.items())[:5]),
+        "duplicates": f"{duplicates.exact:,}, and {duplicates.near:,} near-duplicates in {duplicates.near_groups:,} groups",
+        "leakage": f"{leakage.actual_split:.2%} of test rows resemble training rows ({leakage.random_split:.2%} at random)",
+        "splits": ", ".join(f"{name} {count:,}" for name, count in profile.splits.items()),
+        "tokenizer": f"{tokens.kind}, {tokens.vocabulary_size:,} tokens; {unknown:.1%} unknown",
         "budget": f"about {_duration(found.seconds)} for search and training on this machine",
     }
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -153,25 +157,25 @@ def show(found: Survey) -> None:
         table.add_row(f"[bold]{name}[/]", Text(value))
     console = Console(highlight=False)
     console.print(table)
-    for remark in remarks(profile):
+    for remark in remarks(profile.model_dump()):
         if remark.warning:
             console.print(Text(f"! {remark.words.striptags()}"), soft_wrap=True)
     console.print(f"More, with plots: {os.path.relpath(found.page)}", soft_wrap=True)
 
 
-def _largest(classes: list[dict[str, Any]], most: int = 8) -> str:
-    sizes = {entry["label"]: entry["train"] + entry["validation"] + entry["test"] for entry in classes}
+def _largest(classes: Sequence[ClassProfile], most: int = 8) -> str:
+    sizes = {entry.label: entry.rows for entry in classes}
     shown = sorted(sizes, key=lambda label: -sizes[label])
     return listed([f"{label} {sizes[label]:,}" for label in shown], most)
 
 
-def _largest_first(files: list[dict[str, Any]], most: int = 3) -> str:
+def _largest_first(files: Sequence[FileProfile], most: int = 3) -> str:
     """How the files were read: the encodings and the delimiters, those of the most rows first."""
     rows: dict[str, int] = {}
     for file in files:
-        delimiter = {"": "", "\t": ", tabs between cells"}.get(file["delimiter"], f", {file['delimiter']} between cells")
-        way = (file["encoding"] or "Parquet") + " (guessed)" * file["encoding_guessed"] + delimiter
-        rows[way] = rows.get(way, 0) + file["rows"]
+        delimiter = {"": "", "\t": ", tabs between cells"}.get(file.delimiter, f", {file.delimiter} between cells")
+        way = (file.encoding or "Parquet") + " (guessed)" * file.encoding_guessed + delimiter
+        rows[way] = rows.get(way, 0) + file.rows
     return listed(sorted(rows, key=lambda way: -rows[way]), most, "; ")
 
 
@@ -266,7 +270,7 @@ def _slug(data: str, files: str) -> str:
     return re.sub(r"[^\w-]+", "-", name).strip("-_") or "model"
 
 
-def _seconds_to_train(params: Params, tokens: Mapping[str, Any], n_classes: int) -> float:
+def _seconds_to_train(params: Params, tokens: TokenMetrics, n_classes: int) -> float:
     """How long search and training take without pruning, from their tokens and the time of a few steps measured now."""
     import torch
 
@@ -274,8 +278,8 @@ def _seconds_to_train(params: Params, tokens: Mapping[str, Any], n_classes: int)
     from headway.model.training import pin
 
     pin(params.training.threads)
-    vocabulary_size = tokens["vocabulary_size"]
-    length = max(1, min(int(tokens["train"]["median_length"]), params.model.max_length))
+    vocabulary_size = tokens.vocabulary_size
+    length = max(1, min(int(tokens.splits["train"].median_length), params.model.max_length))
     texts = max(1, params.training.tokens_per_batch // length)
     module = AttentionClassifier(params.model, vocabulary_size, n_classes)
     batch = torch.randint(2, vocabulary_size, (texts, length), generator=torch.Generator().manual_seed(0))
@@ -287,6 +291,6 @@ def _seconds_to_train(params: Params, tokens: Mapping[str, Any], n_classes: int)
         module.zero_grad()
         torch.nn.functional.cross_entropy(module(batch), labels).backward()
         seen += batch.numel() if step >= 2 else 0
-    per_epoch = (tokens["train"]["tokens"] + tokens["validation"]["tokens"]) * (time.monotonic() - started) / seen
+    per_epoch = (tokens.splits["train"].tokens + tokens.splits["validation"].tokens) * (time.monotonic() - started) / seen
     search = params.tune.trials * params.tune.train_share * params.tune.max_epochs * per_epoch
     return float(params.training.max_epochs * per_epoch + min(search, 60 * params.tune.timeout_minutes))

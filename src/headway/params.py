@@ -10,6 +10,7 @@ import codecs
 import difflib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -344,32 +345,40 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def load(path: Path) -> Params:
-    """Read and check a params file.
+    """Read and check a params file. The same content is parsed once per process.
 
     Raises:
-        HeadwayError: the file is missing, is not YAML, or holds a key or value that is not allowed; the message
-            names the file, the line, the key path, what was given and what is allowed.
+        HeadwayError: the file is missing, is not YAML, or contains a key or value that is not allowed; the message names the
+            file, the line, the key, what was found and what is allowed.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise HeadwayError(f"{path}: no such file; run inside a Headway project, where {FILE_NAME} lies") from None
+        raise HeadwayError(
+            f"{path}: no such file; run inside a Headway project, whose root folder has {FILE_NAME}"
+        ) from None
     except UnicodeDecodeError:
         raise HeadwayError(f"{path}: not UTF-8; save it as UTF-8") from None
+    return _parse(text, path.name)
+
+
+@lru_cache(maxsize=4)
+def _parse(text: str, name: str) -> Params:
+    """Parse the text of a params file. Keyed by content, not by modification time, so that a changed file is never missed."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
     try:
         tree = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise HeadwayError(f"{path.name}{line}: not valid YAML: {error.problem}") from None
+        raise HeadwayError(f"{name}{line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
-        raise HeadwayError(f"{path.name}: not valid YAML: {first_line(error)}") from None
+        raise HeadwayError(f"{name}: not valid YAML: {first_line(error)}") from None
     if not isinstance(tree, Mapping):
-        raise HeadwayError(f"{path.name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
-    return validate(tree, source=path.name)
+        raise HeadwayError(f"{name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
+    return validate(tree, source=name)
 
 
 def validate(tree: Mapping[str, Any], source: str) -> Params:

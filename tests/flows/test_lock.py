@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from flows.execution import changed_stages
 from headway.layout import Layout
 
 KINDS = ("outs", "metrics", "plots")
@@ -88,6 +89,25 @@ def written(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Layou
     subprocess.run([*dvc, "init", "--quiet", "--no-scm"], cwd=root, check=True)
     subprocess.run([*dvc, "commit", "--quiet", "--force"], cwd=root, check=True)
     return layout
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("frame.html", "max-width: 62rem", "max-width: 60rem"),
+        ("evaluation/page.py", "Precision at each recall.", "How precision falls as recall rises."),
+        ("figures.py", "#2166ac", "#2166ff"),
+        ("training/live.py", "SECONDS_BETWEEN_LINES = 10.0", "SECONDS_BETWEEN_LINES = 5.0"),
+    ],
+    ids=["style sheet", "caption", "palette", "progress bar"],
+)
+def test_a_change_of_how_things_look_reruns_the_report_alone(
+    written: Layout, tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    layout = Layout(Path(shutil.copytree(written.root, tmp_path / "project")))
+    assert changed_stages(layout) == set()
+    _edit(layout.root / "src" / "headway" / "reporting" / file, old, new)
+    assert changed_stages(layout) == {"report"}
 
 
 @pytest.fixture

@@ -514,10 +514,10 @@ def test_a_promotion_can_be_forced_without_a_baseline_but_not_without_test_rows(
     candidate.decide(**{"gate.min_test_rows": 10_000})
     layout = candidate.layout
     (layout.baseline / "test.parquet").unlink()
-    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro baseline`$"):
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing"):
         promote_version(candidate.params, layout, registry, "1", REQUESTER)
     rows = (layout.prepared / "test.parquet").rename(layout.prepared / "elsewhere")
-    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro prepare`$"):
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing"):
         promote_version(candidate.params, layout, registry, "1", REQUESTER, force=True, reason="in a hurry")
     assert decisions(candidate) == [(REFUSAL, "1")]
     rows.rename(layout.prepared / "test.parquet")

@@ -283,7 +283,7 @@ def test_of_too_many_windows_the_first_and_the_last_are_shown_and_of_too_many_we
 def any_tokenizer(request: pytest.FixtureRequest, reviews: Any) -> Tokenizer:
     sizes = reviews.params.tokenizer.model_copy(update={"kind": request.param, "vocabulary_size": 600})
     texts = english(200)[0] + chinese(100)[0] + translations("ar")[:100]
-    return fitting.fit(texts, sizes, fitting.survey(texts))
+    return fitting.fit(texts, sizes, fitting.measure(texts))
 
 
 def test_the_pieces_of_a_text_in_any_language_are_the_text(any_tokenizer: Tokenizer) -> None:
