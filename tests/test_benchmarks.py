@@ -165,7 +165,7 @@ def test_what_a_model_says_stands_in_the_order_of_the_rows(reviews: Slice, knobs
     attention = AttentionClassifier(knobs.model, VOCABULARY_SIZE, 2).eval()
     torch.nn.init.normal_(attention.output.weight)
     model = JointClassifier(None, attention)
-    model.mix = torch.tensor([1.0, 2.0])
+    model.weights = torch.tensor([1.0, 2.0])
     said = fold.logits(model)
     test = fold.part("test")
     for row in range(0, len(test), 17):

@@ -129,7 +129,7 @@ def twin(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, 
     model = ModelPackage.load(staged.layout.candidate)
     folder = tmp_path_factory.mktemp("twin")
     (folder / "package").mkdir()
-    model.classifier.mix *= 0.99
+    model.classifier.weights *= 0.99
     sizes = read_json(staged.layout.candidate / package.CONFIG, made_by="train")
     package.save(
         folder / "package",

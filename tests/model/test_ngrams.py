@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from headway.data.batching.datamodule import in_batches, subset
 from headway.data.tokenization.encoded import EncodedTexts
+from headway.model.combination import PRIOR
 from headway.model.ngrams import NgramClassifier, ngrams
-from headway.model.weighing import PRIOR
 from headway.params import NgramParams
 
 KNOBS = {"max_order": 2, "min_document_frequency": 1, "max_features": 10_000, "inverse_regularisation": [5.0]}

@@ -85,7 +85,7 @@ def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
         for weight in (linear.weight, linear.bias, attention.output.weight, attention.output.bias):
             weight.normal_()
         attention.bigram_embedding.weight[1:].normal_(std=0.1)
-        made.mix[:] = torch.tensor([0.7, 0.4])
+        made.weights[:] = torch.tensor([0.7, 0.4])
     return ModelPackage(made, TextEncoder(tokenizer, MAX_LENGTH), CLASSES)
 
 

@@ -18,8 +18,8 @@ from headway.data.batching.datamodule import in_batches, subset
 from headway.data.tokenization import tokenizer
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.data.tokenization.vectors import FILE
-from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import likelihood_by_row
+from headway.evaluation.predictions import Predictions
 from headway.files import write_json
 from headway.model.ngrams import NgramClassifier
 from headway.serving import package
@@ -71,7 +71,7 @@ def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any
     assert written["attention"]["validation_accuracy"] == round(best["validation_accuracy"], 6)
     model = ModelPackage.load(trained.layout.candidate)
     assert [written[part]["weight"] for part in ("ngrams", "attention")] == np.round(
-        model.classifier.mix.tolist(), 6
+        model.classifier.weights.tolist(), 6
     ).tolist()
     assert written["ngrams"]["features"] == len(model.classifier.ngrams.keys) > 100
     assert written["ngrams"]["inverse_regularisation"] in trained.params.ngrams.inverse_regularisation
@@ -79,15 +79,23 @@ def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any
     assert written["validation_accuracy"] == round(float(found.correct.mean()), 6)
 
 
+def calibration_error(predictions: Predictions, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over bins of equal width."""
+    confidence = predictions.probabilities.max(axis=1)
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_of, weights=predictions.correct - confidence)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
 def test_the_parts_weights_are_fitted_on_validation_rows_and_shipped(trained: Any) -> None:
     report, model = trained.report, ModelPackage.load(trained.layout.candidate)
     found = predict_split(model, trained.layout, "validation")
     assert report["validation_nll"]["after"] == pytest.approx(likelihood_by_row(found).mean(), abs=1e-5)
-    assert report["validation_calibration_error"]["after"] == pytest.approx(expected_calibration_error(found), abs=1e-5)
-    model.classifier.mix = torch.ones(2)
+    assert report["validation_calibration_error"]["after"] == pytest.approx(calibration_error(found), abs=1e-5)
+    model.classifier.weights = torch.ones(2)
     before = predict_split(model, trained.layout, "validation")
     assert report["validation_nll"]["before"] == pytest.approx(likelihood_by_row(before).mean(), abs=1e-5)
-    assert report["validation_calibration_error"]["before"] == pytest.approx(expected_calibration_error(before), abs=1e-5)
+    assert report["validation_calibration_error"]["before"] == pytest.approx(calibration_error(before), abs=1e-5)
     assert report["validation_nll"]["after"] < report["validation_nll"]["before"]
 
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headway.model.weighing import fit_weights
+from headway.model.combination import fit_weights
 from headway.params import NgramParams
 
 #: Odd, so that multiplying by it loses nothing modulo 2^64; two n-grams that occur share a hash once in 10^7 data sets.

@@ -2,7 +2,7 @@
 
 A softmax takes no notice of what all logits share, so a logit counts here as far as it stands above the classes' mean:
 
-    logit_c  =  mix_0 · (n-grams + bias)  +  mix_1 · (attention)        each less its mean over the classes
+    logit_c  =  w_0 · (n-grams + bias)  +  w_1 · (attention)        each less its mean over the classes
 
 The linear part is a sum already: an n-gram adds value × weight, shared equally by its occurrences and each by its tokens.
 The attention part is no sum. Integrated gradients make it one (Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep
@@ -51,14 +51,14 @@ class LinearPart:
     """What the n-grams say.
 
     Attributes:
-        mix: the weight of the whole part.
+        weight: of the whole part.
         logits: less their mean, (C,).
         bias: what the predicted class gets from a text without a known n-gram.
         tokens: what each token adds to the predicted class, (T,); with the bias the sum is its logit, exactly.
         strongest_for, strongest_against: the predicted class, the strongest first.
     """
 
-    mix: float
+    weight: float
     logits: np.ndarray
     bias: float
     tokens: np.ndarray
@@ -71,7 +71,7 @@ class AttentionPart:
     """What self-attention says.
 
     Attributes:
-        mix: the weight of the whole part.
+        weight: of the whole part.
         logits: less their mean, (C,).
         seen: which of the text's tokens it sees, ascending, (S,).
         blank: what the predicted class gets from a blank text of this length.
@@ -83,7 +83,7 @@ class AttentionPart:
             the last window may be filled up with padding. None where there would be too many.
     """
 
-    mix: float
+    weight: float
     logits: np.ndarray
     seen: np.ndarray
     blank: float
@@ -138,7 +138,7 @@ def explain(package: ModelPackage, text: str) -> Explanation:
         linear, attended = model.parts(tokens)  # each (1, C)
         probabilities = model.combine(linear, attended)[0].softmax(dim=0)
     predicted = int(probabilities.argmax())
-    mix = model.mix.tolist()
+    weights = model.weights.tolist()
     return Explanation(
         text=text,
         classes=tuple(package.classes),
@@ -146,8 +146,8 @@ def explain(package: ModelPackage, text: str) -> Explanation:
         probabilities=probabilities.numpy(),
         spans=spans,
         kept=kept,
-        linear=_linear_part(model.ngrams, tokens, predicted, mix[0], text, spans) if model.ngrams is not None else None,
-        attention=_attention_part(model.attention, tokens, predicted, mix[1]),
+        linear=_linear_part(model.ngrams, tokens, predicted, weights[0], text, spans) if model.ngrams is not None else None,
+        attention=_attention_part(model.attention, tokens, predicted, weights[1]),
     )
 
 
@@ -160,7 +160,7 @@ def centred(logits: Tensor) -> Tensor:
 
 
 def _linear_part(
-    model: NgramClassifier, tokens: Tensor, predicted: int, mix: float, text: str, spans: np.ndarray
+    model: NgramClassifier, tokens: Tensor, predicted: int, weight: float, text: str, spans: np.ndarray
 ) -> LinearPart:
     T = tokens.shape[1]
     orders = range(1, min(model.max_order, T) + 1)
@@ -168,8 +168,8 @@ def _linear_part(
     lengths = torch.cat([torch.full((T - order + 1,), order) for order in orders])  # (N,)
     _, keys = ngrams(tokens, model.max_order)  # (N,)
     _, places, values = model.features(tokens)  # each (F,): the text's known n-grams, ascending
-    bias = mix * centred(model.bias.double())
-    contributions = mix * values.double()[:, None] * centred(model.weight[places].double())  # (F, C)
+    bias = weight * centred(model.bias.double())
+    contributions = weight * values.double()[:, None] * centred(model.weight[places].double())  # (F, C)
     own = contributions[:, predicted]  # (F,)
     shares = torch.zeros(T, dtype=torch.float64)
     named: list[Ngram] = []
@@ -189,7 +189,7 @@ def _linear_part(
             surface = _surface(text, spans[start : start + length])
             named.append(Ngram(surface, int(counts[place]), float(own[place])))
     return LinearPart(
-        mix=mix,
+        weight=weight,
         logits=(contributions.sum(dim=0) + bias).numpy(),
         bias=float(bias[predicted]),
         tokens=shares.numpy(),
@@ -211,7 +211,7 @@ def _surface(text: str, spans: np.ndarray) -> str:
 # The attention part
 
 
-def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, mix: float) -> AttentionPart:
+def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, weight: float) -> AttentionPart:
     seen = truncate(np.arange(tokens.shape[1]), model.params.max_length)
     tokens = tokens[:, seen]  # (1, S)
     everywhere = torch.ones_like(tokens, dtype=torch.bool)
@@ -219,11 +219,11 @@ def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, 
         words, embedded = model.embedding(tokens), model.embed(tokens)  # each (1, S, d)
         maps, encoded = _maps(model, embedded, everywhere)
         pooling = model.pooling.weights(encoded, everywhere)[0]  # (S, h)
-        logits = mix * centred(model.classify(embedded, everywhere)[0])
-        blank = mix * centred(model.classify(torch.zeros_like(embedded), everywhere)[0])
-    shares = integrated_gradients(model, words[0], (embedded - words)[0], predicted) * mix
+        logits = weight * centred(model.classify(embedded, everywhere)[0])
+        blank = weight * centred(model.classify(torch.zeros_like(embedded), everywhere)[0])
+    shares = integrated_gradients(model, words[0], (embedded - words)[0], predicted) * weight
     return AttentionPart(
-        mix=mix,
+        weight=weight,
         logits=logits.double().numpy(),
         seen=seen,
         blank=float(blank[predicted]),

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from headway.data.batching.datamodule import TextDataModule, in_batches, subset
 from headway.data.tokenization import tokenizer, vectors
 from headway.data.tokenization.encoded import EncodedTexts
-from headway.evaluation.calibration import expected_calibration_error
-from headway.evaluation.predictions import Predictions
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
@@ -126,41 +127,45 @@ def fit_attention(
 
 
 def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
-    """The two as one, each counting as much as makes the validation rows' labels likeliest.
+    """Fit the weights of the two parts on validation rows.
 
     Returns:
-        each part's weight and accuracy there, and the accuracy of both; the negative log-likelihood and the calibration error
-        with both weights 1 (before) and as they were found (after).
+        accuracy of each part and of both; weight of each part; negative log-likelihood in nats and calibration error (15 bins
+        of equal width) with weights of 1, as ``before``, and with the fitted weights, as ``after``.
     """
     with torch.inference_mode():
-        parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
-    linear, attended, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    before = linear + attended
-    model.fit_mix(linear, attended, labels)
-    after = model.combine(linear, attended)
+        batches = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
+    linear, attention, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))  # (N, C), (N, C), (N,)
+    logits = {"before": model.combine(linear, attention)}
+    model.fit_weights(linear, attention, labels)
+    logits["after"] = model.combine(linear, attention)
+    n_classes = linear.shape[1]
 
-    def accuracy(logits: torch.Tensor) -> float:
-        return round((logits.argmax(dim=1) == labels).double().mean().item(), 6)
+    def accuracy(logits: Tensor) -> float:
+        return _rounded((logits.argmax(dim=1) == labels).double().mean())
 
     report: dict[str, Any] = {
-        "validation_accuracy": accuracy(after),
-        "validation_nll": {},
-        "validation_calibration_error": {},
+        "validation_accuracy": accuracy(logits["after"]),
+        "validation_nll": {when: _rounded(F.cross_entropy(one, labels)) for when, one in logits.items()},
+        "validation_calibration_error": {
+            when: _rounded(multiclass_calibration_error(one.softmax(dim=1), labels, n_classes))
+            for when, one in logits.items()
+        },
+        "attention": {"validation_accuracy": accuracy(attention), "weight": _rounded(model.weights[1])},
     }
-    for when, logits in (("before", before), ("after", after)):
-        scored = Predictions([str(row) for row in range(len(labels))], labels.numpy(), logits.softmax(dim=1).numpy(), ())
-        report["validation_nll"][when] = round(torch.nn.functional.cross_entropy(logits, labels).item(), 6)
-        report["validation_calibration_error"][when] = round(expected_calibration_error(scored), 6)
-    report["attention"] = {"validation_accuracy": accuracy(attended), "weight": round(float(model.mix[1]), 6)}
     if model.ngrams is not None:
         report["ngrams"] = {
             "validation_accuracy": accuracy(linear),
-            "weight": round(float(model.mix[0]), 6),
+            "weight": _rounded(model.weights[0]),
             "features": len(model.ngrams.keys),
         }
         if model.ngrams.inverse_regularisation is not None:
             report["ngrams"]["inverse_regularisation"] = model.ngrams.inverse_regularisation
     return report
+
+
+def _rounded(value: Tensor) -> float:
+    return round(float(value), 6)
 
 
 def training_run(params: Params, layout: Layout, tracker: Tracker) -> str:

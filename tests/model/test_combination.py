@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from headway.data.tokenization.tokenizer import truncate
 from headway.model.classifier import AttentionClassifier, clip
+from headway.model.combination import PRIOR
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
-from headway.model.weighing import PRIOR
 
 Make = Callable[..., AttentionClassifier]
 
@@ -37,7 +37,7 @@ def rows() -> tuple[Tensor, Tensor, Tensor]:
 def test_the_mixture_is_the_best_of_a_fine_grid(classifier: Make, rows: tuple[Tensor, Tensor, Tensor]) -> None:
     first, second, labels = rows
     model = JointClassifier(NgramClassifier(1, 3, 1), classifier(3))
-    model.fit_mix(first, second, labels)
+    model.fit_weights(first, second, labels)
 
     def loss(mix: Any) -> float:
         a, b = (float(value) for value in mix)
@@ -45,10 +45,10 @@ def test_the_mixture_is_the_best_of_a_fine_grid(classifier: Make, rows: tuple[Te
         return likelihood + PRIOR * ((a - 1) ** 2 + (b - 1) ** 2)
 
     grid = [(a, b) for a in np.linspace(0, 1.5, 31) for b in np.linspace(0, 4, 41)]
-    assert loss(model.mix) <= min(map(loss, grid)) + 1e-3
+    assert loss(model.weights) <= min(map(loss, grid)) + 1e-3
     # Too sure a part is toned down, too timid a one believed more.
-    assert model.mix[0] < 0.6
-    assert model.mix[1] > 1.2
+    assert model.weights[0] < 0.6
+    assert model.weights[1] > 1.2
 
 
 @pytest.mark.parametrize("spoilt", [0.3, 1.0, 4.0])
@@ -57,21 +57,21 @@ def test_the_weight_of_one_part_alone_undoes_its_being_too_sure_or_too_timid(cla
     logits = torch.randn(20_000, 3, generator=random)
     labels = torch.multinomial(logits.softmax(dim=1), 1, generator=random)[:, 0]
     model = JointClassifier(None, classifier(3))
-    model.fit_mix(torch.zeros_like(logits), spoilt * logits, labels)
-    assert model.mix[1] == pytest.approx(1 / spoilt, rel=0.06)
+    model.fit_weights(torch.zeros_like(logits), spoilt * logits, labels)
+    assert model.weights[1] == pytest.approx(1 / spoilt, rel=0.06)
 
 
 def test_a_part_that_is_wrong_counts_nothing_and_never_less(classifier: Make, rows: tuple[Tensor, Tensor, Tensor]) -> None:
     first, second, labels = rows
     model = JointClassifier(NgramClassifier(1, 3, 1), classifier(3))
-    model.fit_mix(first, -5 * second, labels)
-    assert model.mix[1] == 0
+    model.fit_weights(first, -5 * second, labels)
+    assert model.weights[1] == 0
 
 
 def test_with_hardly_a_row_both_parts_count_about_as_they_are(classifier: Make) -> None:
     model = JointClassifier(NgramClassifier(1, 3, 1), classifier(3))
-    model.fit_mix(torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([0]))
-    torch.testing.assert_close(model.mix, torch.ones(2), atol=0.01, rtol=0)
+    model.fit_weights(torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([0]))
+    torch.testing.assert_close(model.weights, torch.ones(2), atol=0.01, rtol=0)
 
 
 def test_the_logits_are_the_weighted_sum_of_the_parts(classifier: Make) -> None:
@@ -79,7 +79,7 @@ def test_the_logits_are_the_weighted_sum_of_the_parts(classifier: Make) -> None:
     ngrams.keys = torch.tensor([2, 3, 4, 5])
     ngrams.weight.normal_(generator=torch.Generator().manual_seed(0))
     model = JointClassifier(ngrams, attention).eval()
-    model.mix = torch.tensor([0.7, 0.3])
+    model.weights = torch.tensor([0.7, 0.3])
     tokens = torch.tensor([[1, 2, 3, 4], [4, 4, 0, 0]])
     with torch.inference_mode():
         torch.testing.assert_close(model(tokens), 0.7 * ngrams(tokens) + 0.3 * attention(tokens))
