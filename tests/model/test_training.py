@@ -417,7 +417,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, en
 def test_devices_that_the_machine_has_not_are_one_line(knobs: Params, encoded: Path) -> None:
     module, data = new(knobs.override({"training.accelerator": "gpu"}), encoded)
     with pytest.raises(
-        HeadwayError, match=r"^this machine cannot .* \(gpu\) and .* \(1\) ask: .*; set accelerator: auto, or"
+        HeadwayError, match=r"^this machine lacks devices for .*: gpu and .*: 1 \(.*\); set accelerator: auto, or"
     ):
         fit(module, data, max_epochs=1)
 

@@ -182,7 +182,9 @@ def test_a_version_whose_description_is_missing_or_damaged_is_lost(office: Offic
 def test_a_version_of_another_format_needs_the_headway_that_made_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     version = office.registry.register(office.folders[0], office.run, {})
     monkeypatch.setattr(package, "FORMAT", package.FORMAT + 1)
-    with pytest.raises(HeadwayError, match=r"\(.+this Headway reads formats 6 and 7\); use the Headway that made it$") as told:
+    with pytest.raises(
+        HeadwayError, match=r"\(.+this Headway reads formats 6 and 7\); use the Headway that made it$"
+    ) as told:
         office.registry.load(version)
     assert "\n" not in str(told.value)
 

@@ -408,7 +408,7 @@ def test_a_model_without_a_linear_part_is_explained_by_attention_alone(package: 
 
 
 def test_a_text_that_is_no_unicode_is_refused(package: ModelPackage) -> None:
-    with pytest.raises(HeadwayError, match=r"not Unicode from character 5 on"):
+    with pytest.raises(HeadwayError, match=r"not valid Unicode at character 5"):
         explain(package, "good\udcff")
 
 

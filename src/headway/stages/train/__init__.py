@@ -1,4 +1,4 @@
-"""Stage train: the classifier's two parts on all training rows, with what the search found, joined and packed to be served."""
+"""Stage train: train both parts of the classifier with the best hyperparameters, combine them and package the result."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from headway.tracking import RunningRun, Tracker
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
 
-#: Sections of params.yaml that shape the model.
-KNOBS = ("tokenizer", "ngrams", "model", "training")
-#: Of more tokens than this the linear part is fitted on every k-th text, k as small as keeps within it.
+#: Sections of params.yaml that determine the model.
+MODEL_SECTIONS = ("tokenizer", "ngrams", "model", "training")
+#: The linear part is fitted on every k-th text, with the smallest k that leaves at most this number of tokens.
 MAX_NGRAM_TOKENS = 50_000_000
 
 
 def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback | None = None) -> dict[str, Any]:
     """Write ``models/candidate``, the model package; ``results/training/history.json``, and validation metrics.
 
-    Checkpoints lie in the scratch folder under a key of all that goes in: a training that was interrupted continues from
-    its last whole epoch, and one with other inputs starts afresh.
+    Checkpoints are kept in the scratch folder under a hash of all inputs, so that an interrupted training resumes after its
+    last complete epoch, and a training with other inputs starts from the beginning.
     """
     found = read_json(layout.study / "best_params.json", made_by="tune")
     knobs = params.at(found)
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-    # Elsewhere than the stage tokenize has left them, if the search has found a better tokenizer.
+    # A tokenizer found by the search has its own folder of encoded texts.
     folder = encoded_with(knobs.tokenizer, params.tokenizer, layout)
     tokenizer_file = folder / "tokenizer.json"
     vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
@@ -55,7 +55,7 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
     inputs = [code_fingerprint(layout, "train")]
     files = [tokenizer_file, *(folder / f"{name}.arrow" for name in splits), *folder.glob(vectors.FILE)]
     inputs += [sha256_of_file(file) for file in files]
-    sections = [getattr(knobs, name).model_dump() for name in KNOBS]
+    sections = [getattr(knobs, name).model_dump() for name in MODEL_SECTIONS]
     key = sha256_of_json([*sections, params.seed, inputs])
     checkpoints = layout.scratch / "checkpoints"
     for old in checkpoints.glob("*"):
@@ -87,7 +87,7 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
 
 
 def fit_ngrams(train: EncodedTexts, validation: EncodedTexts, n_classes: int, knobs: Params) -> NgramClassifier | None:
-    """The first step: the linear part, None where params.yaml has none."""
+    """Fit the linear part; None if ``ngrams.max_order`` is 0."""
     if not knobs.ngrams.max_order:
         return None
     pin(knobs.training.threads)
@@ -109,7 +109,11 @@ def fit_attention(
     word_vectors: np.ndarray | None = None,
     progress: Callback | None = None,
 ) -> tuple[AttentionClassifier, list[dict[str, float]]]:
-    """The second step: the attention part with the weights of its best epoch, and the history of its epochs."""
+    """Train the attention part.
+
+    Returns:
+        the part with the weights of its best epoch, and one entry per epoch with its metrics.
+    """
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
     data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
     steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
@@ -169,7 +173,7 @@ def _rounded(value: Tensor) -> float:
 
 
 def training_run(params: Params, layout: Layout, tracker: Tracker) -> str:
-    """Id of the MLflow run that made the candidate; a run that MLflow has no more is logged again from the stage's files."""
+    """Id of the MLflow run that trained the candidate. If MLflow no longer has it, it is logged again from the stage's files."""
     found = tracker.find(kind="training", model=package.fingerprint(layout.candidate))
     if found:
         return str(found.info.run_id)
@@ -186,7 +190,7 @@ def _log_epoch(run: RunningRun, entry: dict[str, float]) -> None:
 
 
 def _log_result(run: RunningRun, knobs: Params, layout: Layout) -> None:
-    for section in KNOBS:
+    for section in MODEL_SECTIONS:
         run.log_params({f"{section}.{name}": value for name, value in getattr(knobs, section).model_dump().items()})
     run.log_metrics(
         {f"joint_{name}": value for name, value in flatten(read_json(layout.metrics("training"), "train")).items()}
