@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from headway.files import read_json, sha256_of_file, sha256_of_json
+from headway.git import GitError, commit_hash, git
 from headway.layout import Layout
 from headway.params import Params
 
@@ -84,22 +84,19 @@ def git_commit(layout: Layout) -> str:
 
     Changes of dvc.lock and the metrics do not count, because every run rewrites them; the hash of dvc.lock identifies them.
     """
-    head = _git(layout.root, "rev-parse", "HEAD")
-    if not head:
-        return ""
     outputs = [path.relative_to(layout.root).as_posix() for path in (layout.lock, layout.metrics("*"))]
-    chosen = [":/", *(f":(exclude){path}" for path in outputs)]
-    return head + ("+changes" if _git(layout.root, "status", "--porcelain", "--untracked-files=no", "--", *chosen) else "")
+    pathspecs = [":/", *(f":(exclude){path}" for path in outputs)]
+    try:
+        head = git(layout.root, "rev-parse", "HEAD")
+        changes = git(layout.root, "status", "--porcelain", "--untracked-files=no", "--", *pathspecs)
+    except GitError:
+        return ""
+    return f"{head}+changes" if changes else head
 
 
 def commit_of(layout: Layout, revision: str) -> str:
     """Hash of the commit that a revision, such as HEAD or a branch, names; "" if there is none."""
-    return _git(layout.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-
-
-def _git(root: Path, *words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        return commit_hash(layout.root, revision)
+    except GitError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

@@ -329,6 +329,9 @@ import pandas
 from headway.serving.pyfunc import _load_pyfunc
 
 print(_load_pyfunc(sys.argv[1]).predict(pandas.DataFrame({"text": [sys.argv[2]]}))["label"].item())
+import headway
+
+assert headway.load(sys.argv[1]).predict_proba([sys.argv[2]]).tolist() == model.predict_proba([sys.argv[2]]).tolist()
 print(f"imports {imported - started:.2f} s, loading {loaded - imported:.2f} s, first answer {answered - loaded:.2f} s")
 print(",".join(sys.modules))
 """

@@ -210,10 +210,11 @@ def schedule(
 @app.command(rich_help_panel=VERBS)
 def predict(texts: Annotated[list[str], typer.Argument(help="One or more texts, each in quotes.")]) -> None:
     """Label texts with the champion."""
+    from headway.promotion.champion import load_champion
     from headway.registry.registry import Registry
 
     layout, params = project()
-    package = Registry(tracker(params, layout)).champion_package()
+    package = load_champion(Registry(tracker(params, layout)))
     for text, probabilities in zip(texts, package.predict_proba(texts), strict=True):
         best = int(probabilities.argmax())
         print(f"{package.classes[best]}\t{probabilities[best]:.4f}\t{text}")
@@ -227,12 +228,13 @@ def explain(
     """Show on a page why the champion labels a text so."""
     from pathlib import Path
 
+    from headway.promotion.champion import load_champion
     from headway.registry.registry import Registry
     from headway.reporting.explanation import page as explanation
     from headway.serving import explain
 
     layout, params = project()
-    found = explain.explain(Registry(tracker(params, layout)).champion_package(), text)
+    found = explain.explain(load_champion(Registry(tracker(params, layout))), text)
     page = Path(out) if out else layout.scratch / "explanation.html"
     explanation.write(page, found)
     for line in explanation.in_words(found):
