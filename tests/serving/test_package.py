@@ -1,4 +1,4 @@
-"""The model package: what is loaded is what was saved, whatever was altered is refused, and loading needs little."""
+"""The model package: it loads as it was saved, alterations are refused, and loading needs few libraries."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tokenizer_file(reviews: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
-    """With random weights throughout: one that is not trained calls every class equally likely."""
+    """With random weights everywhere, because an untrained classifier gives equal probabilities."""
     sizes = reviews.params.override({"model.d_model": 8, "model.window_size": 16, "model.bigram_buckets": 64}).model
     torch.manual_seed(0)
     tokenizer = tokenization.load(tokenizer_file)
@@ -71,13 +71,13 @@ def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
 
 @pytest.fixture(scope="module")
 def saved(classifier: JointClassifier, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package; only to be read."""
+    """A package that tests only read."""
     return save(tmp_path_factory.mktemp("package"), classifier, tokenizer_file)
 
 
 @pytest.fixture
 def copy(saved: Path, tmp_path: Path) -> Path:
-    """The package, to be altered."""
+    """A copy of the package that a test may alter."""
     return Path(shutil.copytree(saved, tmp_path / "copy"))
 
 
@@ -129,14 +129,14 @@ def test_probabilities_are_proper(model: ModelPackage) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from([*TEXTS, "good", "a b c d e f g"]), max_size=12))
-def test_neither_the_order_nor_the_company_of_a_text_matters(model: ModelPackage, texts: list[str]) -> None:
+def test_the_result_for_a_text_does_not_depend_on_the_other_texts(model: ModelPackage, texts: list[str]) -> None:
     together = model.predict_proba(texts)
     alone = np.array([model.predict_proba([text])[0] for text in texts], dtype=np.float32).reshape(len(texts), len(CLASSES))
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(model.predict_proba(texts[::-1])[::-1], together, atol=1e-5)
 
 
-def test_more_texts_than_one_batch_holds_come_back_in_their_order(model: ModelPackage) -> None:
+def test_texts_of_several_batches_keep_their_order(model: ModelPackage) -> None:
     texts = [" ".join(["good", "film", "bad", "plot"][: 1 + index % 4] * (1 + index % 9)) for index in range(2000)]
     assert sum(len(text.split()) for text in texts) > package.TOKENS_PER_BATCH
     together = model.predict_proba(texts)
@@ -245,8 +245,8 @@ def test_an_altered_or_incomplete_package_is_refused_in_one_line(
         "negative weight",
     ],
 )
-def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_line(copy: Path, change: str) -> None:
-    """As a faulty program could write one: all hashes are right, and the contents are not."""
+def test_a_package_with_correct_hashes_but_wrong_contents_is_refused_in_one_line(copy: Path, change: str) -> None:
+    """Such a package could come from a faulty program."""
     config = json.loads((copy / CONFIG).read_text(encoding="utf-8"))
     hashes = config.pop("sha256")
     if change == "other weights":
@@ -299,7 +299,7 @@ def test_the_fingerprint_changes_with_a_single_weight(
         weight.data.copy_(before)
 
 
-def test_what_is_no_package_has_no_fingerprint(tmp_path: Path) -> None:
+def test_a_folder_without_a_package_has_no_fingerprint(tmp_path: Path) -> None:
     with pytest.raises(HeadwayError, match="not a model package"):
         package.fingerprint(tmp_path)
 
@@ -355,7 +355,7 @@ def modules_beyond(extra: str) -> set[str]:
     return modules.keys() - ours - {"headway"}
 
 
-def test_a_process_with_only_the_serving_extra_loads_a_model_and_asks_it(saved: Path, model: ModelPackage) -> None:
+def test_a_process_with_only_the_serving_extra_loads_a_model_and_predicts(saved: Path, model: ModelPackage) -> None:
     absent = modules_beyond("serving")
     training = {"pytorch_lightning", "optuna", "datasets", "sklearn", "scipy", "prefect", "dvc", "mlflow", "matplotlib"}
     assert absent > training | {"torchmetrics", "ruamel", "rensa", "fontTools"}

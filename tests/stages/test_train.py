@@ -1,4 +1,4 @@
-"""The real training stage on real sentences: it trains what the search found, and leaves all that others read."""
+"""The stage train on real sentences: it trains what the search found and writes what later stages read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from headway.tables import read_table
 from headway.tracking import Tracker
 
 
-def test_the_package_is_of_the_model_that_the_search_found(trained: Any) -> None:
+def test_the_package_has_the_hyperparameters_that_the_search_found(trained: Any) -> None:
     config = json.loads((trained.layout.candidate / "config.json").read_text(encoding="utf-8"))
     assert config["model"]["d_model"] == trained.found["model.d_model"] != trained.params.model.d_model
     assert config["model"]["similarity"] == trained.found["model.similarity"] != trained.params.model.similarity
@@ -41,7 +41,7 @@ def test_the_package_is_of_the_model_that_the_search_found(trained: Any) -> None
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_mlflow_shows_what_was_trained_and_how_each_epoch_went(trained: Any) -> None:
+def test_mlflow_has_the_params_and_the_metrics_of_each_epoch(trained: Any) -> None:
     tracker = Tracker(trained.params, trained.layout)
     run = tracker.find(kind="training")
     assert run is not None
@@ -87,7 +87,7 @@ def calibration_error(predictions: Predictions, bins: int = 15) -> float:
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def test_the_parts_weights_are_fitted_on_validation_rows_and_shipped(trained: Any) -> None:
+def test_the_weights_of_the_parts_are_fitted_on_validation_rows_and_packaged(trained: Any) -> None:
     report, model = trained.report, ModelPackage.load(trained.layout.candidate)
     found = predict_split(model, trained.layout, "validation")
     assert report["validation_nll"]["after"] == pytest.approx(likelihood_by_row(found).mean(), abs=1e-5)
@@ -169,7 +169,7 @@ def test_without_ngrams_the_package_is_attention_alone(tunable: Any) -> None:
     assert ModelPackage.load(layout.candidate).classifier.ngrams is None
 
 
-def test_of_too_many_tokens_the_linear_part_sees_every_kth_text(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_linear_part_is_fitted_on_every_kth_text_of_a_large_split(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = EncodedTexts.open(trained.layout.encoded / "train.arrow")
     monkeypatch.setattr("headway.stages.train.MAX_NGRAM_TOKENS", len(texts.tokens) // 2)
     third = subset(texts, np.arange(0, len(texts), 3))  # a half would still be a token too much
