@@ -134,7 +134,7 @@ def equal_model(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tupl
     model = ModelPackage.load(staged.layout.candidate)
     folder = tmp_path_factory.mktemp("equal_model")
     (folder / "package").mkdir()
-    model.classifier.mix *= 0.99
+    model.classifier.weights *= 0.99
     sizes = read_json(staged.layout.candidate / package.CONFIG, made_by="train")
     package.save(
         folder / "package",
