@@ -286,9 +286,9 @@ def test_a_file_without_a_header_is_refused_with_advice(project, columns):
         csv.writer(file).writerows(zip(*(table[name] for name in columns), strict=True))
     with pytest.raises(
         HeadwayError, match=r"^own\.csv: the first line looks like a row, not a header: its value 'bad' occurs"
-    ) as told:
+    ) as raised:
         quietly(project, path)
-    assert str(told.value).endswith("add a first line with the columns' names, such as text,label")
+    assert str(raised.value).endswith("add a first line with the columns' names, such as text,label")
 
 
 def test_a_repeated_header_is_not_taken_for_a_missing_one(project, table):
