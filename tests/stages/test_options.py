@@ -1,4 +1,4 @@
-"""The shipped data sets through every option of the data stages: each goes through, and does what it says."""
+"""Every option of the data stages works on the shipped data sets, and has its effect."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "short texts only": {"data.max_characters": 120, "data.max_bad_share": 1.0},
 }
 
-#: Hardly a review is as short as a sentence.
+#: Reviews are longer than sentences.
 IMDB_OPTIONS = {**OPTIONS, "short texts only": {"data.max_characters": 800, "data.max_bad_share": 1.0}}
 
 
 def through(params: Params, ingested: Layout, root: Any) -> tuple[dict[str, Any], dict[str, Any], Tokenizer]:
-    """What prepare and tokenize report, and the tokenizer."""
+    """The results of prepare and tokenize, and the tokenizer."""
     layout = new_project(root)
     shutil.copytree(ingested.raw, layout.raw)
     profile, report = prepare(params, layout), tokenize(params, layout)
@@ -53,7 +53,7 @@ def through(params: Params, ingested: Layout, root: Any) -> tuple[dict[str, Any]
 
 
 def same(fitted: Tokenizer, *words: str) -> bool:
-    """Whether words that are written differently are the same token, and a known one."""
+    """Whether differently written words are the same known token."""
     first, *others = (array.tolist() for array in tokenizer.TextEncoder(fitted, 100)(list(words)))
     return first != [tokenizer.UNKNOWN_ID] and all(other == first for other in others)
 
@@ -67,7 +67,7 @@ def usual(ingested: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
 def test_every_option_works_on_rotten_tomatoes(option: str, ingested: Any, usual: Any, tmp_path: Any) -> None:
     params = ingested.params.override(OPTIONS[option])
     profile, report, fitted = through(params, ingested.layout, tmp_path / "project")
-    wide, torn = "ｆｉｌｍ", "cliche\u0301"  # full-width letters; an accent that stands for itself
+    wide, torn = "ｆｉｌｍ", "cliche\u0301"  # full-width letters; a combining accent
     differs = {
         "as it is": lambda: same(fitted, "film", wide) and same(fitted, "cliché", torn) and not same(fitted, "film", "fîlm"),
         "words": lambda: report.kind == "word",

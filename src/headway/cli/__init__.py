@@ -158,7 +158,9 @@ def init(
         print(f"  {knob}: {value}")
     if not yes:
         if not sys.stdin.isatty():
-            raise HeadwayError("params.yaml stays as it is: nobody is there to ask; add --yes to write without asking")
+            raise HeadwayError(
+                "params.yaml is unchanged: not a terminal, so cannot ask for confirmation; pass --yes to write"
+            )
         typer.confirm("Write these to params.yaml?", default=True, abort=True)
     setup.write(layout, found.changes)
     print("params.yaml is written. Now: make run")
