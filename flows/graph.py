@@ -25,7 +25,8 @@ def read(path: Path) -> list[Stage]:
     Raises:
         HeadwayError: the file is not a stage graph, or the stages depend on one another in a circle.
     """
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         stages: dict[str, Any] = YAML(typ="safe").load(path)["stages"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from headway.serving.explain import Explanation
     from headway.serving.package import ModelPackage
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["HeadwayError", "Model", "load"]
 
 #: The names that :func:`load` looks up in the registry. A folder of such a name is given as ``"./champion"``.

@@ -322,6 +322,6 @@ def _process_tags() -> dict[str, str]:
 def _is_alive(pid: int, started: float) -> bool:
     """Whether that very process still runs; a number that another process has got since does not count."""
     try:
-        return abs(psutil.Process(pid).create_time() - started) < 1
+        return bool(abs(psutil.Process(pid).create_time() - started) < 1)
     except psutil.NoSuchProcess:
         return False

@@ -16,7 +16,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from headway import __version__
 from headway.environment import SWITCHES
 from tests.postgres import system_programs, unprivileged
 
@@ -90,11 +90,10 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_image_has_an_exact_version_and_ours_has_the_projects() -> None:
-    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+def test_every_image_has_an_exact_version_and_ours_is_the_projects_version() -> None:
     for name, service in services().items():
         image, _, tag = service["image"].partition(":")
-        assert tag == ours if image == "headway" else re.match(r"\d+\.\d+", tag), f"{name}: {service['image']}"
+        assert tag == __version__ if image == "headway" else re.match(r"\d+\.\d+", tag), f"{name}: {service['image']}"
 
 
 def test_one_service_builds_the_image_that_the_others_share() -> None:

@@ -64,5 +64,5 @@ def brier_by_row(predictions: Predictions) -> np.ndarray:
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
     labels = np.asarray(predictions.labels)
     of_truth = np.where(labels >= 0, probabilities[np.arange(len(labels)), labels], 0.0)
-    distance = np.square(probabilities).sum(axis=1) - 2 * of_truth + 1
+    distance: np.ndarray = np.square(probabilities).sum(axis=1) - 2 * of_truth + 1
     return distance / 2 if probabilities.shape[1] == 2 else distance

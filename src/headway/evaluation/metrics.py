@@ -175,7 +175,8 @@ def likelihood_by_row(predictions: Predictions) -> np.ndarray:
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     labels = np.asarray(predictions.labels)
     of_truth = np.where(labels >= 0, probabilities[np.arange(len(labels)), labels], 0.0)
-    return -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))
+    losses: np.ndarray = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))
+    return losses
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:

@@ -34,12 +34,14 @@ class Predictions:
     @property
     def predicted(self) -> np.ndarray:
         """The likeliest class of each row, int, shape (rows,)."""
-        return self.probabilities.argmax(axis=1)
+        predicted: np.ndarray = self.probabilities.argmax(axis=1)
+        return predicted
 
     @property
     def correct(self) -> np.ndarray:
         """Whether each row's likeliest class is its label, bool, shape (rows,)."""
-        return self.predicted == self.labels
+        correct: np.ndarray = self.predicted == self.labels
+        return correct
 
     def take(self, rows: np.ndarray) -> Predictions:
         """Some of the rows, in the order of the given indices."""

@@ -77,7 +77,8 @@ def calibration_error(predictions: Predictions, weights: np.ndarray, bins: int =
     inner = [first_of_equal[(up_to <= index * rows // bins).sum(axis=0)] for index in range(1, bins)]
     ends = np.zeros(weights.shape[1], dtype=np.int64)
     edges = np.stack([ends, *inner, ends + rows])  # (bins + 1, samples)
-    return np.abs(np.diff(np.take_along_axis(gaps, edges, axis=0), axis=0)).sum(axis=0) / rows
+    error: np.ndarray = np.abs(np.diff(np.take_along_axis(gaps, edges, axis=0), axis=0)).sum(axis=0) / rows
+    return error
 
 
 def ranking(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -175,4 +176,4 @@ def _sums(group: np.ndarray, groups: int, weights: np.ndarray) -> np.ndarray:
     """Sums of the draws over the rows of each group, float64, (groups, samples)."""
     rows = np.arange(len(group))
     membership = csr_array((np.ones(len(group), np.float32), (group, rows)), shape=(groups, len(group)))
-    return (membership @ weights).astype(np.float64)
+    return np.asarray(membership @ weights, dtype=np.float64)

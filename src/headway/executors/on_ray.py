@@ -86,7 +86,7 @@ def remove_left() -> None:
 class Ray:
     """A driver of the cluster."""
 
-    def __init__(self, loaded: engine.ObjectRef, workers: int, threads: int) -> None:
+    def __init__(self, loaded: engine.ObjectRef[Any], workers: int, threads: int) -> None:
         self.workers = workers
         self._loaded = loaded
         # Tried once: the search decides about a second time.
@@ -94,7 +94,7 @@ class Ray:
 
     def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
         waiting = deque(enumerate(tasks))
-        running: dict[engine.ObjectRef, int] = {}
+        running: dict[engine.ObjectRef[Any], int] = {}
         while waiting or running:
             while waiting and len(running) < self.workers:
                 position, task = waiting.popleft()
@@ -110,9 +110,10 @@ def _compute(loaded: tuple[Work, Any], task: Task) -> Outcome:
     return work(shared, task, None)
 
 
-def _outcome(reference: engine.ObjectRef) -> Outcome | WorkerLost:
+def _outcome(reference: engine.ObjectRef[Any]) -> Outcome | WorkerLost:
     try:
-        return engine.get(reference)
+        outcome: Outcome = engine.get(reference)
+        return outcome
     except RayTaskError as error:
         raise error.cause from None
     except (LocalRayletDiedError, RaySystemError) as error:

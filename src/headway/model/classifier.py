@@ -38,7 +38,7 @@ class AttentionPooling(nn.Module):
 
     def weights(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """How much each head takes of each position, (B, T, h): sums to 1 over the text, and is 0 at padding."""
-        score = self.score(x).masked_fill(~attention_mask[:, :, None], -torch.inf)  # (B, T, h)
+        score: Tensor = self.score(x).masked_fill(~attention_mask[:, :, None], -torch.inf)  # (B, T, h)
         return score.softmax(dim=1)
 
 
@@ -111,14 +111,15 @@ class AttentionClassifier(nn.Module):
     def classify(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits, (B, n_classes), of embedded texts, (B, T, d_model)."""
         encoded = self.encoder(x, attention_mask)  # (B, T, d_model)
-        return self.output(self.pooling(encoded, attention_mask))
+        logits: Tensor = self.output(self.pooling(encoded, attention_mask))
+        return logits
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token embeddings, each plus that of the pair that ends there, (B, T, d_model); before the first token stands 0.
 
         Pairs share a table by a hash of their two tokens (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification").
         """
-        x = self.embedding(tokens)
+        x: Tensor = self.embedding(tokens)
         if self.params.bigram_buckets:
             kept = 1 - self.params.bigram_dropout if self.training else 1.0
             x = x.add(self.bigram_embedding(self._pairs(tokens)), alpha=1 / kept)

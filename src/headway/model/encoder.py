@@ -56,7 +56,8 @@ class Block(nn.Module):
         return self._feed(x + self.dropout(attended)), weights
 
     def _feed(self, x: Tensor) -> Tensor:
-        return x + self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+        change: Tensor = self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
+        return x + change
 
 
 class Encoder(nn.Module):
@@ -113,4 +114,5 @@ class Encoder(nn.Module):
     def _join(self, windows: Tensor, shape: torch.Size) -> Tensor:
         """Windows as texts of this shape again, (B, T, d_model)."""
         B, T, d = shape
-        return self.norm(windows).view(B, -1, d)[:, :T]
+        normed: Tensor = self.norm(windows)
+        return normed.view(B, -1, d)[:, :T]

@@ -231,7 +231,8 @@ def _frequent(batches: Iterable[Batch], params: NgramParams, most: int) -> Tenso
     most = min(most, params.max_features)
     if len(kept) > most:
         kept = kept[torch.argsort(texts[kept], descending=True, stable=True)[:most]].sort().values
-    return distinct[kept]
+    frequent: Tensor = distinct[kept]
+    return frequent
 
 
 def _scale(texts: np.ndarray) -> np.ndarray:

@@ -33,12 +33,14 @@ class Pair:
     @property
     def won(self) -> np.ndarray:
         """Rows that the first alone is right on, bool, shape (rows,)."""
-        return self.first.correct & ~self.second.correct
+        won: np.ndarray = self.first.correct & ~self.second.correct
+        return won
 
     @property
     def lost(self) -> np.ndarray:
         """Rows that the second alone is right on, bool, shape (rows,)."""
-        return self.second.correct & ~self.first.correct
+        lost: np.ndarray = self.second.correct & ~self.first.correct
+        return lost
 
     @property
     def identical(self) -> bool:
@@ -83,4 +85,4 @@ def pair(first: Predictions, second: Predictions) -> Pair:
 def _renumbered(labels: np.ndarray, names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
     """Labels in another numbering of the same names; -1 stays -1."""
     numbers = np.array([*(classes.index(name) for name in names), -1])
-    return numbers[labels]
+    return np.take(numbers, labels)

@@ -108,7 +108,8 @@ def score_test(wins: ArrayLike, losses: ArrayLike, rows: int, margin: float) -> 
     lost = (np.sqrt(linear**2 - 8 * rows * constant) - linear) / (4 * rows)
     variance = rows * (2 * lost + difference * (1 - difference))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.nan_to_num(norm.sf((wins - losses - rows * difference) / np.sqrt(variance)), nan=1.0)
+        tail: np.ndarray = np.nan_to_num(norm.sf((wins - losses - rows * difference) / np.sqrt(variance)), nan=1.0)
+        return tail
 
 
 def _lower_bounds(wins: np.ndarray, losses: np.ndarray, rows: int, tail: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion as ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, infer_signature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
@@ -265,7 +265,7 @@ class Registry:
 
 def _packed(model: Path) -> Path:
     """Where the package lies in a model's files, as MLflow logs them."""
-    data = model / Model.load(str(model)).flavors["python_function"]["data"]
+    data: Path = model / Model.load(str(model)).flavors["python_function"]["data"]
     if not data.resolve().is_relative_to(model.resolve()):
         raise HeadwayError("its MLmodel names a folder outside of it")
     return data

@@ -259,6 +259,7 @@ def integrated_gradients(model: AttentionClassifier, words: Tensor, pairs: Tenso
     # Gradients alone, averaged along the way: words and pairs then share one integral.
     method = IntegratedGradients(logit, multiply_by_inputs=False)
     batch = max(1, TOKENS_PER_BATCH // len(words))
+    shares: Tensor
     for steps in STEPS:
         gradient = method.attribute(embedded, n_steps=steps, internal_batch_size=batch)[0].detach().double()  # (S, d)
         by_word, by_pair = (gradient * words).sum(dim=1), (gradient * pairs).sum(dim=1)  # each (S,)

@@ -98,8 +98,10 @@ def _label_codes(batch: pa.RecordBatch, codes: dict[str, int]) -> np.ndarray:
         return np.full(batch.num_rows, -1, dtype=np.int32)
     encoded = batch["label"].dictionary_encode()
     names = [plain_label(name) for name in encoded.dictionary.to_pylist()]
-    known = np.array([codes.setdefault(name, len(codes)) if name else -1 for name in names] + [-1], dtype=np.int32)
-    return known[encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)]
+    known: np.ndarray = np.array(
+        [codes.setdefault(name, len(codes)) if name else -1 for name in names] + [-1], dtype=np.int32
+    )
+    return np.asarray(known[encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)])
 
 
 def _given(batch: pa.RecordBatch) -> np.ndarray:
@@ -109,4 +111,4 @@ def _given(batch: pa.RecordBatch) -> np.ndarray:
 
 
 def _lengths(texts: pa.Array) -> np.ndarray:
-    return pc.fill_null(pc.utf8_length(texts), 0).cast(pa.int32()).to_numpy(zero_copy_only=False)
+    return np.asarray(pc.fill_null(pc.utf8_length(texts), 0).cast(pa.int32()).to_numpy(zero_copy_only=False))

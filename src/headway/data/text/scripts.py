@@ -74,4 +74,4 @@ def _script_of() -> np.ndarray:
 
 def _scripts(text: str) -> np.ndarray:
     """The script of every character of a text, shape (characters,)."""
-    return _script_of()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
+    return np.take(_script_of(), np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4"))

@@ -45,13 +45,13 @@ def remarks(profile: Mapping[str, Any]) -> list[Remark]:
 
 def rows_lost(profile: Mapping[str, Any]) -> int:
     """Rows read that are neither kept nor in quarantine nor left out by sampling; anything but 0 is a mistake of ours."""
-    accounted = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_left_by_sampling"]
-    return profile["rows_in"] - accounted
+    accounted: int = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_left_by_sampling"]
+    return int(profile["rows_in"]) - accounted
 
 
 def rows_unsplit(profile: Mapping[str, Any]) -> int:
     """Rows kept that are in no split; anything but 0 is a mistake of ours."""
-    return profile["rows_kept"] - sum(profile["splits"].values())
+    return int(profile["rows_kept"] - sum(profile["splits"].values()))
 
 
 def _sums(profile: Mapping[str, Any]) -> Iterator[Remark]:
