@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.targets import Target, print_targets
+from headway import environment
 from headway.data.text.splits import text_id
 from headway.data.tokenization import encoded, fitting
 from headway.data.tokenization.tokenizer import TextEncoder
-from headway.environment import switch_off
 from headway.layout import Layout
 from headway.params import load
 from headway.stages.tokenize import Texts, encode_rows
@@ -59,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     arguments = parser.parse_args()
-    switch_off()
+    environment.configure()
     console = Console()
     table = Table("stage", "rows", "seconds", "rows/s", "peak MB", "growth", title=f"Data stages, ~{WORDS} words a row")
     for column in table.columns[1:]:

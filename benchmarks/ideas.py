@@ -67,7 +67,7 @@ class SwiGLU(Block):
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__(params)
-        width = round(params.d_feedforward * 2 / 3)
+        width = round(params.dim_feedforward * 2 / 3)
         self.expand = nn.Linear(params.d_model, 2 * width)
         self.contract = nn.Linear(width, params.d_model)
 

@@ -49,7 +49,7 @@ PEER_SIZES = {
     "model.d_model": 128,
     "model.n_heads": 4,
     "model.n_layers": 2,
-    "model.d_feedforward": 512,
+    "model.dim_feedforward": 512,
     "model.max_length": PEER_LENGTH,
     "model.bigram_buckets": 0,
     "model.dropout": 0.1,
@@ -314,7 +314,7 @@ class Timed(ClassifierModule):
 def train_by_lightning(module: Timed, data: TextDataModule) -> float:
     """Seconds of an epoch's steps in the Trainer."""
     with contextlib.redirect_stdout(io.StringIO()):
-        fit(module, data, max_epochs=1, title="")
+        fit(module, data, max_epochs=1)
     return module.seconds
 
 
@@ -328,7 +328,7 @@ def train_plainly(module: Timed, data: TextDataModule) -> float:
             optimiser.zero_grad()
         loss.backward()
         dense = [p for p in module.classifier.parameters() if p.grad is not None and not p.grad.is_sparse]
-        nn.utils.clip_grad_norm_(dense, module.params.gradient_clip)
+        nn.utils.clip_grad_norm_(dense, module.params.gradient_clip_val)
         for optimiser, scheduler in zip(optimisers, schedulers, strict=True):
             optimiser.step()
             scheduler.step()

@@ -31,7 +31,7 @@ class PaddedTransformer(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, sizes.d_model, padding_idx=0)
         self.position = nn.Parameter(torch.zeros(PEER_LENGTH, sizes.d_model))
         layer = nn.TransformerEncoderLayer(
-            sizes.d_model, sizes.n_heads, sizes.d_feedforward, sizes.dropout, batch_first=True
+            sizes.d_model, sizes.n_heads, sizes.dim_feedforward, sizes.dropout, batch_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, sizes.n_layers, enable_nested_tensor=False)
         self.output = nn.Linear(sizes.d_model, n_classes)

@@ -6,7 +6,7 @@ Importing this package settles Prefect's environment, which has to happen before
 import os
 from pathlib import Path
 
-from headway.environment import switch_off
+from headway import environment
 
 
 def _keep_prefect_in_the_project() -> None:
@@ -18,5 +18,5 @@ def _keep_prefect_in_the_project() -> None:
         os.environ["PREFECT_HOME"] = str(home)
 
 
-switch_off()
+environment.configure()
 _keep_prefect_in_the_project()

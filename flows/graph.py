@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def read(path: Path) -> list[Stage]:
     try:
         stages: dict[str, Any] = YAML(typ="safe").load(path)["stages"]
     except (OSError, YAMLError, KeyError, TypeError) as error:
-        raise HeadwayError(f"{path}: not a stage graph ({str(error).splitlines()[0]})") from None
+        raise HeadwayError(f"{path}: not a stage graph ({first_line(error)})") from None
     if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
         raise HeadwayError(f"{path}: not a stage graph (expected a mapping of stages, each with cmd, deps and outs)")
     made_by = {out: name for name, stage in stages.items() for out in _outs(stage)}

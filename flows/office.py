@@ -13,10 +13,9 @@ from flows import server
 from flows.execution import changed_stages, exclusive
 from flows.verdict import Verdict, project_of, write_page
 from headway import params as parameters
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.files import read_json, write_json
 from headway.layout import Layout
-from headway.network import first_line
 from headway.params import Params
 from headway.promotion import champion as office
 from headway.promotion.champion import standing

@@ -14,6 +14,7 @@ from flows.execution import RAN, StageResult
 from flows.verdict import PROMOTED, UNCHANGED, Verdict, write_page
 from headway.files import read_json
 from headway.layout import Layout
+from headway.phrases import counted
 from headway.promotion.decision import Record
 from headway.reporting.formatting import interval, shown
 
@@ -49,7 +50,7 @@ def search_told(layout: Layout) -> str:
         return ""
     found = read_json(file, made_by="tune")
     ends = [f"{found[how]} {how}" for how in ("pruned", "failed") if found[how]]
-    return ", ".join([f"{found['trials']} trial{'' if found['trials'] == 1 else 's'}", *ends])
+    return ", ".join([counted(found["trials"], "trial"), *ends])
 
 
 def page_of(verdict: Verdict, layout: Layout) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from headway.errors import HeadwayError
-from headway.network import require_answer, without_password
+from headway.errors import HeadwayError, redact_credentials
+from headway.network import check_reachable
 
 
 def check(required: bool = False) -> None:
@@ -23,4 +23,4 @@ def check(required: bool = False) -> None:
             )
         return
     remedy = "start it, or unset PREFECT_API_URL to run without one"
-    require_answer(f"{url}/health", f"the Prefect server at {without_password(url)}", remedy)
+    check_reachable(f"{url}/health", f"the Prefect server at {redact_credentials(url)}", remedy)

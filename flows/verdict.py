@@ -9,7 +9,7 @@ from typing import Any
 from headway.errors import HeadwayError
 from headway.evaluation.headlines import HEADLINES
 from headway.files import read_json, write_json
-from headway.layout import EVALUATION_PLOTS, SEARCH_PLOTS, Layout
+from headway.layout import Layout
 from headway.lineage import execution_key, trace
 from headway.params import Params
 from headway.promotion import history_queries as terms
@@ -33,7 +33,6 @@ from headway.tables import read_table
 from headway.tracking import Tracker, reachable
 
 PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
-PLOTS = (*EVALUATION_PLOTS, *SEARCH_PLOTS, "learning_curve")
 
 
 @dataclass(frozen=True)
@@ -179,9 +178,9 @@ def tell(params: Params, layout: Layout, tracker: Tracker, record: Record) -> No
     for model, scores in record.scores.items():
         prefix = {CANDIDATE: "", BASELINE: "baseline_"}.get(model, "champion_")
         run.log_metrics({f"{prefix}test_{name}": scores[name] for name in HEADLINES if scores.get(name) is not None})
-    run.log_artifacts([layout.plot(name) for name in PLOTS if layout.plot(name).is_file()], "plots")
-    evaluation = (layout.evaluation_page, layout.slices, layout.mistakes)
-    run.log_artifacts([file for file in evaluation if file.is_file()], "evaluation")
+    run.log_artifacts(sorted(layout.plots.glob("*.png")), "plots")
+    run.log_artifacts(sorted(layout.reports.glob("*.html")), "reports")
+    run.log_artifacts([file for file in (layout.slices, layout.mistakes) if file.is_file()], "evaluation")
     file = layout.scratch / "decision.json"
     write_json(file, {"id": record.id, **record.model_dump(mode="json")})
     run.log_artifacts([file, write_page(layout, record)])

@@ -15,9 +15,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from headway.environment import switch_off
+from headway import environment
 
-switch_off()
+environment.configure()
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # tests track into their own project, whatever server a person works with
 
 from headway.layout import Layout  # noqa: E402 - the switches come before anything that reads them

@@ -48,7 +48,7 @@ from tests.conftest import Slice
 SMALL = {
     "tune.space": {},
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.bigram_buckets": 64,
     "training.max_epochs": 1,
     "training.tokens_per_batch": 512,
@@ -190,7 +190,7 @@ def test_the_plain_loop_takes_the_very_steps_of_lightning(knobs: Params, reviews
     ways = (speed.train_plainly, speed.train_by_lightning)
     trained = []
     for way in ways:
-        module, data = trainable(knobs.override({"training.gradient_clip": 0.1}), reviews, speed.Timed)
+        module, data = trainable(knobs.override({"training.gradient_clip_val": 0.1}), reviews, speed.Timed)
         torch.manual_seed(1_000 * knobs.seed)  # of the dropouts, as the module sets it
         assert way(module, data) > 0
         trained.append(module.classifier.state_dict())
@@ -296,7 +296,7 @@ def test_what_is_averaged_is_what_is_kept(knobs: Params, reviews: Slice, tmp_pat
             super().on_train_batch_end(*batch)
 
     module, texts = trainable(knobs, reviews, Noted)
-    kept = fit(module, texts, max_epochs=1, title="", checkpoints=tmp_path).classifier
+    kept = fit(module, texts, max_epochs=1, checkpoints=tmp_path).classifier
     shares = [0.05 * 0.95**age for age in reversed(range(module.taken))]
     expected = sum(share * one for share, one in zip(shares, Noted.taken_in, strict=True)) / sum(shares)
     torch.testing.assert_close(kept.output.weight.detach(), expected)

@@ -188,7 +188,7 @@ def test_params_are_filled_in_for_the_file_and_nothing_else_changes(project, tab
     assert all(("#" in old) == ("#" in new) for old, new in changed)
     assert not project.raw.exists()
     assert not (project.scratch / "init" / "data").exists()
-    assert (project.scratch / "init" / "reports" / "data" / "index.html").is_file()
+    assert (project.scratch / "init" / "reports" / "data.html").is_file()
 
 
 def test_a_folder_with_a_test_file_and_unlabelled_texts_is_taken_as_it_is(project, table):

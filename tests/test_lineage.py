@@ -63,7 +63,7 @@ def test_without_git_or_without_a_commit_there_is_none(tmp_path: Path) -> None:
     assert git_commit(layout) == ""
 
 
-@pytest.mark.parametrize("file", ["study.py", "study.html"])
+@pytest.mark.parametrize("file", ["study.py", "notes.md"])
 def test_the_code_of_a_stage_is_its_modules_and_the_templates_of_its_pages(tmp_path: Path, file: str) -> None:
     layout = new_project(tmp_path / "project")
     folder = layout.root / "src" / "headway" / "search"

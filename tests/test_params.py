@@ -1,5 +1,6 @@
 """params.yaml as types: whatever a person gets wrong in it is told in one line that says where, what and what instead."""
 
+import re
 import string
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from headway.errors import HeadwayError
-from headway.params import Params, Section, flatten, load
+from headway.params import RENAMED, Params, Section, flatten, load
 
 TEXT = (Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8")
 
@@ -98,9 +99,14 @@ def test_the_repositorys_own_params_are_accepted(params):
             "training.learning_rate: nan is not allowed: input should be a finite",
         ),
         (
-            "training.gradient_clip",
-            "gradient_clip: .inf",
-            "training.gradient_clip: inf is not allowed: input should be a fin",
+            "training.gradient_clip_val",
+            "gradient_clip_val: .inf",
+            "training.gradient_clip_val: inf is not allowed: input should be a fin",
+        ),
+        (
+            "tune.executor",
+            "executor: dask",
+            "tune.executor: 'dask' is not allowed: input should be 'serial', 'processes' or 'ray'",
         ),
         ("data.source", "source: web", "data.source: 'web' is not allowed: input should be 'package', 'file' or 'hub'"),
         # Not YAML.
@@ -143,7 +149,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ),
         (
             "tokenizer.max_length: {type: int, low: 1, high: 9000}",
-            ": 1 is not allowed there: input should be greater than or",
+            ": 1 is not allowed: input should be greater than or",
         ),
         (
             "tokeniser.max_length: {type: int, low: 10, high: 900}",
@@ -153,7 +159,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ("training.max_epochs: {type: int, low: 1, high: 5}", ": is a budget, which the search does not turn; see tune.max"),
         ("training.threads: {type: int, low: 1, high: 2}", ": is a budget, which the search does not turn"),
         # A value between allowed ends: 3 does not divide the width of 64.
-        ("model.n_heads: {type: int, low: 1, high: 4}", ": 3 is not allowed there: d_model (64) must be divisible by"),
+        ("model.n_heads: {type: int, low: 1, high: 4}", ": 3 is not allowed: d_model (64) must be divisible by"),
         # The kind of range.
         (
             "model.embedding_dropout: {type: flaot, low: 0.0, high: 0.9}",
@@ -183,7 +189,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         # Its ends.
         ("model.embedding_dropout: {type: float, low: 0.5, high: 0.4}", ": low (0.5) must not exceed high (0.4)"),
         ("model.n_layers: {type: int, low: 4, high: 1}", ": low (4) must not exceed high (1)"),
-        ("model.n_layers: {type: int, low: 1, high: 4, step: 2}", ": step (2) never comes to high (4); make it 3"),
+        ("model.n_layers: {type: int, low: 1, high: 4, step: 2}", ": step (2) does not reach high (4); use high: 3"),
         (
             "model.embedding_dropout: {type: float, low: 0.0, high: 0.9, log: true}",
             ": low (0) must be above 0 on a log scale",
@@ -191,19 +197,19 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         # What the knob itself may be.
         (
             "model.embedding_dropout: {type: float, low: 0.0, high: 1.4}",
-            ": 1.4 is not allowed there: input should be less than 1",
+            ": 1.4 is not allowed: input should be less than 1",
         ),
         (
             "model.n_layers: {type: float, low: 1.0, high: 900.0}",
-            ": 1.0 is not allowed there: input should be a valid integer",
+            ": 1.0 is not allowed: input should be a valid integer",
         ),
-        ("model.similarity: {type: int, low: 0, high: 3}", ": 0 is not allowed there: input should be 'inner_product' or"),
+        ("model.similarity: {type: int, low: 0, high: 3}", ": 0 is not allowed: input should be 'inner_product' or"),
         (
             "model.similarity: {type: float, low: 0.0, high: 3.0}",
-            ": 0.0 is not allowed there: input should be 'inner_product'",
+            ": 0.0 is not allowed: input should be 'inner_product'",
         ),
-        ("model.similarity: {type: categorical, choices: [inner_product, cosin]}", ": 'cosin' is not allowed there"),
-        ("model.d_model: {type: int, low: 1, high: 1024}", ": 1 is not allowed there: d_model "),
+        ("model.similarity: {type: categorical, choices: [inner_product, cosin]}", ": 'cosin' is not allowed"),
+        ("model.d_model: {type: int, low: 1, high: 1024}", ": 1 is not allowed: d_model "),
         (
             "training.tokens_per_batch: {type: int, low: 0, high: 8192, log: true}",
             ": low (0) must be above 0 on a log scale",
@@ -223,12 +229,12 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ),
         (
             "model.window_size: {type: int, low: 0, high: 128, when: {model.window_size: [0]}}",
-            ": its conditions (when) lead back to itself",
+            ": its conditions (when) form a cycle",
         ),
         # Trial 0, the values in the file.
-        ("model.embedding_dropout: {type: float, low: 0.98, high: 0.99}", ": leaves out 0."),
-        ("model.n_layers: {type: int, low: 901, high: 902}", ": leaves out "),
-        ("training.learning_rate: {type: int, low: 1, high: 2}", ": leaves out 0."),
+        ("model.embedding_dropout: {type: float, low: 0.98, high: 0.99}", ": the range lacks 0."),
+        ("model.n_layers: {type: int, low: 901, high: 902}", ": the range lacks "),
+        ("training.learning_rate: {type: int, low: 1, high: 2}", ": the range lacks 0."),
     ],
 )
 def test_a_wrong_range_of_the_search_is_told_with_its_knob_and_line(tmp_path, knob, says):
@@ -242,7 +248,7 @@ def test_a_condition_has_to_ask_for_what_its_knob_can_be(tmp_path):
     asked = "model.window_size: {type: int, low: 0, high: 128, when: {model.n_layers: [%s]}}"
     for value in ("3", "two"):
         message = refusal(tmp_path, with_space(layers, asked % value))
-        assert "tune.space.model.window_size: its condition (when) asks for " in message
+        assert "tune.space.model.window_size: its condition (when) requires " in message
     (tmp_path / "params.yaml").write_text(with_space(layers, asked % "2"), encoding="utf-8")
     assert load(tmp_path / "params.yaml").tune.space["model.window_size"].when == {"model.n_layers": [2]}
 
@@ -250,21 +256,24 @@ def test_a_condition_has_to_ask_for_what_its_knob_can_be(tmp_path):
 def test_values_that_are_allowed_alone_have_to_be_allowed_beside_one_another(tmp_path):
     width = "model.d_model: {type: categorical, choices: [64, 36]}"
     message = refusal(tmp_path, with_space(width, "model.n_heads: {type: categorical, choices: [2, 8]}"))
-    assert "tune.space.model.n_heads: 8 is not allowed beside model.d_model 36: d_model (36) must be divisible by" in message
+    assert (
+        "tune.space.model.n_heads: 8 is not allowed together with model.d_model: 36: d_model (36) must be divisible by"
+        in message
+    )
     # A condition that keeps the two apart mends it, and one that brings them together alone is seen.
     apart = "model.n_heads: {type: categorical, choices: [2, 8], when: {model.d_model: [64]}}"
     (tmp_path / "params.yaml").write_text(with_space(width, apart), encoding="utf-8")
     assert len(load(tmp_path / "params.yaml").tune.space) == 2
     together = "model.n_heads: {type: categorical, choices: [2, 8], when: {model.d_model: [36]}}"
-    assert "tune.space.model.n_heads: 8 is not allowed there" in refusal(tmp_path, with_space(width, together))
+    assert "tune.space.model.n_heads: 8 is not allowed" in refusal(tmp_path, with_space(width, together))
 
 
 def test_a_knob_that_trial_0_is_not_asked_for_may_leave_out_its_value(tmp_path):
     layers = "model.n_layers: {type: int, low: 1, high: 2}"
-    width = "model.d_feedforward: {type: int, low: 500, high: 600, when: {model.n_layers: [%s]}}"
+    width = "model.dim_feedforward: {type: int, low: 500, high: 600, when: {model.n_layers: [%s]}}"
     (tmp_path / "params.yaml").write_text(with_space(layers, width % "2"), encoding="utf-8")
     assert len(load(tmp_path / "params.yaml").tune.space) == 2
-    assert "model.d_feedforward: leaves out 128" in refusal(tmp_path, with_space(layers, width % "1"))
+    assert "model.dim_feedforward: the range lacks 128" in refusal(tmp_path, with_space(layers, width % "1"))
 
 
 def test_a_password_is_refused_in_the_address_of_the_studys_storage(tmp_path):
@@ -294,7 +303,7 @@ def test_a_range_holds_the_value_in_the_file_exactly_when_the_search_could_draw_
     if fits:
         assert list(load(tmp_path / "params.yaml").tune.space) == ["model.n_layers"]
     else:
-        assert "model.n_layers: leaves out 4" in refusal(tmp_path, "\n".join(text))
+        assert "model.n_layers: the range lacks 4" in refusal(tmp_path, "\n".join(text))
 
 
 def test_a_search_over_nothing_is_allowed(tmp_path):
@@ -368,6 +377,22 @@ def test_any_misspelt_key_is_refused_and_the_true_one_is_suggested(tmp_path_fact
     assert message == f"params.yaml:{at + 1}: {said}: unknown key; did you mean {name}?"
 
 
+@pytest.mark.parametrize(("former", "present"), RENAMED.items())
+def test_a_renamed_knob_is_an_error_that_gives_its_present_name(tmp_path, params, former, present):
+    says = f"{former} was renamed: use {present}"
+    assert present in KEYS
+    assert former not in KEYS
+    line = TEXT.splitlines()[line_of(present) - 1].strip()
+    in_section = edited({present: line.replace(present.split(".")[1], former.split(".")[1], 1)})
+    assert refusal(tmp_path, in_section) == f"params.yaml:{line_of(present)}: {says}"
+    in_space = with_space(f"{former}: {{type: int, low: 1, high: 2}}")
+    assert says in refusal(tmp_path, in_space)
+    conditional = f"model.n_heads: {{type: categorical, choices: [2], when: {{{former}: [1]}}}}"
+    assert says in refusal(tmp_path, with_space(conditional))
+    with pytest.raises(HeadwayError, match=re.escape(says)):
+        params.override({former: 1})
+
+
 def test_several_mistakes_are_counted_behind_the_first(tmp_path):
     text = edited({"seed": "seed: x", "model.n_layers": "n_layers: 0", "baseline.max_ngram": "max_ngram: 0"})
     assert refusal(tmp_path, text).endswith("(and 2 more)")
@@ -379,9 +404,13 @@ def test_a_whole_number_is_fine_where_a_real_one_is_asked(tmp_path):
 
 
 def test_an_override_replaces_the_named_values_and_no_other(params):
-    changed = params.override({"model.d_feedforward": 77, "seed": 5, "tune.trials": 3})
-    assert (changed.model.d_feedforward, changed.seed, changed.tune.trials) == (77, 5, 3)
-    as_before = {"model.d_feedforward": params.model.d_feedforward, "seed": params.seed, "tune.trials": params.tune.trials}
+    changed = params.override({"model.dim_feedforward": 77, "seed": 5, "tune.trials": 3})
+    assert (changed.model.dim_feedforward, changed.seed, changed.tune.trials) == (77, 5, 3)
+    as_before = {
+        "model.dim_feedforward": params.model.dim_feedforward,
+        "seed": params.seed,
+        "tune.trials": params.tune.trials,
+    }
     assert changed.override(as_before) == params
 
 
@@ -394,7 +423,7 @@ def test_an_override_replaces_the_named_values_and_no_other(params):
         ({"sead": 8}, "sead: no such knob; did you mean seed?"),
         ({"training.patience": 0}, "training.patience: 0 is not allowed"),
         ({"model.n_heads": 3, "model.d_model": 64}, "model: d_model (64) must be divisible by n_heads (3)"),
-        ({"tune.space": {"model.dropout": {"type": "float", "low": 0.98, "high": 0.99}}}, "model.dropout: leaves out"),
+        ({"tune.space": {"model.dropout": {"type": "float", "low": 0.98, "high": 0.99}}}, "model.dropout: the range lacks"),
     ],
 )
 def test_an_override_is_checked_like_the_file(params, values, says):
@@ -405,7 +434,7 @@ def test_an_override_is_checked_like_the_file(params, values, says):
 
 def test_an_override_leaves_the_params_it_started_from_alone(params):
     before = params.model_dump_json()
-    params.override({"model.d_feedforward": 77})
+    params.override({"model.dim_feedforward": 77})
     assert params.model_dump_json() == before
 
 
@@ -431,7 +460,7 @@ def test_params_at_a_point_take_it_whatever_the_space_says_around_it(params: Par
     space = {"model.n_layers": {"type": "categorical", "choices": [1, 2]}}
     found = params.override({"tune.space": space}).at({"model.n_layers": 3})
     assert (found.model.n_layers, found.tune.space) == (3, {})
-    with pytest.raises(HeadwayError, match=r"model\.n_layers: leaves out 3"):
+    with pytest.raises(HeadwayError, match=r"model\.n_layers: the range lacks 3"):
         params.override({"tune.space": space, "model.n_layers": 3})
     with pytest.raises(HeadwayError, match="n_layers"):
         params.at({"model.n_layers": 0})

@@ -18,6 +18,7 @@ from headway.data.sources.files import first_file
 from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.params import DataParams, Params, flatten, load
+from headway.phrases import listed
 from headway.reporting.data.remarks import remarks
 
 WILDCARDS = re.compile(r"[*?\[]")
@@ -69,6 +70,7 @@ def survey(
     """
     from headway.stages.ingest import ingest
     from headway.stages.prepare import prepare
+    from headway.stages.report import report
     from headway.stages.tokenize import tokenize
 
     params = load(layout.params)
@@ -91,13 +93,14 @@ def survey(
         ingest(chosen, trial)
         profile = prepare(chosen, trial)
         tokens = tokenize(chosen, trial)
+        (page,) = report(chosen, trial, ["data"])
     finally:
         shutil.rmtree(trial.root / "data", ignore_errors=True)
     seconds = _seconds_to_train(chosen, tokens, len(profile["classes"]))
     changes["data.path"] = _from(layout.root, place["path"])
     before = flatten(params.model_dump())
     changes = {knob: value for knob, value in changes.items() if value != before[knob]}
-    return Survey(changes, proposal, profile, tokens, seconds, trial.data_report / "index.html")
+    return Survey(changes, proposal, profile, tokens, seconds, page)
 
 
 def write(layout: Layout, changes: Mapping[str, Any]) -> None:
@@ -158,10 +161,8 @@ def show(found: Survey) -> None:
 
 def _largest(classes: list[dict[str, Any]], most: int = 8) -> str:
     sizes = {entry["label"]: entry["train"] + entry["validation"] + entry["test"] for entry in classes}
-    shown = sorted(sizes, key=lambda label: -sizes[label])[:most]
-    return ", ".join(f"{label} {sizes[label]:,}" for label in shown) + (
-        f" and {len(sizes) - most} more" if len(sizes) > most else ""
-    )
+    shown = sorted(sizes, key=lambda label: -sizes[label])
+    return listed([f"{label} {sizes[label]:,}" for label in shown], most)
 
 
 def _largest_first(files: list[dict[str, Any]], most: int = 3) -> str:
@@ -171,8 +172,7 @@ def _largest_first(files: list[dict[str, Any]], most: int = 3) -> str:
         delimiter = {"": "", "\t": ", tabs between cells"}.get(file["delimiter"], f", {file['delimiter']} between cells")
         way = (file["encoding"] or "Parquet") + " (guessed)" * file["encoding_guessed"] + delimiter
         rows[way] = rows.get(way, 0) + file["rows"]
-    ways = sorted(rows, key=lambda way: -rows[way])
-    return "; ".join(ways[:most]) + (f" and {len(ways) - most} more" if len(ways) > most else "")
+    return listed(sorted(rows, key=lambda way: -rows[way]), most, "; ")
 
 
 def _duration(seconds: float) -> str:

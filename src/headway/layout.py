@@ -1,4 +1,4 @@
-"""Where everything lies in a project: the only module that spells the folders' names."""
+"""The paths of a project's files and folders. No other module spells them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from pathlib import Path
 from headway.errors import HeadwayError
 
 MARKERS = ("params.yaml", "dvc.yaml")
-#: Plots of the test split, and of the search, beside those of data and training.
-EVALUATION_PLOTS = ("confusion_matrix", "reliability", "scores", "roc", "precision_recall")
-SEARCH_PLOTS = ("search_history", "search_importances", "search_parallel", "search_slices")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths below a project's root."""
+    """The paths below a project's root folder."""
 
     root: Path
 
@@ -62,30 +59,32 @@ class Layout:
     def encoded(self) -> Path:
         return self.root / "data" / "encoded"
 
-    # What the stages conclude.
+    # Results, by stage: files for programs, which the pages are drawn from.
     @property
-    def data_report(self) -> Path:
-        return self.root / "reports" / "data"
+    def profile(self) -> Path:
+        """What is in the data: counts, shares and histograms, as JSON."""
+        return self.root / "results" / "data" / "profile.json"
+
+    @property
+    def quarantine_examples(self) -> Path:
+        """Some of the quarantined rows, beside the profile."""
+        return self.profile.with_name("quarantine_examples.json")
 
     @property
     def baseline(self) -> Path:
-        return self.root / "reports" / "baseline"
+        return self.root / "results" / "baseline"
 
     @property
     def study(self) -> Path:
-        return self.root / "reports" / "study"
+        return self.root / "results" / "study"
 
     @property
     def training(self) -> Path:
-        return self.root / "reports" / "training"
+        return self.root / "results" / "training"
 
     @property
     def evaluation(self) -> Path:
-        return self.root / "reports" / "evaluation"
-
-    @property
-    def evaluation_page(self) -> Path:
-        return self.evaluation / "report.html"
+        return self.root / "results" / "evaluation"
 
     @property
     def slices(self) -> Path:
@@ -102,8 +101,17 @@ class Layout:
     def metrics(self, stage: str) -> Path:
         return self.root / "metrics" / f"{stage}.json"
 
-    def plot(self, name: str) -> Path:
-        return self.root / "plots" / f"{name}.png"
+    # What people open: drawn by the stage report alone.
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def plots(self) -> Path:
+        return self.root / "plots"
+
+    def page(self, name: str) -> Path:
+        return self.reports / f"{name}.html"
 
     # What is never versioned.
     @property
@@ -116,5 +124,5 @@ class Layout:
 
     @property
     def ingested(self) -> Path:
-        """When the source was read: a clock's time, which has no place in an out."""
+        """When the source was read. A time of day would make an out differ from run to run, so it is kept here."""
         return self.scratch / "ingested.json"

@@ -16,10 +16,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from headway.errors import HeadwayError
-from headway.ranges import Choices, FloatRange, IntRange, Knob, Misfit, Section, check_space, in_words
+from headway.errors import HeadwayError, first_line
+from headway.ranges import Choices, FloatRange, IntRange, Knob, Section, SpaceError, check_space, describe
 
 FILE_NAME = "params.yaml"
+#: Former names of knobs, with the names that took their place. A former name is an error that gives the present one.
+RENAMED = {
+    "model.d_feedforward": "model.dim_feedforward",
+    "training.gradient_clip": "training.gradient_clip_val",
+    "training.warmup_share": "training.warmup_ratio",
+}
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -151,7 +157,7 @@ class ModelParams(Section):
     d_model: PositiveInt
     n_heads: PositiveInt
     n_layers: PositiveInt
-    d_feedforward: PositiveInt
+    dim_feedforward: PositiveInt
     similarity: Literal["inner_product", "cosine"]
     window_size: Annotated[int, Field(ge=0)]
     bigram_buckets: Annotated[int, Field(ge=0)]
@@ -178,8 +184,8 @@ class TrainingParams(Section):
     patience: PositiveInt
     tokens_per_batch: PositiveInt
     learning_rate: PositiveFloat
-    warmup_share: Probability
-    gradient_clip: PositiveFloat
+    warmup_ratio: Probability
+    gradient_clip_val: PositiveFloat
     class_weights: Literal["none", "balanced"]
     precision: Literal["float32", "bfloat16"]
     accelerator: Literal["auto", "cpu", "gpu"]
@@ -199,7 +205,7 @@ class TuneParams(Section):
     train_share: Annotated[float, Field(gt=0, le=1)]
     max_epochs: PositiveInt
     pruning: bool
-    executor: Literal["serial", "processes", "dask", "ray"]
+    executor: Literal["serial", "processes", "ray"]
     workers: PositiveInt
     address: str
     storage: str
@@ -272,15 +278,17 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _space_names_real_knobs(self) -> Self:
-        for path in self.tune.space:
+        for path, knob in self.tune.space.items():
+            for former in (name for name in (path, *knob.when) if name in RENAMED):
+                raise _space_error(path, f"{former} was renamed: use {RENAMED[former]}")
             if path in BUDGET:
-                raise _misfit(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
+                raise _space_error(path, "is a budget, which the search does not turn; see tune.max_epochs and tune.trials")
             if path not in TUNABLE:
-                raise _misfit(path, f"no knob of model, training or tokenizer; {nearest(path, TUNABLE)}")
+                raise _space_error(path, f"no knob of model, training or tokenizer; {nearest(path, TUNABLE)}")
         try:
             check_space(self.tune.space, self.model_dump(include=set(SECTIONS)), SECTIONS)
-        except Misfit as error:
-            raise _misfit(error.knob, str(error)) from None
+        except SpaceError as error:
+            raise _space_error(error.knob, str(error)) from None
         return self
 
     def override(self, values: Mapping[str, Any]) -> Params:
@@ -294,6 +302,8 @@ class Params(Section):
         """
         tree = self.model_dump()
         for path, value in values.items():
+            if path in RENAMED:
+                raise HeadwayError(f"{path} was renamed: use {RENAMED[path]}")
             section, _, name = path.rpartition(".")
             node = tree.get(section) if section else tree
             if not isinstance(node, dict) or name not in node:
@@ -356,7 +366,7 @@ def load(path: Path) -> Params:
         line = f":{mark.line + 1}" if mark else ""
         raise HeadwayError(f"{path.name}{line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
-        raise HeadwayError(f"{path.name}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise HeadwayError(f"{path.name}: not valid YAML: {first_line(error)}") from None
     if not isinstance(tree, Mapping):
         raise HeadwayError(f"{path.name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
     return validate(tree, source=path.name)
@@ -387,9 +397,9 @@ def _plain_types(node: Any) -> Any:
     return node
 
 
-def _misfit(knob: str, message: str) -> PydanticCustomError:
+def _space_error(knob: str, message: str) -> PydanticCustomError:
     """A problem of one knob's range that shows only beside the other sections."""
-    return PydanticCustomError("misfit", "{message}", {"message": message, "loc": ("tune", "space", knob)})
+    return PydanticCustomError("space", "{message}", {"message": message, "loc": ("tune", "space", knob)})
 
 
 def _one_line(problem: Any, tree: Mapping[str, Any], source: str) -> str:
@@ -400,6 +410,8 @@ def _one_line(problem: Any, tree: Mapping[str, Any], source: str) -> str:
     where = f"{source}:{line}" if line else source
     key = ".".join(map(str, path))
     match problem["type"]:
+        case "extra_forbidden" if key in RENAMED:
+            return f"{where}: {key} was renamed: use {RENAMED[key]}"
         case "extra_forbidden":
             absent = [name for name in _fields_at(path[:-1]) if name not in _node_at(tree, path[:-1])]
             return f"{where}: {key}: unknown key; {nearest(str(path[-1]), absent or _fields_at(path[:-1]))}"
@@ -413,10 +425,10 @@ def _one_line(problem: Any, tree: Mapping[str, Any], source: str) -> str:
             return f"{where}: {key}.type: {context['tag']!r} is not allowed: expected {context['expected_tags']}"
         case "union_tag_not_found":
             return f"{where}: {key}.type: missing; expected 'float', 'int' or 'categorical'"
-        case "value_error" | "misfit":
-            return f"{where}: {key}: {in_words(problem)}"
+        case "value_error" | "space":
+            return f"{where}: {key}: {describe(problem)}"
         case _:
-            return f"{where}: {key}: {problem['input']!r} is not allowed: {in_words(problem)}"
+            return f"{where}: {key}: {problem['input']!r} is not allowed: {describe(problem)}"
 
 
 def _path_in_file(loc: tuple[Any, ...]) -> list[Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 
 
 def read_table(path: Path, made_by: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -41,5 +41,6 @@ def _found_whole(path: Path, made_by: str) -> Iterator[None]:
     except FileNotFoundError:
         raise HeadwayError(f"{path}: missing; it is made by `dvc repro {made_by}`") from None
     except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise HeadwayError(f"{path}: damaged ({reason}); make it again with `dvc repro --force {made_by}`") from None
+        raise HeadwayError(
+            f"{path}: damaged ({first_line(error)}); make it again with `dvc repro --force {made_by}`"
+        ) from None

@@ -27,11 +27,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from headway.errors import Unreachable
+from headway.errors import Unreachable, first_line, redact_credentials
 from headway.files import read_json
 from headway.layout import Layout
 from headway.lineage import AFTERWARDS, execution_key, trace
-from headway.network import require_answer, without_password
+from headway.network import check_reachable
 from headway.params import Params, flatten
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -57,8 +57,7 @@ def reachable(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, RequestException) as error:
-        reason = without_password(str(error).strip().splitlines()[0])
-        raise Unreachable(f"MLflow at {without_password(uri)} failed: {reason[:200]}; {REMEDY}") from error
+        raise Unreachable(f"MLflow at {redact_credentials(uri)} failed: {first_line(error)}; {REMEDY}") from error
 
 
 class RunningRun:
@@ -137,7 +136,7 @@ class Tracker:
         self.uri = tracking_uri(layout)
         if self.uri.startswith("http"):
             # Told at once, not after the minutes that MLflow's own retries take.
-            require_answer(f"{self.uri.rstrip('/')}/health", f"MLflow at {without_password(self.uri)}", REMEDY)
+            check_reachable(f"{self.uri.rstrip('/')}/health", f"MLflow at {redact_credentials(self.uri)}", REMEDY)
         own = self.uri == f"sqlite:///{layout.tracking / 'mlflow.db'}"
         if own:
             layout.tracking.mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ import tenacity
 
 from headway.data.sources import hub, remote
 from headway.data.sources.hub import open_hub
-from headway.environment import SWITCHES
+from headway.environment import VARIABLES
 from headway.errors import HeadwayError
 
 CARD = """---
@@ -84,7 +84,7 @@ def test_a_split_and_a_column_that_are_not_there_are_told(read_hub, dataset):
 
 def test_the_network_is_on_for_the_hub_alone(read_hub, monkeypatch):
     """It is off by a variable that libraries read when they are imported, so that all three places count."""
-    assert SWITCHES["HF_HUB_OFFLINE"] == "1"
+    assert VARIABLES["HF_HUB_OFFLINE"] == "1"
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for module in (huggingface_hub.constants, datasets.config):
         monkeypatch.setattr(module, "HF_HUB_OFFLINE", True)

@@ -26,7 +26,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from headway import __version__
-from headway.environment import SWITCHES
+from headway.environment import VARIABLES
 from tests.postgres import system_programs, unprivileged
 
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ def test_the_makefile_finds_everything_installed_in_the_image() -> None:
 
 
 def test_the_image_sets_every_switch_that_the_command_line_sets() -> None:
-    assert SWITCHES.items() <= image_environment().items()
+    assert VARIABLES.items() <= image_environment().items()
 
 
 def test_the_image_has_a_folder_of_its_users_for_every_named_volume() -> None:

@@ -42,7 +42,7 @@ def test_lineage_leads_from_version_to_commit_and_back(ran: Clone) -> None:
 
 def test_a_refused_version_can_be_forced_and_taken_back_by_commands_alone(ran: Clone) -> None:
     """The last test of the file: it leaves another history behind, and the champion that it found."""
-    ran.edit(("  warmup_share: 0.1", "  warmup_share: 0.2"))
+    ran.edit(("  warmup_ratio: 0.1", "  warmup_ratio: 0.2"))
     again = ran.run("headway", "run")
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
     champion, versions = Registry(ran.tracker()).champion(), Registry(ran.tracker()).versions()

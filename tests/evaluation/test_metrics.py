@@ -9,7 +9,6 @@ from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.metrics import confusion_matrix, evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
-from headway.reporting.evaluation import plots
 
 KNOBS = EvaluationParams(bootstrap_samples=500, confidence=0.9, min_slice_rows=2, slices={})
 
@@ -136,48 +135,3 @@ def test_the_slice_of_all_rows_is_scored_like_the_whole():
     assert {name: whole[name] for name in ("rows", "accuracy", "macro_f1", "macro_f1_low", "macro_f1_high")} == {
         name: report[name] for name in ("rows", "accuracy", "macro_f1", "macro_f1_low", "macro_f1_high")
     }
-
-
-# Plots of these numbers
-
-
-HISTORY = [
-    {"epoch": 0, "train_loss": 0.7, "validation_loss": 0.6, "validation_accuracy": 0.61},
-    {"epoch": 1, "train_loss": 0.4, "validation_loss": 0.5, "validation_accuracy": 0.74},
-]
-PLOTS = {
-    "confusion_matrix": lambda path: plots.confusion_matrix(confusion_matrix(WORKED), WORKED.classes, path),
-    "learning_curve": lambda path: plots.learning_curve(HISTORY, path),
-}
-
-
-@pytest.mark.parametrize("name", PLOTS)
-def test_the_same_numbers_give_the_same_png_bytes(tmp_path, name):
-    for attempt in ("one", "two"):
-        PLOTS[name](tmp_path / attempt / "plot.png")
-    first = (tmp_path / "one" / "plot.png").read_bytes()
-    assert first.startswith(b"\x89PNG\r\n\x1a\n")
-    assert first == (tmp_path / "two" / "plot.png").read_bytes()
-    assert b"Software" not in first  # whose version would change the bytes
-
-
-def test_other_numbers_give_another_png(tmp_path):
-    plots.confusion_matrix(np.array([[3, 1], [0, 2]]), ["a", "b"], tmp_path / "one.png")
-    plots.confusion_matrix(np.array([[2, 2], [0, 2]]), ["a", "b"], tmp_path / "two.png")
-    assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()
-
-
-@pytest.mark.parametrize("classes", [["$", "$$"], ["a_b", "\\frac{"], ["$\\nothing$", "100%"]])
-def test_label_names_are_drawn_as_written_and_not_as_formulas(tmp_path, classes):
-    plots.confusion_matrix(np.array([[3, 1], [0, 2]]), classes, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").stat().st_size > 1000
-
-
-def test_a_script_without_a_font_is_drawn_without_a_word(tmp_path, recwarn):
-    plots.confusion_matrix(np.array([[3, 1], [0, 2]]), ["很好", "جيد"], tmp_path / "plot.png")
-    assert not recwarn.list
-
-
-def test_a_hundred_classes_are_drawn_too(tmp_path):
-    plots.confusion_matrix(np.eye(100, dtype=int), [f"class {index}" for index in range(100)], tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").is_file()

@@ -120,8 +120,11 @@ def _edit(file: Path, old: str, new: str) -> None:
         ),
         (lambda layout: _edit(layout.graph, "cmd: headway tune", "cmd: headway search"), "tune: cmd"),
         (lambda layout: _edit(layout.graph, "  tune:\n", "  search:\n"), "stages: ['search', 'tune']"),
-        (lambda layout: _edit(layout.graph, "      - plots/lengths.png\n", ""), "prepare: outs ['plots/lengths.png']"),
-        (lambda layout: _edit(layout.graph, "      - split.salt\n", ""), "prepare: params ['split.salt']"),
+        (
+            lambda layout: _edit(layout.graph, ", results/data]", "]"),
+            "prepare: outs ['results/data']",
+        ),
+        (lambda layout: _edit(layout.graph, "split.salt, ", ""), "prepare: params ['split.salt']"),
         (lambda layout: layout.metrics("test").write_text("{}"), "evaluate: metrics/test.json is another"),
     ],
     ids=["param", "section", "path", "command", "stage", "out", "declaration", "metric"],

@@ -35,7 +35,6 @@ from headway.promotion.champion import VERDICT_TAG, described, standing
 from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, asked_by
 from headway.promotion.gate import Costs
 from headway.registry.registry import CHAMPION, MODEL_TAG, ModelVersion, Registry
-from headway.reporting.evaluation import plots
 from headway.serving import package
 from headway.serving.latency import measure
 from headway.serving.package import ModelPackage
@@ -98,7 +97,8 @@ def staged(reviews: Slice, database: Path, tmp_path_factory: pytest.TempPathFact
     with_database(layout, database)
     params = reviews.params.override({**SMALL, **LENIENT})
     write_json(layout.study / "best_params.json", FOUND)
-    plots.learning_curve([], layout.plot("search_history"))  # what it shows does not matter here
+    layout.reports.mkdir()
+    layout.page("evaluation").write_text("a page", encoding="utf-8")
     baseline(params, layout)
     train(params, layout, Tracker(params, layout))
     evaluate(params, layout)
@@ -356,8 +356,9 @@ def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate, m
     assert artifacts(candidate, run, "decisions") == {f"{stem}.json", f"{stem}.html"}
     assert artifacts(candidate, run, "cards") == {"cards/version-1.md"}
     assert artifacts(candidate, told(candidate).info.run_id, None) >= {"decision.json", "decision.html"}
-    made = (candidate.layout.evaluation_page, candidate.layout.slices, candidate.layout.mistakes)
-    assert artifacts(candidate, told(candidate).info.run_id, "evaluation") == {f"evaluation/{file.name}" for file in made}
+    run = told(candidate).info.run_id
+    assert artifacts(candidate, run, "evaluation") == {"evaluation/slices.json", "evaluation/mistakes.json"}
+    assert artifacts(candidate, run, "reports") == {"reports/evaluation.html"}
     metrics = told(candidate).data.metrics
     for name in HEADLINES:
         assert metrics[f"test_{name}"] == pytest.approx(scores[name]), name

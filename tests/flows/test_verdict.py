@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("measured_at_once")
 #: So that the first candidate is elected, whatever so small a model has learned.
 SMALL = {
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.bigram_buckets": 512,
     "training.max_epochs": 1,
     "training.threads": 1,
@@ -87,7 +87,8 @@ def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory, measured_a
     layout = Layout(Path(shutil.copytree(reviews.layout.root, tmp_path_factory.mktemp("decided") / "project")))
     layout.lock.write_text("stages: {}\n")
     write_json(layout.study / "best_params.json", {})
-    layout.plot("search_history").write_bytes(b"a plot")
+    layout.plots.mkdir()
+    (layout.plots / "search_history.png").write_bytes(b"a plot")
     project = Project(reviews.params.override(SMALL), layout)
     baseline(project.params, layout)
     project.make()

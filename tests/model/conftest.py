@@ -18,7 +18,7 @@ SMALL = {
     "d_model": 8,
     "n_heads": 2,
     "n_layers": 2,
-    "d_feedforward": 12,
+    "dim_feedforward": 12,
     "similarity": "inner_product",
     "window_size": 4,
     "bigram_buckets": 101,

@@ -100,7 +100,7 @@ def test_without_windows_a_token_reaches_all_others(sizes: Sizes) -> None:
 @pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
 def test_an_encoder_is_its_blocks_one_after_another_and_a_norm(sizes: Sizes, similarity: str) -> None:
     torch.manual_seed(2)
-    model = Encoder(sizes(n_layers=3, d_feedforward=20, window_size=0, similarity=similarity)).eval()
+    model = Encoder(sizes(n_layers=3, dim_feedforward=20, window_size=0, similarity=similarity)).eval()
     torch.nn.init.normal_(model.norm.weight)
     x, mask = right_padded([5, 5])
     expected = x

@@ -28,7 +28,7 @@ from headway.params import Params
 SMALL = {
     "tune.space": {},
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.window_size": 16,
     "model.bigram_buckets": 512,
     "training.max_epochs": 3,
@@ -78,7 +78,7 @@ def trained(
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> ClassifierModule:
     module, data = module_and_data
-    return fit(module, data, max_epochs=module.params.max_epochs, title="test", report=report, checkpoints=checkpoints)
+    return fit(module, data, max_epochs=module.params.max_epochs, report=report, checkpoints=checkpoints)
 
 
 def assert_same(first: ClassifierModule, second: ClassifierModule) -> None:
@@ -153,10 +153,10 @@ def test_the_dense_gradient_is_clipped_by_its_norm(knobs: Params, encoded: Path)
         def on_train_batch_end(self, *_: Any) -> None:
             grads = [weight.grad for weight in self.classifier.parameters() if weight.grad is not None]
             dense = torch.cat([grad.flatten() for grad in grads if not grad.is_sparse])
-            norms[self.params.gradient_clip].append(dense.norm().item())
+            norms[self.params.gradient_clip_val].append(dense.norm().item())
 
     for limit in norms:
-        module, data = new(knobs.override({**STILL, "training.gradient_clip": limit}), encoded, Noted)
+        module, data = new(knobs.override({**STILL, "training.gradient_clip_val": limit}), encoded, Noted)
         torch.nn.init.normal_(module.classifier.output.weight)
         trained((module, data))
     assert norms[1e-3] == pytest.approx([1e-3] * len(norms[1e-3]), rel=0.01)
@@ -396,7 +396,7 @@ def test_every_text_comes_exactly_once_an_epoch(knobs: Params) -> None:
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, encoded: Path) -> None:
-    module, data = new(knobs.override({"training.warmup_share": 0.25}), encoded, Watched)
+    module, data = new(knobs.override({"training.warmup_ratio": 0.25}), encoded, Watched)
     trained((module, data))
     rates = [rate[0] for rate in module.rates]
     assert len(rates) == module.total_steps
@@ -419,7 +419,7 @@ def test_devices_that_the_machine_has_not_are_one_line(knobs: Params, encoded: P
     with pytest.raises(
         HeadwayError, match=r"^this machine cannot .* \(gpu\) and .* \(1\) ask: .*; set accelerator: auto, or"
     ):
-        fit(module, data, max_epochs=1, title="")
+        fit(module, data, max_epochs=1)
 
 
 def test_the_table_of_pairs_alone_has_sparse_gradients_and_none_on_a_gpu(knobs: Params, encoded: Path) -> None:
@@ -448,7 +448,7 @@ def test_ctrl_c_in_a_training_is_ctrl_c_to_whoever_started_it(knobs: Params, enc
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
-            fit(module, data, max_epochs=2, title="test", report=end)
+            fit(module, data, max_epochs=2, report=end)
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
@@ -559,7 +559,7 @@ def together(
     module, data = new(chosen, encoded, InStep)
     module.classifier.embed = embed or module.classifier.embed  # type: ignore[method-assign]
     module.total_steps = data.steps(2, world_size=2)
-    return fit(module, data, max_epochs=2, title="test", report=report, checkpoints=checkpoints, devices=2), data
+    return fit(module, data, max_epochs=2, report=report, checkpoints=checkpoints, devices=2), data
 
 
 def test_two_processes_train_one_model_and_hand_it_over(knobs: Params, encoded: Path, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class Stock:
 def stock(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> Stock:
     root = tmp_path_factory.mktemp("stock")
     layout = Layout(Path(shutil.copytree(reviews.layout.root, root / "project")))
-    small: Params = reviews.params.override({"model.d_model": 8, "model.d_feedforward": 8, "model.bigram_buckets": 64})
+    small: Params = reviews.params.override({"model.d_model": 8, "model.dim_feedforward": 8, "model.bigram_buckets": 64})
     tracker = Tracker(small, layout)
     with tracker.nested("training", "train", "a key") as run:
         pass

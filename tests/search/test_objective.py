@@ -23,7 +23,7 @@ from tests.conftest import Slice
 
 SMALL: dict[str, Any] = {
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.bigram_buckets": 512,
     "training.patience": 5,
     "training.tokens_per_batch": 256,
@@ -65,7 +65,7 @@ def test_the_look_in_the_middle_of_an_epoch_changes_nothing(shared: Shared) -> N
     module = ClassifierModule(
         knobs.model, knobs.training, shared.rows.vocabulary_size, shared.class_rows, knobs.seed, data.steps(2)
     )
-    fit(module, data, max_epochs=2, title="")
+    fit(module, data, max_epochs=2)
     assert list(run_trial(shared, Task(0, POINT)).curve[1:]) == module.history
 
 

@@ -72,7 +72,7 @@ def tokenizer(reviews: Any) -> Tokenizer:
 @pytest.fixture(scope="module")
 def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
     """A model of three classes with random weights, which cuts long texts twice and the rest into windows."""
-    knobs = {"d_model": 8, "d_feedforward": 16, "n_layers": 2, "bigram_buckets": 64}
+    knobs = {"d_model": 8, "dim_feedforward": 16, "n_layers": 2, "bigram_buckets": 64}
     lengths = {"max_length": SEEN, "window_size": WINDOW}
     sizes = reviews.params.override({f"model.{name}": value for name, value in (knobs | lengths).items()}).model
     torch.manual_seed(0)

@@ -27,8 +27,8 @@ STAGES = {"ingest": ingest, "prepare": prepare, "tokenize": tokenize}
 
 # Another process runs the data stages of the project in its folder.
 ELSEWHERE = """
-from headway.environment import switch_off
-switch_off()
+from headway import environment
+environment.configure()
 from headway.layout import Layout
 from headway.params import load
 from headway.stages.ingest import ingest

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from headway.tracking import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate"]
+ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate", "report"]
 
 #: What no stage makes: the lock, which pins the data package, and word vectors, which a person brings.
 BROUGHT = {"requirements.lock", "data/vectors"}
@@ -34,7 +35,7 @@ TINY = {
     "training.max_epochs": 1,
     "model.d_model": 8,
     "model.n_heads": 2,
-    "model.d_feedforward": 8,
+    "model.dim_feedforward": 8,
     "model.bigram_buckets": 64,
     "evaluation.bootstrap_samples": 100,
 }
@@ -115,11 +116,11 @@ def run(stage, params, layout):
     """A stage as the command line runs it."""
     module = importlib.import_module(f"headway.stages.{stage}")
     shutil.rmtree(layout.scratch, ignore_errors=True)  # a finished study would not be searched again
-    more = {"tune": [lambda: Tracker(params, layout)], "train": [Tracker(params, layout)]}.get(stage, [])
-    getattr(module, stage)(params, layout, *more)
+    trackers = {"tune": [lambda: Tracker(params, layout)], "train": [Tracker(params, layout)]}
+    getattr(module, stage)(params, layout, *trackers.get(stage, []))
 
 
-@pytest.mark.parametrize("stage", ORDER[1:])
+@pytest.mark.parametrize("stage", ORDER[1:-1])
 def test_a_stage_reads_exactly_the_params_that_it_declares(finished, recorded, stage):
     params, layout = finished
     run(stage, params, layout)
@@ -141,6 +142,19 @@ def test_ingest_reads_exactly_the_params_that_it_declares_from_all_of_its_source
         run("ingest", params.override(knobs), layout)
         assert before < recorded
     assert recorded == declared("ingest")
+
+
+def test_report_reads_exactly_the_params_that_it_declares_for_one_and_for_two_objectives(finished, recorded):
+    params, layout = finished
+    run("report", params, layout)
+    file = layout.study / "trials.json"
+    trials = file.read_text()
+    try:
+        file.write_text(json.dumps([trial | {"second": 1.0} for trial in json.loads(trials)]))
+        run("report", params.override({"tune.second_objective": "latency"}), layout)
+    finally:
+        file.write_text(trials)
+    assert recorded == declared("report")
 
 
 def test_the_recorder_notices_single_values_and_whole_sections_but_not_the_params_own_checks(params, recorded):
@@ -220,6 +234,10 @@ def test_a_stage_depends_on_exactly_the_folders_whose_code_it_imports(stage):
     assert code == folders_of(stage), "\n" + "\n".join(f"      - {path}" for path in folders_of(stage))
 
 
+def test_only_the_report_depends_on_how_pages_look():
+    assert [stage for stage in ORDER if "src/headway/reporting" in STAGES[stage]["deps"]] == ["report"]
+
+
 @pytest.mark.parametrize("stage", ORDER)
 def test_code_dependencies_are_folders_and_the_lock_is_one_of_every_stage(stage):
     code = [path for path in STAGES[stage]["deps"] if path.startswith("src/")]
@@ -238,13 +256,15 @@ def test_imports_are_found_wherever_they_stand_but_not_those_for_types_alone(tmp
         "import headway.files\n"
         "from headway.data import batching as cut\nfrom headway.data.tokenization import encoded\n"
         "if TYPE_CHECKING:\n    from headway.model.classifier import AttentionClassifier\n"
-        "def later():\n    from headway.reporting.evaluation.plots import INK\n    import numpy\n"
+        "def later():\n    from headway.reporting.figures import INK\n    import numpy\n"
     )
     assert imports(tmp_path / "module.py") == {
         "headway.files",
-        "headway.data.tokenization.encoded",
+        "headway.data",
         "headway.data.batching",
-        "headway.reporting.evaluation.plots",
+        "headway.data.tokenization",
+        "headway.data.tokenization.encoded",
+        "headway.reporting.figures",
     }
 
 
@@ -271,7 +291,7 @@ def test_what_stages_leave_is_ignored_by_git_and_metrics_are_not(tmp_path):
 
     kept = [path for stage in ORDER for path in outs(stage, "metrics")]
     left = [path for stage in ORDER for kind in ("outs", "plots") for path in outs(stage, kind)]
-    assert len(left) >= len(ORDER) <= len(kept) + 1
+    assert len(left) >= len(ORDER) <= len(kept) + 2
     assert [path for path in left if not ignored(f"{path}/file") and not ignored(path)] == []
     assert [path for path in kept if ignored(path)] == []
 

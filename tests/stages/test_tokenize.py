@@ -20,8 +20,8 @@ from tests.real_texts import chinese, english, translations, write_split
 
 SMALL = {"tokenizer.vocabulary_size": 800, "tokenizer.max_length": 30}
 ELSEWHERE = """
-from headway.environment import switch_off
-switch_off()
+from headway import environment
+environment.configure()
 from pathlib import Path
 from headway.layout import Layout
 from headway.params import Params

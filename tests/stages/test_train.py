@@ -34,7 +34,7 @@ def test_the_package_is_of_the_model_that_the_search_found(trained: Any) -> None
     config = json.loads((trained.layout.candidate / "config.json").read_text(encoding="utf-8"))
     assert config["model"]["d_model"] == trained.found["model.d_model"] != trained.params.model.d_model
     assert config["model"]["similarity"] == trained.found["model.similarity"] != trained.params.model.similarity
-    assert config["model"]["d_feedforward"] == trained.params.model.d_feedforward  # what was not searched
+    assert config["model"]["dim_feedforward"] == trained.params.model.dim_feedforward  # what was not searched
     assert config["classes"] == json.loads((trained.layout.prepared / "labels.json").read_text(encoding="utf-8"))
     assert config["max_length"] == trained.params.tokenizer.max_length
     probabilities = ModelPackage.load(trained.layout.candidate).predict_proba(["a warm , funny film", "dull"])
@@ -55,8 +55,8 @@ def test_mlflow_shows_what_was_trained_and_how_each_epoch_went(trained: Any) -> 
     for name in ("train_loss", "validation_accuracy", "validation_loss", "validation_macro_f1"):
         logged = tracker.client.get_metric_history(run.info.run_id, name)
         assert [(metric.step, metric.value) for metric in logged] == [(entry["epoch"], entry[name]) for entry in history]
-    assert [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id, "plots")] == [
-        "plots/learning_curve.png"
+    assert [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id, "training")] == [
+        "training/history.json"
     ]
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == json.loads((trained.layout.raw / "manifest.json").read_text())["rows_sha256"][:32]

@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from headway import __version__
+from headway import __version__, environment
 from headway.cli import data as cli_data
 from headway.cli import registry as cli_registry
 from headway.cli.project import flows, project, tracker
-from headway.environment import DEBUG, switch_off
 from headway.errors import HeadwayError
+from headway.phrases import listed
 
 app = typer.Typer(
     help="Train, prove and promote self-attention text classifiers.",
@@ -44,7 +44,7 @@ def options(
 ) -> None:
     """Options that stand before any command."""
     if trace:
-        os.environ[DEBUG] = "1"  # the stages' own processes inherit it
+        os.environ[environment.DEBUG] = "1"  # the stages' own processes inherit it
 
 
 @app.command(rich_help_panel=STAGES)
@@ -96,13 +96,15 @@ def baseline() -> None:
 @app.command(rich_help_panel=STAGES)
 def tune() -> None:
     """Search hyperparameters; an interrupted study continues."""
+    from headway.reporting.study.live import LiveProgress
     from headway.search.results import verdict
     from headway.stages.tune import trials_of
     from headway.stages.tune import tune as stage
 
     _begin_stage()
     layout, params = project()
-    stage(params, layout, lambda: tracker(params, layout))
+    with LiveProgress(params.tune) as progress:
+        stage(params, layout, lambda: tracker(params, layout), progress)
     for line in verdict(trials_of(layout), params.tune):
         print(line)
 
@@ -110,21 +112,30 @@ def tune() -> None:
 @app.command(rich_help_panel=STAGES)
 def train() -> None:
     """Train the classifier; an interrupted training continues."""
+    from headway.reporting.training.live import training_progress
     from headway.stages.train import train as stage
 
-    report = _run_stage(stage, tracked=True)
+    _begin_stage()
+    layout, params = project()
+    report = stage(params, layout, tracker(params, layout), training_progress("train"))
     parts = [f"{name} {report[name]['validation_accuracy']:.4f}" for name in ("ngrams", "attention") if name in report]
     print(f"validation accuracy {report['validation_accuracy']:.4f} ({', '.join(parts)} alone)")
 
 
 @app.command(rich_help_panel=STAGES)
 def evaluate() -> None:
-    """Score the candidate on the test split: metrics, slices, curves, mistakes."""
+    """Score the candidate on the test split: metrics, slices, mistakes."""
     from headway.stages.evaluate import evaluate as stage
 
     print(f"candidate: test accuracy {_interval(_run_stage(stage))}")
-    layout, _ = project()
-    print(f"slices, curves and the worst mistakes: {os.path.relpath(layout.evaluation_page)}")
+
+
+@app.command(rich_help_panel=STAGES)
+def report() -> None:
+    """Draw the pages in reports and the plots in plots."""
+    from headway.stages.report import report as stage
+
+    print("pages: " + ", ".join(os.path.relpath(page) for page in _run_stage(stage)))
 
 
 @app.command(rich_help_panel=VERBS)
@@ -250,12 +261,12 @@ def show_params(
 @app.command(rich_help_panel=VERBS)
 def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
     """Browse experiments and versions in MLflow's own pages."""
-    from headway.network import without_password
+    from headway.errors import redact_credentials
 
     layout, params = project()
     uri = tracker(params, layout).uri
     if not uri.startswith("sqlite"):
-        print(f"MLFLOW_TRACKING_URI is set: browse {without_password(uri)}")
+        print(f"MLFLOW_TRACKING_URI is set: browse {redact_credentials(uri)}")
         return
     print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
@@ -269,15 +280,14 @@ def _begin_stage() -> None:
         die_with_parent()
 
 
-def _run_stage(stage: Callable[..., Any], tracked: bool = False) -> Any:
+def _run_stage(stage: Callable[..., Any]) -> Any:
     _begin_stage()
     layout, params = project()
-    return stage(params, layout, tracker(params, layout)) if tracked else stage(params, layout)
+    return stage(params, layout)
 
 
 def _counts(counts: dict[str, int], most: int = 8) -> str:
-    shown = [f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:most]]
-    return ", ".join(shown) + (f" and {len(counts) - most} more" if len(counts) > most else "")
+    return listed([f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])], most)
 
 
 def _interval(report: dict[str, Any]) -> str:
@@ -288,11 +298,11 @@ def _interval(report: dict[str, Any]) -> str:
 
 def main() -> None:
     """Entry point: a person's mistake is one line and status 2, and loses nothing."""
-    switch_off()
+    environment.configure()
     try:
         app()
     except HeadwayError as error:
-        if DEBUG in os.environ:
+        if environment.DEBUG in os.environ:
             raise
         print(f"headway: {error}", file=sys.stderr)
         sys.exit(2)

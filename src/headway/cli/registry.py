@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from headway.cli.project import flows, project, tracker
+from headway.phrases import counted
 
 app = typer.Typer()
 PANEL = "Verbs"
@@ -73,7 +74,7 @@ def history(
         raise HeadwayError(f"the history of {registry.name} is broken: {problem}; the {len(records):,} before it are whole")
     if verify:
         last = f", the last is {records[-1].id}" if records else ""
-        print(f"{len(records):,} record{'' if len(records) == 1 else 's'}, unbroken{last}")
+        print(f"{counted(len(records), 'record')}, unbroken{last}")
 
 
 @app.command(rich_help_panel=PANEL)

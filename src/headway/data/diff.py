@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.layout import Layout
 from headway.tables import read_batches
 
@@ -102,8 +102,9 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
             "or check the revision out and run `dvc repro ingest`"
         ) from None
     except (DvcException, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise HeadwayError(f"revision {revision}: its {rows} cannot be fetched ({reason}); see `dvc remote list`") from None
+        raise HeadwayError(
+            f"revision {revision}: its {rows} cannot be fetched ({first_line(error)}); see `dvc remote list`"
+        ) from None
 
 
 def _read(path: Path, codes: dict[str | None, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -138,6 +139,6 @@ def _commit(revision: str, root: Path) -> str:
     except FileNotFoundError:
         raise HeadwayError("git is not installed; without it there are no revisions to compare") from None
     if done.returncode:
-        reason = (done.stderr.strip() or "no such commit, branch or tag").splitlines()[0]
+        reason = first_line(done.stderr.strip() or "no such commit, branch or tag")
         raise HeadwayError(f"revision {revision}: {reason}; `git log --oneline` lists what there is")
     return done.stdout.strip()

@@ -17,7 +17,7 @@ import psutil
 import ray as engine
 from ray.exceptions import LocalRayletDiedError, RayError, RaySystemError, RayTaskError
 
-from headway.errors import HeadwayError, Unreachable
+from headway.errors import HeadwayError, Unreachable, first_line
 from headway.executors import Done, Started, WatchBatch, WorkerLost
 from headway.search.trial import Outcome, Task, Work
 
@@ -117,6 +117,6 @@ def _outcome(reference: engine.ObjectRef[Any]) -> Outcome | WorkerLost:
     except RayTaskError as error:
         raise error.cause from None
     except (LocalRayletDiedError, RaySystemError) as error:
-        raise Unreachable(f"the Ray cluster failed ({str(error).splitlines()[0]}); run again") from None
+        raise Unreachable(f"the Ray cluster failed ({first_line(error)}); run again") from None
     except RayError as error:  # the worker crashed, was ended for want of memory, or went with its node
-        return WorkerLost(f"Ray worker is gone: {str(error).strip().splitlines()[0]}")
+        return WorkerLost(f"Ray worker is gone: {first_line(error)}")

@@ -42,8 +42,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(params.d_model)
         self.attention = SelfAttention(params.d_model, params.n_heads, params.similarity)
         self.feedforward_norm = nn.LayerNorm(params.d_model)
-        self.expand = nn.Linear(params.d_model, params.d_feedforward)
-        self.contract = nn.Linear(params.d_feedforward, params.d_model)
+        self.expand = nn.Linear(params.d_model, params.dim_feedforward)
+        self.contract = nn.Linear(params.dim_feedforward, params.d_model)
         self.dropout = SequenceDropout(params.dropout)
 
     def forward(self, x: Tensor, attention_mask: Tensor, rotation: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class ClassifierModule(pl.LightningModule):
 
         So BERT is trained (Devlin et al. 2019, appendix A.2).
         """
-        warmup = self.params.warmup_share * self.total_steps
+        warmup = self.params.warmup_ratio * self.total_steps
         if step < warmup:
             return (step + 1) / (warmup + 1)
         return max(0.0, (self.total_steps - step) / max(1.0, self.total_steps - warmup))
@@ -111,14 +111,14 @@ class ClassifierModule(pl.LightningModule):
         if not torch.isfinite(loss):
             raise HeadwayError(
                 f"training diverged: loss {loss.item()} in epoch {self.current_epoch + 1}; "
-                f"lower training.learning_rate (now {self.params.learning_rate:g}) or training.gradient_clip"
+                f"lower training.learning_rate (now {self.params.learning_rate:g}) or training.gradient_clip_val"
             )
         optimisers = self.optimizers()
         for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
             optimiser.zero_grad()
         self.manual_backward(loss)
         dense = [p for p in self.classifier.parameters() if p.grad is not None and not p.grad.is_sparse]
-        nn.utils.clip_grad_norm_(dense, self.params.gradient_clip)
+        nn.utils.clip_grad_norm_(dense, self.params.gradient_clip_val)
         for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
             optimiser.step()
         schedulers = self.lr_schedulers()

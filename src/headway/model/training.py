@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,16 +13,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar
 from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.nn.functional import cross_entropy
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.model.lightning import ClassifierModule
 
 MONITOR = "validation_accuracy"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-SECONDS_BETWEEN_LINES = 10.0
 #: What PyTorch says when a CPU has no more memory; it has no exception of its own for that.
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
@@ -68,41 +65,12 @@ class Halfway(Callback):
         return {**{name: float(value) for name, value in metrics.compute().items()}, "validation_loss": losses / rows}
 
 
-class LineProgress(Callback):
-    """Progress as lines, for where no terminal can redraw one: a log, a file, the flow's console."""
-
-    def __init__(self, title: str) -> None:
-        self.title = title
-        self.started = self.said = self.tokens = 0.0
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.started = self.said = time.monotonic()
-        self.tokens = 0
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.tokens += batch[0].numel()
-        now = time.monotonic()
-        total = trainer.num_training_batches
-        if not trainer.is_global_zero or (now - self.said < SECONDS_BETWEEN_LINES and batch_idx + 1 < total):
-            return
-        self.said = now
-        share = (batch_idx + 1) / total
-        bar = "━" * round(20 * share) + "╌" * (20 - round(20 * share))
-        elapsed = now - self.started
-        print(  # noqa: T201
-            f"{self.title} · epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {bar} {share:4.0%} · "
-            f"loss {float(outputs['loss']):.3f} · {self.tokens / elapsed / 1000:.0f}k tokens/s · "
-            f"{elapsed * (1 - share) / share:.0f} s left",
-            flush=True,
-        )
-
-
 def fit(
     module: ClassifierModule,
     data: pl.LightningDataModule,
     *,
     max_epochs: int,
-    title: str,
+    progress: Callback | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
     halfway: bool = False,
     checkpoints: Path | None = None,
@@ -116,7 +84,7 @@ def fit(
         module: fresh, not yet trained.
         data: serves batches of (tokens, labels).
         max_epochs: at most so many; early stopping may end it sooner.
-        title: stands before each line of progress; "" shows none.
+        progress: shows batches as they go by.
         report: told the metrics of each epoch; may raise to end the training. With more than one device it is told of
             all epochs when the last has ended.
         halfway: report in the middle of the first epoch too, as epoch 0.5; the training itself is the same.
@@ -133,8 +101,8 @@ def fit(
     callbacks: list[Callback] = [Pinned(), Patience(MONITOR, mode="max", patience=module.params.patience)]
     if halfway and report:
         callbacks.append(Halfway(report))
-    if title:
-        callbacks.append(RichProgressBar(leave=True) if sys.stdout.isatty() else LineProgress(title))
+    if progress:
+        callbacks.append(progress)
     if checkpoints:
         # Two, because `save_last` of one saves the last epoch only when it is the best so far as well.
         callbacks.append(ModelCheckpoint(checkpoints, "best", monitor=MONITOR, mode="max", enable_version_counter=False))
@@ -153,14 +121,14 @@ def fit(
             deterministic="warn" if torch.cuda.is_available() else True,
             enable_checkpointing=checkpoints is not None,
             enable_model_summary=False,
-            enable_progress_bar=bool(title) and sys.stdout.isatty(),
+            enable_progress_bar=isinstance(progress, ProgressBar),
             num_sanity_val_steps=0,
             reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own
         )
     except MisconfigurationException as error:
         raise HeadwayError(
             f"this machine cannot train as training.accelerator ({module.params.accelerator}) and training.devices ({devices}) "
-            f"ask: {str(error).strip().splitlines()[0].rstrip('!.')}; set accelerator: auto, or fewer devices"
+            f"ask: {first_line(error).rstrip('!.')}; set accelerator: auto, or fewer devices"
         ) from None
     try:
         trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)

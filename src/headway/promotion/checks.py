@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import Interval
 from headway.evaluation.predictions import Predictions
-from headway.network import first_line
 from headway.params import GateParams
+from headway.phrases import listed
 from headway.promotion.bootstrap import macro_f1_difference, nll_difference
 from headway.promotion.paired_predictions import Pair
 from headway.promotion.paired_tests import (
@@ -212,11 +212,11 @@ def same_labels(candidate: Predictions, champion: Predictions) -> Check:
     explanation = f"all {len(champion.classes):,} labels of the champion are labels of the candidate"
     if gone:
         explanation = (
-            f"the champion's labels {_listed(gone)} are gone or have another name; for another task, give the model another "
+            f"the champion's labels {listed(gone, 5)} are gone or have another name; for another task, give the model another "
             "registry.model_name"
         )
     elif added:
-        explanation += f"; {_listed(added)} added, whose rows count as errors of the champion"
+        explanation += f"; {listed(added, 5)} added, whose rows count as errors of the champion"
     return Check("same_labels", not gone, len(gone), None, None, 0, explanation, {"removed": gone, "added": added})
 
 
@@ -354,7 +354,3 @@ def _percent(share: float) -> str:
 
 def _signed(share: float) -> str:
     return f"{100 * share:+.2f}"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")

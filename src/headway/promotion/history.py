@@ -19,8 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from headway.errors import HeadwayError, Unreachable
-from headway.network import first_line
+from headway.errors import HeadwayError, Unreachable, first_line
 from headway.promotion.decision import Record, parse
 from headway.tracking import Tracker, reachable
 

@@ -22,8 +22,7 @@ from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 from yaml import YAMLError
 
 import headway
-from headway.errors import HeadwayError, Unreachable
-from headway.network import first_line
+from headway.errors import HeadwayError, Unreachable, first_line
 from headway.promotion.decision import REFUSAL, RETIREMENT, Subject
 from headway.promotion.history import GONE, History
 from headway.serving import package

@@ -1,8 +1,10 @@
-"""Test metrics, as records keep them, in the form in which pages and tables show them; what is absent is said to be absent."""
+"""How numbers and texts are shown to people, on every page and in every table."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from headway.evaluation.headlines import HEADLINES
@@ -51,3 +53,52 @@ def shown(value: float | None) -> str:
 
 def interval(low: float | None, high: float | None) -> str:
     return ABSENT if low is None or high is None else f"{shown(low)} to {shown(high)}"
+
+
+# Texts
+
+#: Control characters become their pictures (␀, ␛ …), and code points that are no characters become �.
+_VISIBLE = (
+    {code: 0x2400 + code for code in range(32) if code not in (0x09, 0x0A, 0x0D)}
+    | {0x7F: 0x2421}
+    | dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), 0xFFFD)
+)
+
+
+def visible(text: str) -> str:
+    """A text in which every character that XML forbids is replaced by a visible sign."""
+    return text.translate(_VISIBLE)
+
+
+def clip(text: str, length: int = 80) -> str:
+    """A label with its spaces, made visible and cut after ``length`` characters."""
+    return visible(text if len(text) <= length else text[:length] + "…")
+
+
+def shorten(text: str, ems: float = 18) -> str:
+    """A text on one line, at most ``ems`` times as wide as its font is high, with an ellipsis where it is cut."""
+    line = " ".join(visible(text).split())
+    if width_in_ems(line) <= ems:
+        return line
+    fits = sum(width <= ems - 1 for width in accumulate(map(_ems, line)))
+    return line[:fits].rstrip() + "…"
+
+
+def width_in_ems(text: str) -> float:
+    """About how wide a text is in any sans-serif font, in multiples of the font's size."""
+    return sum(map(_ems, text))
+
+
+def _ems(character: str) -> float:
+    if unicodedata.combining(character):
+        return 0.0
+    return 1.0 if unicodedata.east_asian_width(character) in "WF" else 0.58
+
+
+def share(value: float) -> str:
+    """A share as a percentage. Only 0 is shown as 0%, and only 1 as 100%."""
+    if 0 < value < 0.001:
+        return "<0.1%"
+    if 0.999 < value < 1:
+        return ">99.9%"
+    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"

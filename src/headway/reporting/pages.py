@@ -1,31 +1,61 @@
-"""How pages look and leave: one frame for all, and HTML that opens anywhere, offline; the same content gives the same bytes."""
+"""What a page is, and how templates become one. The same content always gives the same bytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-#: The template that every page's own extends: head, style sheet, and what the page may load, which is nothing.
-FRAME = Path(__file__).with_name("frame.html")
+from headway.reporting.figures import to_svg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The folder of frame.html, which every template extends, and of macros.html.
+SHARED = Path(__file__).parent
 
 
-def render(template: Path, filters: Mapping[str, Callable[..., Any]], **content: Any) -> str:
-    """A page as HTML that refers to nothing outside itself.
+@dataclass(frozen=True)
+class Page:
+    """A page with the figures that it shows.
+
+    Attributes:
+        html: the whole page. It loads nothing from outside itself.
+        figures: by name, so that a caller can save them as image files as well.
+    """
+
+    html: str
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+
+def render(
+    template: Path,
+    filters: Mapping[str, Callable[..., Any]],
+    figures: Mapping[str, tuple[Figure, str]] | None = None,
+    **content: Any,
+) -> Page:
+    """Fill a template.
 
     Args:
-        template: fills the frame's blocks: title, body, style for what the page alone has, and policy for what else may run.
-        filters: by the names that the template has for them, besides ``count`` for whole numbers.
-        content: what the template names; it is escaped unless it is marked as HTML.
+        template: extends frame.html and fills its blocks: title, body, style, and policy for scripts that may run.
+        filters: by their names in the template. ``count`` (a whole number with thousands separators) is always there.
+        figures: name → the figure and a description of it, which is read out where the figure cannot be seen.
+            The template gets them as SVG elements, by name, as ``figures``.
+        content: what else the template names. It is escaped unless it is marked as HTML.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FileSystemLoader([template.parent, FRAME.parent]),
+        loader=FileSystemLoader([template.parent, SHARED]),
     )
     environment.filters |= {"count": "{:,}".format, **filters}
-    return environment.get_template(template.name).render(content)
+    figures = figures or {}
+    drawn = {name: Markup(to_svg(figure, name, description)) for name, (figure, description) in figures.items()}
+    html = environment.get_template(template.name).render(figures=drawn, **content)
+    return Page(html, {name: figure for name, (figure, _) in figures.items()})

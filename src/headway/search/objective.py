@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ import torch
 from headway.data.batching.datamodule import TextDataModule, subset
 from headway.data.text.splits import unit_hash
 from headway.data.tokenization.encoded import EncodedTexts
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
@@ -24,6 +23,9 @@ from headway.params import Params
 from headway.search.goals import epochs_of, objective, value_of
 from headway.search.pruning import MIN_STEPS
 from headway.search.trial import Outcome, Task, Watch
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
 
 #: Texts that the latency is measured on, one at a time.
 TIMED_TEXTS = 100
@@ -81,13 +83,16 @@ def rows_of(
     )
 
 
-def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome:
+def run_trial(
+    shared: Shared, task: Task, watch: Watch | None = None, batches: Callable[[int], Callback | None] | None = None
+) -> Outcome:
     """Train at a point, and say how it ended; what its values bring about, a want of memory or a divergence, is an outcome.
 
     Args:
         shared: the same for all trials.
         task: the point, and below what it is not worth going on.
         watch: told each epoch's metrics.
+        batches: makes what shows this trial's batches as they go by, from its number.
     """
     started = time.monotonic()
     tune = shared.params.tune
@@ -122,15 +127,14 @@ def run_trial(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome
             data.steps(tune.max_epochs),
             rows.word_vectors,
         )
-        # A terminal shows the study's own progress; where there is none, a long epoch says every few seconds that it lives.
-        title = f"trial {task.number}" if watch and not sys.stdout.isatty() else ""
-        fit(module, data, max_epochs=tune.max_epochs, title=title, report=told, halfway=True)
+        progress = batches(task.number) if batches else None
+        fit(module, data, max_epochs=tune.max_epochs, progress=progress, report=told, halfway=True)
         values = (value_of(goal, curve), *_second(tune.second_objective, module.classifier, data))
         state, reason = "complete", ""
     except Pruned:
         state, values, reason = "pruned", (curve[-1][goal.entry],), ""
     except (HeadwayError, MemoryError, RuntimeError) as error:
-        state, values, reason = "failed", (), (str(error).strip() or type(error).__name__).splitlines()[0]
+        state, values, reason = "failed", (), first_line(error)
     seconds = time.monotonic() - started
     return Outcome(state, values, tuple(curve), reason, seconds, round(tokens * epochs_of(curve)))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -19,13 +19,16 @@ from optuna.trial import FrozenTrial, TrialState
 from headway.errors import HeadwayError
 from headway.executors import Executor, WorkerLost
 from headway.params import TuneParams
-from headway.ranges import Value, restrict
+from headway.ranges import Value, active_subset
 from headway.search.goals import objective, second_objective
 from headway.search.pruning import limits
 from headway.search.results import TrialResult, counted, reaches_target
 from headway.search.space import past, propose
 from headway.search.storage import heartbeats, is_beating
 from headway.search.trial import Outcome, Task
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
 
 #: Attributes of a trial in the storage. One without an outcome that has ended was interrupted, stopped, or never started.
 NUMBER, STARTED, OUTCOME, STOPPED = "number", "started", "outcome", "stopped"
@@ -40,6 +43,18 @@ class Progress(Protocol):
     def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
     def ended(self, trial: TrialResult) -> None: ...
     def say(self, line: str) -> None: ...
+    def batches(self, number: int) -> Callback | None: ...
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def resumed(self, trials: Sequence[TrialResult]) -> None: ...
+    def began(self, task: Task) -> None: ...
+    def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
+    def ended(self, trial: TrialResult) -> None: ...
+    def say(self, line: str) -> None: ...
+    def batches(self, number: int) -> Callback | None: ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +157,7 @@ class Search:
         for number in range(start, numbers[-1] + 1):
             point: Mapping[str, Any] | None = before.get(number, attempts.get(number))
             if point is None and number == 0:
-                point = restrict(self.params.space, self.defaults)
+                point = active_subset(self.params.space, self.defaults)
             if point is None:
                 tried = [*(trial.point for trial in earlier), *batch]
                 seed = Random(f"{self.seed} {number}").getrandbits(32)  # no trial of another seed has it

@@ -18,6 +18,7 @@ from headway.errors import HeadwayError
 from headway.files import sha256_of_file
 from headway.layout import Layout
 from headway.params import DataParams
+from headway.phrases import listed
 
 READERS = {
     ".csv": delimited.rows_of,
@@ -173,8 +174,7 @@ def _by_role(place: Place, params: DataParams) -> tuple[list[str], list[str], li
             raise HeadwayError(f"data.{knob}: {pattern!r} is no pattern of names: {error}") from None
         taken = [name for name in left if matches(name)]
         if not taken:
-            more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
-            there = f"there is {left[0]}{more}" if left else "the other patterns take all"
+            there = f"there is {listed(left, 1)}" if left else "the other patterns take all"
             raise HeadwayError(f"data.{knob}: no data file in {place.given} matches {pattern!r}; {there}")
         left[:] = [name for name in left if name not in taken]
         return taken

@@ -1,15 +1,14 @@
-"""Figures of a data profile: for the report's page and, as PNG files, for DVC and MLflow."""
+"""The figures of a data profile."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from headway.reporting.figures import ACCENT, GOLD, GREY, GRID, INK, MUTED, new_figure, save_png
+from headway.reporting.figures import ACCENT, GOLD, GREY, GRID, INK, MUTED, new_figure
+from headway.reporting.formatting import share, shorten, width_in_ems
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,43 +19,9 @@ MAX_BARS = 40
 SPLIT_COLOURS = {"train": ACCENT, "validation": GOLD, "test": MUTED}
 SPLIT_NAMES = {"train": "training", "validation": "validation", "test": "test"}
 
-#: What neither XML nor an eye can take: controls become their pictures, what is no character becomes the sign for that.
-_VISIBLE = (
-    {code: 0x2400 + code for code in range(32) if code not in (0x09, 0x0A, 0x0D)}
-    | {0x7F: 0x2421}
-    | dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), 0xFFFE, 0xFFFF), 0xFFFD)
-)
 PIXELS_PER_INCH = 72
 FONT_SIZE = 12
 PLAIN: dict[str, Any] = {"size": FONT_SIZE, "parse_math": False}
-
-
-def visible(text: str) -> str:
-    """A text without the characters that a page must not hold, one visible sign in the place of each."""
-    return text.translate(_VISIBLE)
-
-
-def shorten(text: str, ems: float = 18) -> str:
-    """A text on one line and no wider than so many times its font's size, with an ellipsis where it is cut."""
-    line = " ".join(visible(text).split())
-    widths = np.cumsum([_ems(character) for character in line])
-    if not line or widths[-1] <= ems:
-        return line
-    return line[: int(np.searchsorted(widths, ems - 1, side="right"))].rstrip() + "…"
-
-
-def clip(text: str, length: int = 80) -> str:
-    """A label as it is, spaces included, but for signs that a page must not hold and what is longer than a label should be."""
-    return visible(text if len(text) <= length else text[:length] + "…")
-
-
-def share(value: float) -> str:
-    """A share as per cent, in which little is never nothing and nearly all never all."""
-    if 0 < value < 0.001:
-        return "<0.1%"
-    if 0.999 < value < 1:
-        return ">99.9%"
-    return f"{value:.0%}" if value in (0, 1) else f"{value:.1%}"
 
 
 def rows_of(entry: Mapping[str, Any]) -> int:
@@ -67,16 +32,6 @@ def rows_of(entry: Mapping[str, Any]) -> int:
 def by_size(profile: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The classes, largest first, equal ones by label."""
     return sorted(profile["classes"], key=lambda entry: (-rows_of(entry), entry["label"]))
-
-
-def class_plot(profile: Mapping[str, Any], path: Path) -> None:
-    """Save the rows of each class by split as PNG."""
-    save_png(class_figure(profile), path)
-
-
-def length_plot(profile: Mapping[str, Any], path: Path) -> None:
-    """Save the histogram of the texts' lengths as PNG."""
-    save_png(length_figure(profile, width=640), path)
 
 
 def class_figure(profile: Mapping[str, Any], width: float = 880) -> Figure:
@@ -111,8 +66,8 @@ def bar_figure(
         width: in pixels; the height follows from the number of bars.
     """
     labels = [shorten(label) for label in labels]
-    left = max(map(_width, labels)) + 14
-    right = max(map(_width, notes)) + 12
+    left = FONT_SIZE * max(map(width_in_ems, labels)) + 14
+    right = FONT_SIZE * max(map(width_in_ems, notes)) + 12
     figure, axes = _canvas(width, 26 * len(labels) + 8 + 28 * bool(legend), left, right, top=4 + 28 * bool(legend), bottom=4)
     ends = np.zeros(len(labels))
     for values, colour in zip(series, colours, strict=True):
@@ -209,14 +164,3 @@ def _log_ticks(low: float, high: float) -> list[float]:
 def _whole_numbers(axis: Any) -> None:
     """Ticks with thousands separated, and none between 0 and 1, where no rank and no number of rows is."""
     axis.set_major_formatter(lambda value, _: "" if 0 < value < 1 else f"{value:,.0f}")
-
-
-def _width(text: str) -> float:
-    """About how many pixels a text takes, in whatever font."""
-    return FONT_SIZE * sum(_ems(character) for character in text)
-
-
-def _ems(character: str) -> float:
-    if unicodedata.combining(character):
-        return 0.0
-    return 1.0 if unicodedata.east_asian_width(character) in "WF" else 0.58

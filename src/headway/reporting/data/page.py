@@ -1,4 +1,4 @@
-"""The data report: one page that opens anywhere, offline, and the same profile gives the same bytes."""
+"""The data page: what was read, kept and quarantined, and what in the data deserves attention."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from headway.reporting.data.charts import (
     bar_figure,
     by_size,
     class_figure,
-    clip,
     length_figure,
     rows_of,
-    share,
-    visible,
 )
 from headway.reporting.data.remarks import remarks, rows_lost, rows_unsplit
-from headway.reporting.figures import ACCENT, MUTED, to_svg
+from headway.reporting.figures import ACCENT, MUTED
+from headway.reporting.formatting import clip, share, visible
+from headway.reporting.pages import Page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,15 +30,13 @@ MAX_FILES = 50
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
-def render(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
-    """The page on a data profile, as HTML that refers to nothing outside itself.
+def data_page(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> Page:
+    """Draw the page.
 
     Args:
-        profile: as the stage prepare writes it to ``reports/data/profile.json``.
-        examples: some quarantined rows: row, reason, label (or None), text (an excerpt, or None).
+        profile: from :func:`headway.data.preparation.profile.profile`.
+        examples: some quarantined rows: file, row, reason, label (or None) and text (an excerpt, or None).
     """
-    from markupsafe import Markup
-
     filters: dict[str, Callable[..., Any]] = {
         "visible": visible,
         "clip": clip,
@@ -51,6 +48,7 @@ def render(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) ->
     return pages.render(
         TEMPLATE,
         filters,
+        _figures(profile),
         profile=profile,
         examples=examples,
         files=profile.get("files", ()),
@@ -60,9 +58,6 @@ def render(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) ->
         max_files=MAX_FILES,
         sums=_sums(profile),
         remarks=remarks(profile),
-        figures={
-            name: Markup(to_svg(figure, name, description)) for name, (figure, description) in _figures(profile).items()
-        },
     )
 
 
@@ -84,7 +79,7 @@ def _figures(profile: Mapping[str, Any]) -> dict[str, tuple[Figure, str]]:
     """Each figure with what it shows, by name; none of reasons for quarantine when nothing is there."""
     figures = {
         "classes": (class_figure(profile), f"Rows of {len(profile['classes']):,} classes by split"),
-        "characters": (length_figure(profile), "Histogram of the texts' lengths in characters"),
+        "lengths": (length_figure(profile), "Histogram of the texts' lengths in characters"),
         "scripts": (_script_figure(profile["scripts"]), "Share of the rows by script"),
         "duplicates": (_duplicate_figure(profile["duplicates"]), "Equal texts and near copies"),
         "leakage": (_leakage_figure(profile["leakage"]), "Share of the test rows with a twin in training, before and now"),

@@ -10,7 +10,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from headway.reporting.data.charts import by_size, clip, rows_of, share, visible
+from headway.phrases import and_more
+from headway.reporting.data.charts import by_size, rows_of
+from headway.reporting.formatting import clip, share, visible
 
 #: From where on something is remarked upon.
 IMBALANCE = 10  # rows of the largest class for one of the smallest
@@ -230,4 +232,4 @@ def _some(labels: Sequence[str]) -> Markup:
 
 
 def _more(items: Sequence[Any]) -> str:
-    return f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
+    return and_more(len(items), NAMED)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from headway.errors import HeadwayError
+from headway.phrases import listed
 from headway.promotion.decision import CANDIDATE, Record
 from headway.reporting.formatting import ABSENT, interval, measured, shown
 
@@ -84,9 +85,7 @@ def _between(scores: Mapping[str, Any], metric: str) -> str:
 def _labels(data: Mapping[str, Any]) -> str:
     """Labels with their rows, the most frequent first."""
     counts = sorted(data.get("label_counts", {}).items(), key=lambda item: (-item[1], item[0]))
-    shown_ones = ", ".join(f"{cell(label)} {rows:,}" for label, rows in counts[:MOST_LABELS])
-    more = len(counts) - MOST_LABELS
-    return shown_ones + (f" and {more:,} more" if more > 0 else "")
+    return listed([f"{cell(label)} {rows:,}" for label, rows in counts], MOST_LABELS)
 
 
 def _limits(record: Record, scores: Mapping[str, Any]) -> list[str]:
@@ -99,10 +98,7 @@ def _limits(record: Record, scores: Mapping[str, Any]) -> list[str]:
         )
     few = [name for name, one in scores.get("classes", {}).items() if one.get("rows", 0) < FEW_ROWS]
     if few:
-        named = ", ".join(cell(name) for name in few[:MOST_LABELS])
-        more = f" and {len(few) - MOST_LABELS:,} more" if len(few) > MOST_LABELS else ""
-        limits.append(
-            f"Fewer than {FEW_ROWS} test texts have the label {named}{more}: what is said of these labels is unsure."
-        )
+        named = listed([cell(name) for name in few], MOST_LABELS)
+        limits.append(f"Fewer than {FEW_ROWS} test texts have the label {named}: what is said of these labels is unsure.")
     limits += [f"The gate's check {check.name} failed: {cell(check.explanation)}." for check in record.failed]
     return limits

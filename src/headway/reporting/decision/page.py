@@ -23,4 +23,4 @@ def render(record: Record) -> str:
         metrics=list(dict.fromkeys(name for values in scores.values() for name in values)),
         interval=interval,
         origins=[("the candidate", record.lineage), ("the project at the decision", record.project)],
-    )
+    ).html

@@ -1,57 +1,78 @@
-"""The evaluation report: one page that opens anywhere, offline, and the same numbers give the same bytes."""
+"""The evaluation page: the candidate's metrics, slices, classes, curves and worst mistakes on the test split."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.metrics import OF_CLASS
+from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 from headway.reporting import pages
-from headway.reporting.data.charts import clip, visible
+from headway.reporting.evaluation import charts
+from headway.reporting.formatting import clip, visible
+from headway.reporting.pages import Page
+from headway.reporting.training.charts import learning_curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEMPLATE = Path(__file__).with_name("page.html")
-#: What is said of each plot; they stand in this order.
+#: The figures in their order on the page: a title, and how to read the figure.
 CAPTIONS = {
-    "confusion_matrix": "True labels by row, predicted ones by column.",
-    "reliability": "Each point is a bin of about equally many rows, its line the interval; on the diagonal a model is right as "
-    "often as it is sure.",
-    "scores": "How sure the model is. The axis of rows is logarithmic above 10.",
-    "roc": "How many rows of a class are found for how many of the others are taken for it.",
-    "precision_recall": "How pure what is called a class is, for how much of it is found.",
+    "confusion_matrix": ("Confusion matrix", "True labels by row, predicted labels by column."),
+    "reliability": (
+        "Calibration",
+        "Each point is a bin of about equally many rows, with its interval. On the diagonal, confidence equals accuracy.",
+    ),
+    "scores": ("Predicted probabilities", "The axis of rows is logarithmic above 10."),
+    "roc": ("ROC curve", "True positive rate at each false positive rate."),
+    "precision_recall": ("Precision and recall", "Precision at each recall."),
+    "learning_curve": ("Learning curve", "Loss and validation accuracy of the attention part after each epoch of training."),
 }
 
 
-def render(
+def evaluation_page(
     metrics: Mapping[str, Any],
+    predictions: Predictions,
     slices: Mapping[str, Mapping[str, Any]],
     mistakes: Sequence[Mapping[str, Any]],
-    plots: Mapping[str, Path],
+    history: Sequence[Mapping[str, float]],
     params: EvaluationParams,
-) -> str:
-    """The page, as HTML that refers to nothing outside itself.
+) -> Page:
+    """Draw the page.
 
     Args:
-        metrics: as :func:`headway.evaluation.metrics.evaluate` gives them.
-        slices: as :func:`headway.evaluation.metrics.evaluate_slices` gives them.
-        mistakes: as :func:`headway.evaluation.mistakes.worst_mistakes` gives them.
-        plots: name to PNG file.
-        params: what the intervals are.
+        metrics: from :func:`headway.evaluation.metrics.evaluate`.
+        predictions: the candidate's, on the test split.
+        slices: from :func:`headway.evaluation.metrics.evaluate_slices`.
+        mistakes: from :func:`headway.evaluation.mistakes.worst_mistakes`.
+        history: metrics after each epoch of the training.
+        params: how the intervals were computed, and which slices are small.
     """
+    figures: dict[str, Figure] = {
+        "confusion_matrix": charts.confusion_matrix(predictions),
+        "reliability": charts.reliability(predictions, metrics, params.confidence),
+        "scores": charts.scores(predictions),
+        "roc": charts.roc(predictions, metrics),
+        "precision_recall": charts.precision_recall(predictions, metrics),
+        "learning_curve": learning_curve(history),
+    }
     return pages.render(
         TEMPLATE,
         {"visible": visible, "clip": clip, "number": _number, "per_cent": "{:.0%}".format},
+        {name: (figures[name], title) for name, (title, _) in CAPTIONS.items()},
         metrics=metrics,
         headlines=HEADLINES,
         of_class=OF_CLASS,
         slices=slices,
         mistakes=mistakes,
-        plots={name: base64.b64encode(plots[name].read_bytes()).decode() for name in CAPTIONS},
         captions=CAPTIONS,
-        params=params,
+        confidence=params.confidence,
+        bootstrap_samples=params.bootstrap_samples,
+        min_slice_rows=params.min_slice_rows,
     )
 
 

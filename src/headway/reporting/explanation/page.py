@@ -12,11 +12,11 @@ import numpy as np
 
 from headway.files import write_chosen
 from headway.reporting import pages
-from headway.reporting.data.charts import clip, share, visible
+from headway.reporting.formatting import clip, share, visible
 from headway.serving.explain import AttentionPart, Explanation, Ngram
 
-TEMPLATE = Path(__file__).with_name("explanation.html")
-SCRIPT = Path(__file__).with_name("explanation.js")
+TEMPLATE = Path(__file__).with_name("page.html")
+SCRIPT = Path(__file__).with_name("page.js")
 #: Attention weights that a page holds; of more windows the first and the last are shown.
 MAX_WEIGHTS = 2_000_000
 MAX_CLASSES = 12
@@ -139,7 +139,7 @@ def render(explanation: Explanation) -> str:
         maps=_map_names(attention),
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+    ).html
 
 
 def signed(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,6 +14,9 @@ from headway.params import TuneParams
 from headway.search.goals import objective
 from headway.search.results import TrialResult, best, score_of
 from headway.search.trial import Task
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
 
 
 class LiveProgress:
@@ -36,8 +39,6 @@ class LiveProgress:
             self.task = self.bar.add_task("", total=params.trials)
 
     def __enter__(self) -> Self:
-        if self.bar:
-            self.bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -47,6 +48,8 @@ class LiveProgress:
     def resumed(self, trials: Sequence[TrialResult]) -> None:
         """These trials were there already."""
         self.trials = list(trials)
+        if self.bar:
+            self.bar.start()
         if trials:
             self.say(f"the search continues: {self.standing()}")
         self._redraw()
@@ -66,6 +69,14 @@ class LiveProgress:
         self.trials.append(trial)
         self.say(f"trial {trial.number}: {in_words(trial)} in {trial.seconds:.0f} s · {self.standing()}")
         self._redraw()
+
+    def batches(self, number: int) -> Callback | None:
+        """Lines from within a trial, where no terminal can redraw a bar: an epoch may take minutes."""
+        if self.bar:
+            return None
+        from headway.reporting.training.live import LineProgress
+
+        return LineProgress(f"trial {number}")
 
     def say(self, line: str) -> None:
         self.console.print(line)

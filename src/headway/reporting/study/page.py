@@ -1,4 +1,4 @@
-"""The study's page and plots: the page opens anywhere, offline, and the same trials give the same bytes."""
+"""The study page: the trials of the search, what decided their scores, and what the search gained."""
 
 from __future__ import annotations
 
@@ -8,61 +8,53 @@ from pathlib import Path
 
 from headway.params import TuneParams
 from headway.reporting import pages
-from headway.reporting.figures import save_png, to_svg
+from headway.reporting.pages import Page
 from headway.reporting.study import charts
 from headway.reporting.study.live import short
 from headway.search.goals import epochs_of, objective, second_objective
 from headway.search.results import TrialResult, best, verdict
 
-TEMPLATE = Path(__file__).with_name("study.html")
+TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def write(trials: Sequence[TrialResult], params: TuneParams, page: Path, plots: dict[str, Path]) -> None:
-    """Write the page, and the figures as PNG files.
+TITLES = {
+    "search_front": "The front: what can only be bettered in one objective by losing in the other",
+    "search_history": "History",
+    "search_importances": "What decided",
+    "search_parallel": "All knobs at once: the winner red, pruned trials grey",
+    "search_slices": "Each knob alone: the winner red, pruned trials as crosses",
+}
+
+
+def study_page(trials: Sequence[TrialResult], params: TuneParams) -> Page:
+    """Draw the page.
 
     Args:
-        trials: of a finished search, one of them completed.
-        params: of the search.
-        page: the HTML file.
-        plots: a PNG file for each of :data:`headway.layout.SEARCH_PLOTS`.
+        trials: of a finished search. At least one is complete.
+        params: of that search.
     """
-    from markupsafe import Markup
-
     figures = {
         "search_history": charts.history(trials, params),
         "search_importances": charts.importances(importances(trials, params)),
         "search_parallel": charts.parallel(trials, params),
         "search_slices": charts.slices(trials, params),
     }
-    for name, path in plots.items():
-        save_png(figures[name], path)
     if params.second_objective != "none":
-        figures = {"front": charts.pareto(trials, params), **figures}
+        figures = {"search_front": charts.pareto(trials, params), **figures}
     second = second_objective(params)
-    page.write_text(
-        pages.render(
-            TEMPLATE,
-            {"short": short},
-            trials=trials,
-            epochs_of=epochs_of,
-            winner=best(trials, params).number,
-            knobs=list(params.space),
-            objective=objective(params).title,
-            second=second.title if second else "",
-            verdict=verdict(trials, params),
-            figures=[(TITLES[name], Markup(to_svg(figure, name, TITLES[name]))) for name, figure in figures.items()],
-        ),
-        encoding="utf-8",
+    return pages.render(
+        TEMPLATE,
+        {"short": short},
+        {name: (figure, TITLES[name]) for name, figure in figures.items()},
+        trials=trials,
+        epochs_of=epochs_of,
+        winner=best(trials, params).number,
+        knobs=list(params.space),
+        objective=objective(params).title,
+        second=second.title if second else "",
+        verdict=verdict(trials, params),
+        titles=TITLES,
     )
-
-
-TITLES = {
-    "front": "The front: what can only be bettered in one objective by losing in the other",
-    "search_history": "History",
-    "search_importances": "What decided",
-    "search_parallel": "All knobs at once: the winner red, pruned trials grey",
-    "search_slices": "Each knob alone: the winner red, pruned trials as crosses",
-}
 
 
 def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, float]:

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from headway.data.batching import TokenBudgetSampler, pad
 from headway.data.tokenization import tokenizer
 from headway.data.tokenization.tokenizer import TextEncoder
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.files import sha256_of_file, sha256_of_json, write_json
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
@@ -91,9 +91,7 @@ class ModelPackage:
                 raise ValueError(f"its parts count {classifier.mix.tolist()}, expected numbers from 0 on")
             encoder = TextEncoder(tokenizer.load(folder / TOKENIZER), config["max_length"])
         except (ValidationError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise HeadwayError(
-                f"{folder}: not a model package this Headway can load: {str(error).splitlines()[0]}"
-            ) from None
+            raise HeadwayError(f"{folder}: not a model package this Headway can load: {first_line(error)}") from None
         return cls(classifier, encoder, config["classes"])
 
 

@@ -14,7 +14,7 @@ from headway.tables import read_table
 
 
 def baseline(params: Params, layout: Layout) -> dict[str, Any]:
-    """Write ``reports/baseline/test.parquet``, its predictions on the test split, and its metrics."""
+    """Write ``results/baseline/test.parquet``, its predictions on the test split, and its metrics."""
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
     train = read_table(layout.prepared / "train.parquet", made_by="prepare")
     fitted = linear.fit(train["text"].to_pylist(), train["label_id"].to_pylist(), params.baseline)

@@ -11,17 +11,16 @@ from headway.evaluation.mistakes import worst_mistakes
 from headway.evaluation.predictions import Predictions
 from headway.evaluation.slices import slices
 from headway.files import fresh_folder, write_json
-from headway.layout import EVALUATION_PLOTS, Layout
+from headway.layout import Layout
 from headway.model.training import pin
 from headway.params import Params
-from headway.reporting.evaluation import curves, page, plots
 from headway.serving.package import ModelPackage
 from headway.tables import read_table
 
 
 def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
-    """Write ``reports/evaluation``: the candidate's predictions (``test.parquet``), ``slices.json``, ``mistakes.json``, and all
-    of it as a page, ``report.html``; the plots, and the test metrics.
+    """Write ``results/evaluation``: the candidate's predictions (``test.parquet``), ``slices.json`` and ``mistakes.json``;
+    and the test metrics.
 
     Raises:
         HeadwayError: a slice that params.yaml names cannot be taken of these rows.
@@ -33,25 +32,12 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
     report = metrics.evaluate(predictions, params.evaluation, params.seed)
     by_slice = metrics.evaluate_slices(predictions, masks, params.evaluation, params.seed)
     mistakes = worst_mistakes(predictions, table["text"].to_pylist(), table["label"].to_pylist())
-    draw(predictions, report, params, layout)
     with fresh_folder(layout.evaluation) as folder:
         predictions.save(folder / "test.parquet")
         write_json(folder / layout.slices.name, by_slice)
         write_json(folder / layout.mistakes.name, mistakes)
-        plot_files = {name: layout.plot(name) for name in EVALUATION_PLOTS}
-        html = page.render(report, by_slice, mistakes, plot_files, params.evaluation)
-        (folder / layout.evaluation_page.name).write_text(html, encoding="utf-8")
     write_json(layout.metrics("test"), report)
     return report
-
-
-def draw(predictions: Predictions, report: dict[str, Any], params: Params, layout: Layout) -> None:
-    """Make the ``EVALUATION_PLOTS``."""
-    plots.confusion_matrix(metrics.confusion_matrix(predictions), predictions.classes, layout.plot("confusion_matrix"))
-    curves.reliability(predictions, report, params.evaluation.confidence, layout.plot("reliability"))
-    curves.scores(predictions, layout.plot("scores"))
-    curves.roc(predictions, report, layout.plot("roc"))
-    curves.precision_recall(predictions, report, layout.plot("precision_recall"))
 
 
 def predict_split(model: ModelPackage, layout: Layout, split: str) -> Predictions:

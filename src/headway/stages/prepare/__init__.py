@@ -23,7 +23,6 @@ from headway.errors import HeadwayError
 from headway.files import fresh_folder, read_json, write_json
 from headway.layout import Layout
 from headway.params import Params
-from headway.reporting.data import charts, page
 
 MAX_CLASSES = 1_000
 #: What of the profile is worth comparing from commit to commit.
@@ -37,7 +36,7 @@ def prepare(params: Params, layout: Layout) -> dict[str, Any]:
     """Write ``data/prepared``: a Parquet file a split (id, text, label, label_id, and the columns that
     ``data.slice_columns`` carries along), ``labels.json``, ``quarantine.csv``.
 
-    Beside it, ``reports/data``: the profile of the data, as JSON and as a page; two plots, and the data metrics.
+    Also write ``results/data``, the profile of the data with examples of quarantined rows, and the data metrics.
 
     Raises:
         HeadwayError: too many rows are bad, a split is empty, or the labels are no classes.
@@ -58,11 +57,9 @@ def prepare(params: Params, layout: Layout) -> dict[str, Any]:
         result = profile(scanned, assignment, labels, params, manifest)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    with fresh_folder(layout.data_report) as folder:
-        write_json(folder / "profile.json", result)
-        (folder / "index.html").write_text(page.render(result, examples), encoding="utf-8")
-    charts.class_plot(result, layout.plot("classes"))
-    charts.length_plot(result, layout.plot("lengths"))
+    with fresh_folder(layout.profile.parent) as folder:
+        write_json(folder / layout.profile.name, result)
+        write_json(folder / layout.quarantine_examples.name, examples)
     metrics = {name: result[name] for name in METRICS}
     write_json(layout.metrics("data"), metrics | {"classes": len(labels), "rare_classes": len(result["rare_classes"])})
     return result

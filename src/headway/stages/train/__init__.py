@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ from headway.model.lightning import ClassifierModule
 from headway.model.ngrams import NgramClassifier
 from headway.model.training import fit, pin
 from headway.params import Params, flatten
-from headway.reporting.evaluation import plots
 from headway.serving import package
 from headway.stages.tokenize.cached import encoded_with
 from headway.tracking import RunningRun, Tracker
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
 
 #: Sections of params.yaml that shape the model.
 KNOBS = ("tokenizer", "ngrams", "model", "training")
@@ -35,8 +37,8 @@ KNOBS = ("tokenizer", "ngrams", "model", "training")
 MAX_NGRAM_TOKENS = 50_000_000
 
 
-def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
-    """Write ``models/candidate``, the model package; ``reports/training/history.json``; a plot, and validation metrics.
+def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback | None = None) -> dict[str, Any]:
+    """Write ``models/candidate``, the model package; ``results/training/history.json``, and validation metrics.
 
     Checkpoints lie in the scratch folder under a key of all that goes in: a training that was interrupted continues from
     its last whole epoch, and one with other inputs starts afresh.
@@ -69,13 +71,13 @@ def train(params: Params, layout: Layout, tracker: Tracker) -> dict[str, Any]:
             checkpoints / key[:16],
             lambda entry: _log_epoch(run, entry),
             vectors.load(folder),
+            progress,
         )
         model = JointClassifier(ngrams, attention)
         best = max(history, key=lambda entry: entry["validation_accuracy"])
         report = {"epoch": best["epoch"], **join(model, splits["validation"])}
         with fresh_folder(layout.candidate) as packed:
             package.save(packed, model, tokenizer_file, knobs.tokenizer.max_length, vocabulary_size, classes)
-        plots.learning_curve(history, layout.plot("learning_curve"))
         write_json(layout.training / "history.json", history)
         write_json(layout.metrics("training"), report)
         _log_result(run, knobs, layout)
@@ -104,6 +106,7 @@ def fit_attention(
     checkpoints: Path,
     report: Callable[[dict[str, float]], None] | None = None,
     word_vectors: np.ndarray | None = None,
+    progress: Callback | None = None,
 ) -> tuple[AttentionClassifier, list[dict[str, float]]]:
     """The second step: the attention part with the weights of its best epoch, and the history of its epochs."""
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
@@ -114,7 +117,7 @@ def fit_attention(
         module,
         data,
         max_epochs=knobs.training.max_epochs,
-        title="train",
+        progress=progress,
         report=report,
         checkpoints=checkpoints,
         devices=knobs.training.devices,
@@ -184,5 +187,5 @@ def _log_result(run: RunningRun, knobs: Params, layout: Layout) -> None:
         {f"joint_{name}": value for name, value in flatten(read_json(layout.metrics("training"), "train")).items()}
     )
     run.log_dataset(read_json(layout.raw / "manifest.json", made_by="ingest"))
-    run.log_artifacts([layout.plot("learning_curve")], "plots")
+    run.log_artifacts([layout.training / "history.json"], "training")
     run.set_tags({"headway.model": package.fingerprint(layout.candidate)})

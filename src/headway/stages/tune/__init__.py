@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
-from headway.layout import SEARCH_PLOTS, Layout
+from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.params import Params
 from headway.ranges import Value
@@ -19,6 +20,7 @@ from headway.search.results import TrialResult, best, summary
 if TYPE_CHECKING:
     from headway.executors import Done, Executor, Started, WatchBatch
     from headway.search.objective import Rows, Shared
+    from headway.search.study import Progress
     from headway.search.trial import Task
     from headway.tracking import RunningRun, Tracker
 
@@ -27,23 +29,26 @@ if TYPE_CHECKING:
 BUDGET = {"trials", "timeout_minutes", "target", "second_margin"}
 ELSEWHERE = {"executor", "address", "storage"}
 SPLITS = ("train", "validation")
+FILES = ("best_params.json", "trials.json")
 #: Of other params, code or data, the latest.
 KEPT_STUDIES = 8
-PAGE = "study.html"
 
 
 class TrialFailed(Exception):
     """Closes the MLflow run of a failed trial as FAILED."""
 
 
-def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) -> TrialResult:
-    """Write ``reports/study``: ``best_params.json`` for the training, ``trials.json``, a page; plots, and the search's metrics.
+def tune(
+    params: Params, layout: Layout, open_tracker: Callable[[], Tracker], progress: Progress | None = None
+) -> TrialResult:
+    """Write ``results/study``: ``best_params.json`` for the training, and ``trials.json``; and the search's metrics.
 
     What a finished search found stays in the scratch folder: started again, the stage copies it, and loads neither PyTorch
     nor data.
 
     Args:
         open_tracker: gives MLflow's tracker when trials are to be logged.
+        progress: shows what happens while the search runs.
 
     Raises:
         HeadwayError: another process searches in this project, or no trial could be completed.
@@ -56,13 +61,13 @@ def tune(params: Params, layout: Layout, open_tracker: Callable[[], Tracker]) ->
     layout.scratch.mkdir(exist_ok=True)
     try:
         with FileLock(layout.scratch / "tune.lock", timeout=0):
-            kept = _kept(params, layout, key, open_tracker)
+            kept = _kept(params, layout, key, open_tracker, progress)
             return _publish(kept, params, layout)
     except Timeout:
         raise HeadwayError(f"{layout.root}: another process runs a search; wait until it is done, or end it") from None
 
 
-def _kept(params: Params, layout: Layout, key: str, open_tracker: Callable[[], Tracker]) -> Path:
+def _kept(params: Params, layout: Layout, key: str, open_tracker: Callable[[], Tracker], progress: Progress | None) -> Path:
     """The folder with what the search found, made if it is not there yet.
 
     Studies of other keys stay for a while: who takes a change of params.yaml back finds the trials again.
@@ -77,7 +82,7 @@ def _kept(params: Params, layout: Layout, key: str, open_tracker: Callable[[], T
         tracker = open_tracker()
         # The folder comes last: once it is there, nobody asks MLflow again.
         with fresh_folder(kept) as folder, tracker.parent() as parent:
-            trials = _search(params, layout, key, tracker)
+            trials = _search(params, layout, key, tracker, progress)
             _write(trials, params, folder)
             log_search(parent, trials, params, folder)
     return kept
@@ -112,13 +117,12 @@ def defaults_of(params: Params) -> dict[str, Value]:
     return {path: attrgetter(path)(params) for path in params.tune.space}
 
 
-def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[TrialResult]:
+def _search(params: Params, layout: Layout, key: str, tracker: Tracker, progress: Progress | None) -> list[TrialResult]:
     """Run what is left of the search."""
     from headway.executors import executor
-    from headway.reporting.study.live import LiveProgress
     from headway.search.objective import run_trial
     from headway.search.storage import answering, open_storage
-    from headway.search.study import Search
+    from headway.search.study import NoProgress, Search
 
     folder = layout.scratch / "study" / key[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,8 +130,11 @@ def _search(params: Params, layout: Layout, key: str, tracker: Tracker) -> list[
     shared = shared_by(params.override({"training.threads": threads}), layout)
     storage = open_storage(params.tune.storage, folder / "journal.log")
     search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
-    engines = executor(params.tune, run_trial, shared, threads)
-    with answering(params.tune.storage), LiveProgress(params.tune) as progress, engines as engine:
+    progress = progress or NoProgress()
+    # A trial in another process cannot show its batches here.
+    work = partial(run_trial, batches=progress.batches) if params.tune.executor == "serial" else run_trial
+    engines = executor(params.tune, work, shared, threads)
+    with answering(params.tune.storage), engines as engine:
         return search.run(Encoding(engine, params, layout), progress, lambda trial: log_trial(tracker, trial, key))
 
 
@@ -222,31 +229,24 @@ def _log(run: RunningRun, trial: TrialResult) -> None:
 
 
 def log_search(run: RunningRun, trials: list[TrialResult], params: Params, folder: Path) -> None:
-    """What the search found and cost, and its page, for the parent run; a clock's time stands here and in no out."""
+    """Log to the parent run what the search found and cost. The seconds are logged here only: an out must not hold them."""
     found = {name: value for name, value in summary(trials, params.tune).items() if isinstance(value, int | float)}
     found["seconds"] = sum(trial.seconds for trial in trials)
     run.log_metrics({f"search_{name}": value for name, value in found.items()})
-    run.log_artifacts([folder / PAGE], "search")
+    run.log_artifacts([folder / name for name in FILES], "search")
 
 
 def _write(trials: list[TrialResult], params: Params, folder: Path) -> None:
-    from headway.reporting.study import page
-
     write_json(folder / "best_params.json", best(trials, params.tune).point)
     write_json(folder / "trials.json", [trial.as_dict() for trial in trials])
     write_json(folder / "search.json", summary(trials, params.tune))
-    page.write(trials, params.tune, folder / PAGE, {name: folder / f"{name}.png" for name in SEARCH_PLOTS})
 
 
 def _publish(kept: Path, params: Params, layout: Layout) -> TrialResult:
     """Copy what the search found to where the other stages and DVC look for it."""
     with fresh_folder(layout.study) as folder:
-        for name in ("best_params.json", "trials.json", PAGE):
+        for name in FILES:
             shutil.copyfile(kept / name, folder / name)
-    for name in SEARCH_PLOTS:
-        target = layout.plot(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(kept / f"{name}.png", target)
     write_json(layout.metrics("search"), read_json(kept / "search.json", made_by="tune"))
     return best(trials_of(layout), params.tune)
 

@@ -10,7 +10,7 @@ import headway
 from headway.reporting import pages
 
 PACKAGE = Path(headway.__file__).parent
-TEMPLATES = [path for path in sorted(PACKAGE.rglob("*.html")) if path != pages.FRAME]
+TEMPLATES = [path for path in sorted(PACKAGE.rglob("*.html")) if path.parent != pages.SHARED]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def template(tmp_path):
 
 
 def test_a_page_has_the_frames_head_and_its_own_words_escaped(template):
-    html = pages.render(template, {"loud": str.upper}, name="<b>", rows=1_000)
+    html = pages.render(template, {"loud": str.upper}, name="<b>", rows=1_000).html
     assert html.startswith("<!DOCTYPE html>")
     assert "<title>&lt;b&gt;</title>" in html
     assert "<p>1,000 &lt;B&gt;</p>" in html

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from headway.evaluation.calibration import BINS, bins_of, confidences
 from headway.evaluation.predictions import Predictions
 from headway.evaluation.resampling import ranked_classes
-from headway.reporting.figures import ACCENT, GREY, GRID, INK, MUTED, new_figure, save_png
+from headway.reporting.figures import ACCENT, GREY, GRID, INK, MUTED, new_figure
+from headway.reporting.formatting import shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,24 +26,47 @@ GRID_POINTS = np.linspace(0, 1, 201)
 Curve = tuple[np.ndarray, np.ndarray]
 
 
-def roc(predictions: Predictions, metrics: Mapping[str, Any], path: Path) -> None:
+def confusion_matrix(predictions: Predictions) -> Figure:
+    """Counts of true label (rows) against predicted label (columns); numbers are written for up to 20 classes."""
+    n, names = len(predictions.classes), [shorten(name) for name in predictions.classes]
+    known = predictions.labels >= 0
+    counts = np.zeros((n, n), dtype=int)
+    np.add.at(counts, (predictions.labels[known], predictions.predicted[known]), 1)
+    figure = new_figure(width=max(4.5, min(12, 2.5 + 0.5 * n)), height=max(4, min(12, 2 + 0.5 * n)))
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if n <= 50:
+        axes.set_xticks(range(n), names, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(range(n), names, parse_math=False)
+    if n <= 20:
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if shares[row, column] > 0.5 else INK
+            axes.text(column, row, f"{count:,}\n{shares[row, column]:.1%}", ha="center", va="center", color=colour, size=9)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"Test split, {counts.sum():,} rows")
+    return figure
+
+
+def roc(predictions: Predictions, metrics: Mapping[str, Any]) -> Figure:
     """True against false positives, of the second of two classes, or of each class against the rest and their mean."""
     figure, axes = _square("false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=GRID)
     axes.set_title(_title("ROC, area", metrics["roc_auc"]))
     _draw(axes, _whole(predictions), _roc_of, rising=True)
-    save_png(figure, path)
+    return figure
 
 
-def precision_recall(predictions: Predictions, metrics: Mapping[str, Any], path: Path) -> None:
+def precision_recall(predictions: Predictions, metrics: Mapping[str, Any]) -> Figure:
     """Precision against recall, likewise."""
     figure, axes = _square("recall", "precision")
     axes.set_title(_title("Average precision", metrics["average_precision"]))
     _draw(axes, _whole(predictions), _precision_of, rising=False)
-    save_png(figure, path)
+    return figure
 
 
-def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence: float, path: Path) -> None:
+def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence: float) -> Figure:
     """How often the likeliest class is right against how sure it is, in bins of equally many rows, with Wilson's intervals."""
     predictions = _whole(predictions)
     sure, right = confidences(predictions), predictions.correct
@@ -58,10 +81,10 @@ def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence
         axes.plot(sure[mask].mean(), hits / rows, "o", color=ACCENT)
     axes.set_xlim(max(0, sure.min(initial=1) - 0.05), 1.02)
     axes.set_title(_title("Calibration error", metrics["expected_calibration_error"]))
-    save_png(figure, path)
+    return figure
 
 
-def scores(predictions: Predictions, path: Path) -> None:
+def scores(predictions: Predictions) -> Figure:
     """Histograms: of two classes the probability of the second by true class, of more that of the likeliest by right or wrong."""
     predictions = _whole(predictions)
     figure = new_figure(width=6, height=4)
@@ -69,7 +92,7 @@ def scores(predictions: Predictions, path: Path) -> None:
     if len(predictions.classes) == 2:
         values, negative, positive = predictions.probabilities[:, 1], predictions.labels == 0, predictions.labels == 1
         parts = [(predictions.classes[0], negative, MUTED), (predictions.classes[1], positive, ACCENT)]
-        axes.set_xlabel(f"probability of {predictions.classes[1]}", parse_math=False)
+        axes.set_xlabel(f"probability of {shorten(predictions.classes[1])}", parse_math=False)
     else:
         values, right = predictions.probabilities.max(axis=1), predictions.correct
         parts = [("wrong", ~right, MUTED), ("right", right, ACCENT)]
@@ -81,7 +104,7 @@ def scores(predictions: Predictions, path: Path) -> None:
     axes.set_ylabel("rows")
     axes.set_yscale("symlog", linthresh=10)
     _legend(axes)
-    save_png(figure, path)
+    return figure
 
 
 def _whole(predictions: Predictions) -> Predictions:
@@ -145,6 +168,6 @@ def _legend(axes: Axes) -> None:
         text.set_parse_math(False)
 
 
-def _quiet(label: str, longest: int = 40) -> str:
-    """A label that Matplotlib does not hide for its first character, and no wider than the plot."""
-    return "\u200b" + (label if len(label) <= longest else label[:longest] + "…")
+def _quiet(label: str) -> str:
+    """A label no wider than the plot. Matplotlib leaves labels that begin with "_" out of a legend, so none may."""
+    return "\u200b" + shorten(label, 24)

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headway.reporting.data.charts import class_figure, class_plot, length_figure, length_plot, share, shorten, visible
-from headway.reporting.data.page import render
+from headway.reporting.data.charts import class_figure, length_figure
+from headway.reporting.data.page import data_page
 from headway.reporting.data.remarks import remarks
-from headway.reporting.figures import to_svg
+from headway.reporting.figures import save_png, to_svg
+from headway.reporting.formatting import share, shorten, visible
 
 HOSTILE = "</td></svg><script>alert(1)</script> \" onclick='x' & $x^2$ {{ 7 * 7 }} {% raw %} \x00\x1b[31m \u202eabc"
 
@@ -81,7 +82,7 @@ def reviews_profile():
 
 def tree(profile, examples=()):
     """The page as a tree, which it only is when every element is closed and every attribute quoted."""
-    return ElementTree.fromstring(render(profile, examples))
+    return ElementTree.fromstring(data_page(profile, examples).html)
 
 
 def words(element):
@@ -210,7 +211,7 @@ def test_labels_in_a_figure_stay_text_for_the_browsers_own_fonts():
 
 def test_a_thousand_classes_make_a_small_page_that_names_them_all():
     classes = {unicodedata.name(chr(0x4E00 + rank)): (8 + 60_000 // (rank + 1), 1 + rank % 2, 1) for rank in range(1000)}
-    page = render(profile_of(classes), [])
+    page = data_page(profile_of(classes), []).html
     assert len(page.encode()) < 1_500_000
     assert all(f">{label}<" in page for label in classes)
 
@@ -417,7 +418,7 @@ def test_texts_keep_their_own_direction(reviews_profile):
 
 
 def test_the_page_refers_to_nothing_outside_itself(reviews_profile):
-    text = render(reviews_profile, hostile_examples("plain"))
+    text = data_page(reviews_profile, hostile_examples("plain")).html
     assert "http" not in text.replace('<meta http-equiv="Content-Security-Policy"', "")
     assert "//" not in text
     assert "@import" not in text
@@ -437,7 +438,7 @@ def test_figures_of_one_page_share_no_ids_even_when_they_are_alike(reviews_profi
 
 
 def test_colours_follow_the_readers_choice_of_light_or_dark(reviews_profile):
-    text = render(reviews_profile, [])
+    text = data_page(reviews_profile, []).html
     colours = set(re.findall(r"var\((--\w+)\)", text))
     light, dark = re.findall(r":root \{(.*?)\}", text, flags=re.S)
     assert colours <= set(re.findall(r"(--\w+):", light)) == set(re.findall(r"(--\w+):", dark))
@@ -448,21 +449,22 @@ def test_colours_follow_the_readers_choice_of_light_or_dark(reviews_profile):
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from headway.reporting.data.charts import class_plot, length_plot
-from headway.reporting.data.page import render
+from headway.reporting.data.page import data_page
+from headway.reporting.formatting import share, shorten, visible
+from headway.reporting.figures import save_png
 profile, examples, folder = json.load(sys.stdin)
-class_plot(profile, Path(folder, "classes.png"))
-length_plot(profile, Path(folder, "lengths.png"))
-Path(folder, "index.html").write_text(render(profile, examples), encoding="utf-8")
+page = data_page(profile, examples)
+save_png(page.figures["classes"], Path(folder, "classes.png"))
+Path(folder, "data.html").write_text(page.html, encoding="utf-8")
 """
 
 
 def test_the_same_profile_gives_the_same_bytes_in_another_process(reviews_profile, tmp_path):
     profile, examples = reviews_profile | {"remarks": {"html": 3}}, hostile_examples("plain")
     before = copy.deepcopy(profile)
-    class_plot(profile, tmp_path / "here" / "classes.png")
-    length_plot(profile, tmp_path / "here" / "lengths.png")
-    (tmp_path / "here" / "index.html").write_text(render(profile, examples), encoding="utf-8")
+    page = data_page(profile, examples)
+    save_png(page.figures["classes"], tmp_path / "here" / "classes.png")
+    (tmp_path / "here" / "data.html").write_text(page.html, encoding="utf-8")
     assert profile == before
     (tmp_path / "there").mkdir()
     subprocess.run(
@@ -472,6 +474,6 @@ def test_the_same_profile_gives_the_same_bytes_in_another_process(reviews_profil
         text=True,
         check=True,
     )
-    for file in ("classes.png", "lengths.png", "index.html"):
+    for file in ("classes.png", "data.html"):
         assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes(), file
     assert (tmp_path / "here" / "classes.png").read_bytes()[:4] == b"\x89PNG"

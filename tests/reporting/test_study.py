@@ -10,18 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from headway.layout import SEARCH_PLOTS
 from headway.ranges import Choices, FloatRange
-from headway.reporting.study import page
+from headway.reporting.figures import save_png
 from headway.reporting.study.live import LiveProgress, duration
+from headway.reporting.study.page import importances, study_page
 from headway.reporting.study.table import table
 from headway.search.results import TrialResult, verdict
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with
-
-
-def plots_below(folder: Path) -> dict[str, Path]:
-    return {name: folder / f"{name}.png" for name in SEARCH_PLOTS}
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +25,9 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> list[TrialResult]:
     return study(tmp_path_factory.mktemp("study") / "journal.log", trials=10)
 
 
-def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(tmp_path: Path, trials: list[TrialResult]) -> None:
-    written = []
-    for name in ("one", "two"):
-        folder = tmp_path / name
-        folder.mkdir()
-        page.write(trials, tune_params(), folder / "study.html", plots_below(folder))
-        written.append({file.name: file.read_bytes() for file in folder.iterdir()})
-    assert written[0] == written[1]
-    assert written[0].keys() == {"study.html", *(f"{name}.png" for name in SEARCH_PLOTS)}
-    html = written[0]["study.html"].decode()
+def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(trials: list[TrialResult]) -> None:
+    html = study_page(trials, tune_params()).html
+    assert html == study_page(trials, tune_params()).html
     assert html.count("<svg") == 4
     assert not re.search(r"""(src|href)="(?!#)|https?://""", html)
     for line in verdict(trials, tune_params()):
@@ -51,33 +40,32 @@ def test_a_front_is_drawn_where_there_are_two_objectives(tmp_path: Path) -> None
     params = tune_params(trials=6, second_objective="size")
     work = work_with(climb, params, second=lambda point: float(point["model.n_layers"]))
     found = study(tmp_path / "journal.log", work=work, trials=6, second_objective="size")
-    page.write(found, params, tmp_path / "study.html", plots_below(tmp_path))
-    assert (tmp_path / "study.html").read_text().count("<svg") == 5
+    assert study_page(found, params).html.count("<svg") == 5
 
 
 @pytest.mark.parametrize("space", [{}, {"a.b_$x$": FloatRange(type="float", low=0.5, high=0.5)}, dict(SPACE)])
 def test_a_study_of_one_trial_is_drawn_too(tmp_path: Path, space: dict[str, Any]) -> None:
     point = {name: knob.choices[0] if isinstance(knob, Choices) else knob.low for name, knob in space.items()}
     trial = TrialResult(0, "complete", 0.5, None, point, [{"epoch": 1, "validation_accuracy": 0.5}], "", 0)
-    page.write([trial], tune_params(space=space), tmp_path / "study.html", plots_below(tmp_path))
-    assert (tmp_path / "search_history.png").stat().st_size > 1000
+    for name, figure in study_page([trial], tune_params(space=space)).figures.items():
+        save_png(figure, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
-def test_what_a_reason_says_is_text_and_no_markup(tmp_path: Path, trials: list[TrialResult]) -> None:
+def test_what_a_reason_says_is_text_and_no_markup(trials: list[TrialResult]) -> None:
     failed = TrialResult(10, "failed", None, None, trials[0].point, [], "<b>loss</b> nan", 0)
-    page.write([*trials, failed], tune_params(), tmp_path / "study.html", plots_below(tmp_path))
-    assert "&lt;b&gt;loss&lt;/b&gt; nan" in (tmp_path / "study.html").read_text()
+    assert "&lt;b&gt;loss&lt;/b&gt; nan" in study_page([*trials, failed], tune_params()).html
 
 
 def test_the_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
     def scores(number: int, point: Any) -> list[float]:
-        return [float(point["training.warmup_share"])]
+        return [float(point["training.warmup_ratio"])]
 
     found = study(tmp_path / "journal.log", scores, trials=25, pruning=False)
-    shares = page.importances(found, tune_params())
-    assert max(shares, key=lambda name: shares[name]) == "training.warmup_share"
+    shares = importances(found, tune_params())
+    assert max(shares, key=lambda name: shares[name]) == "training.warmup_ratio"
     assert sum(shares.values()) == pytest.approx(1)
-    assert page.importances(found[:1], tune_params()) == {}
+    assert importances(found[:1], tune_params()) == {}
 
 
 def test_the_table_has_a_row_a_trial_with_its_knobs(trials: list[TrialResult]) -> None:

@@ -1,0 +1,1 @@
+"""How a training went: progress while it runs, and the learning curve afterwards."""
