@@ -168,7 +168,7 @@ def test_params_are_filled_in_for_the_file_and_nothing_else_changes(project, tab
     asked = run(project, "--data", "shop reviews.csv")
     assert asked.returncode == 2
     assert asked.stderr.strip() == (
-        "headway: params.yaml stays as it is: nobody is there to ask; add --yes to write without asking"
+        "headway: params.yaml is unchanged: not a terminal, so cannot ask for confirmation; pass --yes to write"
     )
     assert project.params.read_text(encoding="utf-8") == before
     done = run(project, "--data", "shop reviews.csv", "--yes")

@@ -11,7 +11,7 @@ from headway.cli.project import flows, project, tracker
 from headway.phrases import counted
 
 app = typer.Typer()
-PANEL = "Verbs"
+PANEL = "Registry"
 
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.")]
 

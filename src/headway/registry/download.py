@@ -18,8 +18,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
-from headway.errors import HeadwayError, Unreachable
-from headway.network import first_line, require_answer, without_password
+from headway.errors import HeadwayError, Unreachable, first_line, redact_credentials
+from headway.network import check_reachable
 from headway.serving.package import ModelPackage, fingerprint
 
 #: Tag of a version: the SHA-256 that identifies its model package.
@@ -40,9 +40,9 @@ def download(uri: str, model_name: str, where: str) -> ModelPackage:
         Unreachable: MLflow or its artifact store does not answer.
         HeadwayError: there is no such version, or its files are missing or altered.
     """
-    server = f"MLflow at {without_password(uri)}"
+    server = f"MLflow at {redact_credentials(uri)}"
     if uri.startswith("http"):  # MLflow's own retries take minutes
-        require_answer(f"{uri.rstrip('/')}/health", server, "start that server or correct MLFLOW_TRACKING_URI")
+        check_reachable(f"{uri.rstrip('/')}/health", server, "start that server or correct MLFLOW_TRACKING_URI")
     client = MlflowClient(uri, uri)
     try:
         version = _find(client, model_name, where)
