@@ -18,8 +18,8 @@ project = "Headway"
 author = "the Headway contributors"
 release = version = headway.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated_reference"]
-exclude_patterns = ["_build", "_ext"]
-myst_enable_extensions = ["colon_fence"]
+exclude_patterns = ["_build", "_ext", "examples"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
