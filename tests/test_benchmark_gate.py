@@ -13,7 +13,7 @@ from benchmarks import gate as benchmark
 from benchmarks.gate import GATE, SCHEDULES, Simulation, ladder, promoted_any
 from headway.evaluation.predictions import Predictions
 from headway.params import Params
-from headway.promotion.gate import decide
+from headway.promotion.gate import GateInput, decide
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_a_simulated_candidate_is_judged_as_the_gate_judges_a_real_one(
     row = np.arange(400)
     candidate, champion = answers(row >= losses), answers((row < losses) | (row >= losses + wins))
     chosen = simulation.policy.model_copy(update={"policy": policy, "bootstrap_samples": 100})
-    decision = decide(candidate, candidate, champion, chosen, seed=1, verdicts_before=number - 1)
-    (check,) = [check for check in decision.checks if check.name.endswith("_than_champion")]
+    result = decide(GateInput(candidate, candidate, champion, earlier_looks=number - 1), chosen, seed=1)
+    (check,) = [check for check in result.checks if check.name.endswith("_than_champion")]
     assert rule(np.array([wins]), np.array([losses]), 400, number).tolist() == [check.passed]
 
 
@@ -102,4 +102,4 @@ def test_the_benchmark_prints_its_tables_and_writes_them_with_the_command(
     assert f"`python -m benchmarks.gate --sequences 20 --draws 20 --out {page}`" in text
     assert text.count("\n## ") == 6
     assert text.count("| 25,000 | 20% |") == 2
-    assert "chance of finding a true gain" in capsys.readouterr().out
+    assert "probability of detecting a true gain" in capsys.readouterr().out

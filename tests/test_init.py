@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headway import init
-from headway.data.columns import glimpse, propose
+from headway.data.columns import propose, sample_rows
 from headway.data.sources.streams import LocalFile
 from headway.errors import HeadwayError
 from headway.params import load
@@ -65,31 +65,31 @@ def test_the_columns_are_found_in_files_of_every_kind(tmp_path, table, name):
 
             plain = write_csv(tmp_path / "plain.csv", table)
             path.write_bytes(gzip.compress(plain.read_bytes()) if name.endswith("gz") else plain.read_bytes())
-    found = glimpse(LocalFile(path, name), "auto")
+    found = sample_rows(LocalFile(path, name), "auto")
     assert list(found) == list(table)
     proposal = propose(found, name)
     assert (proposal.text, proposal.label) == ("评论", "stars")
     assert "shop" in proposal.others
 
 
-def test_rows_from_all_over_a_long_file_are_looked_at(tmp_path):
+def test_the_sample_covers_a_long_file(tmp_path):
     texts, labels = english(8000)
     path = write_csv(tmp_path / "sorted.csv", {"t": texts, "l": labels})
-    found = glimpse(LocalFile(path, path.name), "auto")
+    found = sample_rows(LocalFile(path, path.name), "auto")
     assert len(found["t"]) == 2000
     assert set(found["l"]) == {"0", "1"}
     assert propose(found, "x").label == "l"
 
 
-def test_labels_that_alternate_are_seen_however_long_the_file_is(tmp_path):
+def test_the_sample_has_both_of_two_alternating_labels(tmp_path):
     texts, _ = english(5000)
     path = write_csv(tmp_path / "alternating.csv", {"text": texts, "mood": ["good", "bad"] * 2500})
-    found = glimpse(LocalFile(path, path.name), "auto")
+    found = sample_rows(LocalFile(path, path.name), "auto")
     assert 800 < found["mood"].count("bad") < 1200
     assert propose(found, "x").label == "mood"
 
 
-def test_a_usual_name_decides_between_columns_that_are_alike():
+def test_a_usual_name_decides_between_similar_columns():
     texts, labels = english(100)
     columns = {
         "kind": [str(label) for label in labels],
@@ -101,7 +101,7 @@ def test_a_usual_name_decides_between_columns_that_are_alike():
     assert propose(columns, "x").text == "words"
 
 
-def test_what_is_long_and_always_the_same_is_no_text():
+def test_a_long_value_that_never_changes_is_not_the_text():
     texts, labels = english(100)
     columns = {
         "notice": ["All rights reserved, and so on, " * 30] * 100,
@@ -111,7 +111,7 @@ def test_what_is_long_and_always_the_same_is_no_text():
     assert propose(columns, "x").text == "words"
 
 
-def test_fifty_languages_are_labels():
+def test_fifty_language_codes_are_proposed_as_labels():
     rows = [(text, code) for code in languages()[:50] for text in translations(code)[:20]]
     texts, codes = (list(column) for column in zip(*rows, strict=True))
     assert propose({"lang": codes, "msg": texts}, "x").label == "lang"
@@ -126,13 +126,13 @@ def test_fifty_languages_are_labels():
         ({"text": ["a b"] * 9, "n": list("abcabcabc")[:5] + list("wxyz")}, "no column looks like labels"),
     ],
 )
-def test_what_cannot_be_proposed_is_asked_for(columns, message):
+def test_without_a_likely_column_the_error_names_the_option(columns, message):
     with pytest.raises(HeadwayError, match=r"^own\.csv: ") as caught:
         propose(columns, "own.csv")
     assert message in str(caught.value)
 
 
-def test_columns_that_are_named_are_taken():
+def test_named_columns_are_used():
     columns = {"a": ["x y", "z w", "u v"], "b": ["long text", "longer text", "longest text"], "c": ["1", "2", "3"]}
     assert propose(columns, "x", text="a", label="c").text == "a"
     assert propose(columns, "x", text="a", label="c").label == "c"
@@ -145,7 +145,7 @@ def test_columns_that_are_named_are_taken():
         ({"label": "moood"}, "--label: own.csv has no column 'moood'; did you mean mood?"),
     ],
 )
-def test_columns_that_cannot_be_taken_are_one_line(words, message):
+def test_an_impossible_choice_of_columns_is_one_line(words, message):
     with pytest.raises(HeadwayError) as caught:
         propose({"a": ["x"], "mood": ["y"]}, "own.csv", **words)
     assert message in str(caught.value)
@@ -162,7 +162,7 @@ def run(project, *words):
     )
 
 
-def test_params_are_filled_in_for_the_file_and_nothing_else_changes(project, table):
+def test_only_the_proposed_knobs_change_in_params_yaml(project, table):
     write_csv(project.root / "shop reviews.csv", table)
     before = project.params.read_text(encoding="utf-8")
     asked = run(project, "--data", "shop reviews.csv")
@@ -191,7 +191,7 @@ def test_params_are_filled_in_for_the_file_and_nothing_else_changes(project, tab
     assert (project.scratch / "init" / "reports" / "data.html").is_file()
 
 
-def test_a_folder_with_a_test_file_and_unlabelled_texts_is_taken_as_it_is(project, table):
+def test_a_folder_with_test_and_unlabelled_files_is_used_as_it_is(project, table):
     folder = project.root / "corpus"
     folder.mkdir()
     rows = list(zip(*table.values(), strict=True))
@@ -204,7 +204,7 @@ def test_a_folder_with_a_test_file_and_unlabelled_texts_is_taken_as_it_is(projec
     assert found.profile["unlabelled_rows"] == pytest.approx(REVIEWS / 4, rel=0.1)
 
 
-def test_what_may_need_doing_is_said_before_anything_is_written(project, table, capsys):
+def test_warnings_are_printed_before_anything_is_written(project, table, capsys):
     table["stars"] = [f"{label}".upper() if row % 40 == 0 else label for row, label in enumerate(["good", "bad"] * 300)]
     write_csv(project.root / "own.csv", table)
     init.show(init.survey(project, str(project.root / "own.csv")))
@@ -214,7 +214,7 @@ def test_what_may_need_doing_is_said_before_anything_is_written(project, table, 
     assert "GOOD" in printed
 
 
-def test_the_time_that_is_foretold_grows_with_what_there_is_to_do(params):
+def test_the_estimated_time_grows_with_the_number_of_trials(params):
     tokens = {"vocabulary_size": 1000, "train": {"tokens": 10**6, "median_length": 200.0}, "validation": {"tokens": 10**5}}
     shares = {"tune.train_share": 0.5, "tune.max_epochs": 1, "training.max_epochs": 2, "tune.timeout_minutes": 1e6}
     few, many = (
@@ -224,7 +224,7 @@ def test_the_time_that_is_foretold_grows_with_what_there_is_to_do(params):
     assert many > 20 * few > 0
 
 
-def test_a_file_that_is_not_there_is_one_line(project):
+def test_a_missing_file_is_one_line(project):
     done = run(project, "--data", "nowhere.csv", "--yes")
     assert done.returncode == 2
     assert done.stderr.startswith("headway: data.path: ")
@@ -245,7 +245,7 @@ def test_a_file_that_is_not_there_is_one_line(project):
         ("file:///a/*.csv", "/a", "*.csv"),
     ],
 )
-def test_a_glob_is_taken_apart_into_folder_and_pattern(given, path, files):
+def test_a_glob_is_split_into_folder_and_pattern(given, path, files):
     assert init._path_and_pattern(given) == (path, files)
 
 
@@ -261,19 +261,19 @@ def quietly(project, data, **words):
         ("webdav://somewhere/b.csv", "webdav:// needs one more package: `pip install dvc-webdav`, and run again"),
     ],
 )
-def test_a_url_that_dvc_cannot_depend_on_is_refused_before_anything_is_read(project, url, says):
+def test_a_url_that_dvc_cannot_track_is_refused_before_reading(project, url, says):
     with pytest.raises(HeadwayError, match=f"^--data: {url}: ") as caught:
         quietly(project, url)
     assert says in str(caught.value)
 
 
-def test_a_file_url_is_the_files_path(project, table):
+def test_a_file_url_is_treated_as_a_path(project, table):
     path = write_csv(project.root / "own.csv", table)
     assert quietly(project, path.as_uri()).changes["data.path"] == "own.csv"
 
 
 @pytest.mark.parametrize("columns", [["text", "label"], ["label", "text"]])
-def test_a_file_without_a_header_is_told_to_get_one(project, columns):
+def test_a_file_without_a_header_is_refused_with_advice(project, columns):
     texts, labels = english(40)
     table = {"text": texts, "label": [("good", "bad")[label] for label in labels]}
     path = project.root / "own.csv"
@@ -286,20 +286,20 @@ def test_a_file_without_a_header_is_told_to_get_one(project, columns):
     assert str(told.value).endswith("put a line of names before it, as text,label")
 
 
-def test_a_header_that_comes_again_where_files_were_joined_is_no_missing_header(project, table):
+def test_a_repeated_header_is_not_taken_for_a_missing_one(project, table):
     rows = write_csv(project.root / "own.csv", table).read_text()
     (project.root / "own.csv").write_text(rows + rows.splitlines()[0] + "\n")
     assert quietly(project, project.root / "own.csv").proposal.label == "stars"
 
 
-def test_a_label_without_a_name_is_told_by_its_place():
+def test_a_column_without_a_name_is_reported_by_its_position():
     texts, labels = english(40)
     with pytest.raises(HeadwayError, match=r"column 2 has no name: give it one in the file's first line$"):
         propose({"text": texts, "": [str(label) for label in labels], "id": [str(n) for n in range(40)]}, "own.csv")
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_test_and_unlabelled_files_may_be_given_by_their_paths(project, table, apart):
+def test_test_and_unlabelled_files_can_be_given_as_paths(project, table, apart):
     folder = project.root / "corpus"
     rows = list(zip(*table.values(), strict=True))
     names = {"train.csv": rows[::2], "more/test [1].csv" if apart else "test [1].csv": rows[1::4], "u.csv": rows[3::4]}
@@ -314,7 +314,7 @@ def test_test_and_unlabelled_files_may_be_given_by_their_paths(project, table, a
     assert found.changes["registry.model_name"] == "train"
 
 
-def test_a_test_file_in_the_projects_own_folder_is_told_where_to_go(project, table, monkeypatch):
+def test_a_test_file_in_the_projects_root_is_refused_with_advice(project, table, monkeypatch):
     monkeypatch.chdir(project.root)
     for name in ("train.csv", "test.csv"):
         write_csv(project.root / name, table)

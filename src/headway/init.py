@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from headway.data.columns import Proposal, glimpse, propose, require_header
+from headway.data.columns import Proposal, propose, require_header, sample_rows
 from headway.data.sources.files import first_file
 from headway.errors import HeadwayError
 from headway.layout import Layout
@@ -77,7 +77,7 @@ def survey(
     place = {"source": "file", **_place(layout, data, test_files, unlabelled_files)}
     probe = DataParams.model_validate({**params.data.model_dump(), **place, "text_column": "text", "label_column": "label"})
     first = first_file(probe, layout.root, layout.scratch)
-    found = glimpse(first, params.data.encoding)
+    found = sample_rows(first, params.data.encoding)
     proposal = propose(found, first.name, text, label)
     require_header(found, proposal, first)
     say(f"{first.name}: texts from column {proposal.text}, labels from {proposal.label}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from headway.files import read_json, sha256_of_file, sha256_of_json
+from headway.git import GitError, git
 from headway.layout import Layout
 from headway.params import Params
 
@@ -92,8 +92,8 @@ def commit_of(layout: Layout, revision: str) -> str:
 
 
 def _git(root: Path, *words: str) -> str:
+    """What git prints, or "" if it is not installed or reports an error."""
     try:
-        done = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        return git(root, *words)
+    except GitError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""

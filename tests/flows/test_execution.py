@@ -63,7 +63,7 @@ def test_hints_that_say_nothing_of_the_stage_are_not_logged(small: Layout) -> No
 
 def test_a_missing_dependency_is_named(small: Layout) -> None:
     (small.root / "in.txt").unlink()
-    with pytest.raises(StageFailed, match=r"stage copy: .*in\.txt does not exist; put it there") as error:
+    with pytest.raises(StageFailed, match=r"stage copy: .*in\.txt does not exist; create it") as error:
         repro("copy", small, lambda line: None)
     assert error.value.explained
 

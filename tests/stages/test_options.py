@@ -66,7 +66,7 @@ def usual(ingested: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_rotten_tomatoes_go_through_every_option(option: str, ingested: Any, usual: Any, tmp_path: Any) -> None:
+def test_every_option_works_on_rotten_tomatoes(option: str, ingested: Any, usual: Any, tmp_path: Any) -> None:
     params = ingested.params.override(OPTIONS[option])
     profile, report, fitted = through(params, ingested.layout, tmp_path / "project")
     wide, torn = "ｆｉｌｍ", "cliche\u0301"  # full-width letters; an accent that stands for itself
@@ -96,7 +96,7 @@ def test_rotten_tomatoes_go_through_every_option(option: str, ingested: Any, usu
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
-def test_imdb_goes_through_every_option(option: str, params: Params, tmp_path: Any, tmp_path_factory: Any) -> None:
+def test_every_option_works_on_imdb(option: str, params: Params, tmp_path: Any, tmp_path_factory: Any) -> None:
     chosen = params.override({"data.subset": "imdb", **IMDB_OPTIONS[option]})
     layout = new_project(tmp_path / "ingested")
     ingest(chosen, layout)

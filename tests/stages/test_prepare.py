@@ -48,7 +48,7 @@ def put(layout, rows, unlabelled=None):
         "encoding_guessed": False,
         "delimiter": ",",
         "columns": ["text", "label"],
-        "loose_end": None,
+        "unterminated_label": None,
     }
     manifest = {
         "source": "file own",
@@ -58,7 +58,7 @@ def put(layout, rows, unlabelled=None):
         "unlabelled_rows": len(unlabelled or []),
         "label_counts": Counter(label or "" for label in labels),
         "columns_that_differ": {},
-        "data_left_aside": [],
+        "ignored_data_files": [],
     }
     (layout.raw / "manifest.json").write_text(json.dumps(manifest))
 

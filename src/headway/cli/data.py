@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from headway.data.diff import LabelChange
 
 app = typer.Typer()
 PANEL = "Data"
@@ -64,31 +67,33 @@ def diff(
     if not now.exists():
         raise HeadwayError(f"{now}: missing; make it with `dvc repro ingest`, or fetch it with `dvc pull`")
     with rows_at(revision, layout) as before:
-        changes = compare(before, now)
+        found = compare(before, now)
     console = Console(highlight=False, markup=False)
-    if changes["unchanged"] == changes["rows_before"] == changes["rows_after"]:
-        console.print(f"nothing changed: the same {changes['rows_after']:,} rows at {revision} and now", soft_wrap=True)
+    if found.unchanged == found.before == found.after:
+        console.print(f"nothing changed: the same {found.after:,} rows at {revision} and now", soft_wrap=True)
         return
-    counts = ", ".join(f"{changes[kind]:,} {kind}" for kind in ("added", "removed", "relabelled", "unchanged"))
-    console.print(f"{changes['rows_before']:,} rows at {revision}, {changes['rows_after']:,} now: {counts}", soft_wrap=True)
-    console.print(_table(changes["labels"]))
+    counts = (
+        f"{found.added:,} added, {found.removed:,} removed, {found.relabelled:,} relabelled, {found.unchanged:,} unchanged"
+    )
+    console.print(f"{found.before:,} rows at {revision}, {found.after:,} now: {counts}", soft_wrap=True)
+    console.print(_table(found.labels))
 
 
-def _table(labels: list[dict[str, Any]]) -> Table:
-    """Rows per label, before and now: the labels that changed most, then the sum of the others."""
+def _table(labels: Sequence[LabelChange]) -> Table:
+    """Rows of each label before and now: the labels that changed most, and the sum of the others."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table("label", "before", "now", "change")
     for column in table.columns[1:]:
         column.justify = "right"
-    ranked = sorted(labels, key=lambda entry: (-abs(entry["after"] - entry["before"]), -entry["after"]))
-    shown, others = ranked[:MOST_LABELS], ranked[MOST_LABELS:]
+    ranked = sorted(labels, key=lambda entry: (-abs(entry.after - entry.before), -entry.after))
+    others = ranked[MOST_LABELS:]
+    rows = [
+        ("(missing)" if entry.label is None else entry.label, entry.before, entry.after) for entry in ranked[:MOST_LABELS]
+    ]
     if others:
-        total = {when: sum(entry[when] for entry in others) for when in ("before", "after")}
-        shown.append({"label": f"{len(others):,} others", **total})
-    for entry in shown:
-        name = "(missing)" if entry["label"] is None else entry["label"]
-        change = entry["after"] - entry["before"]
-        table.add_row(Text(name), f"{entry['before']:,}", f"{entry['after']:,}", f"{change:+,}" if change else "0")
+        rows.append((f"{len(others):,} others", sum(entry.before for entry in others), sum(entry.after for entry in others)))
+    for name, before, after in rows:
+        table.add_row(Text(name), f"{before:,}", f"{after:,}", f"{after - before:+,}" if after != before else "0")
     return table

@@ -73,7 +73,8 @@ def study() -> None:
 
 
 def _champion() -> ModelPackage:
+    from headway.promotion.champion import load_champion
     from headway.registry.registry import Registry
 
     layout, params = project()
-    return Registry(tracker(params, layout)).champion_package()
+    return load_champion(Registry(tracker(params, layout)))

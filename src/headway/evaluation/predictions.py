@@ -76,3 +76,9 @@ class Predictions:
         classes = [metadata[f"class {index}".encode()].decode() for index in range(table["probability"].type.list_size)]
         probabilities = table["probability"].combine_chunks().flatten().to_numpy().reshape(-1, len(classes))
         return cls(table["id"].to_pylist(), table["label_id"].to_numpy(), probabilities, classes)
+
+
+def label_ids(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """True labels as indices into a model's classes, int, shape (rows,); -1 for a label that the model does not know."""
+    known = {name: index for index, name in enumerate(classes)}
+    return np.array([known.get(name, -1) for name in labels], dtype=np.int64)

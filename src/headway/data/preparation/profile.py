@@ -43,7 +43,7 @@ def profile(
         "source": manifest["source"],
         "version": manifest["version"],
         "files": [{name: file[name] for name in FILE_FACTS} for file in manifest["files"]],
-        "data_left_aside": manifest["data_left_aside"],
+        "data_left_aside": manifest["ignored_data_files"],
         "columns_that_differ": manifest["columns_that_differ"],
         "perhaps_cut": [file["name"] for file in manifest["files"] if _is_perhaps_cut(file, manifest["label_counts"])],
         "spellings": _spellings(manifest["label_counts"], labels),
@@ -93,7 +93,7 @@ def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: 
 
 def _is_perhaps_cut(file: Mapping[str, Any], label_counts: Mapping[str, int]) -> bool:
     """Whether a file ends within a line, and what is there of it is no row, or has a label that no other row has."""
-    label = file["loose_end"]
+    label = file["unterminated_label"]
     return label is not None and (not label or label_counts.get(label, 0) <= 1)
 
 

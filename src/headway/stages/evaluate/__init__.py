@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from headway.evaluation import metrics
 from headway.evaluation.mistakes import worst_mistakes
-from headway.evaluation.predictions import Predictions
+from headway.evaluation.predictions import Predictions, label_ids
 from headway.evaluation.slices import slices
 from headway.files import fresh_folder, write_json
 from headway.layout import Layout
@@ -46,8 +44,5 @@ def predict_split(model: ModelPackage, layout: Layout, split: str) -> Prediction
     A true label that the model does not know gets the id -1, which no prediction equals.
     """
     table = read_table(layout.prepared / f"{split}.parquet", made_by="prepare")
-    known = {name: index for index, name in enumerate(model.classes)}
-    labels = [known.get(name, -1) for name in table["label"].to_pylist()]
-    return Predictions(
-        table["id"].to_pylist(), np.array(labels), model.predict_proba(table["text"].to_pylist()), model.classes
-    )
+    labels = label_ids(table["label"].to_pylist(), model.classes)
+    return Predictions(table["id"].to_pylist(), labels, model.predict_proba(table["text"].to_pylist()), model.classes)
