@@ -20,7 +20,13 @@ from headway.params import Params
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Modules whose pydantic models and dataclasses are written to files that others read.
-RECORDS = ("headway.promotion.decision", "headway.search.results", "headway.data.sources.manifest")
+RECORDS = (
+    "headway.promotion.decision",
+    "headway.promotion.check",
+    "headway.registry.version_ref",
+    "headway.search.results",
+    "headway.data.sources.manifest",
+)
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
