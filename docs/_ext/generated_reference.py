@@ -254,7 +254,13 @@ def _fill(_app: Sphinx, _docname: str, source: list[str]) -> None:
     source[0] = MARKER.sub(lambda match: MAKERS[match[1]](), source[0])
 
 
+def _always_outdated(_app: Sphinx, env: Any, *_changes: set[str]) -> list[str]:
+    """Pages under reference/ are read again in every build, because Sphinx does not know which code they are made from."""
+    return sorted(name for name in env.found_docs if name.startswith("reference/"))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.connect("source-read", _fill)
+    app.connect("env-get-outdated", _always_outdated)
     return {"parallel_read_safe": True, "version": "1"}
