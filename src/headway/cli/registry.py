@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from headway.registry.registry import Registry
 
 app = typer.Typer()
-PANEL = "Verbs"
+PANEL = "Registry"
 
 Reason = Annotated[str, typer.Option(help="Why; stored with the decision.")]
 

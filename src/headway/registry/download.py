@@ -1,5 +1,7 @@
 """Reads one registered version from MLflow, given a server and a model name alone: no project, no experiment and no history.
 
+It imports MLflow and the packages of the ``serving`` extra, nothing else, so that a service can use it.
+
 Nothing is written to the server, and MLflow's global settings stay as they are.
 """
 
