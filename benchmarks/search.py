@@ -1,7 +1,7 @@
-"""What the search's pruning saves and loses, what ranks trials early, and what the search adds to the training.
+"""What pruning saves and loses, what ranks trials early, and how much time the search adds to its trials.
 
 ``make bench-search`` runs it on all Rotten Tomatoes sentences and a slice of the IMDB reviews. Searches that are compared
-have the same seeds and space. What came out, and what follows from it, is kept in ``benchmarks/notes.md``.
+have the same seeds and space. Results and conclusions are in ``benchmarks/notes.md``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.targets import Target, print_targets
 from headway import environment
 from headway import params as parameters
 from headway.errors import HeadwayError
-from headway.executors import Serial, executor
+from headway.executors import Serial, WorkerLost, open_executor
 from headway.layout import Layout
 from headway.params import Params
 from headway.ranges import Point
@@ -40,14 +40,16 @@ from headway.search.objective import run_trial
 from headway.search.pruning import limits
 from headway.search.results import TrialResult, best, score_of
 from headway.search.space import propose
-from headway.search.study import Search
+from headway.search.study import NoProgress, Search
 from headway.search.trial import Outcome, Task
 from headway.stages.tokenize import tokenize
-from headway.stages.tune import defaults_of, shared_by, threads_of_a_trial, tune
+from headway.stages.tune import tune
+from headway.stages.tune.trials import defaults_of, load_shared, threads_per_trial
 from headway.tracking import Tracker
 
-ANEW = 3  # trainings of a winner's point with other seeds
-LOST, COMPUTE, OVERHEAD, EXHAUSTED, FASTER = 0.3, 0.40, 2.0, 5.0, 1.6  # the targets: points, share, seconds, seconds, times
+RETRAININGS = 3  # of a winner's point, with other seeds
+#: Targets: percentage points lost, share of the compute, seconds per trial, seconds, and speedup.
+LOST, COMPUTE, OVERHEAD, EXHAUSTED, FASTER = 0.3, 0.40, 2.0, 5.0, 1.6
 
 
 def main() -> None:
@@ -56,9 +58,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--rows", type=int, default=5000, help="of the IMDB slice")
-    parser.add_argument("--only", choices=SUBSETS, help="one of the two data sets")
-    parser.add_argument("--sentences", type=int, default=0, help="of Rotten Tomatoes; 0: all")
+    parser.add_argument("--rows", type=int, default=5000, help="number of IMDB reviews")
+    parser.add_argument("--only", choices=SUBSETS, help="run one of the two data sets")
+    parser.add_argument("--sentences", type=int, default=0, help="number of Rotten Tomatoes sentences; 0: all")
     arguments = parser.parse_args()
     environment.configure()
     console = Console(highlight=False, width=max(120, Console().width))
@@ -69,12 +71,12 @@ def main() -> None:
         bench = Bench(subset, rows, arguments.trials, arguments.epochs, console)
         targets += bench.pruning(arguments.repeats)
         if subset == "rotten_tomatoes":
-            targets += [*bench.around(), *bench.workers(arguments.repeats)]
+            targets += [*bench.overhead(), *bench.workers(arguments.repeats)]
     print_targets(console, targets)
 
 
 class Bench:
-    """The measurements on one data set, each of which prints a table and returns its targets."""
+    """The measurements on one data set. Each prints a table and returns its targets."""
 
     def __init__(self, subset: str, rows: int, trials: int, epochs: int, console: Console) -> None:
         space = parameters.load(PROJECT / "params.yaml").model_dump()["tune"]["space"]
@@ -86,10 +88,10 @@ class Bench:
             tokenize(self.params, self.layout)
 
     def pruning(self, repeats: int) -> list[Target]:
-        """Pruned and unpruned searches of the same seeds; and what the rule makes of the unpruned one's own trials.
+        """Compare searches with and without pruning for the same seeds, and replay pruning on the unpruned trials.
 
-        The best of many scores is partly luck, and the more trials come to an end, the luckier it is. So the two winners' points
-        are also trained anew, with other seeds: what is lost there is lost in truth.
+        The best of many scores is partly chance, the more so the more trials complete. So the points of both winners are also
+        trained with other seeds: the difference there is the real loss.
         """
         table = _table(
             "seed",
@@ -97,13 +99,13 @@ class Bench:
             "pruned",
             "points lost",
             "of the compute",
-            "winners anew: lost",
-            "the same trials: lost",
+            "lost after retraining",
+            "lost in replay",
             "of the compute",
         )
         table.title = f"Pruning: {self.name}, {self.params.tune.trials} trials of up to {self.params.tune.max_epochs} epochs"
         goal = objective(self.params.tune)
-        lost, compute, in_truth = [], [], []
+        lost, compute, retrained = [], [], []
         ranks: dict[str, list[float]] = {"half an epoch": [], "one epoch": [], "a quarter of the rows, all epochs": []}
         for repeat in range(repeats):
             params = self.params.override({"seed": self.params.seed + repeat})
@@ -114,27 +116,32 @@ class Bench:
             costs = [sum(trial.tokens for trial in trials) for trials in (full, pruned, replayed)]
             lost.append(100 * goal.gain(found[0], found[1]))
             compute.append(costs[1] / costs[0])
-            in_truth.append(100 * goal.gain(*(self._anew(params, best(trials, params.tune)) for trials in (full, pruned))))
+            retrained.append(
+                100 * goal.gain(*(self._retrain(params, best(trials, params.tune)) for trials in (full, pruned)))
+            )
             table.add_row(
                 str(params.seed),
                 f"{found[0]:.4f}",
                 f"{found[1]:.4f}",
                 f"{lost[-1]:+.2f}",
                 f"{compute[-1]:.0%}",
-                f"{in_truth[-1]:+.2f}",
+                f"{retrained[-1]:+.2f}",
                 f"{100 * goal.gain(found[0], found[2]):+.2f}",
                 f"{costs[2] / costs[0]:.0%}",
             )
             final = [score_of(trial) for trial in full]
             ranks["half an epoch"].append(_rank([_at(trial, 0.5, goal) for trial in full], final))
             ranks["one epoch"].append(_rank([_at(trial, 1, goal) for trial in full], final))
-            few = shared_by(params.override({"tune.train_share": 0.25, "tune.pruning": False}), self.layout)
+            few = load_shared(params.override({"tune.train_share": 0.25, "tune.pruning": False}), self.layout)
             quarter = [run_trial(few, Task(trial.number, trial.point)).values[0] for trial in full]
             ranks["a quarter of the rows, all epochs"].append(_rank(quarter, final))
         self.console.print(table)
-        mean, error = statistics.mean(in_truth), statistics.stdev(in_truth) / math.sqrt(repeats) if repeats > 1 else math.nan
+        mean, error = (
+            statistics.mean(retrained),
+            statistics.stdev(retrained) / math.sqrt(repeats) if repeats > 1 else math.nan,
+        )
         self.console.print(
-            f"Winners' points, {ANEW} trainings with other seeds: {mean:+.2f} points lost, standard error {error:.2f}"
+            f"Winners' points, {RETRAININGS} trainings with other seeds: {mean:+.2f} points lost, standard error {error:.2f}"
         )
         ranking = _table("scored after", "Spearman's rank correlation with the last score, by seed")
         ranking.title = f"What ranks trials early: {self.name}"
@@ -150,18 +157,18 @@ class Bench:
     def _search(self, params: Params) -> list[TrialResult]:
         search = Search(params.tune, defaults_of(params), params.seed, InMemoryStorage(), "bench")
         with contextlib.redirect_stdout(io.StringIO()):
-            return search.run(Serial(run_trial, shared_by(params, self.layout), 1), Silent(), lambda _: None)
+            return search.run(Serial(run_trial, load_shared(params, self.layout), 1), NoProgress(), lambda _: None)
 
-    def _anew(self, params: Params, winner: TrialResult) -> float:
-        """The objective at a winner's point, the mean of trainings with other seeds."""
+    def _retrain(self, params: Params, winner: TrialResult) -> float:
+        """The mean objective of trainings with other seeds at a winner's point."""
         scores = []
-        for number in range(ANEW):
+        for number in range(RETRAININGS):
             other = params.override({"seed": 1_000 * params.seed + number, "tune.pruning": False})
-            scores.append(run_trial(shared_by(other, self.layout), Task(winner.number, winner.point)).values[0])
+            scores.append(run_trial(load_shared(other, self.layout), Task(winner.number, winner.point)).values[0])
         return statistics.mean(scores)
 
-    def around(self) -> list[Target]:
-        """What the stage takes outside its trials, and when there is nothing left to do."""
+    def overhead(self) -> list[Target]:
+        """The time of the stage outside its trials, and its time when the search is already finished."""
         params = self.params.override({"tune.max_epochs": 1, "tune.trials": 8})
         with tempfile.TemporaryDirectory() as folder:
             layout = Layout(Path(folder) / "project")
@@ -179,22 +186,22 @@ class Bench:
             subprocess.run([sys.executable, "-m", "headway.cli", "tune"], cwd=layout.root, check=True, capture_output=True)
             again = time.monotonic() - started
         return [
-            (f"outside its training a trial takes {outside:.2f} s, target {OVERHEAD:g}", outside <= OVERHEAD),
-            (f"`headway tune` with its budget used up returns in {again:.1f} s, target {EXHAUSTED:g}", again <= EXHAUSTED),
+            (f"the stage adds {outside:.2f} s to each trial, target {OVERHEAD:g}", outside <= OVERHEAD),
+            (f"`headway tune` after a finished search takes {again:.1f} s, target {EXHAUSTED:g}", again <= EXHAUSTED),
         ]
 
     def workers(self, rounds: int) -> list[Target]:
-        """Trials an hour of one and of two process workers that have the same threads together, in turn.
+        """Trials per hour of one and of two worker processes with the same total number of threads, in alternating rounds.
 
-        And of one with the threads of one of the two: what two of them lose by sharing the machine, the others lose as well.
+        A third case, one worker with half of the threads, shows what sharing the machine costs.
         """
         table = _table("workers", "threads each", "trials/hour, by round", "median")
-        table.title = f"Process workers: {self.name}, 4 trials a round, started beforehand"
+        table.title = f"Process workers: {self.name}, 4 trials per round, workers already started"
         points: list[Point] = []
         while len(points) < 4:
             points.append(propose(self.params.tune.space, ["maximize"], len(points), [], [], points) or {})
         alone, half = (
-            threads_of_a_trial(self.params.override({"tune.executor": "processes", "tune.workers": workers}))
+            threads_per_trial(self.params.override({"tune.executor": "processes", "tune.workers": workers}))
             for workers in (1, 2)
         )
         one, two, slim = (1, alone), (2, half), (1, half)
@@ -202,47 +209,50 @@ class Bench:
         for _ in range(rounds):
             for (workers, threads), speed in speeds.items():
                 params = self.params.override({"tune.executor": "processes", "tune.workers": workers})
-                shared = shared_by(params.override({"training.threads": threads}), self.layout)
-                with executor(params.tune, run_trial, shared, threads) as engine:
+                shared = load_shared(params.override({"training.threads": threads}), self.layout)
+                with open_executor("processes", run_trial, shared, workers=workers) as executor:
                     out_of_reach = math.inf if objective(params.tune).maximise else -math.inf
                     warm = [Task(0, dict(points[0]), {0.5: out_of_reach}) for _ in range(workers)]
-                    engine.run(warm, lambda _: None, lambda *_: None)
+                    executor.run(warm, RequireComplete("pruned", "complete"))
                     started = time.monotonic()
                     for first in range(0, len(points), workers):
                         tasks = [Task(number, dict(points[number])) for number in range(first, first + workers)]
-                        engine.run(tasks, lambda _: None, _require_complete)
+                        executor.run(tasks, RequireComplete("complete"))
                     speed.append(3600 * len(points) / (time.monotonic() - started))
         for (workers, threads), speed in speeds.items():
-            told = ", ".join(f"{value:.0f}" for value in speed)
-            table.add_row(str(workers), str(threads), told, f"{statistics.median(speed):.0f}")
+            by_round = ", ".join(f"{value:.0f}" for value in speed)
+            table.add_row(str(workers), str(threads), by_round, f"{statistics.median(speed):.0f}")
         self.console.print(table)
         times = _times(speeds[two], speeds[one])
         of_threads, of_machine = _times(speeds[one], speeds[slim]), _times(speeds[two], speeds[slim])
         self.console.print(
-            f"{alone} threads make a trial {of_threads:.2f} times as fast as {half}; two trials at once, of {half} each, are "
-            f"{of_machine:.2f} times the trials of one alone: {of_machine:.2f} / {of_threads:.2f} = {times:.2f}"
+            f"{alone} threads are {of_threads:.2f} times as fast as {half}; two parallel trials with {half} each are "
+            f"{of_machine:.2f} times as fast as one: {of_machine:.2f} / {of_threads:.2f} = {times:.2f}"
         )
-        return [(f"two workers make {times:.2f} times the trials of one, target {FASTER}", times >= FASTER)]
+        return [(f"two workers are {times:.2f} times as fast as one, target {FASTER}", times >= FASTER)]
 
 
-class Silent:
-    """Shows nothing of a search."""
+class RequireComplete:
+    """Listens to a batch and raises if a trial did not complete. ``states`` are the outcomes that are accepted."""
 
-    def resumed(self, trials: object) -> None: ...
-    def began(self, task: object) -> None: ...
-    def epoch(self, number: int, entry: object) -> None: ...
-    def ended(self, trial: object) -> None: ...
-    def say(self, line: str) -> None: ...
+    def __init__(self, *states: str) -> None:
+        self.states = states
+
+    def started(self, position: int) -> None: ...
+    def reported(self, position: int, report: object) -> None: ...
+    def ended(self, position: int, result: Outcome | WorkerLost) -> None:
+        if isinstance(result, WorkerLost) or result.state not in self.states:
+            raise HeadwayError(f"a trial of the benchmark did not complete: {result}")
 
 
 def replay(trials: Sequence[TrialResult], params: Params) -> list[TrialResult]:
-    """Unpruned trials in their order, each ended where the rule would have ended it."""
+    """Unpruned trials in their order, each cut off where pruning would have ended it."""
     goal = objective(params.tune)
     ended: list[TrialResult] = []
     for trial in trials:
         bounds = limits(ended, params.tune)
-        held = [entry for entry in trial.curve if entry["epoch"] in bounds]
-        poor = [entry for entry in held if goal.is_better(bounds[entry["epoch"]], entry[goal.entry])]
+        judged = [entry for entry in trial.curve if entry["epoch"] in bounds]
+        poor = [entry for entry in judged if goal.is_better(bounds[entry["epoch"]], entry[goal.entry])]
         if trial.state == "complete" and poor:
             curve = trial.curve[: trial.curve.index(poor[0]) + 1]
             tokens = round(trial.tokens * poor[0]["epoch"] / trial.curve[-1]["epoch"])
@@ -251,11 +261,6 @@ def replay(trials: Sequence[TrialResult], params: Params) -> list[TrialResult]:
         else:
             ended.append(trial)
     return ended
-
-
-def _require_complete(_: int, outcome: Outcome | HeadwayError) -> None:
-    if isinstance(outcome, HeadwayError) or outcome.state != "complete":
-        raise HeadwayError(f"a trial of the benchmark did not complete: {outcome}")
 
 
 def _at(trial: TrialResult, epoch: float, goal: Goal) -> float:
@@ -267,7 +272,7 @@ def _rank(early: list[float], final: list[float]) -> float:
 
 
 def _times(speeds: list[float], others: list[float]) -> float:
-    """How many times as fast, by round in turn; the median."""
+    """The median ratio of two speeds, round by round."""
     return statistics.median(speed / other for speed, other in zip(speeds, others, strict=True))
 
 

@@ -170,7 +170,7 @@ def test_params_of_the_repository_are_valid(repository: Path) -> None:
     assert load(repository / "params.yaml").model_dump()
 
 
-def test_the_study_is_told_as_it_was_decided_whatever_params_yaml_asks_for_by_now(project: Layout) -> None:
+def test_the_study_is_shown_with_its_own_objectives_whatever_params_yaml_asks_for_by_now(project: Layout) -> None:
     def trial(number: int, score: float, size: float) -> TrialResult:
         curve = [{"epoch": 1.0, "validation_accuracy": score}]
         return TrialResult(number, "complete", score, size, {}, curve, "", 100)
@@ -179,7 +179,7 @@ def test_the_study_is_told_as_it_was_decided_whatever_params_yaml_asks_for_by_no
     tune = load(project.params).tune
     for margin, winner in [(0.005, 0), (0.015, 1), (0.5, 2)]:
         decided = tune.model_copy(update={"second_objective": "size", "second_margin": margin})
-        write_json(project.metrics("search"), summary(trials, decided))
+        write_json(project.metrics("search"), summary(trials, decided).as_dict())
         write_json(project.study / "trials.json", [trial.as_dict() for trial in trials])
         done = headway("study", folder=project.root)
         assert done.returncode == 0, done.stderr

@@ -58,7 +58,7 @@ TESTED_APART = {
     'git commit --message "Retrained on the June reviews"',
     "dvc pull",
     "pip install --constraint requirements-dev.lock -e '.[s3]'",
-    "pip install --constraint requirements-dev.lock -e '.[dask]'",
+    "pip install --constraint requirements-dev.lock -e '.[ray]'",
     "dvc remote add --default store s3://your-bucket/headway",
     "dvc remote modify store endpointurl https://s3.example.org",
     "headway data diff HEAD~1",
@@ -142,7 +142,7 @@ def test_the_chinese_readme_has_the_same_commands_in_the_same_order(repository: 
     assert blocks(repository / "README.zh.md") == blocks(repository / "README.md")
 
 
-@pytest.mark.parametrize("name", ["s3", "dask", "ray"])
+@pytest.mark.parametrize("name", ["s3", "ray"])
 def test_everything_that_an_extra_needs_is_locked(name: str, repository: Path) -> None:
     extra = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"][name]
     locked = set(re.findall(r"^([a-z0-9-]+)==", (repository / "requirements-dev.lock").read_text(), re.MULTILINE))

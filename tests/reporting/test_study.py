@@ -14,8 +14,9 @@ from headway.ranges import Choices, FloatRange
 from headway.reporting.figures import save_png
 from headway.reporting.study.live import LiveProgress, duration
 from headway.reporting.study.page import importances, study_page
+from headway.reporting.study.summary import summary_lines
 from headway.reporting.study.table import table
-from headway.search.results import TrialResult, verdict
+from headway.search.results import TrialResult
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with
 
@@ -30,7 +31,7 @@ def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(trials: 
     assert html == study_page(trials, tune_params()).html
     assert html.count("<svg") == 4
     assert not re.search(r"""(src|href)="(?!#)|https?://""", html)
-    for line in verdict(trials, tune_params()):
+    for line in summary_lines(trials, tune_params()):
         assert line in html
     assert html.count("<tr") == 1 + len(trials)
     assert html.count('<tr class="winner"') == 1

@@ -1,4 +1,4 @@
-"""Searches with objectives that are formulas: a journal in a folder of the test's own, and no model."""
+"""Searches whose objective is a formula instead of a training, with a journal in a temporary folder."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from headway.errors import HeadwayError
-from headway.executors import Serial
+from headway.executors import Serial, Work
 from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
 from headway.search.goals import objective, value_of
 from headway.search.results import TrialResult
 from headway.search.storage import open_storage
-from headway.search.study import Search
-from headway.search.trial import Outcome, Task, Work
+from headway.search.study import NoProgress, Search
+from headway.search.trial import Outcome, Task
 
 SPACE: dict[str, Any] = {
     "training.learning_rate": FloatRange(type="float", low=1e-4, high=1e-1, log=True),
@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "model.n_layers": 7,
     "model.similarity": "inner_product",
 }
-#: ``scores(number, point)``: the validation accuracy after each epoch; what it raises fails the trial.
+#: ``scores(number, point)``: the validation accuracy after each epoch; a HeadwayError or MemoryError fails the trial.
 Scores = Callable[[int, Mapping[str, Any]], Sequence[float]]
 
 
@@ -74,11 +74,13 @@ def never(number: int, point: Mapping[str, Any]) -> list[float]:
     raise AssertionError("a trial was started")
 
 
-def work_with(scores: Scores, params: TuneParams, second: Callable[[Mapping[str, Any]], float] | None = None) -> Work:
-    """A trial of these scores, which ends as the real one does."""
+def work_with(
+    scores: Scores, params: TuneParams, second: Callable[[Mapping[str, Any]], float] | None = None
+) -> Work[Task, Outcome]:
+    """A trial with these scores that ends like a real one."""
     goal = objective(params)
 
-    def work(shared: Any, task: Task, watch: Any) -> Outcome:
+    def work(shared: Any, task: Task, report: Any) -> Outcome:
         try:
             values = scores(task.number, task.point)
         except (HeadwayError, MemoryError) as error:
@@ -94,8 +96,8 @@ def work_with(scores: Scores, params: TuneParams, second: Callable[[Mapping[str,
                     "train_loss": 1.0,
                 }
             )
-            if watch:
-                watch(curve[-1])
+            if report:
+                report(curve[-1])
             reached = curve[-1][goal.entry]
             if epoch in task.limits and goal.is_better(task.limits[epoch], reached):
                 return Outcome("pruned", (reached,), tuple(curve), tokens=100 * epoch)
@@ -105,8 +107,8 @@ def work_with(scores: Scores, params: TuneParams, second: Callable[[Mapping[str,
     return work
 
 
-class Told:
-    """Notes what a person would see."""
+class Shown(NoProgress):
+    """Keeps what a person would see."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -137,10 +139,10 @@ def study(
     scores: Scores = climb,
     *,
     seed: int = 1,
-    told: Told | None = None,
+    shown: Shown | None = None,
     record: Callable[[TrialResult], None] = ignore,
     defaults: Mapping[str, Any] = DEFAULTS,
-    work: Work | None = None,
+    work: Work[Task, Outcome] | None = None,
     **budget: Any,
 ) -> list[TrialResult]:
     """Run a search, or continue the one in the journal."""
@@ -148,4 +150,4 @@ def study(
     known = {name: value for name, value in defaults.items() if name in params.space}
     search = Search(params, known, seed, open_storage("", journal), "test")
     engine = Serial(work or work_with(scores, params), None, params.workers)
-    return search.run(engine, told or Told(), record)
+    return search.run(engine, shown or Shown(), record)

@@ -1,5 +1,4 @@
-"""Searches that are killed: nothing that was finished is lost, nothing is tried twice, and the trials are those of a search
-that was left alone."""
+"""A search that is killed loses no finished trial, tries no point twice, and ends with the trials of an undisturbed search."""
 
 from __future__ import annotations
 
@@ -17,9 +16,9 @@ import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
+from headway.search.attempts import INTERRUPTED_TWICE, NUMBER, OUTCOME, STARTED
 from headway.search.results import TrialResult
 from headway.search.storage import open_storage
-from headway.search.study import NUMBER, OUTCOME, STARTED
 from headway.search.trial import Outcome, Task
 from tests.apart import CONTEXT, dying, is_killed
 from tests.search.conftest import SPACE, accuracy, climb, study, tune_params, work_with
@@ -37,7 +36,7 @@ def attempts(journal: Path) -> list[optuna.trial.FrozenTrial]:
 
 
 def few_knobs(journal: Path, workers: int = 1) -> list[TrialResult]:
-    """A study of few trials and knobs, of which one fails: each of its writes is a moment to be killed at."""
+    """A study of few trials, one of which fails. Each of its writes is a moment for a kill."""
 
     def scores(number: int, point: Mapping[str, Any]) -> list[float]:
         if number == 2:
@@ -48,13 +47,13 @@ def few_knobs(journal: Path, workers: int = 1) -> list[TrialResult]:
 
 
 def killed_within_write(write: int, journal: Path) -> None:
-    """Run the study in this process, and kill the process when this write holds Optuna's lock and half of its line is written."""
+    """Run the study, and kill this process when the given write holds Optuna's lock and has written half of its line."""
     die_within_write(write)
     few_knobs(journal)
 
 
 def die_within_write(write: int) -> None:
-    """Be killed, later in this process, when this write of a journal holds Optuna's lock and half of its line is written."""
+    """Have this process killed when the given write of a journal holds Optuna's lock and has written half of its line."""
 
     def half(self: JournalFileBackend, logs: list[dict[str, Any]]) -> None:
         self._lock.acquire()
@@ -66,24 +65,24 @@ def die_within_write(write: int) -> None:
 
 
 def killed_at_write(write: int, journal: Path, workers: int = 1) -> None:
-    """Run the study in this process, and kill the process as soon as the journal has been written to so often."""
+    """Run the study, and kill this process right after the given write of the journal."""
     append = JournalFileBackend.append_logs
     JournalFileBackend.append_logs = dying(append, write, append)  # type: ignore[method-assign]
     few_knobs(journal, workers)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_study_killed_at_any_moment_ends_with_the_very_trials_of_one_that_was_not(tmp_path: Path, workers: int) -> None:
+def test_a_study_killed_after_any_write_ends_with_the_trials_of_an_undisturbed_one(tmp_path: Path, workers: int) -> None:
     expected = few_knobs(tmp_path / "uninterrupted.log", workers)
     assert {trial.state for trial in expected} == {"complete", "pruned", "failed"}
     write = 1
     while is_killed(killed_at_write, write, journal := tmp_path / f"{write}.log", workers):
         assert few_knobs(journal, workers) == expected, f"killed after write {write}"
         write += 1
-    assert write > 25  # the moments tried: every write of the study, within trials and between them
+    assert write > 25  # every write of the study was a moment, within trials and between them
 
 
-def test_a_kill_in_the_middle_of_a_write_costs_neither_the_study_nor_time(tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_of_a_write_loses_nothing_and_does_not_block_the_next_run(tmp_path: Path) -> None:
     expected = few_knobs(tmp_path / "uninterrupted.log")
     for write in (1, 2, 3, 5, 8, 13, 21):
         journal = tmp_path / f"{write}.log"
@@ -102,22 +101,22 @@ def deadly(number: int, point: Mapping[str, Any]) -> list[float]:
     return climb(number, point)
 
 
-def test_a_trial_that_was_killed_twice_has_failed_and_the_study_goes_on(tmp_path: Path) -> None:
-    """As when its point asks for more memory than the machine has."""
+def test_a_trial_that_was_killed_twice_has_failed_and_the_search_continues(tmp_path: Path) -> None:
+    """As if its point needed more memory than the machine has."""
     journal = tmp_path / "journal.log"
     assert is_killed(study, journal, deadly)
     assert is_killed(study, journal, deadly)
     trials = study(journal, deadly, trials=4)
     assert [trial.number for trial in trials] == [0, 1, 2, 3]
     assert trials[1].state == "failed"
-    assert trials[1].reason == "interrupted twice: its process was killed, by the system if memory was short"
+    assert trials[1].reason == INTERRUPTED_TWICE
     both = [trial.params for trial in attempts(journal) if trial.user_attrs[NUMBER] == 1]
     assert len(both) == 2
     assert both[0] == both[1] == trials[1].point
 
 
 def three_at_once(journal: Path) -> list[TrialResult]:
-    """A batch of three, run one after another, of which the first kills the process."""
+    """A batch of three that run one after another. The first kills the process."""
 
     def scores(number: int, point: Mapping[str, Any]) -> list[float]:
         if number == 0:
@@ -127,7 +126,7 @@ def three_at_once(journal: Path) -> list[TrialResult]:
     return study(journal, scores, trials=3, workers=3)
 
 
-def test_trials_that_waited_for_a_worker_have_no_part_in_the_kills_of_another(tmp_path: Path) -> None:
+def test_a_kill_does_not_count_against_trials_that_waited_for_a_worker(tmp_path: Path) -> None:
     journal = tmp_path / "journal.log"
     assert is_killed(three_at_once, journal)
     assert is_killed(three_at_once, journal)
@@ -135,7 +134,7 @@ def test_trials_that_waited_for_a_worker_have_no_part_in_the_kills_of_another(tm
 
 
 def by_number(journal: Path, kill_at: int | None = None) -> list[TrialResult]:
-    """A study whose scores are known, and a kill in the middle of a trial."""
+    """A study with known scores, and a kill in the middle of a trial."""
 
     def scores(number: int, point: Mapping[str, Any]) -> list[float]:
         if number == kill_at:
@@ -145,25 +144,25 @@ def by_number(journal: Path, kill_at: int | None = None) -> list[TrialResult]:
     return study(journal, scores, trials=3)
 
 
-def test_attempts_that_a_kill_interrupted_do_not_compete_with_later_trials(tmp_path: Path) -> None:
+def test_interrupted_attempts_do_not_compete_with_later_trials(tmp_path: Path) -> None:
     journal = tmp_path / "journal.log"
     assert is_killed(by_number, journal, 1)
     assert by_number(journal) == by_number(tmp_path / "uninterrupted.log")
 
 
 def slowly(journal: Path) -> list[TrialResult]:
-    """Trials that take a few hundredths of a second, so that a kill may come in the middle of one."""
+    """Trials of a few hundredths of a second, so that a kill may hit the middle of one."""
     work = work_with(climb, tune_params())
 
-    def at_work(shared: Any, task: Task, watch: Any) -> Outcome:
+    def at_work(shared: Any, task: Task, report: Any) -> Outcome:
         time.sleep(0.02)
-        return work(shared, task, watch)
+        return work(shared, task, report)
 
     return study(journal, work=at_work, trials=120, space=FEW, pruning=False)
 
 
 def test_twenty_kills_at_random_moments_lose_no_finished_trial_and_try_no_point_twice(tmp_path: Path) -> None:
-    """Whichever moments they hit, the same has to hold. All of the moments together are shorter than the trials."""
+    """The same must hold at every moment. The kills together take less time than the trials."""
     journal = tmp_path / "journal.log"
     kills = 0
     kept: dict[int, Any] = {}

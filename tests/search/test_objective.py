@@ -18,7 +18,7 @@ from headway.model.training import fit
 from headway.search import objective
 from headway.search.objective import Shared, run_trial
 from headway.search.trial import Task
-from headway.stages.tune import shared_by
+from headway.stages.tune.trials import load_shared
 from tests.conftest import Slice
 
 SMALL: dict[str, Any] = {
@@ -37,7 +37,7 @@ POINT = {"training.learning_rate": 0.004}
 
 def shared_with(reviews: Slice, **changed: Any) -> Shared:
     params = reviews.params.override({**SMALL, **{name.replace("__", "."): value for name, value in changed.items()}})
-    return shared_by(params, reviews.layout)
+    return load_shared(params, reviews.layout)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_a_trial_gives_its_curve_its_score_and_its_cost(shared: Shared) -> None:
     assert [entry["epoch"] for entry in outcome.curve] == [0.5, 1, 2]
     assert list(outcome.curve) == seen
     assert outcome.values == (max(entry["validation_accuracy"] for entry in outcome.curve[1:]),)
-    assert outcome.tokens == 2 * int(shared.rows.train.lengths.sum())
+    assert outcome.tokens == 2 * int(shared.data.train.lengths.sum())
     assert outcome.seconds > 0
 
 
@@ -60,21 +60,21 @@ def test_the_look_in_the_middle_of_an_epoch_changes_nothing(shared: Shared) -> N
     """The trial's training is bit for bit the one that the stage train would do with these params."""
     knobs = shared.params.override(POINT)
     data = TextDataModule(
-        shared.rows.train, shared.rows.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
+        shared.data.train, shared.data.validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed
     )
     module = ClassifierModule(
-        knobs.model, knobs.training, shared.rows.vocabulary_size, shared.class_rows, knobs.seed, data.steps(2)
+        knobs.model, knobs.training, shared.data.vocabulary_size, shared.class_rows, knobs.seed, data.steps(2)
     )
     fit(module, data, max_epochs=2)
     assert list(run_trial(shared, Task(0, POINT)).curve[1:]) == module.history
 
 
 def test_a_trial_starts_from_the_word_vectors_that_its_rows_bring(reviews: Slice, shared: Shared) -> None:
-    vectors = np.random.default_rng(0).normal(size=(shared.rows.vocabulary_size, 4)).astype(np.float32)
-    rows = replace(shared.rows, word_vectors=vectors)
-    first, again = (run_trial(replace(shared, rows=rows), Task(0, POINT)).curve for _ in range(2))
+    vectors = np.random.default_rng(0).normal(size=(shared.data.vocabulary_size, 4)).astype(np.float32)
+    rows = replace(shared.data, word_vectors=vectors)
+    first, again = (run_trial(replace(shared, data=rows), Task(0, POINT)).curve for _ in range(2))
     assert first == again != run_trial(shared, Task(0, POINT)).curve
-    assert run_trial(shared, Task(0, POINT, rows=rows)).curve == first  # or those of the task alone
+    assert run_trial(shared, Task(0, POINT, data=rows)).curve == first  # or those of the task alone
 
 
 def test_what_travels_to_a_worker_and_back_is_plain(shared: Shared, tmp_path: Any) -> None:
@@ -96,11 +96,11 @@ def test_what_travels_to_a_worker_and_back_is_plain(shared: Shared, tmp_path: An
 
 def test_the_share_of_the_rows_travels_without_the_rest(reviews: Slice, shared: Shared) -> None:
     every = shared_with(reviews, tune__train_share=1.0)
-    assert 0.3 < len(shared.rows.train) / len(every.rows.train) < 0.7
+    assert 0.3 < len(shared.data.train) / len(every.data.train) < 0.7
     assert shared.class_rows == every.class_rows  # of the whole split, which weighs the classes
     assert len(pickle.dumps(shared)) < len(pickle.dumps(every))
-    assert sum(every.class_rows) == len(every.rows.train)
-    assert len(shared_with(reviews, tune__train_share=1e-9).rows.train) == len(every.rows.train)  # rather all than none
+    assert sum(every.class_rows) == len(every.data.train)
+    assert len(shared_with(reviews, tune__train_share=1e-9).data.train) == len(every.data.train)  # rather all than none
 
 
 @pytest.mark.parametrize("limit", [{0.5: 1.0}, {1: 1.0}])
@@ -109,7 +109,7 @@ def test_a_trial_below_its_limit_ends_there(shared: Shared, limit: dict[float, f
     assert outcome.state == "pruned"
     assert outcome.curve[-1]["epoch"] == next(iter(limit))
     assert outcome.values == (outcome.curve[-1]["validation_accuracy"],)
-    assert outcome.tokens == round(next(iter(limit)) * int(shared.rows.train.lengths.sum()))
+    assert outcome.tokens == round(next(iter(limit)) * int(shared.data.train.lengths.sum()))
     assert run_trial(shared, Task(0, POINT, dict.fromkeys(limit, 0.0))).state == "complete"
 
 
@@ -171,7 +171,7 @@ def test_a_mistake_in_the_code_is_raised(shared: Shared, monkeypatch: pytest.Mon
 def test_a_size_is_that_of_the_weights(reviews: Slice) -> None:
     sized = shared_with(reviews, tune__second_objective="size", tune__max_epochs=1)
     small, large = (run_trial(sized, Task(0, {"model.d_model": width})).values[1] for width in (8, 16))
-    tokens_and_pairs = (sized.rows.vocabulary_size + 512) * 4 / 1e6
+    tokens_and_pairs = (sized.data.vocabulary_size + 512) * 4 / 1e6
     assert 8 * tokens_and_pairs < small < 8 * tokens_and_pairs + 0.02
     assert small < large
 
@@ -180,8 +180,8 @@ def test_a_latency_is_milliseconds_of_one_text(reviews: Slice, monkeypatch: pyte
     ticks = iter(range(10_000))
     timed = shared_with(reviews, tune__second_objective="latency", tune__max_epochs=1)
     knobs = timed.params
-    data = TextDataModule(timed.rows.train, timed.rows.validation, knobs.model.max_length, 256, 1)
-    module = ClassifierModule(knobs.model, knobs.training, timed.rows.vocabulary_size, timed.class_rows, 1, 1)
+    data = TextDataModule(timed.data.train, timed.data.validation, knobs.model.max_length, 256, 1)
+    module = ClassifierModule(knobs.model, knobs.training, timed.data.vocabulary_size, timed.class_rows, 1, 1)
     monkeypatch.setattr(objective.time, "perf_counter", lambda: next(ticks) / 1000)
     assert objective.latency(module.classifier, data) == pytest.approx(1.0)
     assert not module.classifier.training

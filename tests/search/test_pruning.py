@@ -1,4 +1,4 @@
-"""Which trials are ended early: the rule as numbers, and that only trials of earlier batches have a say."""
+"""Which trials are pruned: the limits as numbers, and that only trials of earlier batches set them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def after(*accuracies: float, number: int = 0, state: str = "complete") -> Trial
     return TrialResult(number, state, accuracies[-1], None, {}, curve, "", 0)
 
 
-def test_the_first_trial_has_nothing_to_be_measured_by() -> None:
+def test_the_first_trial_has_no_limits() -> None:
     assert limits([], tune_params(max_epochs=8)) == {}
     assert limits([TrialResult(0, "failed", None, None, {}, [], "no", 0)], tune_params()) == {}
 
 
 @pytest.mark.parametrize(("before", "limit"), [(1, 0.7), (2, 0.7), (3, 0.6), (4, 0.6), (6, 0.5)])
-def test_a_trial_has_to_be_among_the_best_third(before: int, limit: float) -> None:
+def test_a_trial_must_be_among_the_best_third(before: int, limit: float) -> None:
     values = [0.7, 0.6, 0.5, 0.4, 0.3, 0.2][:before]
     trials = [after(value, value + 0.1) for value in values[::-1]]
     assert limits(trials, tune_params()) == {1: limit}
@@ -38,7 +38,7 @@ def test_a_smaller_loss_is_better() -> None:
     assert found == {1: 0.5}
 
 
-def test_trials_are_looked_at_after_half_an_epoch_and_after_one_and_never_at_the_end() -> None:
+def test_limits_apply_after_half_an_epoch_and_after_one_but_never_at_the_end() -> None:
     curve = [{"epoch": epoch, "validation_accuracy": epoch / 10} for epoch in (0.5, 1, 2, 3, 4)]
     trials = [TrialResult(0, "complete", 0.4, None, {}, curve, "", 0)]
     assert limits(trials, tune_params(max_epochs=4)) == {0.5: 0.05, 1: 0.1}

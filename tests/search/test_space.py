@@ -1,4 +1,4 @@
-"""Proposals: they stay in their ranges, depend on nothing but what is given, and never come twice."""
+"""Proposals stay in their ranges, depend on nothing but the arguments, and never repeat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from headway.ranges import Choices, FloatRange, IntRange, contains
-from headway.search.space import past, propose
+from headway.search.space import frozen_trial, propose
 
 
 @st.composite
@@ -31,7 +31,7 @@ def spaces(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=15)
 @given(spaces(), st.integers(0, 99))
-def test_every_kind_of_knob_stays_in_its_range(space: dict[str, Any], seed: int) -> None:
+def test_every_kind_of_range_is_respected(space: dict[str, Any], seed: int) -> None:
     history: list[Any] = []
     points: list[dict[str, Any]] = []
     for number in range(7):
@@ -43,13 +43,13 @@ def test_every_kind_of_knob_stays_in_its_range(space: dict[str, Any], seed: int)
         assert point.keys() | {"sometimes"} == space.keys()
         assert ("sometimes" in point) == point["switch"]
         points.append(point)
-        history.append(past(space, point, TrialState.COMPLETE, value=float(number % 3)))
+        history.append(frozen_trial(space, point, TrialState.COMPLETE, value=float(number % 3)))
     assert points[-1] == propose(space, ["maximize"], seed + 6, history[:-1], [], points[:-1])
 
 
-def test_points_that_are_about_to_be_tried_change_the_next_draw() -> None:
+def test_pending_points_change_the_next_draw() -> None:
     space: dict[str, Any] = {"x": FloatRange(type="float", low=0.0, high=1.0)}
-    history = [past(space, {"x": at / 10}, TrialState.COMPLETE, value=-((at / 10 - 0.3) ** 2)) for at in range(10)]
+    history = [frozen_trial(space, {"x": at / 10}, TrialState.COMPLETE, value=-((at / 10 - 0.3) ** 2)) for at in range(10)]
     first = propose(space, ["maximize"], 1, history, [], [])
     assert first is not None
     second = propose(space, ["maximize"], 1, history, [first] * 3, [])
@@ -58,7 +58,7 @@ def test_points_that_are_about_to_be_tried_change_the_next_draw() -> None:
 
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 9))
 @settings(max_examples=20)
-def test_the_last_points_of_a_finite_space_are_found_and_none_comes_twice(high: int, words: int, seed: int) -> None:
+def test_every_point_of_a_finite_space_is_proposed_exactly_once(high: int, words: int, seed: int) -> None:
     space: dict[str, Any] = {
         "int": IntRange(type="int", low=1, high=high),
         "word": Choices(type="categorical", choices=["a", "b", "c"][:words]),

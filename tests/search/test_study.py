@@ -1,28 +1,29 @@
-"""The study with objectives that are formulas: what it tries, when it stops, and what it makes of failures."""
+"""The search with formulas as objectives: what it tries, when it stops, and how it handles failures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from headway.errors import HeadwayError, Unreachable
-from headway.executors import Serial, WorkerLost
+from headway.executors import Listener, Serial, WorkerLost
 from headway.ranges import Choices, FloatRange, IntRange
+from headway.search.attempts import INTERRUPTED_TWICE, NUMBER, OUTCOME, STOPPED, Attempts
 from headway.search.results import TrialResult, best
-from headway.search.storage import open_storage
-from headway.search.study import NUMBER, OUTCOME, STOPPED, Search
+from headway.search.storage import fail_abandoned_trials, open_storage
+from headway.search.study import Search
 from headway.search.trial import Outcome, Task
-from tests.search.conftest import DEFAULTS, SPACE, Told, accuracy, climb, ignore, never, study, tune_params, work_with
+from tests.search.conftest import DEFAULTS, SPACE, Shown, accuracy, climb, ignore, never, study, tune_params, work_with
 
 # What is tried.
 
 
-def test_the_first_trial_is_the_defaults_and_the_budget_of_trials_is_used_up(tmp_path: Path) -> None:
+def test_trial_0_is_the_defaults_and_the_budget_is_used_up(tmp_path: Path) -> None:
     trials = study(tmp_path / "journal.log", trials=6, pruning=False)
     assert [trial.number for trial in trials] == list(range(6))
     assert trials[0].point == DEFAULTS
@@ -31,26 +32,26 @@ def test_the_first_trial_is_the_defaults_and_the_budget_of_trials_is_used_up(tmp
     assert len({tuple(trial.point.values()) for trial in trials}) == 6
 
 
-def test_one_seed_gives_one_list_of_trials_and_another_seed_another(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_trials_and_another_seed_others(tmp_path: Path) -> None:
     first, again, other = (study(tmp_path / f"{name}.log", seed=seed) for name, seed in [("a", 1), ("b", 1), ("c", 2)])
     assert first == again
     assert first[0].point == other[0].point
     assert not [trial for trial in first[1:] if trial.point in [that.point for that in other[1:]]]
 
 
-def test_workers_propose_in_batches_that_know_earlier_batches_alone(tmp_path: Path) -> None:
-    """The order in which a batch's trials end is nobody's choice: what follows must not depend on it."""
+def test_a_batch_depends_on_earlier_batches_alone(tmp_path: Path) -> None:
+    """Trials of a batch end in any order; the next proposals must not depend on it."""
 
     class Backwards:
         workers = 3
 
-        def run(self, tasks: list[Task], started: Any, done: Any, watch: Any = None) -> None:
+        def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
             work = work_with(climb, tune_params())
             for position, task in reversed(list(enumerate(tasks))):
-                done(position, work(None, task, None))
+                listener.ended(position, work(None, task, None))
 
     params = tune_params(trials=10, workers=3)
-    backwards = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Backwards(), Told(), ignore)
+    backwards = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Backwards(), Shown(), ignore)
     assert backwards == study(tmp_path / "b.log", trials=10, workers=3)
     alone = study(tmp_path / "c.log", trials=10)
     assert [trial.point for trial in alone[4:]] != [trial.point for trial in backwards[4:]]
@@ -63,47 +64,47 @@ def test_the_search_finds_better_points_than_the_defaults(tmp_path: Path) -> Non
     assert winner.score > accuracy(DEFAULTS) + 0.1
 
 
-def test_an_empty_space_tries_the_defaults_and_knows_that_nothing_is_left(tmp_path: Path) -> None:
-    told = Told()
-    (trial,) = study(tmp_path / "journal.log", told=told, space={}, trials=3)
+def test_an_empty_space_tries_the_defaults_and_stops(tmp_path: Path) -> None:
+    shown = Shown()
+    (trial,) = study(tmp_path / "journal.log", shown=shown, space={}, trials=3)
     assert (trial.point, trial.score) == ({}, accuracy({}))
-    assert told.lines[-1] == "the search stops after 1 trials: every point of the space has been tried"
+    assert shown.lines[-1] == "the search stops after 1 trials: every point of the space has been tried"
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_of_a_finite_space_every_point_is_tried_once_and_then_it_stops(tmp_path: Path, workers: int) -> None:
+def test_every_point_of_a_finite_space_is_tried_once_and_then_the_search_stops(tmp_path: Path, workers: int) -> None:
     space = {
         "model.n_layers": IntRange(type="int", low=1, high=3),
         "model.similarity": Choices(type="categorical", choices=["inner_product", "cosine"]),
         "model.n_heads": Choices(type="categorical", choices=[1, 2], when={"model.n_layers": [2]}),
     }
-    told = Told()
+    shown = Shown()
     defaults = {"model.n_layers": 1, "model.similarity": "cosine", "model.n_heads": 2}
     trials = study(
-        tmp_path / "journal.log", told=told, space=space, trials=50, defaults=defaults, pruning=False, workers=workers
+        tmp_path / "journal.log", shown=shown, space=space, trials=50, defaults=defaults, pruning=False, workers=workers
     )
     assert len(trials) == 8
     assert len({frozenset(trial.point.items()) for trial in trials}) == 8
-    assert told.lines[-1].startswith("the search stops after 8 trials: every point")
+    assert shown.lines[-1].startswith("the search stops after 8 trials: every point")
     assert study(tmp_path / "journal.log", never, space=space, trials=50, defaults=defaults, workers=workers) == trials
 
 
 # When it stops.
 
 
-def test_when_time_is_over_no_further_trial_starts(tmp_path: Path) -> None:
-    def slow(shared: Any, task: Task, watch: Any) -> Outcome:
+def test_no_trial_starts_after_the_time_limit(tmp_path: Path) -> None:
+    def slow(shared: Any, task: Task, report: Any) -> Outcome:
         return Outcome("complete", (0.5,), seconds=40.0)
 
-    told = Told()
-    trials = study(tmp_path / "journal.log", work=slow, told=told, timeout_minutes=1.0)
+    shown = Shown()
+    trials = study(tmp_path / "journal.log", work=slow, shown=shown, timeout_minutes=1.0)
     assert [trial.number for trial in trials] == [0, 1]
-    assert told.lines[-1] == "the search stops after 2 of 8 trials: 1 minutes are over"
+    assert shown.lines[-1] == "the search stops after 2 of 8 trials: the limit of 1 minutes is reached"
     assert study(tmp_path / "journal.log", never, timeout_minutes=1.0) == trials  # nor when it is started again
 
 
-def test_of_trials_that_run_at_the_same_time_the_longest_counts(tmp_path: Path) -> None:
-    def slow(shared: Any, task: Task, watch: Any) -> Outcome:
+def test_the_longest_of_parallel_trials_counts_towards_the_time_limit(tmp_path: Path) -> None:
+    def slow(shared: Any, task: Task, report: Any) -> Outcome:
         return Outcome("complete", (0.5,), seconds=40.0)
 
     trials = study(tmp_path / "journal.log", work=slow, timeout_minutes=1.0, workers=2, executor="processes")
@@ -123,32 +124,32 @@ def test_the_search_stops_at_its_target(tmp_path: Path) -> None:
     assert [trial.number for trial in losses] == [0, 1, 2]
 
 
-def test_a_study_whose_budget_is_used_up_starts_no_trial(tmp_path: Path) -> None:
+def test_a_study_with_a_used_up_budget_starts_no_trial(tmp_path: Path) -> None:
     trials = study(tmp_path / "journal.log", trials=3)
     assert study(tmp_path / "journal.log", never, trials=3) == trials
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_larger_budget_continues_where_the_smaller_one_ended(tmp_path: Path, workers: int) -> None:
+def test_a_larger_budget_continues_the_study(tmp_path: Path, workers: int) -> None:
     study(tmp_path / "a.log", trials=4, workers=workers)
     assert study(tmp_path / "a.log", trials=8, workers=workers) == study(tmp_path / "b.log", trials=8, workers=workers)
 
 
-def test_of_a_study_that_a_larger_budget_made_a_smaller_one_sees_its_own_trials_alone(tmp_path: Path) -> None:
+def test_a_smaller_budget_returns_only_its_own_trials_of_a_larger_study(tmp_path: Path) -> None:
     every = study(tmp_path / "journal.log", trials=8)
     assert study(tmp_path / "journal.log", never, trials=3) == every[:3]
 
 
-def test_each_epoch_is_told_as_it_ends(tmp_path: Path) -> None:
-    told = Told()
-    study(tmp_path / "journal.log", told=told, trials=2, pruning=False)
-    assert told.epochs == [(0, 1), (0, 2), (1, 1), (1, 2)]
+def test_each_epoch_is_reported_when_it_ends(tmp_path: Path) -> None:
+    shown = Shown()
+    study(tmp_path / "journal.log", shown=shown, trials=2, pruning=False)
+    assert shown.epochs == [(0, 1), (0, 2), (1, 1), (1, 2)]
 
 
 # What goes wrong.
 
 
-def test_a_failing_trial_is_recorded_with_its_reason_and_the_study_goes_on(tmp_path: Path) -> None:
+def test_a_failed_trial_is_recorded_with_its_reason_and_the_search_continues(tmp_path: Path) -> None:
     errors = {1: HeadwayError("training diverged: loss nan"), 3: MemoryError()}
 
     def scores(number: int, point: Any) -> list[float]:
@@ -160,21 +161,21 @@ def test_a_failing_trial_is_recorded_with_its_reason_and_the_study_goes_on(tmp_p
     assert [trial.state for trial in trials] == ["complete", "failed", "complete", "failed", "complete"]
     assert [trial.reason for trial in trials] == ["", "training diverged: loss nan", "", "MemoryError", ""]
     assert all(trial.score is None and trial.point for trial in trials if trial.reason)
-    assert study(tmp_path / "journal.log", never, trials=5) == trials  # a failure is not tried again
+    assert study(tmp_path / "journal.log", never, trials=5) == trials  # a failed trial is not run again
 
 
-def test_when_every_trial_fails_there_is_one_error_with_all_reasons(tmp_path: Path) -> None:
+def test_if_every_trial_fails_one_error_gives_all_reasons(tmp_path: Path) -> None:
     def scores(number: int, point: Any) -> list[float]:
         raise HeadwayError("out of memory" if number else "training diverged")
 
     with pytest.raises(
-        HeadwayError, match=r"^no trial of 3 could be completed: out of memory; training diverged; change what "
+        HeadwayError, match=r"^none of 3 trials completed: out of memory; training diverged; change the named values "
     ):
         study(tmp_path / "journal.log", scores, trials=3)
 
 
-def test_a_trial_is_kept_before_it_is_recorded_and_recorded_again_when_that_failed(tmp_path: Path) -> None:
-    """The server that records may be away: the trial is not lost, and what was not recorded is so by the next run."""
+def test_a_trial_is_stored_before_it_is_recorded_and_recorded_again_if_that_failed(tmp_path: Path) -> None:
+    """If the server that records does not answer, the trial is not lost, and the next run records it."""
 
     def away(trial: TrialResult) -> None:
         if trial.number == 1:
@@ -188,7 +189,7 @@ def test_a_trial_is_kept_before_it_is_recorded_and_recorded_again_when_that_fail
     assert trials == study(tmp_path / "uninterrupted.log", trials=4)
 
 
-def test_a_person_who_ends_the_search_again_and_again_fails_no_trial(tmp_path: Path) -> None:
+def test_ctrl_c_however_often_fails_no_trial(tmp_path: Path) -> None:
     def interrupted(number: int, point: Any) -> list[float]:
         if number == 1:
             raise KeyboardInterrupt
@@ -200,7 +201,7 @@ def test_a_person_who_ends_the_search_again_and_again_fails_no_trial(tmp_path: P
     assert study(tmp_path / "journal.log") == study(tmp_path / "uninterrupted.log")
 
 
-def test_a_mistake_in_the_code_is_not_taken_for_a_failing_trial(tmp_path: Path) -> None:
+def test_a_bug_is_raised_instead_of_failing_the_trial(tmp_path: Path) -> None:
     def scores(number: int, point: Any) -> list[float]:
         raise KeyError("no such knob")
 
@@ -210,7 +211,7 @@ def test_a_mistake_in_the_code_is_not_taken_for_a_failing_trial(tmp_path: Path) 
 
 
 class Mortal:
-    """Two workers, of which one dies as often as it is told to when it runs some trial."""
+    """Two workers. The one that runs a certain trial dies, a given number of times."""
 
     workers = 2
 
@@ -218,36 +219,36 @@ class Mortal:
         self.number, self.deaths = number, deaths
         self.work = work_with(climb, tune_params())
 
-    def run(self, tasks: list[Task], started: Any, done: Any, watch: Any = None) -> None:
+    def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
         for position, task in enumerate(tasks):
-            started(position)
+            listener.started(position)
             if task.number == self.number and self.deaths:
                 self.deaths -= 1
-                done(position, WorkerLost("the worker was killed"))
+                listener.ended(position, WorkerLost("the worker was killed"))
             else:
-                done(position, self.work(None, task, None))
+                listener.ended(position, self.work(None, task, None))
 
 
 def test_a_trial_whose_worker_died_is_run_once_more(tmp_path: Path) -> None:
     params = tune_params(trials=6, workers=2)
-    told = Told()
-    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 1), told, ignore)
+    shown = Shown()
+    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 1), shown, ignore)
     assert trials == study(tmp_path / "b.log", trials=6, workers=2)
-    assert "trial 3: the worker was killed; it is run once more" in told.lines
+    assert "trial 3: the worker was killed; running it once more" in shown.lines
 
 
 def test_a_trial_whose_worker_died_twice_has_failed(tmp_path: Path) -> None:
     params = tune_params(trials=6, workers=2)
-    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 2), Told(), ignore)
+    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 2), Shown(), ignore)
     assert [trial.state for trial in trials].count("failed") == 1
-    assert trials[3].reason == "interrupted twice: its worker died"  # which one is no part of an out
+    assert trials[3].reason == INTERRUPTED_TWICE  # the same for every worker, so that outs do not differ
 
 
-# Another process at the same study.
+# Another process works on the same study.
 
 
 class Another:
-    """Another process, which works at the same study; and a search that runs into it."""
+    """Another process that works on the same study, and a search that meets it."""
 
     def __init__(self, journal: Path) -> None:
         self.storage = open_storage("", journal)
@@ -269,14 +270,14 @@ class Another:
         (trial,) = [trial for trial in self.trials if trial.user_attrs[NUMBER] == number]
         self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
-    def search(self, scores: Any, told: Told | None = None) -> None:
+    def search(self, scores: Any, shown: Shown | None = None) -> None:
         params = tune_params()
         Search(params, DEFAULTS, 1, self.storage, "test").run(
-            Serial(work_with(scores, params), None, 1), told or Told(), ignore
+            Serial(work_with(scores, params), None, 1), shown or Shown(), ignore
         )
 
 
-def test_a_search_that_is_ended_leaves_the_trials_of_another_process_alone(tmp_path: Path) -> None:
+def test_a_search_that_is_ended_does_not_touch_the_trials_of_another_process(tmp_path: Path) -> None:
     another = Another(tmp_path / "journal.log")
 
     def scores(number: int, point: Any) -> list[float]:
@@ -288,7 +289,7 @@ def test_a_search_that_is_ended_leaves_the_trials_of_another_process_alone(tmp_p
     assert [trial.state for trial in another.trials] == [TrialState.FAIL, TrialState.RUNNING]
 
 
-def test_a_search_whose_trial_another_process_has_ended_gives_way(tmp_path: Path) -> None:
+def test_a_search_stops_if_another_process_has_ended_its_trial(tmp_path: Path) -> None:
     another = Another(tmp_path / "journal.log")
 
     def scores(number: int, point: Any) -> list[float]:
@@ -299,43 +300,44 @@ def test_a_search_whose_trial_another_process_has_ended_gives_way(tmp_path: Path
         another.search(scores)
 
 
-@pytest.mark.parametrize("outcome", [None, Outcome("complete", (0.5,))])
-def test_a_trial_that_another_process_settles_first_is_left_at_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None
-) -> None:
-    """Two processes that begin after a kill find the same trial running."""
+def test_a_trial_that_another_process_fails_first_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that start after a kill find the same trial running."""
     another = Another(tmp_path / "journal.log")
-    optuna.create_study(storage=another.storage, study_name="test", direction="maximize")
+    attempts = Attempts.open(another.storage, "test", tune_params())
     another.begin()
-    if outcome:
-        another.storage.set_trial_user_attr(another.trials[0]._trial_id, OUTCOME, asdict(outcome))
-
-    def end_it_meanwhile(storage: Any, trial_id: int) -> bool:
-        Another(tmp_path / "journal.log").end(7)
-        return False
-
-    monkeypatch.setattr("headway.search.study.is_beating", end_it_meanwhile)
-    told = Told()
-    another.search(climb, told)
-    assert told.lines[0] == "began 0"
+    (seen,) = another.trials
+    another.end(7)
+    monkeypatch.setattr(attempts.study, "get_trials", lambda deepcopy, states: [seen])
+    fail_abandoned_trials(attempts.study)
+    assert [trial.state for trial in another.trials] == [TrialState.FAIL]
 
 
-def test_a_worker_that_dies_with_a_trial_which_another_process_has_ended_is_no_second_attempt(tmp_path: Path) -> None:
+def test_an_outcome_counts_though_a_kill_came_before_the_state_was_written(tmp_path: Path) -> None:
+    another = Another(tmp_path / "journal.log")
+    attempts = Attempts.open(another.storage, "test", tune_params())
+    trial_id = attempts.begin(Task(0, DEFAULTS))
+    another.storage.set_trial_user_attr(trial_id, OUTCOME, asdict(Outcome("complete", (0.5,))))
+    shown = Shown()
+    another.search(climb, shown)
+    assert [(trial.number, trial.score) for trial in shown.found] == [(0, 0.5)]
+
+
+def test_a_search_stops_if_a_worker_dies_with_a_trial_that_another_process_has_ended(tmp_path: Path) -> None:
     another = Another(tmp_path / "journal.log")
 
     class Dying(Mortal):
-        def run(self, tasks: list[Task], started: Any, done: Any, watch: Any = None) -> None:
+        def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
             another.end(tasks[0].number)
-            done(0, WorkerLost("the worker was killed"))
+            listener.ended(0, WorkerLost("the worker was killed"))
 
     with pytest.raises(HeadwayError, match=r"^another process has taken this search over; "):
-        Search(tune_params(), DEFAULTS, 1, another.storage, "test").run(Dying(0, 1), Told(), ignore)
+        Search(tune_params(), DEFAULTS, 1, another.storage, "test").run(Dying(0, 1), Shown(), ignore)
 
 
-def test_of_two_processes_that_begin_at_once_the_later_one_gives_way(tmp_path: Path) -> None:
+def test_of_two_processes_that_start_at_once_the_later_one_stops(tmp_path: Path) -> None:
     another = Another(tmp_path / "journal.log")
 
-    class Late(Told):
+    class Late(Shown):
         def resumed(self, trials: Any) -> None:
             another.begin()
 
@@ -343,13 +345,13 @@ def test_of_two_processes_that_begin_at_once_the_later_one_gives_way(tmp_path: P
         another.search(never, Late())
     theirs, mine = another.trials
     assert (theirs.state, mine.state) == (TrialState.RUNNING, TrialState.FAIL)
-    assert STOPPED in mine.user_attrs  # it does not count as an attempt
+    assert STOPPED in mine.user_attrs  # its attempt does not count
 
 
-def test_a_trial_that_another_process_finishes_meanwhile_is_not_run_again(tmp_path: Path) -> None:
+def test_a_trial_that_another_process_has_just_finished_is_not_run_again(tmp_path: Path) -> None:
     another = Another(tmp_path / "journal.log")
 
-    class Late(Told):
+    class Late(Shown):
         def resumed(self, trials: Any) -> None:
             another.finish(0)
 
@@ -364,7 +366,7 @@ def test_a_trial_that_another_process_finishes_meanwhile_is_not_run_again(tmp_pa
 # Other objectives.
 
 
-def test_with_two_objectives_nothing_is_pruned_and_both_are_kept(tmp_path: Path) -> None:
+def test_with_two_objectives_nothing_is_pruned_and_both_values_are_stored(tmp_path: Path) -> None:
     params = tune_params(trials=9, second_objective="size")
     work = work_with(climb, params, second=lambda point: float(point["model.n_layers"]))
     trials = study(tmp_path / "a.log", work=work, trials=9, second_objective="size")
@@ -380,7 +382,7 @@ def test_a_smaller_loss_is_better(tmp_path: Path) -> None:
     assert winner.score == min(scores) < 1 - accuracy(DEFAULTS) - 0.1
 
 
-def test_a_knob_is_asked_only_where_its_condition_holds(tmp_path: Path) -> None:
+def test_a_hyperparameter_is_active_only_where_its_condition_holds(tmp_path: Path) -> None:
     space = {
         **SPACE,
         "training.gradient_clip_val": FloatRange(
@@ -394,8 +396,8 @@ def test_a_knob_is_asked_only_where_its_condition_holds(tmp_path: Path) -> None:
         defaults={**DEFAULTS, "training.gradient_clip_val": 1.0},
         pruning=False,
     )
-    asked = ["training.gradient_clip_val" in trial.point for trial in trials]
-    assert asked == [
+    active = ["training.gradient_clip_val" in trial.point for trial in trials]
+    assert active == [
         trial.point["model.similarity"] == "cosine" and trial.point["model.n_layers"] in (1, 3, 5) for trial in trials
     ]
-    assert {True, False} == set(asked)
+    assert {True, False} == set(active)

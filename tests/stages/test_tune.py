@@ -1,4 +1,4 @@
-"""The search stage on real sentences: it never sees the test split, and MLflow shows one run a trial below one parent."""
+"""The search stage on real sentences: it never reads the test split, and MLflow shows one nested run per trial."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from headway.layout import Layout
 from headway.params import Params
 from headway.search.results import TrialResult
 from headway.search.trial import Outcome, Task
-from headway.stages.tune import KEPT_STUDIES, Encoding, study_key, threads_of_a_trial, trials_of, tune
+from headway.stages.tune import KEPT_STUDIES, study_key, trials_of, tune
+from headway.stages.tune.trials import EncodingExecutor, threads_per_trial
 from headway.tracking import Tracker
 
 RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
@@ -40,7 +41,7 @@ def search(params: Params, layout: Layout) -> tuple[TrialResult, Tracker]:
 
 
 def no_tracker() -> Tracker:
-    raise AssertionError("the search was not over")
+    raise AssertionError("the search was not finished")
 
 
 def outs(layout: Layout) -> dict[str, bytes]:
@@ -48,7 +49,7 @@ def outs(layout: Layout) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-def test_the_search_needs_no_test_split_and_leaves_one_run_a_trial(tunable: tuple[Params, Layout]) -> None:
+def test_the_search_needs_no_test_split_and_logs_one_run_per_trial(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     without_test_split(layout)
     chosen = params.override(QUICK)
@@ -84,16 +85,18 @@ def test_the_search_needs_no_test_split_and_leaves_one_run_a_trial(tunable: tupl
     assert logged == {"search/best_params.json", "search/trials.json"}
 
     before = outs(layout)
-    assert tune(chosen, layout, no_tracker) == winner  # the study is over: no trial runs, and nothing is asked of MLflow
+    assert tune(chosen, layout, no_tracker) == winner  # the study is finished: no trial runs, and MLflow is not used
     assert outs(layout) == before
     more, _ = search(chosen.override({"tune.trials": 3, "tune.target": 0.999, "tune.timeout_minutes": 5.0}), layout)
     assert trials_of(layout)[:2] == trials  # a larger budget continues the study
     assert len(trials_of(layout)) == 3
     assert more.number in (winner.number, 2)
-    assert len(tracker.client.search_runs([tracker.experiment_id])) == len(runs) + 2  # and its trial has a parent of its own
+    assert (
+        len(tracker.client.search_runs([tracker.experiment_id])) == len(runs) + 2
+    )  # and its new trial has a parent of its own
 
 
-def test_the_same_seed_finds_the_same_trials_bit_for_bit(tunable: tuple[Params, Layout]) -> None:
+def test_the_same_seed_gives_the_same_trials_bit_for_bit(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     chosen = params.override({**QUICK, "tune.trials": 3, "tune.max_epochs": 2})
     search(chosen, layout)
@@ -112,7 +115,7 @@ def test_a_failed_trial_is_a_failed_run_with_its_reason_in_mlflow(tunable: tuple
             "tune.trials": 2,
             "tune.max_epochs": 2,
             "tune.train_share": 1.0,
-            # From the larger rate there is no way back.
+            # The larger rate diverges.
             "tune.space": {"training.learning_rate": {"type": "categorical", "choices": [0.02, 1e30]}},
         }
     )
@@ -124,13 +127,13 @@ def test_a_failed_trial_is_a_failed_run_with_its_reason_in_mlflow(tunable: tuple
     assert (runs["trial 1"].info.status, runs["trial 1"].data.tags["headway.trial"]) == ("FAILED", "failed")
     assert runs["trial 1"].data.tags["headway.reason"] == trials_of(layout)[1].reason
     (parent,) = [run for run in runs.values() if run.data.tags["headway.kind"] == "pipeline"]
-    assert parent.info.status == "FINISHED"  # though the last trial failed: the search did not
+    assert parent.info.status == "FINISHED"  # the search did not fail, only its last trial
 
 
-def test_a_search_in_which_every_trial_failed_has_failed_and_so_has_its_parent_run(tunable: tuple[Params, Layout]) -> None:
+def test_if_every_trial_fails_the_search_and_its_parent_run_fail(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     chosen = params.override({**QUICK, "training.learning_rate": 1e30, "tune.space": {}})
-    with pytest.raises(HeadwayError, match=r"^no trial of 1 could be completed: training diverged"):
+    with pytest.raises(HeadwayError, match=r"^none of 1 trials completed: training diverged"):
         search(chosen, layout)
     tracker = Tracker(chosen, layout)
     assert {run.info.status for run in tracker.client.search_runs([tracker.experiment_id])} == {"FAILED"}
@@ -149,7 +152,7 @@ def test_a_trial_that_was_not_logged_is_logged_by_the_next_run(tunable: tuple[Pa
     assert sorted(names) == ["trial 0", "trial 1"]
 
 
-def test_a_change_that_is_taken_back_finds_its_trials_again_and_the_oldest_studies_go(
+def test_undoing_a_change_finds_its_trials_again_and_the_oldest_studies_are_removed(
     tunable: tuple[Params, Layout],
 ) -> None:
     params, layout = tunable
@@ -169,7 +172,7 @@ def test_a_change_that_is_taken_back_finds_its_trials_again_and_the_oldest_studi
     assert names == {study_key(chosen, layout)[:16], *(f"of other params {age}" for age in range(KEPT_STUDIES))}
 
 
-def test_a_tokenizer_that_memory_is_short_for_fails_its_trial_alone(
+def test_a_tokenizer_that_runs_out_of_memory_fails_only_its_trial(
     tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params, layout = tunable
@@ -185,7 +188,7 @@ def test_a_tokenizer_that_memory_is_short_for_fails_its_trial_alone(
     assert [(trial.state, trial.reason) for trial in trials_of(layout)] == [("complete", ""), ("failed", "out of memory")]
 
 
-def test_a_second_search_in_the_same_project_is_turned_away_and_removes_nothing(tunable: tuple[Params, Layout]) -> None:
+def test_a_second_search_in_the_same_project_is_refused_and_removes_nothing(tunable: tuple[Params, Layout]) -> None:
     from filelock import FileLock
 
     params, layout = tunable
@@ -196,7 +199,7 @@ def test_a_second_search_in_the_same_project_is_turned_away_and_removes_nothing(
     assert other.is_dir()
 
 
-def test_a_knob_of_the_tokenizer_has_the_rows_encoded_anew(tunable: tuple[Params, Layout]) -> None:
+def test_a_hyperparameter_of_the_tokenizer_encodes_the_rows_again(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     without_test_split(layout)
     space = {"tokenizer.kind": {"type": "categorical", "choices": ["auto", "bpe"]}}
@@ -211,7 +214,7 @@ def test_a_knob_of_the_tokenizer_has_the_rows_encoded_anew(tunable: tuple[Params
     assert len({trial.curve[-1]["train_loss"] for trial in trials}) == 4
     assert trials[0].tokens == min(trial.tokens for trial in trials)  # words are fewer than pieces
     assert (layout.encoded / "train.arrow").read_bytes() == before
-    assert len(list((layout.scratch / "encoded").glob("*/*/tokenizer.json"))) == 3  # params.yaml's own is there already
+    assert len(list((layout.scratch / "encoded").glob("*/*/tokenizer.json"))) == 3  # params.yaml's setting was there
 
 
 def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, Layout]) -> None:
@@ -220,7 +223,7 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
     same: list[dict[str, Any]] = [
         {"tune.trials": 99, "tune.timeout_minutes": 1.0, "tune.target": 0.9, "tune.second_margin": 0.5},
         {"tune.storage": "postgresql://host/studies"},
-        {"tune.executor": "dask", "tune.address": "tcp://host:8786"},
+        {"tune.executor": "ray", "tune.address": "ray://host:10001"},
         {"evaluation.confidence": 0.9, "gate.confidence": 0.9},
     ]
     others: list[dict[str, Any]] = [
@@ -243,10 +246,10 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
         "data/encoded/tokenizer.json",
         f"data/encoded/{vectors.FILE}",
         "data/encoded/train.arrow",
-        "src/headway/ranges.py",
+        "src/headway/search/space.py",
     ],
 )
-def test_whatever_trials_are_made_from_changes_the_study(tunable: tuple[Params, Layout], file: str) -> None:
+def test_every_input_of_the_trials_changes_the_study(tunable: tuple[Params, Layout], file: str) -> None:
     params, layout = tunable
     key = study_key(params, layout)
     path = layout.root / file
@@ -258,18 +261,18 @@ def test_whatever_trials_are_made_from_changes_the_study(tunable: tuple[Params, 
 
 def test_workers_on_this_machine_divide_its_threads(params: Params) -> None:
     def threads(**changed: Any) -> int:
-        return threads_of_a_trial(params.override({f"tune.{name}": value for name, value in changed.items()}))
+        return threads_per_trial(params.override({f"tune.{name}": value for name, value in changed.items()}))
 
     assert params.training.threads == 2
     assert threads(executor="serial", workers=2) == 2
     assert threads(executor="processes", workers=2) == 1
     assert threads(executor="processes", workers=5) == 1
-    assert threads(executor="processes", workers=2, address="tcp://left.over:8786") == 1
+    assert threads(executor="processes", workers=2, address="ray://left.over:10001") == 1
     assert threads(executor="ray", workers=2) == 1
-    assert threads(executor="dask", workers=2, address="tcp://host:8786") == 2
+    assert threads(executor="ray", workers=2, address="ray://host:10001") == 2
 
 
-def test_a_finished_search_is_told_again_without_loading_what_it_was_made_with(tunable: tuple[Params, Layout]) -> None:
+def test_a_finished_search_is_published_again_without_loading_pytorch_or_data(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     chosen = params.override(QUICK)
     search(chosen, layout)
@@ -290,10 +293,10 @@ def test_a_finished_search_is_told_again_without_loading_what_it_was_made_with(t
 
 
 @pytest.mark.e2e
-def test_a_search_that_is_killed_again_and_again_ends_as_one_that_was_not(
+def test_a_search_that_is_killed_repeatedly_ends_like_an_undisturbed_one(
     tunable: tuple[Params, Layout], tmp_path: Path
 ) -> None:
-    """kill -9 of the real stage, at moments spread over its trials: one parent run, one run a trial, none of them RUNNING."""
+    """kill -9 of the real stage at several moments leaves one parent run and one run per trial, none of them RUNNING."""
     from ruamel.yaml import YAML
 
     params, layout = tunable
@@ -324,28 +327,39 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_was_not(
     assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in nested} == {parent.info.run_id}
 
 
-def test_outcomes_keep_their_places_where_the_rows_of_a_task_cannot_be_encoded(
+def test_results_keep_their_positions_if_the_rows_of_a_task_cannot_be_encoded(
     tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params, layout = tunable
 
-    def rows(self: Encoding, task: Task) -> None:
+    def encoded(self: EncodingExecutor, task: Task) -> None:
         if task.number == 0:
             raise HeadwayError("no vocabulary")
 
-    def work(shared: None, task: Task, watch: Any) -> Outcome:
-        watch({"number": task.number})
+    def work(shared: None, task: Task, report: Any) -> Outcome:
+        report({"number": task.number})
         return Outcome("complete", (float(task.number),))
 
-    monkeypatch.setattr(Encoding, "_rows", rows)
-    started, told, epochs = [], {}, []
-    Encoding(Serial(work, None, 3), params, layout).run(
-        [Task(number, {"tokenizer.min_frequency": 2}) for number in range(3)],
-        started.append,
-        told.__setitem__,
-        lambda position, entry: epochs.append((position, entry["number"])),
-    )
-    assert started == [0, 1, 2, 1, 2]  # when their rows are encoded, and when they are run
-    assert epochs == [(1, 1), (2, 2)]
-    assert told[0] == Outcome("failed", reason="no vocabulary")
-    assert [told[position].values for position in (1, 2)] == [(1.0,), (2.0,)]
+    class Listener:
+        def __init__(self) -> None:
+            self.begun: list[int] = []
+            self.reports: list[tuple[int, int]] = []
+            self.results: dict[int, Any] = {}
+
+        def started(self, position: int) -> None:
+            self.begun.append(position)
+
+        def reported(self, position: int, report: Any) -> None:
+            self.reports.append((position, report["number"]))
+
+        def ended(self, position: int, result: Any) -> None:
+            self.results[position] = result
+
+    monkeypatch.setattr(EncodingExecutor, "_encoded", encoded)
+    listener = Listener()
+    batch = [Task(number, {"tokenizer.min_frequency": 2}) for number in range(3)]
+    EncodingExecutor(Serial(work, None, 3), params, layout).run(batch, listener)
+    assert listener.begun == [0, 1, 2, 1, 2]  # when their rows are encoded, and when they run
+    assert listener.reports == [(1, 1), (2, 2)]
+    assert listener.results[0] == Outcome("failed", reason="no vocabulary")
+    assert [listener.results[position].values for position in (1, 2)] == [(1.0,), (2.0,)]

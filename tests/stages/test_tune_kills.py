@@ -1,4 +1,4 @@
-"""The real search, killed with kill -9 at random moments in a trial, between trials and while it writes down what it knows."""
+"""The real search, killed with kill -9 at random moments: in a trial, between trials and during a write."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from headway.layout import Layout
 from headway.model.lightning import ClassifierModule
 from headway.params import Params
+from headway.search.attempts import INTERRUPTED_TWICE, NUMBER, OUTCOME
 from headway.search.storage import open_storage
-from headway.search.study import NUMBER, OUTCOME
 from headway.stages.tune import trials_of, tune
 from headway.tracking import Tracker
 from tests.apart import CONTEXT, dying, is_killed
@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
     "tune.space": {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}},
     "training.tokens_per_batch": 256,
 }
-#: Where a kill falls, and among how many first batches, calls of MLflow or writes of a run.
+#: Where a kill happens, and among how many first training steps, MLflow calls or writes of a run it is drawn.
 MOMENTS = {"in a trial": 10, "between trials": 9, "in a write": 5}
 
 
@@ -39,11 +39,11 @@ def preload() -> None:
 
 
 def search(params: Params, layout: Layout, where: str = "", nth: int = 0) -> None:
-    """Run the stage, or continue it, and be killed in it."""
+    """Run the stage, or continue it, and kill this process during it."""
     match where:
         case "in a trial":
             ClassifierModule.training_step = dying(ClassifierModule.training_step, nth)  # type: ignore[method-assign]
-        case "between trials":  # the stage's calls of MLflow all are
+        case "between trials":  # where the stage calls MLflow
             dies = dying(lambda function, *args, **more: function(*args, **more), nth)
             for name in ("create_run", "update_run", "log_batch", "set_terminated"):
                 function = getattr(MlflowClient, name)
@@ -54,7 +54,7 @@ def search(params: Params, layout: Layout, where: str = "", nth: int = 0) -> Non
 
 
 def attempts(layout: Layout) -> list[optuna.trial.FrozenTrial]:
-    """Every trial in the study's journal, by number, the interrupted ones too."""
+    """Every attempt in the study's journal, including interrupted ones, by number."""
     journals = list(layout.scratch.glob("study/*/journal.log"))
     if not journals or not journals[0].stat().st_size:
         return []
@@ -90,9 +90,7 @@ def test_a_search_killed_at_twenty_random_moments_loses_nothing_and_leaves_no_ru
         interrupted += len(earlier) + (trials[number].state == "failed")
         assert all(trial.params == last.params == trials[number].point for trial in earlier)
         assert all(trial.state == optuna.trial.TrialState.FAIL and OUTCOME not in trial.user_attrs for trial in earlier)
-        assert trials[number].state == "complete" or (
-            earlier and trials[number].reason.startswith("interrupted twice: its process was killed")
-        )
+        assert trials[number].state == "complete" or (earlier and trials[number].reason == INTERRUPTED_TWICE)
     assert interrupted >= 7  # each kill in a trial has interrupted one
     tracker = Tracker(chosen, layout)
     runs = tracker.client.search_runs([tracker.experiment_id])

@@ -51,24 +51,17 @@ def study() -> None:
     """Show the last search: its trials, its gain and its cost."""
     from rich.console import Console
 
-    from headway.errors import HeadwayError
-    from headway.files import read_json
+    from headway.reporting.study.summary import summary_lines
     from headway.reporting.study.table import table
-    from headway.search.results import verdict
-    from headway.stages.tune import trials_of
+    from headway.stages.tune import summary_of, trials_of
 
     layout, params = project()
-    try:
-        summary, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
-        # The objective that the search used; params.yaml may have been edited since.
-        used = {"objective": summary["objective"], "second_objective": summary.get("second_objective", "none")}
-        if "second_objective" in summary:
-            used["second_margin"] = summary["second_margin"]
-    except (KeyError, TypeError):
-        raise HeadwayError(f"{layout.study}: made by another version; run `dvc repro tune`") from None
-    tune = params.tune.model_copy(update=used)
+    summary, trials = summary_of(layout), trials_of(layout)
+    # The objectives that the search used; params.yaml may have been edited since.
+    names = ("objective", "second_objective", "second_margin")
+    tune = params.tune.model_copy(update={name: getattr(summary, name) for name in names})
     Console().print(table(trials, tune))
-    for line in verdict(trials, tune):
+    for line in summary_lines(trials, tune):
         print(line)
 
 

@@ -68,7 +68,7 @@ def baseline() -> None:
 def tune() -> None:
     """Search hyperparameters. An interrupted search continues."""
     from headway.reporting.study.live import LiveProgress
-    from headway.search.results import verdict
+    from headway.reporting.study.summary import summary_lines
     from headway.stages.tune import trials_of
     from headway.stages.tune import tune as stage
 
@@ -76,7 +76,7 @@ def tune() -> None:
     layout, params = project()
     with LiveProgress(params.tune) as progress:
         stage(params, layout, lambda: tracker(params, layout), progress)
-    for line in verdict(trials_of(layout), params.tune):
+    for line in summary_lines(trials_of(layout), params.tune):
         print(line)
 
 

@@ -1,106 +1,121 @@
-"""Where trials run: one small interface over the engines' own futures. It knows neither the study nor the model."""
+"""Runs batches of tasks in this process, in worker processes or on a Ray cluster, through one small interface.
+
+Nothing here knows what a task is. The search gives it trials; any function of a module's top level will do.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from headway.errors import HeadwayError
-from headway.params import TuneParams
-from headway.search.trial import Outcome, Task, Work
 
-#: Ray reads this when it is imported: a cluster for this machine alone then listens on loopback alone.
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Task_contra = TypeVar("Task_contra", contravariant=True)
+Result_contra = TypeVar("Result_contra", contravariant=True)
+Result_co = TypeVar("Result_co", covariant=True)
+
+Engine = Literal["serial", "processes", "ray"]
+#: Called by the work with anything picklable that is worth knowing while its task runs.
+Report = Callable[[Any], None]
+#: ``work(shared, task, report)``, a function of a module's top level. ``report`` is None where the engine cannot pass it on.
+Work = Callable[[Any, Task, Report | None], Result]
+
+#: Ray reads this variable when it is imported: a cluster on this machine then accepts local connections only.
 RAY_ON_LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
 class WorkerLost(HeadwayError):
-    """The worker that ran a task died; that says nothing about the task itself, which may be run once more."""
+    """The worker that ran a task died. The task itself may be fine and can be run again."""
 
 
-#: ``done(position, outcome)``: the task at that position of the batch has ended, or its worker was lost.
-Done = Callable[[int, Outcome | WorkerLost], None]
-#: ``started(position)``: the task at that position is about to be run, or handed to the engine.
-Started = Callable[[int], None]
-#: ``watch(position, entry)``: the task at that position has ended an epoch. Not every engine tells.
-WatchBatch = Callable[[int, dict[str, float]], None]
+class Listener(Protocol[Result_contra]):
+    """Follows a batch. Its methods are called in the thread that called :meth:`Executor.run`."""
+
+    def started(self, position: int) -> None:
+        """The task at this position of the batch is about to be handed to a worker."""
+
+    def reported(self, position: int, report: Any) -> None:
+        """The work reported something while it ran this task. Ray passes no reports on."""
+
+    def ended(self, position: int, result: Result_contra | WorkerLost) -> None:
+        """The task has a result, or its worker died."""
 
 
-class Executor(Protocol):
+class Executor(Protocol[Task_contra, Result_co]):
     """Runs batches of tasks."""
 
     @property
     def workers(self) -> int:
-        """Tasks of a batch, which run at the same time where the engine can."""
-        ...
+        """The number of tasks in a batch; :class:`Serial` alone runs them one after another."""
 
-    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
-        """Run tasks and return when all have ended; ``started`` and ``done`` are called in this thread, in any order.
+    def run(self, tasks: Sequence[Task_contra], listener: Listener[Result_co]) -> None:
+        """Run the tasks and return when all of them have ended, in any order.
 
-        Whatever they or the work raise ends the batch and is raised on.
+        An exception that the work or the listener raises stops the batch and is raised from here.
         """
-        ...
 
 
-def executor(params: TuneParams, work: Work, shared: Any, threads: int) -> AbstractContextManager[Executor]:
-    """The engine that ``tune.executor`` names, ready to run within the block; with the block its workers are gone.
+def open_executor(
+    engine: Engine,
+    work: Work[Task, Result],
+    shared: Any,
+    *,
+    workers: int,
+    threads: int = 1,
+    address: str = "",
+    section: str = "tune",
+) -> AbstractContextManager[Executor[Task, Result]]:
+    """An executor, ready within the ``with`` block. Its workers end with the block.
 
     Args:
-        params: executor, workers and address.
+        engine: where tasks run.
         work: runs one task.
-        shared: what every task needs; it travels to each worker once.
-        threads: that the work computes with, so that an engine which shares out CPUs gives it so many.
+        shared: what every task needs; sent to each worker once.
+        workers: tasks that run at the same time.
+        threads: CPUs to reserve for each task on Ray.
+        address: of a running Ray cluster; "" starts one on this machine.
+        section: of params.yaml that configures the executor, for error messages.
 
     Raises:
-        HeadwayError: the engine is not installed, or has no place for the work.
-        Unreachable: nothing answers at ``tune.address``.
+        HeadwayError: the engine is not installed, or no node of the cluster is large enough.
+        Unreachable: the cluster does not answer.
     """
-    match params.executor:
-        case "processes":
-            from headway.executors.processes import processes
+    if engine == "serial":
+        return nullcontext(Serial(work, shared, workers))
+    if engine == "processes":
+        from headway.executors.processes import processes
 
-            return processes(work, shared, params.workers)
-        case "dask":
-            with _extra("dask"):
-                from headway.executors.on_dask import dask
-            return dask(work, shared, params.workers, params.address)
-        case "ray":
-            if not params.address:
-                os.environ.setdefault(*RAY_ON_LOOPBACK)
-            with _extra("ray"):
-                from headway.executors.on_ray import ray
-            return ray(work, shared, params.workers, threads, params.address)
-        case _:
-            return nullcontext(Serial(work, shared, params.workers))
+        return processes(work, shared, workers)
+    if not address:
+        os.environ.setdefault(*RAY_ON_LOOPBACK)
+    try:
+        from headway.executors.on_ray import ray
+    except ModuleNotFoundError as error:
+        raise HeadwayError(
+            f"{section}.executor: Ray is not installed ({error}); install it with "
+            "`pip install --constraint requirements-dev.lock -e '.[ray]'`, or choose serial or processes"
+        ) from None
+    return ray(work, shared, workers, threads, address, section)
 
 
 @dataclass(frozen=True)
-class Serial:
-    """This process, one task after another; ``workers`` is the size of a batch, as of the other engines."""
+class Serial(Generic[Task, Result]):
+    """Runs tasks one after another in this process; ``workers`` is only the size of a batch."""
 
-    work: Work
+    work: Work[Task, Result]
     shared: Any
     workers: int
 
-    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
         for position, task in enumerate(tasks):
-            started(position)
-            done(position, self.work(self.shared, task, _of(watch, position)))
+            listener.started(position)
 
+            def report(entry: Any, position: int = position) -> None:
+                listener.reported(position, entry)
 
-def _of(watch: WatchBatch | None, position: int) -> Callable[[dict[str, float]], None] | None:
-    return None if watch is None else lambda entry: watch(position, entry)
-
-
-@contextmanager
-def _extra(name: str) -> Iterator[None]:
-    """Importing an engine that may not be installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise HeadwayError(
-            f"tune.executor: {name} is not installed ({error}); install it with "
-            f"`pip install --constraint requirements-dev.lock -e '.[{name}]'`, or set it to serial or processes"
-        ) from None
+            listener.ended(position, self.work(self.shared, task, report))

@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: one that answers at an address, or one on this machine that ends with the search."""
+"""A Ray cluster: a running one at an address, or one on this machine that ends with the block."""
 
 from __future__ import annotations
 
@@ -11,112 +11,114 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import psutil
 import ray as engine
 from ray.exceptions import LocalRayletDiedError, RayError, RaySystemError, RayTaskError
 
 from headway.errors import HeadwayError, Unreachable, first_line
-from headway.executors import Done, Started, WatchBatch, WorkerLost
-from headway.search.trial import Outcome, Task, Work
+from headway.executors import Listener, Result, Task, Work, WorkerLost
 
-#: Where Ray keeps its logs and sockets. A socket's path has to be short, so they cannot lie in the project; the name of a
-#: folder goes on with the process that it belongs to.
+#: Where Ray keeps its logs and sockets. The path of a socket must be short, so the project's own folder will not do.
+#: The name of each folder continues with the id of the process that made it.
 TEMPORARY, PREFIX = Path("/tmp"), "headway-ray-"
 SECONDS_TO_CONNECT = 10.0
 
 
 @contextmanager
-def ray(work: Work, shared: Any, workers: int, threads: int, address: str) -> Iterator[Ray]:
-    """So many trials at a time, each in a Ray worker process of its own, with a CPU for each of its threads.
+def ray(
+    work: Work[Task, Result], shared: Any, workers: int, threads: int, address: str, section: str
+) -> Iterator[Ray[Task, Result]]:
+    """Connect to a cluster. Each task runs in a Ray worker process and reserves as many CPUs as it has threads.
 
     Raises:
-        Unreachable: no cluster answers at the address.
-        HeadwayError: none of its nodes has so many CPUs.
+        Unreachable: no cluster answers at the address, or it refuses this process.
+        HeadwayError: the address is malformed, or no node has enough CPUs.
     """
-    remove_left()
+    remove_abandoned_folders()
     prefix = f"{PREFIX}{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=TEMPORARY, ignore_cleanup_errors=True) as folder:
-        here: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
-        options = {} if address else here
+        local: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
+        options = {} if address else local
         if address not in ("", "auto"):
-            _require_answer(address)
+            check_reachable(address, section)
         try:
             engine.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
         except (OSError, RuntimeError, ValueError) as error:
             if not address:
-                raise Unreachable(f"tune.executor: Ray does not start on this machine ({error}); run again") from None
+                raise Unreachable(f"{section}.executor: Ray does not start on this machine ({error}); run again") from None
             raise Unreachable(
-                f"tune.address: the Ray cluster refuses this process ({error}); if it asks for a token, set RAY_AUTH_MODE=token "
-                "in the environment and put the token into RAY_AUTH_TOKEN or ~/.ray/auth_token, then run again"
+                f"{section}.address: the Ray cluster refuses this process ({error}); if it requires a token, set "
+                "RAY_AUTH_MODE=token in the environment and put the token into RAY_AUTH_TOKEN or ~/.ray/auth_token, "
+                "then run again"
             ) from None
         try:
-            most = max(node["Resources"].get("CPU", 0) for node in engine.nodes() if node["Alive"])
-            if most < threads:
+            largest = max(node["Resources"].get("CPU", 0) for node in engine.nodes() if node["Alive"])
+            if largest < threads:
                 raise HeadwayError(
-                    f"tune.address: no node of that Ray cluster has {threads} CPUs; set training.threads to {most:g}"
+                    f"{section}.address: a task needs {threads} CPUs, and the largest node of the Ray cluster has "
+                    f"{largest:g}; lower training.threads to {largest:g}"
                 )
             yield Ray(engine.put((work, shared)), workers, threads)
         finally:
             engine.shutdown()
 
 
-def _require_answer(address: str) -> None:
-    """Ray itself waits for minutes for a machine that does not answer, and says of one that asks for a token that it does not."""
+def check_reachable(address: str, section: str) -> None:
+    """Connect once. Ray itself would wait for minutes, and would report a cluster that requires a token as unreachable."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal() or int(port) >= 2**16:
         raise HeadwayError(
-            f"tune.address: {address!r} is no address of a Ray cluster; expected host:6379 or ray://host:10001"
+            f"{section}.address: {address!r} is not the address of a Ray cluster; expected host:6379 or ray://host:10001"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
     except (OSError, UnicodeError) as error:
-        raise Unreachable(f"tune.address: the Ray cluster does not answer ({error}); start it, and run again") from None
+        raise Unreachable(f"{section}.address: the Ray cluster does not answer ({error}); start it, and run again") from None
 
 
-def remove_left() -> None:
-    """Remove the folders of searches that were killed with kill -9, which had no time to do so themselves."""
+def remove_abandoned_folders() -> None:
+    """Remove the folders of processes that were killed before they could remove them."""
     for folder in TEMPORARY.glob(f"{PREFIX}*-*"):
         process = folder.name.removeprefix(PREFIX).partition("-")[0]
         if process.isdecimal() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)  # another user's stays
+            shutil.rmtree(folder, ignore_errors=True)  # the folder of another user stays
 
 
-class Ray:
-    """A driver of the cluster."""
+class Ray(Generic[Task, Result]):
+    """Submits tasks to the cluster, at most one for each worker at a time."""
 
     def __init__(self, loaded: engine.ObjectRef[Any], workers: int, threads: int) -> None:
         self.workers = workers
         self._loaded = loaded
-        # Tried once: the search decides about a second time.
-        self._compute = engine.remote(num_cpus=threads, max_retries=0)(_compute)
+        # Without retries of Ray's own: the caller decides whether a task of a lost worker runs again.
+        self._compute: Any = engine.remote(num_cpus=threads, max_retries=0)(_compute)
 
-    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
         waiting = deque(enumerate(tasks))
         running: dict[engine.ObjectRef[Any], int] = {}
         while waiting or running:
             while waiting and len(running) < self.workers:
                 position, task = waiting.popleft()
-                started(position)
+                listener.started(position)
                 running[self._compute.remote(self._loaded, task)] = position
             for reference in engine.wait(list(running))[0]:
-                done(running.pop(reference), _outcome(reference))
+                listener.ended(running.pop(reference), _result(reference))
 
 
-def _compute(loaded: tuple[Work, Any], task: Task) -> Outcome:
-    """On the worker; Ray maps the arrays from its store, read-only, without a copy."""
+def _compute(loaded: tuple[Work[Task, Result], Any], task: Task) -> Result:
+    """Runs on the worker. Ray maps arrays from its object store, read-only and without a copy."""
     work, shared = loaded
     return work(shared, task, None)
 
 
-def _outcome(reference: engine.ObjectRef[Any]) -> Outcome | WorkerLost:
+def _result(reference: engine.ObjectRef[Any]) -> Any:
     try:
-        outcome: Outcome = engine.get(reference)
-        return outcome
+        return engine.get(reference)
     except RayTaskError as error:
         raise error.cause from None
     except (LocalRayletDiedError, RaySystemError) as error:
         raise Unreachable(f"the Ray cluster failed ({first_line(error)}); run again") from None
-    except RayError as error:  # the worker crashed, was ended for want of memory, or went with its node
-        return WorkerLost(f"Ray worker is gone: {first_line(error)}")
+    except RayError as error:  # the worker crashed, was killed to free memory, or was lost with its node
+        return WorkerLost(f"its Ray worker is gone: {first_line(error)}")

@@ -1,163 +1,156 @@
-"""Trials in processes of this machine. A worker that dies takes its own trial along and nothing else, and is replaced."""
+"""Worker processes on this machine, over ``concurrent.futures``.
+
+A :class:`ProcessPoolExecutor` fails all of its tasks when one of its processes dies. So each worker is a pool of one process:
+a death then loses one task, and it is known which.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import tempfile
-import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing import connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
-from typing import IO, Any, cast
+from typing import IO, Any, Generic, cast
 
 import joblib
 
-from headway.executors import Done, Started, WatchBatch, WorkerLost
+from headway.executors import Listener, Report, Result, Task, Work, WorkerLost
 from headway.process import die_with_parent
-from headway.search.trial import Outcome, Task, Work
 
-#: Not fork: neither torch's threads nor the tokenizers' survive one.
+#: Not fork: the threads of PyTorch and of the tokenizers do not survive one.
 CONTEXT = multiprocessing.get_context("spawn")
+SECONDS_BETWEEN_REPORTS = 0.2
 
 
 @contextmanager
-def processes(work: Work, shared: Any, workers: int) -> Iterator[Processes]:
-    """So many worker processes; they end with the block, and with this process when it is killed.
+def processes(work: Work[Task, Result], shared: Any, workers: int) -> Iterator[Processes[Task, Result]]:
+    """Worker processes that end with the block, and with this process when it is killed.
 
-    What is shared lies in a file without a name, whose arrays all workers map into memory, read-only: it is there once,
-    however many they are, and gone with the last process that has it open.
+    The shared object is written once to a file without a name. Every worker maps its arrays into memory, read-only, and the
+    file disappears with the last process that has it open.
     """
     with tempfile.TemporaryFile(prefix="headway-") as file:
         joblib.dump((work, shared), file)
         file.flush()
-        team = Processes(file, workers)
+        executor = Processes[Task, Result](file, workers)
         try:
-            yield team
+            yield executor
         finally:
-            team.close()
+            executor.close()
 
 
-@dataclass
-class Worker:
-    """A process and our end of the pipe to it."""
-
-    process: SpawnProcess
-    pipe: connection.Connection
-
-    def end(self) -> None:
-        self.pipe.close()
-        self.process.kill()
-        self.process.join()
-
-    def bury(self) -> WorkerLost:
-        """What is to be said of one whose pipe broke, which is ending."""
-        self.process.join(1.0)
-        self.end()
-        status = self.process.exitcode or 0
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        return WorkerLost(f"worker process {self.process.pid} {how}")
-
-
-class Processes:
-    """The workers; started when there is something to do, and kept for the next batch."""
+class Processes(Generic[Task, Result]):
+    """Starts workers when there are tasks for them, and keeps them for the next batch."""
 
     def __init__(self, file: IO[bytes], workers: int) -> None:
         self.workers = workers
         self._file = file
         self._idle: list[Worker] = []
-        self._busy: dict[connection.Connection, tuple[Worker, int]] = {}
 
-    def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
+    def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
         waiting = deque(enumerate(tasks))
+        running: dict[Future[Result], tuple[Worker, int]] = {}
         try:
-            while waiting or self._busy:
-                while waiting and len(self._busy) < self.workers:
-                    started(waiting[0][0])
-                    self._give(*waiting.popleft())
-                for pipe in connection.wait(list(self._busy)):
-                    self._hear(*self._busy[cast(connection.Connection, pipe)], done, watch)
-        except BaseException:
-            self.close()
-            raise
+            while waiting or running:
+                while waiting and len(running) < self.workers:
+                    position, task = waiting.popleft()
+                    listener.started(position)
+                    worker, future = self._submit(task)
+                    running[future] = worker, position
+                ended, _ = wait(running, SECONDS_BETWEEN_REPORTS, FIRST_COMPLETED)
+                for worker, position in running.values():
+                    for report in worker.reports():
+                        listener.reported(position, report)
+                for future in ended:
+                    worker, position = running.pop(future)
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        listener.ended(position, WorkerLost(f"its worker process {worker.end()}"))
+                    else:
+                        self._idle.append(worker)
+                        listener.ended(position, future.result())
+        finally:
+            for worker, _ in running.values():
+                worker.end()
 
     def close(self) -> None:
-        """Kill the workers, in the midst of a task too."""
-        for worker in [*self._idle, *(worker for worker, _ in self._busy.values())]:
-            worker.end()
-        self._idle.clear()
-        self._busy.clear()
-
-    def _give(self, position: int, task: Task) -> None:
         while self._idle:
-            worker = self._idle.pop()
+            self._idle.pop().end()
+
+    def _submit(self, task: Task) -> tuple[Worker, Future[Result]]:
+        while True:
+            worker = self._idle.pop() if self._idle else Worker(self._file)
             try:
-                worker.pipe.send(task)
-            except OSError:
-                worker.end()  # it died while it had nothing to do
-            else:
-                break
-        else:
-            worker = self._start()
-            with suppress(OSError):  # it died at once, and its pipe will say so
-                worker.pipe.send(task)
-        self._busy[worker.pipe] = worker, position
-
-    def _start(self) -> Worker:
-        ours, theirs = CONTEXT.Pipe()
-        process = CONTEXT.Process(target=_serve, args=(theirs, DupFd(self._file.fileno())), daemon=True)
-        process.start()
-        theirs.close()  # only the worker has that end now, so that the pipe ends with it
-        return Worker(process, ours)
-
-    def _hear(self, worker: Worker, position: int, done: Done, watch: WatchBatch | None) -> None:
-        try:
-            said = worker.pipe.recv()
-        except (EOFError, OSError):
-            del self._busy[worker.pipe]
-            done(position, worker.bury())
-            return
-        if isinstance(said, dict):
-            if watch:
-                watch(position, said)
-            return
-        del self._busy[worker.pipe]
-        self._idle.append(worker)
-        if isinstance(said, BaseException):
-            raise said
-        done(position, said)
+                return worker, worker.submit(task)
+            except BrokenProcessPool:  # it died while it was idle
+                worker.end()
 
 
-def _serve(pipe: connection.Connection, file: Any) -> None:
-    """A worker's life: a task in, epochs and an outcome out, until the pipe or the parent ends."""
+class Worker:
+    """A pool of one process, and the pipe through which that process reports."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._pipe, sender = CONTEXT.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(1, CONTEXT, _initialize, (DupFd(file.fileno()), sender))
+        self._pool.submit(os.getpid)  # starts the process
+        (self._process,) = self._pool._processes.values()
+        sender.close()  # now the process alone has this end, so the pipe ends when the process does
+
+    def submit(self, task: Task) -> Future[Any]:
+        return self._pool.submit(_compute, task)
+
+    def reports(self) -> Iterator[Any]:
+        with suppress(EOFError, OSError):
+            while self._pipe.poll():
+                yield self._pipe.recv()
+
+    def end(self) -> str:
+        """Kill the process, even in the middle of a task, and say how it ended."""
+        self._process.kill()  # Python 3.14 has ProcessPoolExecutor.kill_workers() for this
+        self._pool.shutdown()
+        self._pipe.close()
+        status = self._process.exitcode or 0
+        return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+# In the worker process:
+
+_file: Any = None
+_report: Report | None = None
+_loaded: tuple[Work[Any, Any], Any] | None = None
+
+
+def _initialize(file: Any, pipe: Connection) -> None:
+    global _file, _report
     die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the search, which then ends its workers
-    work: Work | None = None
-    while True:
-        try:
-            task: Task = pipe.recv()
-        except EOFError:
-            return
-        said: Outcome | BaseException
-        try:
-            if work is None:
-                work, shared = joblib.load(f"/dev/fd/{file.detach()}", mmap_mode="r")
-            said = work(shared, task, pipe.send)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the search decides
-            said = _that_travels(error)
-            said.add_note(traceback.format_exc())
-        pipe.send(said)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the parent, which then ends its workers
+    _file, _report = file, pipe.send
 
 
-def _that_travels(error: Exception) -> Exception:
-    """The error itself, or one that tells of it where it cannot be rebuilt in another process."""
+def _compute(task: Any) -> Any:
+    global _loaded
+    try:
+        if _loaded is None:
+            _loaded = joblib.load(f"/dev/fd/{_file.detach()}", mmap_mode="r")
+        work, shared = cast(tuple[Work[Any, Any], Any], _loaded)
+        return work(shared, task, _report)
+    except Exception as error:
+        if _is_picklable(error):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _is_picklable(error: Exception) -> bool:
+    """Whether an exception can be rebuilt in the parent. One that cannot would look like the death of the worker."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # noqa: BLE001 - an error's own code runs
-        return RuntimeError(f"{type(error).__name__}: {error}")
-    return error
+    except Exception:  # noqa: BLE001 - the exception's own code runs
+        return False
+    return True

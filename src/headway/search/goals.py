@@ -1,4 +1,4 @@
-"""What a study asks of a trial: the objective, the second one, and which of two values is better."""
+"""The objectives of a study, and which of two values is better."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Goal:
     """One objective.
 
     Attributes:
-        entry: its name in the curve of a trial; "" when it is measured after the training.
-        title: for a person, with the unit.
-        maximise: whether more is better.
+        entry: name of the metric in a trial's curve; "" if it is measured after the training.
+        title: name for people, with the unit.
+        maximise: whether a larger value is better.
     """
 
     entry: str
@@ -30,11 +30,11 @@ class Goal:
         return one > other if self.maximise else one < other
 
     def gain(self, one: float, other: float) -> float:
-        """How much better the first is than the second; negative when it is worse."""
+        """By how much the first value is better; negative if it is worse."""
         return one - other if self.maximise else other - one
 
     def ranked(self, values: Sequence[float]) -> list[float]:
-        """Values from the best to the worst."""
+        """The values from best to worst."""
         return sorted(values, reverse=self.maximise)
 
 
@@ -44,7 +44,7 @@ OBJECTIVES = {
     "negative_log_likelihood": Goal("validation_loss", "validation negative log-likelihood", maximise=False),
 }
 SECOND = {
-    "latency": Goal("", "latency, ms a text", maximise=False),
+    "latency": Goal("", "latency, ms per text", maximise=False),
     "size": Goal("", "size, MB", maximise=False),
 }
 
@@ -58,11 +58,11 @@ def second_objective(params: TuneParams) -> Goal | None:
 
 
 def value_of(goal: Goal, curve: Sequence[Mapping[str, float]]) -> float:
-    """The objective at the epoch whose weights the training would keep: the first with the best validation accuracy."""
+    """The objective at the epoch whose weights the training keeps: the first with the best validation accuracy."""
     whole = [entry for entry in curve if entry["epoch"] >= 1]
     return max(whole, key=lambda entry: entry[KEPT_BY])[goal.entry]
 
 
 def epochs_of(curve: Sequence[Mapping[str, float]]) -> float:
-    """How many epochs a trial was trained for, as far as its curve tells."""
+    """Number of epochs that a trial was trained for, as its curve shows."""
     return curve[-1]["epoch"] if curve else 0.0

@@ -1,4 +1,9 @@
-"""When a trial is not worth going on with: decided beforehand, by the curves of the trials before it."""
+"""Which trials stop early: a limit for each rung, computed before the trial starts from the curves of earlier batches.
+
+Optuna's pruners decide while the trial runs. ``SuccessiveHalvingPruner`` ranks a trial among all that reached the rung by then,
+and ``PercentilePruner`` reads the study on every call. With several workers the result would depend on which trial ends first,
+an interrupted study would not continue as it would have, and a Ray worker would need access to the storage.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +13,20 @@ from headway.params import TuneParams
 from headway.search.goals import objective
 from headway.search.results import TrialResult
 
-#: One of so many goes on.
+#: Reduction factor: one trial in three continues.
 ETA = 3
-#: Epochs after which it is decided. Later ones cost more good trials than they save: `make bench-search` tells.
+#: Epochs after which trials are compared. Later rungs cost more good trials than they save: see `make bench-search`.
 RUNGS = (0.5, 1)
-#: Steps before a value says anything; with fewer, a trial goes on, and costs little.
+#: Optimizer steps before a trial can be pruned. With fewer, its value means nothing and the trial is cheap anyway.
 MIN_STEPS = 8
 
 
 def limits(earlier: Sequence[TrialResult], params: TuneParams) -> dict[float, float]:
-    """By epoch, the value that a trial has to reach to go on: after half an epoch and after one, if more are to follow.
+    """The objective value that a trial must reach to continue, by epoch; empty if nothing is pruned.
 
-    A trial goes on if it is among the best third of the trials that came so far, as in the asynchronous successive halving
-    of Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning"; there a trial waits to be promoted, here it
-    is decided at once, by trials of earlier batches alone. So no worker asks another, and an interrupted study goes on as it
-    would have. With a second objective nothing is pruned: what scores little may be small, or fast.
+    A trial continues if it is among the best third of earlier trials, as in asynchronous successive halving (Li et al.
+    2020, "A System for Massively Parallel Hyperparameter Tuning"). There a trial is paused and may be promoted later; here the
+    decision is final. With a second objective nothing is pruned, since a trial with a low score may be small or fast.
     """
     if not params.pruning or params.second_objective != "none":
         return {}

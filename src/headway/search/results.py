@@ -1,9 +1,9 @@
-"""Finished trials: which of them count, which has won, and what the search gained at what cost. Nothing heavy is needed."""
+"""Finished trials: which of them count, which one wins, and a summary of the search. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from headway.params import TuneParams
@@ -17,13 +17,13 @@ class TrialResult:
     Attributes:
         number: position in the study, from 0.
         state: ``complete``, ``pruned`` or ``failed``.
-        score: the objective's value; of a pruned trial its last one; None when it failed.
-        second: the second objective's value, if the study has one.
-        point: value by knob.
-        curve: metrics after each epoch and in the middle of the first, with that ``epoch``.
-        reason: why it failed, else "".
-        tokens: that were trained on.
-        seconds: it took; a clock's time, which is no part of what it found.
+        score: value of the objective; the last one of a pruned trial; None for a failed trial.
+        second: value of the second objective, if the study has one and the trial is complete.
+        point: hyperparameters, by dotted path.
+        curve: metrics after each epoch and in the middle of the first, with their ``epoch``.
+        reason: why the trial failed, else "".
+        tokens: number of training tokens, times epochs.
+        seconds: duration; not part of :meth:`as_dict`, because it differs from run to run.
     """
 
     number: int
@@ -37,8 +37,51 @@ class TrialResult:
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """All but the seconds."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "seconds"}
+        """All fields except ``seconds``."""
+        return {name: value for name, value in asdict(self).items() if name != "seconds"}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class SearchSummary:
+    """What the search found and what it cost in training.
+
+    Attributes:
+        trials, pruned, failed: number of trials: all, and those that ended so.
+        objective: name in params.yaml.
+        best_trial: number of the winner.
+        best_score: its value of the objective.
+        gain_over_defaults: how much better the winner is than trial 0, the values in params.yaml; None if trial 0 did not
+            complete.
+        epochs, training_tokens: sums over all trials.
+        second_objective: name in params.yaml, or ``none``.
+        second_margin: loss of the objective that the winner was allowed.
+        best_second: the winner's value of the second objective.
+        pareto_front: numbers of the trials on it, best score first.
+    """
+
+    trials: int
+    pruned: int
+    failed: int
+    objective: str
+    best_trial: int
+    best_score: float
+    gain_over_defaults: float | None
+    epochs: float
+    training_tokens: int
+    second_objective: str = "none"
+    second_margin: float = 0.0
+    best_second: float | None = None
+    pareto_front: tuple[int, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields; those of a second objective only if there is one."""
+        single = ("second_objective", "second_margin", "best_second", "pareto_front")
+        fields = asdict(self)
+        return fields if self.best_second is not None else {name: fields[name] for name in fields if name not in single}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -46,109 +89,93 @@ class TrialResult:
 
 
 def reaches_target(trials: Sequence[TrialResult], params: TuneParams) -> bool:
-    """Whether one of the trials is as good as ``tune.target``; never, when that is 0."""
+    """Whether a completed trial is at least as good as ``tune.target``; always False if the target is 0."""
     goal = objective(params)
-    return bool(params.target) and any(
-        trial.state == "complete" and trial.score is not None and not goal.is_better(params.target, trial.score)
-        for trial in trials
-    )
+    return bool(params.target) and any(not goal.is_better(params.target, score_of(trial)) for trial in completed(trials))
 
 
-def counted(trials: Sequence[TrialResult], params: TuneParams, workers: int) -> list[TrialResult]:
-    """The trials within the budget: a study that a larger budget continued holds more."""
+def within_budget(trials: Sequence[TrialResult], params: TuneParams, workers: int) -> list[TrialResult]:
+    """The trials that a search with these params would have run. A larger budget may have continued the same study."""
     within = [trial for trial in trials if trial.number < params.trials]
     for end in range(workers, params.trials, workers):
-        if reaches_target([trial for trial in within if trial.number < end], params):
-            return [trial for trial in within if trial.number < end]
+        batches = [trial for trial in within if trial.number < end]
+        if reaches_target(batches, params):
+            return batches
     return within
+
+
+def spent_seconds(trials: Sequence[TrialResult], params: TuneParams, workers: int) -> float:
+    """Duration of the trials: their sum or, where a batch runs in parallel, the sum of each batch's longest."""
+    if params.executor == "serial":
+        return sum(trial.seconds for trial in trials)
+    longest: dict[int, float] = {}
+    for trial in trials:
+        batch = trial.number // workers
+        longest[batch] = max(longest.get(batch, 0.0), trial.seconds)
+    return sum(longest.values())
 
 
 def best(trials: Sequence[TrialResult], params: TuneParams) -> TrialResult:
     """The winner.
 
-    With one objective: the completed trial with the best score; among equals the earliest. With two: of the Pareto front,
-    the one with the least latency or size that loses at most ``tune.second_margin`` of the objective against the best.
+    With one objective: the completed trial with the best score, the earliest of equals. With two: the trial on the Pareto
+    front with the least latency or size whose score is at most ``tune.second_margin`` below the best.
     """
     goal = objective(params)
-    complete = [trial for trial in trials if trial.state == "complete"]
-    first = min(complete, key=lambda trial: (-goal.gain(score_of(trial), 0.0), trial.number))
+    first = min(completed(trials), key=lambda trial: (-goal.gain(score_of(trial), 0.0), trial.number))
     if params.second_objective == "none":
         return first
     close = [
-        trial for trial in front(complete, params) if goal.gain(score_of(first), score_of(trial)) <= params.second_margin
+        trial
+        for trial in pareto_front(trials, params)
+        if goal.gain(score_of(first), score_of(trial)) <= params.second_margin
     ]
     return min(close, key=lambda trial: (second_of(trial), trial.number))
 
 
-def front(trials: Sequence[TrialResult], params: TuneParams) -> list[TrialResult]:
-    """The completed trials that no other one surpasses in one objective without falling behind in the other, best score first."""
+def pareto_front(trials: Sequence[TrialResult], params: TuneParams) -> list[TrialResult]:
+    """The completed trials that no other trial dominates, best score first; empty with one objective.
+
+    Of trials with equal values the earliest is kept.
+    """
     goal, second = objective(params), second_objective(params)
-    complete = [trial for trial in trials if trial.state == "complete"]
     if second is None:
         return []
 
-    def surpasses(one: TrialResult, other: TrialResult) -> bool:
+    def dominates(one: TrialResult, other: TrialResult) -> bool:
         gains = goal.gain(score_of(one), score_of(other)), second.gain(second_of(one), second_of(other))
         return min(gains) >= 0 and (max(gains) > 0 or one.number < other.number)
 
-    kept = [trial for trial in complete if not any(surpasses(other, trial) for other in complete if other is not trial)]
-    return sorted(kept, key=lambda trial: (-goal.gain(score_of(trial), 0.0), trial.number))
+    candidates = completed(trials)
+    front = [trial for trial in candidates if not any(dominates(other, trial) for other in candidates if other is not trial)]
+    return sorted(front, key=lambda trial: (-goal.gain(score_of(trial), 0.0), trial.number))
 
 
-def summary(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, Any]:
-    """What the search found, what it gained over trial 0, the values in params.yaml, and what it cost in training."""
+def summary(trials: Sequence[TrialResult], params: TuneParams) -> SearchSummary:
+    """A summary of a finished search, of which at least one trial is complete."""
     winner = best(trials, params)
     goal = objective(params)
-    first = trials[0] if trials[0].number == 0 and trials[0].state == "complete" else None
-    found: dict[str, Any] = {
-        "trials": len(trials),
-        "pruned": sum(trial.state == "pruned" for trial in trials),
-        "failed": sum(trial.state == "failed" for trial in trials),
-        "objective": params.objective,
-        "best_trial": winner.number,
-        "best_score": round(score_of(winner), 6),
-        "gain_over_defaults": None if first is None else round(goal.gain(score_of(winner), score_of(first)), 6),
-        "epochs": sum(epochs_of(trial.curve) for trial in trials),
-        "training_tokens": sum(trial.tokens for trial in trials),
-    }
-    if params.second_objective != "none":
-        found["second_objective"] = params.second_objective
-        found["second_margin"] = params.second_margin
-        found["best_second"] = round(second_of(winner), 6)
-        found["front"] = [trial.number for trial in front(trials, params)]
-    return found
+    defaults = next((trial for trial in completed(trials) if trial.number == 0), None)
+    two = params.second_objective != "none"
+    return SearchSummary(
+        trials=len(trials),
+        pruned=sum(trial.state == "pruned" for trial in trials),
+        failed=sum(trial.state == "failed" for trial in trials),
+        objective=params.objective,
+        best_trial=winner.number,
+        best_score=round(score_of(winner), 6),
+        gain_over_defaults=round(goal.gain(score_of(winner), score_of(defaults)), 6) if defaults else None,
+        epochs=sum(epochs_of(trial.curve) for trial in trials),
+        training_tokens=sum(trial.tokens for trial in trials),
+        second_objective=params.second_objective,
+        second_margin=params.second_margin,
+        best_second=round(second_of(winner), 6) if two else None,
+        pareto_front=tuple(trial.number for trial in pareto_front(trials, params)),
+    )
 
 
-def verdict(trials: Sequence[TrialResult], params: TuneParams) -> list[str]:
-    """What the search was worth, line by line: its gain over the defaults on validation rows, and its cost."""
-    found = summary(trials, params)
-    gain, title = found["gain_over_defaults"], objective(params).title
-    if gain is None:
-        worth = f"trial {found['best_trial']} is best, {title} {found['best_score']:.4f}; the defaults, trial 0, failed"
-    elif gain > 0:
-        worth = (
-            f"the search gained {gain:.4f} over the defaults: trial {found['best_trial']}, {title} {found['best_score']:.4f}"
-        )
-    else:
-        worth = (
-            f"the search gained nothing over the defaults: trial {found['best_trial']}, {title} {found['best_score']:.4f}"
-        )
-    ends = f"{found['pruned']} pruned, {found['failed']} failed"
-    scored = found["trials"] - found["failed"]
-    luck = [f"the best of {scored} scores on the same validation rows: some of that is luck"] if gain and gain > 0 else []
-    cost = f"it cost {found['trials']} trials ({ends}), {found['epochs']:g} epochs, {found['training_tokens']:,} training tokens"
-    share = "all of" if params.train_share == 1 else f"{params.train_share:.0%} of"
-    what = f"a trial is the attention part alone, on {share} the training rows; `headway train` takes all, and both parts"
-    lines = [worth, *luck, what, cost]
-    if params.second_objective != "none":
-        second = second_objective(params)
-        assert second is not None
-        numbers = ", ".join(map(str, found["front"]))
-        lines.append(
-            f"the front is trials {numbers}; the winner has the least {second.title} of those within {params.second_margin:g} "
-            "of the best score"
-        )
-    return lines
+def completed(trials: Sequence[TrialResult]) -> list[TrialResult]:
+    return [trial for trial in trials if trial.state == "complete"]
 
 
 def score_of(trial: TrialResult) -> float:

@@ -1,4 +1,4 @@
-"""Points of the space: which are proposed next, and whether there is one left. A pure function of what was tried before."""
+"""Proposes the next point of a search space: a pure function of the points that were tried before."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from headway.ranges import Choices, FloatRange, IntRange, Point, Space, is_active, parents_first
 
 STARTUP_TRIALS = 4
-#: Draws before an untried point of a finite space is looked for by listing them.
+#: Draws from a finite space before its untried points are listed instead.
 DRAWS = 20
-#: Spaces of more points than this are never listed, and never exhausted.
+#: A space with more points is never listed and counts as infinite.
 MOST_POINTS = 10_000
 
 
@@ -29,18 +29,18 @@ def propose(
     pending: Sequence[Point],
     tried: Collection[Point],
 ) -> dict[str, Any] | None:
-    """The next point, drawn by the multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018).
+    """Draw the next point by the multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018).
 
     Args:
         space: of the study.
-        directions: of its objectives, ``maximize`` or ``minimize``.
+        directions: of its objectives.
         seed: of the draw.
-        history: finished trials, as :func:`past` makes them.
-        pending: points that are about to be tried; the draw keeps off them.
-        tried: points that must not come again.
+        history: finished trials, as :func:`frozen_trial` makes them.
+        pending: points of trials that are about to run; the sampler avoids their neighbourhood.
+        tried: points that must not be proposed again.
 
     Returns:
-        A point that is not among the tried ones; None when all have been tried.
+        A point that is not in ``tried``; None if the space has no other.
     """
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -49,20 +49,20 @@ def propose(
     study = optuna.create_study(directions=list(directions), sampler=sampler)
     study.add_trials(history)
     for point in pending:
-        study.add_trial(past(space, point, TrialState.RUNNING))
-    every = list(islice(_all_points(space), MOST_POINTS + 1))
-    endless = not every or len(every) > MOST_POINTS
+        study.add_trial(frozen_trial(space, point, TrialState.RUNNING))
+    points = list(islice(_all_points(space), MOST_POINTS + 1))
+    infinite = not points or len(points) > MOST_POINTS
     seen = {frozenset(point.items()) for point in tried}
-    for _ in range(MOST_POINTS if endless else DRAWS):
+    for _ in range(MOST_POINTS if infinite else DRAWS):
         point = draw(study.ask(), space)
         if frozenset(point.items()) not in seen:
             return point
-    left = [point for point in every if frozenset(point.items()) not in seen]
+    left = [point for point in points if frozenset(point.items()) not in seen]
     return random.Random(seed).choice(left) if left else None
 
 
 def draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
-    """Ask a trial for every knob whose conditions hold."""
+    """Suggest a value for every hyperparameter that is active."""
     point: dict[str, Any] = {}
     for path in parents_first(space):
         knob = space[path]
@@ -76,14 +76,14 @@ def draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     return {path: point[path] for path in space if path in point}
 
 
-def past(space: Space, point: Point, state: TrialState, **known: Any) -> FrozenTrial:
-    """A trial at a point, in Optuna's terms; ``known`` are further arguments of Optuna's ``create_trial``."""
+def frozen_trial(space: Space, point: Point, state: TrialState, **fields: Any) -> FrozenTrial:
+    """An Optuna trial at a point; ``fields`` are further arguments of ``optuna.trial.create_trial``."""
     distributions = {path: distribution(space[path]) for path in point}
-    return create_trial(state=state, params=dict(point), distributions=distributions, **known)
+    return create_trial(state=state, params=dict(point), distributions=distributions, **fields)
 
 
 def distribution(knob: FloatRange | IntRange | Choices) -> BaseDistribution:
-    """A knob's range in Optuna's terms."""
+    """The Optuna distribution of a range."""
     if isinstance(knob, FloatRange):
         return FloatDistribution(knob.low, knob.high, log=knob.log)
     if isinstance(knob, IntRange):
@@ -92,7 +92,7 @@ def distribution(knob: FloatRange | IntRange | Choices) -> BaseDistribution:
 
 
 def _all_points(space: Space) -> Iterator[dict[str, Any]]:
-    """Every point of a finite space; none of one with a real interval."""
+    """Every point of a finite space; none if a range is a real interval."""
     order = parents_first(space)
 
     def extend(point: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:

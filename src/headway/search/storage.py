@@ -1,44 +1,59 @@
-"""Where a study is kept: a journal file by default, a PostgreSQL database by URL."""
+"""Opens the storage of a study, a journal file or a PostgreSQL database, and fails the trials of processes that were killed.
+
+Optuna records heartbeats and fails stale trials, in a database only. A journal belongs to one process, so a trial that is
+running in it when the process starts was abandoned.
+"""
 
 from __future__ import annotations
 
 import re
-import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from optuna.exceptions import StorageInternalError
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, fail_stale_trials
+from optuna.storages._heartbeat import BaseHeartbeat, get_heartbeat_thread, is_heartbeat_enabled
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import Connection, make_url, text
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from headway.errors import HeadwayError, Unreachable, first_line, redact_credentials
 
-#: Seconds between two signs of life of a running trial, and without one until it counts as interrupted.
-SECONDS_BETWEEN_BEATS = 5.0
-SECONDS_OF_GRACE = 15.0
-#: How long a database is waited for that does not answer, as one that is started anew.
+#: Seconds between two heartbeats of a running trial, and since the last one until the trial counts as abandoned.
+HEARTBEAT_INTERVAL = 5
+GRACE_PERIOD = 15
+#: Seconds to wait for a database that does not answer, for example because it is restarting.
 SECONDS_TO_CONNECT = 30.0
-SECONDS_A_CONNECTION = 10
-#: What a server says that answers, and goes on saying.
+SECONDS_PER_ATTEMPT = 10
+#: In the error of a server that answers, and that will give the same answer again.
 REFUSAL = re.compile(r"authentication|no password|pg_hba|does not exist|permission denied")
 
 
+class Database(RDBStorage):
+    """A database whose short failures do not end Optuna's heartbeat thread, which dies with a traceback on any exception."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with suppress(SQLAlchemyError, StorageInternalError):  # if it stays away, the search's own next write reports it
+            super().record_heartbeat(trial_id)
+
+
 def open_storage(url: str, journal: Path) -> BaseStorage:
-    """The storage that ``tune.storage`` names.
+    """Open the storage that ``tune.storage`` names.
 
     Args:
         url: of a database, its password in the environment (PGPASSWORD) or in ~/.pgpass; "" for the journal.
-        journal: file that keeps the study when there is no URL; this process has it to itself.
+        journal: file to use without a URL. No other process may use it.
 
     Raises:
-        HeadwayError: the URL is none, or the database refuses.
-        Unreachable: no database answers there.
+        HeadwayError: the URL is malformed, or the database refuses the connection.
+        Unreachable: no database answers.
     """
     if not url:
         journal.parent.mkdir(parents=True, exist_ok=True)
@@ -48,77 +63,89 @@ def open_storage(url: str, journal: Path) -> BaseStorage:
         make_url(url).get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
         raise HeadwayError(f"tune.storage: {first_line(error)}; expected as in postgresql://user@host/database") from None
-    with answering(url):
-        # A connection that broke is noticed when it is next taken, and replaced.
-        return RDBStorage(url, engine_kwargs={"creator": lambda: _connect(url), "pool_pre_ping": True})
+    # Pre-ping: a broken connection is noticed when it is next used, and replaced.
+    options = {"creator": lambda: _connect(url), "pool_pre_ping": True}
+    with database_errors(url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return Database(url, options, heartbeat_interval=HEARTBEAT_INTERVAL, grace_period=GRACE_PERIOD)
 
 
 @contextmanager
-def answering(url: str) -> Iterator[None]:
-    """Turns what a database's failure raises into one line that names it, without a password; of a journal, nothing.
+def database_errors(url: str) -> Iterator[None]:
+    """Report the failure of a database in one line that names it, without its password; a journal's errors pass unchanged.
 
     Raises:
-        HeadwayError: it refuses.
-        Unreachable: it does not answer.
+        HeadwayError: the database refuses.
+        Unreachable: the database does not answer.
     """
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
         if not url:
             raise
-        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-        what = f"tune.storage: the database {redact_credentials(url)} failed ({first_line(cause)})"
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        failure = f"tune.storage: the database {redact_credentials(url)} failed ({first_line(cause)})"
         if REFUSAL.search(str(cause)):
-            raise HeadwayError(f"{what}; check its name, the user, and the password in PGPASSWORD or ~/.pgpass") from None
-        raise Unreachable(f"{what}; start it, and run again: the study goes on") from None
+            raise HeadwayError(f"{failure}; check its name, the user, and the password in PGPASSWORD or ~/.pgpass") from None
+        raise Unreachable(f"{failure}; start it, and run again to continue the search") from None
 
 
 @contextmanager
 def heartbeats(storage: BaseStorage, trial_ids: Sequence[int]) -> Iterator[None]:
-    """While the block runs, a database is told that these trials are being worked at."""
-    if not isinstance(storage, RDBStorage):
+    """Record heartbeats of these trials within the block."""
+    with ExitStack() as stack:
+        for trial_id in trial_ids:
+            thread = get_heartbeat_thread(trial_id, storage)
+            thread.start()
+            stack.callback(thread.join)
         yield
-        return
-    ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(SECONDS_BETWEEN_BEATS):
-            try:
-                _beat(storage, trial_ids)
-            except (SQLAlchemyError, StorageInternalError):
-                continue  # it may be back for the next one; what the search itself writes tells when it is not
-
-    _beat(storage, trial_ids)
-    thread = threading.Thread(target=beat, name="heartbeats", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
-def is_beating(storage: BaseStorage, trial_id: int) -> bool:
-    """Whether another process works at a running trial; a journal, which one process has to itself, holds none such.
+def record_heartbeat(storage: BaseStorage, trial_id: int) -> None:
+    """Record one heartbeat, where the storage has any."""
+    if is_heartbeat_enabled(storage) and isinstance(storage, BaseHeartbeat):
+        storage.record_heartbeat(trial_id)
 
-    Of a trial whose last sign of life is recent, the next one is waited for.
+
+def fail_abandoned_trials(study: optuna.Study) -> None:
+    """Set the trials of killed processes to FAIL. If the last heartbeat is recent, wait for the next one.
+
+    Raises:
+        HeadwayError: another process runs this study.
     """
-    if not isinstance(storage, RDBStorage):
-        return False
-    with storage.engine.connect() as connection:
-        first, age = _last_beat(connection, trial_id)
-        end = time.monotonic() + SECONDS_OF_GRACE - age
-        while time.monotonic() < end:
-            time.sleep(SECONDS_BETWEEN_BEATS / 10)
-            if _last_beat(connection, trial_id)[0] != first:
-                return True
-    return False
+    storage = study._storage
+    _fail(study, TrialState.WAITING)  # killed, or just overtaken, between creating a trial and starting it
+    if not is_heartbeat_enabled(storage):
+        _fail(study, TrialState.RUNNING)
+        return
+    end = time.monotonic() + GRACE_PERIOD + HEARTBEAT_INTERVAL
+    while True:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            fail_stale_trials(study)
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        if not running:
+            return
+        if time.monotonic() > end:
+            raise run_elsewhere(running[0])
+        time.sleep(HEARTBEAT_INTERVAL / 5)
+
+
+def run_elsewhere(trial: FrozenTrial) -> HeadwayError:
+    number = trial.user_attrs["number"]
+    return HeadwayError(f"another process runs this search (trial {number}); wait until it is done, or end it")
+
+
+def _fail(study: optuna.Study, state: TrialState) -> None:
+    for trial in study.get_trials(deepcopy=False, states=(state,)):
+        with suppress(UpdateFinishedTrialError):  # another process was faster
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
 def _repair(journal: Path) -> None:
-    """Take away what a kill in the middle of a write leaves: Optuna's lock, and a line that is not complete.
+    """Remove what a kill during a write leaves behind: Optuna's lock and an incomplete last line.
 
-    Optuna would wait for the one, and write its next line behind the other, which then nobody can read.
+    Optuna would wait for the lock for ever, and would append to the incomplete line, so that neither line could be read.
     """
     Path(f"{journal}.lock").unlink(missing_ok=True)
     if journal.is_file():
@@ -126,27 +153,14 @@ def _repair(journal: Path) -> None:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
-def _beat(storage: RDBStorage, trial_ids: Sequence[int]) -> None:
-    for trial_id in trial_ids:
-        storage.record_heartbeat(trial_id)
-
-
-def _last_beat(connection: Connection, trial_id: int) -> tuple[Any, float]:
-    """When it was, by the database's clock, and how many seconds ago; 0 for a trial that has none yet."""
-    query = "SELECT heartbeat, extract(epoch FROM localtimestamp - heartbeat) FROM trial_heartbeats WHERE trial_id = :id"
-    row = connection.execute(text(query), {"id": trial_id}).one_or_none()
-    connection.rollback()  # or the next look would see the same moment
-    return (row[0], float(row[1])) if row else (None, 0.0)
-
-
 def _connect(url: str) -> Any:
-    """A connection of the driver's own; a database that does not answer is asked again for a while."""
+    """Open a connection of the driver, with retries while the database does not answer."""
     parsed = make_url(url)
     dialect = parsed.get_dialect()
     driver = dialect.import_dbapi()
     positional, named = dialect().create_connect_args(parsed)
-    # Heartbeats are without a time zone, so all who write them have to be in one.
-    options = {"connect_timeout": SECONDS_A_CONNECTION, "options": "-c timezone=utc", **named}
+    # Heartbeats are stored without a time zone, so all clients must use the same one.
+    options = {"connect_timeout": SECONDS_PER_ATTEMPT, "options": "-c timezone=utc", **named}
     for attempt in Retrying(
         retry=retry_if_exception(
             lambda error: isinstance(error, driver.OperationalError) and not REFUSAL.search(str(error))

@@ -1,17 +1,15 @@
-"""The study: which points are tried, in what order, what a kill leaves to be done, and what is known afterwards.
+"""The search: proposes trials in batches, has an executor run them, and continues a study that was interrupted.
 
-It knows nothing of models, of MLflow or of engines: an executor takes tasks and hands back outcomes.
+It knows nothing of models, of MLflow or of where trials run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -20,23 +18,20 @@ from headway.errors import HeadwayError
 from headway.executors import Executor, WorkerLost
 from headway.params import TuneParams
 from headway.ranges import Value, active_subset
-from headway.search.goals import objective, second_objective
+from headway.search.attempts import Attempts, directions
+from headway.search.goals import objective
 from headway.search.pruning import limits
-from headway.search.results import TrialResult, counted, reaches_target
-from headway.search.space import past, propose
-from headway.search.storage import heartbeats, is_beating
+from headway.search.results import TrialResult, completed, reaches_target, spent_seconds, within_budget
+from headway.search.space import frozen_trial, propose
+from headway.search.storage import fail_abandoned_trials, heartbeats
 from headway.search.trial import Outcome, Task
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
 
-#: Attributes of a trial in the storage. One without an outcome that has ended was interrupted, stopped, or never started.
-NUMBER, STARTED, OUTCOME, STOPPED = "number", "started", "outcome", "stopped"
-STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-
 
 class Progress(Protocol):
-    """Who is told what happens, for a person to see."""
+    """Shows a person what happens."""
 
     def resumed(self, trials: Sequence[TrialResult]) -> None: ...
     def began(self, task: Task) -> None: ...
@@ -63,10 +58,10 @@ class Search:
 
     Attributes:
         params: budget, objective and space.
-        defaults: value by knob of the space: trial 0.
+        defaults: hyperparameters of trial 0, by dotted path.
         seed: of the proposals.
-        storage: keeps the study.
-        name: of the study in it.
+        storage: of the study.
+        name: of the study in the storage.
     """
 
     params: TuneParams
@@ -75,66 +70,55 @@ class Search:
     storage: BaseStorage
     name: str
 
-    def run(self, executor: Executor, progress: Progress, record: Callable[[TrialResult], None]) -> list[TrialResult]:
-        """Run trials until the budget is used up; a study found in the storage is continued.
+    def run(
+        self, executor: Executor[Task, Outcome], progress: Progress, record: Callable[[TrialResult], None]
+    ) -> list[TrialResult]:
+        """Run trials until the budget is used up. A study that is in the storage already is continued.
 
-        Trials are proposed in batches of as many as the executor has workers. What a batch proposes depends on the seed, the
-        number of the trial and the trials of earlier batches, and on nothing else; so a study that was interrupted goes on
-        as it would have.
+        A batch has as many trials as the executor has workers. Its proposals depend on the seed, the numbers of its trials and
+        the results of earlier batches, and on nothing else. So an interrupted study continues as it would have.
 
         Args:
-            executor: runs a batch.
-            progress: is told what happens.
-            record: is given each finished trial, once it is kept; and again when the study is continued.
+            executor: runs each batch.
+            progress: shows what happens.
+            record: called with each finished trial after it is stored, and with all stored trials when a study is continued.
 
         Returns:
-            The trials within the budget, in order.
+            The trials within the budget, by number.
 
         Raises:
             HeadwayError: every trial failed, or another process runs this study.
         """
-        study = self._open()
-        self._settle(study)
-        finished = results(study)
+        attempts = Attempts.open(self.storage, self.name, self.params)
+        fail_abandoned_trials(attempts.study)
+        finished = attempts.results()
         for trial in finished:
             record(trial)
         progress.resumed(finished)
         while numbers := self._open_numbers(finished, executor.workers):
-            spent = spent_seconds(finished, self.params, executor.workers)
-            if finished and spent > 60 * self.params.timeout_minutes:
+            if finished and spent_seconds(finished, self.params, executor.workers) > 60 * self.params.timeout_minutes:
                 progress.say(
-                    f"the search stops after {len(finished)} of {self.params.trials} trials: "
-                    f"{self.params.timeout_minutes:g} minutes are over"
+                    f"the search stops after {len(finished)} of {self.params.trials} trials: the limit of "
+                    f"{self.params.timeout_minutes:g} minutes is reached"
                 )
                 break
-            tasks = self._tasks(study, finished, numbers, executor.workers)
+            tasks = self._propose_batch(attempts, finished, numbers, executor.workers)
             if not tasks:
                 progress.say(f"the search stops after {len(finished)} trials: every point of the space has been tried")
                 break
-            self._run_batch(study, tasks, executor, progress, record)
-            finished = results(study)
-        finished = counted(finished, self.params, executor.workers)
-        if not any(trial.state == "complete" for trial in finished):
-            reasons = sorted({trial.reason for trial in finished if trial.reason})
+            while tasks:  # tasks of lost workers run once more
+                tasks = Batch(attempts, tasks, progress, record).run(executor)
+            finished = attempts.results()
+        finished = within_budget(finished, self.params, executor.workers)
+        if not completed(finished):
+            reasons = "; ".join(sorted({trial.reason for trial in finished if trial.reason}))
             raise HeadwayError(
-                f"no trial of {len(finished)} could be completed: {'; '.join(reasons)}; change what they name, in tune.space or "
-                "above it, or try the same again with another seed"
+                f"none of {len(finished)} trials completed: {reasons}; change the named values in params.yaml, or the seed"
             )
         return finished
 
-    def _open(self) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return optuna.create_study(
-            storage=self.storage, study_name=self.name, directions=self._directions, load_if_exists=True
-        )
-
-    @property
-    def _directions(self) -> list[Literal["maximize", "minimize"]]:
-        goals = [goal for goal in (objective(self.params), second_objective(self.params)) if goal]
-        return ["maximize" if goal.maximise else "minimize" for goal in goals]
-
     def _open_numbers(self, finished: Sequence[TrialResult], workers: int) -> list[int]:
-        """Numbers of the first batch that is not finished; none when the budget of trials is used up or the target reached."""
+        """Numbers of the unfinished trials in the first incomplete batch; none if the budget or the target is reached."""
         known = {trial.number for trial in finished}
         first = next(number for number in range(len(known) + 1) if number not in known)
         start = first - first % workers
@@ -142,202 +126,89 @@ class Search:
             return []
         return [number for number in range(start, min(start + workers, self.params.trials)) if number not in known]
 
-    def _tasks(
-        self, study: optuna.Study, finished: Sequence[TrialResult], numbers: Sequence[int], workers: int
+    def _propose_batch(
+        self, attempts: Attempts, finished: Sequence[TrialResult], numbers: Sequence[int], workers: int
     ) -> list[Task]:
-        """What to run for these numbers of one batch; fewer, or none, when the space has no more points."""
+        """Tasks for these numbers of one batch; fewer, or none, if every point of the space has been tried."""
+        space = self.params.space
         start = numbers[0] - numbers[0] % workers
         earlier = [trial for trial in finished if trial.number < start]
-        history = [self._past(trial) for trial in earlier if trial.state != "failed"]
-        before = {trial.number: trial.point for trial in finished}
-        attempts = {trial.user_attrs[NUMBER]: trial.params for trial in study.get_trials(deepcopy=False)}
+        history = [self._frozen(trial) for trial in earlier if trial.state != "failed"]
+        begun = attempts.points()
         bounds = limits(earlier, self.params)
-        tasks = []
-        batch: list[Mapping[str, Any]] = []
+        batch: dict[int, dict[str, Any]] = {}
         for number in range(start, numbers[-1] + 1):
-            point: Mapping[str, Any] | None = before.get(number, attempts.get(number))
+            point = begun.get(number)
             if point is None and number == 0:
-                point = active_subset(self.params.space, self.defaults)
+                point = active_subset(space, self.defaults)
             if point is None:
-                tried = [*(trial.point for trial in earlier), *batch]
-                seed = Random(f"{self.seed} {number}").getrandbits(32)  # no trial of another seed has it
-                point = propose(self.params.space, self._directions, seed, history, batch, tried)
+                pending = list(batch.values())
+                tried = [*(trial.point for trial in earlier), *pending]
+                seed = Random(f"{self.seed} {number}").getrandbits(32)  # differs from every trial of another seed
+                point = propose(space, directions(self.params), seed, history, pending, tried)
             if point is None:
                 break
-            batch.append(point)
-            if number in numbers:
-                tasks.append(Task(number, dict(point), bounds))
-        return tasks
+            batch[number] = dict(point)
+        return [Task(number, batch[number], bounds) for number in numbers if number in batch]
 
-    def _past(self, trial: TrialResult) -> FrozenTrial:
-        """A finished trial as the sampler looks at it; of a pruned one, how far it came and how well it did."""
+    def _frozen(self, trial: TrialResult) -> FrozenTrial:
+        """A finished trial as Optuna's sampler sees it: its values or, if it was pruned, its curve."""
         if trial.state == "complete":
             values = [value for value in (trial.score, trial.second) if value is not None]
-            return past(self.params.space, trial.point, TrialState.COMPLETE, values=values)
-        entry = objective(self.params).entry
-        seen = {int(epoch["epoch"]): epoch[entry] for epoch in trial.curve}
-        return past(self.params.space, trial.point, TrialState.PRUNED, intermediate_values=seen)
+            return frozen_trial(self.params.space, trial.point, TrialState.COMPLETE, values=values)
+        curve = {int(entry["epoch"]): entry[objective(self.params).entry] for entry in trial.curve}
+        return frozen_trial(self.params.space, trial.point, TrialState.PRUNED, intermediate_values=curve)
 
-    def _run_batch(
-        self,
-        study: optuna.Study,
-        tasks: list[Task],
-        executor: Executor,
-        progress: Progress,
-        record: Callable[[TrialResult], None],
-    ) -> None:
-        """Run tasks to some end each; one whose worker was lost is run once more."""
-        while tasks:
-            running: list[FrozenTrial] = []
-            again: list[Task] = []
 
-            def done(
-                position: int,
-                outcome: Outcome | WorkerLost,
-                tasks: list[Task] = tasks,
-                running: list[FrozenTrial] = running,
-                again: list[Task] = again,
-            ) -> None:
-                if not isinstance(outcome, WorkerLost):
-                    self._conclude(running[position], outcome)
-                elif not self._set_aside(study, running[position], "its worker died"):
-                    progress.say(f"trial {tasks[position].number}: {outcome}; it is run once more")
-                    again.append(tasks[position])
-                    return
-                trial = next(trial for trial in results(study) if trial.number == tasks[position].number)
-                record(trial)
-                progress.ended(trial)
+@dataclass
+class Batch:
+    """Tasks that run together. It listens to the executor and stores what happens to each task."""
 
-            def started(position: int, running: list[FrozenTrial] = running) -> None:
-                self.storage.set_trial_user_attr(running[position]._trial_id, STARTED, True)
+    attempts: Attempts
+    tasks: Sequence[Task]
+    progress: Progress
+    record: Callable[[TrialResult], None]
+    ids: list[int] = field(default_factory=list)
+    lost: list[Task] = field(default_factory=list)
 
-            def watch(position: int, entry: dict[str, float], tasks: list[Task] = tasks) -> None:
-                progress.epoch(tasks[position].number, entry)
+    def run(self, executor: Executor[Task, Outcome]) -> list[Task]:
+        """Run the tasks and return those to run again, because their workers died for the first time.
 
-            try:
-                for task in tasks:
-                    running.append(self._begin(study, task))
-                self._require_alone(study, running)
-                for task in tasks:
-                    progress.began(task)
-                with heartbeats(self.storage, [trial._trial_id for trial in running]):
-                    executor.run(tasks, started, done, watch)
-            except BaseException as error:
-                # Whatever ends the search from outside says nothing about the trials: they start anew, and it does not count.
-                mine = {trial._trial_id for trial in running}
-                for trial in _running(study):
-                    if trial._trial_id in mine:
-                        with suppress(UpdateFinishedTrialError):  # another process has just ended it
-                            self.storage.set_trial_user_attr(trial._trial_id, STOPPED, True)
-                            self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                if isinstance(error, UpdateFinishedTrialError):
-                    raise HeadwayError(
-                        "another process has taken this search over; wait until it is done, or end it"
-                    ) from None
-                raise
-            tasks = again
-
-    def _begin(self, study: optuna.Study, task: Task) -> FrozenTrial:
-        """Keep, in one write, that a trial runs."""
-        begun = past(self.params.space, task.point, TrialState.RUNNING, user_attrs={NUMBER: task.number})
-        return self.storage.get_trial(self.storage.create_new_trial(study._study_id, template_trial=begun))
-
-    def _require_alone(self, study: optuna.Study, running: Sequence[FrozenTrial]) -> None:
-        """Of two processes that began a batch at the same time, the one whose trial came first goes on."""
-        first = min(trial._trial_id for trial in running)
-        for trial in _running(study):
-            if trial._trial_id < first:
-                raise _run_elsewhere(trial)
-        numbers = {trial.user_attrs[NUMBER] for trial in running}
-        for trial in study.get_trials(deepcopy=False):
-            if OUTCOME in trial.user_attrs and trial.user_attrs[NUMBER] in numbers:
-                raise _run_elsewhere(trial)  # it has finished the batch since this process looked
-
-    def _conclude(self, trial: FrozenTrial, outcome: Outcome) -> None:
-        """Keep an outcome. The first write holds all of it: a kill after that one costs nothing."""
-        self.storage.set_trial_user_attr(trial._trial_id, OUTCOME, asdict(outcome))
-        if len(self._directions) == 1:  # Optuna has no intermediate values of two objectives
-            for entry in outcome.curve:  # a step is a whole number: 0 is the middle of the first epoch
-                value = entry[objective(self.params).entry]
-                self.storage.set_trial_intermediate_value(trial._trial_id, int(entry["epoch"]), value)
-        self.storage.set_trial_state_values(trial._trial_id, STATES[outcome.state], list(outcome.values) or None)
-
-    def _settle(self, study: optuna.Study) -> None:
-        """Bring what a kill left running to an end."""
-        for trial in _running(study):
-            if is_beating(self.storage, trial._trial_id):
-                raise _run_elsewhere(trial)
-            with suppress(UpdateFinishedTrialError):  # another process that begins now has just done the same
-                if OUTCOME in trial.user_attrs:
-                    self._conclude(trial, _outcome(trial))
-                else:
-                    self._set_aside(study, trial, "its process was killed, by the system if memory was short")
-
-    def _set_aside(self, study: optuna.Study, trial: FrozenTrial, reason: str) -> bool:
-        """End an interrupted trial: its point is tried once more; the second time it has failed, and True is returned.
-
-        One that waited for a worker when the search was killed had no part in that, and is tried as if it had not begun.
+        Raises:
+            HeadwayError: another process runs this study.
         """
-        earlier = [
-            other
-            for other in study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-            if other.user_attrs[NUMBER] == trial.user_attrs[NUMBER] and _was_interrupted(other)
-        ]
-        if earlier and STARTED in self.storage.get_trial(trial._trial_id).user_attrs:
-            self._conclude(trial, Outcome("failed", reason=f"interrupted twice: {reason}"))
-            return True
-        self.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        return False
+        try:
+            for task in self.tasks:
+                self.ids.append(self.attempts.begin(task))
+            self.attempts.require_alone(self.ids)
+            for task in self.tasks:
+                self.progress.began(task)
+            with heartbeats(self.attempts.storage, self.ids):
+                executor.run(self.tasks, self)
+        except UpdateFinishedTrialError:
+            self.attempts.stop(self.ids)
+            raise HeadwayError("another process has taken this search over; wait until it is done, or end it") from None
+        except BaseException:
+            self.attempts.stop(self.ids)
+            raise
+        return self.lost
 
+    def started(self, position: int) -> None:
+        self.attempts.start(self.ids[position])
 
-def results(study: optuna.Study) -> list[TrialResult]:
-    """The finished trials by number, attempts that were interrupted left out."""
-    ended = [
-        trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished() and OUTCOME in trial.user_attrs
-    ]
-    found = []
-    for trial in sorted(ended, key=lambda trial: int(trial.user_attrs[NUMBER])):
-        outcome = _outcome(trial)
-        found.append(
-            TrialResult(
-                number=trial.user_attrs[NUMBER],
-                state=outcome.state,
-                score=outcome.values[0] if outcome.values else None,
-                second=outcome.values[1] if len(outcome.values) > 1 else None,
-                point=dict(trial.params),
-                curve=list(outcome.curve),
-                reason=outcome.reason,
-                tokens=outcome.tokens,
-                seconds=outcome.seconds,
-            )
-        )
-    return found
+    def reported(self, position: int, report: Mapping[str, float]) -> None:
+        self.progress.epoch(self.tasks[position].number, report)
 
-
-def spent_seconds(trials: Sequence[TrialResult], params: TuneParams, workers: int) -> float:
-    """What the trials took: one after another, or of a batch that ran at the same time the longest."""
-    if params.executor == "serial":
-        return sum(trial.seconds for trial in trials)
-    longest: dict[int, float] = {}
-    for trial in trials:
-        batch = trial.number // workers
-        longest[batch] = max(longest.get(batch, 0.0), trial.seconds)
-    return sum(longest.values())
-
-
-def _was_interrupted(attempt: FrozenTrial) -> bool:
-    return STARTED in attempt.user_attrs and not {OUTCOME, STOPPED} & attempt.user_attrs.keys()
-
-
-def _running(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-
-
-def _run_elsewhere(trial: FrozenTrial) -> HeadwayError:
-    number = trial.user_attrs[NUMBER]
-    return HeadwayError(f"another process runs this search (trial {number}); wait until it is done, or end it")
-
-
-def _outcome(trial: FrozenTrial) -> Outcome:
-    kept = trial.user_attrs[OUTCOME]
-    return Outcome(**{**kept, "values": tuple(kept["values"]), "curve": tuple(kept["curve"])})
+    def ended(self, position: int, result: Outcome | WorkerLost) -> None:
+        task = self.tasks[position]
+        if isinstance(result, WorkerLost):
+            self.attempts.interrupt(self.ids[position])
+        else:
+            self.attempts.finish(self.ids[position], result)
+        trial = next((trial for trial in self.attempts.results() if trial.number == task.number), None)
+        if trial is None:
+            self.progress.say(f"trial {task.number}: {result}; running it once more")
+            self.lost.append(task)
+        else:
+            self.record(trial)
+            self.progress.ended(trial)

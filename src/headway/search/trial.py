@@ -1,12 +1,15 @@
-"""What goes to a worker and what comes back: plain values, which any engine can carry. Nothing heavy is imported here."""
+"""What a worker is given and what it returns: plain values that any executor can carry. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from headway.ranges import Value
+
+if TYPE_CHECKING:
+    from headway.search.objective import TrialData
 
 
 @dataclass(frozen=True)
@@ -15,16 +18,16 @@ class Task:
 
     Attributes:
         number: position in the study, from 0.
-        point: value by knob, dotted path.
-        limits: by epoch, the objective's value without which the trial is not worth going on with. They come from trials of
-            earlier batches, so a worker needs to ask nobody.
-        rows: encoded for this point, where it turns a knob of the tokenizer; None where those that all trials share will do.
+        point: hyperparameters, by dotted path.
+        limits: objective value that the trial must reach to continue, by epoch. The limits come from trials of earlier
+            batches, so that a worker needs no access to the study.
+        data: rows encoded for this point, if it changes the tokenizer; None for the rows that all trials share.
     """
 
     number: int
     point: dict[str, Value]
     limits: dict[float, float] = field(default_factory=dict)
-    rows: Any = None
+    data: TrialData | None = None
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class Outcome:
 
     Attributes:
         state: ``complete``, ``pruned`` or ``failed``.
-        values: of the objective, and of the second where the study has one; of a pruned trial the objective's last; empty
-            of a failed one.
-        curve: all metrics after each epoch and in the middle of the first, with that ``epoch``: 0.5, 1, 2 and so on.
-        reason: why it failed, in one line; else "".
-        seconds: the trial took, on its worker.
-        tokens: that were trained on: of the rows, times the epochs.
+        values: of the objective and of the second objective, if there is one. A pruned trial has the objective's last
+            value, a failed trial none.
+        curve: all metrics after each epoch and in the middle of the first, with their ``epoch``: 0.5, 1, 2 and so on.
+        reason: why the trial failed, in one line; else "".
+        seconds: duration on the worker.
+        tokens: number of training tokens, times epochs.
     """
 
     state: Literal["complete", "pruned", "failed"]
@@ -49,8 +52,5 @@ class Outcome:
     tokens: int = 0
 
 
-#: Told an epoch's metrics as soon as they are known.
-Watch = Callable[[dict[str, float]], None]
-#: ``work(shared, task, watch)``: a function of a module's top level; a worker without a way to report live gives None. It
-#: returns an outcome whatever a person's choice of values may cause; what it raises is a mistake in the code.
-Work = Callable[[Any, Task, Watch | None], Outcome]
+#: Called with the metrics of an epoch as soon as they are known.
+EpochCallback = Callable[[dict[str, float]], None]

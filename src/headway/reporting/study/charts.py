@@ -13,7 +13,7 @@ from headway.ranges import Choices, FloatRange, IntRange
 from headway.reporting.figures import BLUE, GOLD, GREY, GRID, RED, new_figure
 from headway.reporting.study.live import short
 from headway.search.goals import objective, second_objective
-from headway.search.results import TrialResult, best, front, score_of, second_of
+from headway.search.results import TrialResult, best, pareto_front, score_of, second_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +127,10 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     axes = figure.add_subplot()
     axes.plot(*_columns([(second_of(trial), score_of(trial)) for trial in _scored(trials)]), "o", color=BLUE, label="trial")
     axes.plot(
-        *_columns([(second_of(trial), score_of(trial)) for trial in front(trials, params)]), "o-", color=GOLD, label="front"
+        *_columns([(second_of(trial), score_of(trial)) for trial in pareto_front(trials, params)]),
+        "o-",
+        color=GOLD,
+        label="front",
     )
     winner = best(trials, params)
     axes.plot([second_of(winner)], [score_of(winner)], "o", color=RED, label="winner")

@@ -11,8 +11,9 @@ from headway.reporting import pages
 from headway.reporting.pages import Page
 from headway.reporting.study import charts
 from headway.reporting.study.live import short
+from headway.reporting.study.summary import summary_lines
 from headway.search.goals import epochs_of, objective, second_objective
-from headway.search.results import TrialResult, best, verdict
+from headway.search.results import TrialResult, best
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -52,7 +53,7 @@ def study_page(trials: Sequence[TrialResult], params: TuneParams) -> Page:
         knobs=list(params.space),
         objective=objective(params).title,
         second=second.title if second else "",
-        verdict=verdict(trials, params),
+        summary=summary_lines(trials, params),
         titles=TITLES,
     )
 
@@ -66,7 +67,7 @@ def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, 
     from optuna.importance import get_param_importances
     from optuna.trial import TrialState
 
-    from headway.search.space import past
+    from headway.search.space import frozen_trial
 
     scored = [trial for trial in trials if trial.score is not None]
     if len({trial.score for trial in scored}) < 2 or not params.space:
@@ -74,7 +75,7 @@ def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if objective(params).maximise else "minimize")
     for trial in scored:
-        study.add_trial(past(params.space, trial.point, TrialState.COMPLETE, value=trial.score))
+        study.add_trial(frozen_trial(params.space, trial.point, TrialState.COMPLETE, value=trial.score))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return {name: float(share) for name, share in get_param_importances(study).items()}

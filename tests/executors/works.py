@@ -1,24 +1,26 @@
-"""Work for the engines' tests, in a module that every worker can import: a score from the shared numbers, or a mishap."""
+"""Work for the tests of executors, in a module that every worker can import. It scores a point, or misbehaves on request."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headway.errors import HeadwayError
-from headway.search.trial import Outcome, Task, Watch
+from headway.executors import Executor, Report, WorkerLost
+from headway.search.trial import Outcome, Task
 
 PATIENCE = 60.0
 
 
-class Odd(Exception):
-    """Cannot be rebuilt from what it says."""
+class NotPicklable(Exception):
+    """Cannot be rebuilt from its arguments."""
 
     def __init__(self, left: str, right: str) -> None:
         super().__init__(f"{left} and {right}")
@@ -29,8 +31,8 @@ class Shared:
     """What all tasks have in common.
 
     Attributes:
-        numbers: so many that an engine carries them as it carries arrays, shape (n,).
-        folder: holds a file ``die N`` while the next worker that is given task N is to die of it.
+        numbers: shape (n,), large enough that executors treat it as an array.
+        folder: a file ``die N`` in it kills the next worker that is given task N.
     """
 
     numbers: np.ndarray
@@ -42,25 +44,21 @@ class Shared:
             file.write("another\n")
 
 
-def share(folder: Path) -> Shared:
+def make_shared(folder: Path) -> Shared:
     return Shared(np.arange(300_000, dtype=np.float64), folder)
 
 
-def work(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome:
-    """Score a point by its numbers and tell of one epoch; ``do`` in the point, or a file, names a mishap instead."""
+def work(shared: Shared, task: Task, report: Report | None = None) -> Outcome:
+    """Score a point by its numbers and report one epoch; ``do`` in the point, or a file, asks for a mishap instead."""
     match str(task.point.get("do", "")).split():
         case ["die"]:
             os.kill(os.getpid(), signal.SIGKILL)
         case ["raise"]:
             raise HeadwayError(f"trial {task.number} is a mistake")
-        case ["odd"]:
-            raise Odd("left", "right")
+        case ["raise-not-picklable"]:
+            raise NotPicklable("left", "right")
         case ["wait", file]:
             _wait(lambda: Path(file).exists())
-        case ["alone", inside, free]:
-            Path(inside).touch(exist_ok=False)
-            _wait(lambda: Path(free).exists())
-            Path(inside).unlink()
         case ["meet", folder]:
             _meet(Path(folder), task.number)
     deadly = shared.folder / f"die {task.number}"
@@ -70,8 +68,8 @@ def work(shared: Shared, task: Task, watch: Watch | None = None) -> Outcome:
     scale = sum(value for value in task.point.values() if isinstance(value, int | float))
     score = float(np.cos(shared.numbers * scale).mean())
     entry = {"epoch": 1.0, "validation_accuracy": score, "pid": float(os.getpid())}
-    if watch:
-        watch(entry)
+    if report:
+        report(entry)
     return Outcome("complete", (score,), (entry,))
 
 
@@ -89,19 +87,32 @@ def _wait(condition: Callable[[], bool]) -> None:
 
 
 def tasks(*points: float | str) -> list[Task]:
-    """Tasks from their x, or their mishap."""
+    """Tasks from their x, or from a mishap."""
     return [Task(number, {"do": point} if isinstance(point, str) else {"x": point}) for number, point in enumerate(points)]
 
 
-def collect(engine, batch: list[Task]) -> list:
-    """What ``done`` was told, by position."""
-    told: dict[int, object] = {}
-    started: list[int] = []
+@dataclass
+class Recorder:
+    """A listener that checks the order of the calls and keeps the results."""
 
-    def done(position: int, outcome: object) -> None:
-        assert position not in told, "told twice of one task"
-        assert started.count(position) == 1, "told of a task that was not started"
-        told[position] = outcome
+    results: dict[int, Any] = field(default_factory=dict)
+    events: list[tuple[str, int]] = field(default_factory=list)
 
-    engine.run(batch, started.append, done)
-    return [told[position] for position in range(len(batch))]
+    def started(self, position: int) -> None:
+        self.events.append(("started", position))
+
+    def reported(self, position: int, report: Any) -> None:
+        self.events.append(("reported", position))
+
+    def ended(self, position: int, result: Outcome | WorkerLost) -> None:
+        assert position not in self.results, "a task ended twice"
+        assert self.events.count(("started", position)) == 1, "a task ended that was not started"
+        self.events.append(("ended", position))
+        self.results[position] = result
+
+
+def collect(executor: Executor[Task, Outcome], batch: Sequence[Task]) -> list[Any]:
+    """The results of a batch, in its order."""
+    recorder = Recorder()
+    executor.run(batch, recorder)
+    return [recorder.results[position] for position in range(len(batch))]

@@ -1,0 +1,44 @@
+"""The summary of a search in a few sentences, for the terminal and the study page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from headway.params import TuneParams
+from headway.search.goals import objective, second_objective
+from headway.search.results import TrialResult, summary
+
+
+def summary_lines(trials: Sequence[TrialResult], params: TuneParams) -> list[str]:
+    """The winner and its gain over the defaults, how far to trust that gain, and the cost.
+
+    Args:
+        trials: of a finished search; at least one is complete.
+        params: of that search.
+    """
+    found = summary(trials, params)
+    gain = found.gain_over_defaults
+    winner = f"trial {found.best_trial}, {objective(params).title} {found.best_score:.4f}"
+    if gain is None:
+        lines = [f"Best: {winner}. Trial 0, the defaults, did not complete."]
+    elif gain <= 0:
+        lines = [f"Nothing beat the defaults. Winner: {winner}."]
+    else:
+        lines = [
+            f"Best: {winner}, {gain:.4f} better than the defaults (trial 0).",
+            f"It is the best of {found.trials - found.failed} scores on the same validation rows, so part of the gain is chance.",
+        ]
+    share = "all" if params.train_share == 1 else f"{params.train_share:.0%} of the"
+    lines += [
+        f"Each trial trains the attention part alone, on {share} training rows; `headway train` uses all rows and both parts.",
+        f"Cost: {found.trials} trials ({found.pruned} pruned, {found.failed} failed), {found.epochs:g} epochs, "
+        f"{found.training_tokens:,} training tokens.",
+    ]
+    second = second_objective(params)
+    if second:
+        numbers = ", ".join(map(str, found.pareto_front))
+        lines.append(
+            f"Pareto front: trials {numbers}. Of those within {params.second_margin:g} of the best score, the winner has the "
+            f"lowest {second.title}."
+        )
+    return lines
