@@ -20,10 +20,7 @@ from headway.phrases import listed
 from headway.promotion.bootstrap import macro_f1_difference, nll_difference
 from headway.promotion.check import Check, points, signed
 from headway.promotion.paired_predictions import PairedPredictions
-from headway.promotion.paired_tests import (
-    holm,
-    worse_by_more,
-)
+from headway.promotion.paired_tests import holm, worse_by_more
 
 PROBABILITY_TOLERANCE = 1e-3
 BASELINE, CHAMPION = "the linear baseline", "the champion"
@@ -94,7 +91,7 @@ def proper_probabilities(candidate: Predictions) -> Check:
 
 
 def same_labels(candidate: Predictions, champion: Predictions) -> Check:
-    """The candidate knows every label of the champion, so that whoever uses the champion's labels can still rely on them."""
+    """The candidate knows every label of the champion, so users of the champion's labels can still rely on them."""
     removed = sorted({*champion.classes} - {*candidate.classes})
     added = sorted({*candidate.classes} - {*champion.classes})
     explanation = f"the candidate has all {len(champion.classes):,} labels of the champion"
@@ -146,7 +143,7 @@ def calibration(pair: PairedPredictions, policy: GateParams) -> Check:
     """The expected calibration error is at most ``gate.calibration_margin`` above the champion's, without an interval.
 
     No interval, because a percentile bootstrap of this error is invalid. The error is a sum of absolute values, which noise
-    only increases. A resample is noisier than the rows, so the interval lies too high, the more so the better a model is
+    only increases. A resample is noisier than the rows, so the interval is too high, the more so the better a model is
     calibrated, and near 0 no bootstrap of it is consistent. Most of the bias cancels in the difference of two models on the
     same rows.
     """

@@ -86,7 +86,7 @@ class TestSet(Frozen):
     def overlap(self, other: TestSet) -> float:
         """Estimated share of these rows that the other set contains too, from 0 to 1; accurate to about 0.05.
 
-        The smallest hashes of a union are a random sample of it, so the share of them that lies in both sets estimates the
+        The smallest hashes of a union are a random sample of it, so the share of them that is in both sets estimates the
         Jaccard similarity J (Broder 1997, "On the resemblance and containment of documents"). With sizes a and b, the sets
         have J (a + b) / (1 + J) rows in common.
         """
@@ -187,7 +187,7 @@ class Decision(Frozen):
         return [self.headline, *(f"{'✓' if one.passed else '✗'} {one.name}: {one.explanation}" for one in self.checks)]
 
     def repeats(self, other: Decision) -> bool:
-        """Whether it is the same decision based on the same facts, whoever requested it and when."""
+        """Whether it is the same decision based on the same facts, no matter who requested it and when."""
         return self._facts() == other._facts()
 
     def _facts(self) -> list[Any]:

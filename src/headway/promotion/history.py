@@ -58,7 +58,7 @@ def append(registry: Registry, new: Decision) -> None:
 
 
 def _read(number: int, entries: Entries, texts: dict[str, str], previous: str) -> Decision:
-    """One decision of the chain; a HeadwayError says what is wrong with it."""
+    """One decision of the chain; raises a HeadwayError that names the problem."""
     key = entries.ids.get(number)
     if key is None:
         raise HeadwayError("missing")
@@ -66,7 +66,7 @@ def _read(number: int, entries: Entries, texts: dict[str, str], previous: str) -
         raise HeadwayError("its file is missing")
     found = parse(texts[key], key)
     if (found.number, found.previous) != (number, previous):
-        raise HeadwayError("it does not follow on the one before it")
+        raise HeadwayError("it does not follow the one before it")
     return found
 
 

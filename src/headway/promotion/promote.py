@@ -12,14 +12,7 @@ from headway.files import read_json
 from headway.promotion import candidates, gate
 from headway.promotion import history_queries as queries
 from headway.promotion.candidates import Candidate
-from headway.promotion.champion import (
-    RegistryState,
-    commit,
-    lineage_of,
-    load_with_size,
-    reconcile,
-    retry_on_conflict,
-)
+from headway.promotion.champion import RegistryState, commit, lineage_of, load_with_size, reconcile, retry_on_conflict
 from headway.promotion.decision import CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, plain
 from headway.promotion.decision_report import log_to_pipeline_run
 from headway.promotion.gate import GateInput
