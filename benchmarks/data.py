@@ -32,7 +32,7 @@ from headway.data.tokenization import encoded, fitting
 from headway.data.tokenization.tokenizer import TextEncoder
 from headway.layout import Layout
 from headway.params import load
-from headway.stages.tokenize import Texts, encode_rows
+from headway.stages.tokenize import SplitTexts, encode_rows
 
 STAGES = ("ingest", "prepare", "tokenize")
 WORDS = 200
@@ -199,8 +199,8 @@ def encoding_speed(reviews: list[str], layout: Layout) -> float:
     path = layout.root / "reviews.parquet"
     columns = {"id": [text_id(text) for text in reviews], "text": pa.array(reviews, pa.large_string())}
     pq.write_table(pa.table(columns), path)
-    texts = Texts(path)
-    fitted = fitting.fit(texts, knobs, fitting.survey(texts))
+    texts = SplitTexts(path)
+    fitted = fitting.fit(texts, knobs, fitting.measure(texts))
     encoder = TextEncoder(fitted, knobs.max_length)
     seconds = []
     for _ in range(PASSES):

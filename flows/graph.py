@@ -1,4 +1,4 @@
-"""The stage graph as dvc.yaml has it. Nothing here, or anywhere in flows, knows a stage by name."""
+"""The stage graph, read from dvc.yaml. No stage is named here or elsewhere in flows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from headway.errors import HeadwayError, first_line
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its name, what it is for, and the stages whose outs it depends on."""
+    """A stage: its name, its purpose, and the stages whose outs it depends on."""
 
     name: str
     description: str
@@ -20,10 +20,10 @@ class Stage:
 
 
 def read(path: Path) -> list[Stage]:
-    """The stages of a dvc.yaml in an order in which each comes after all that it depends on; else in the file's order.
+    """The stages of a dvc.yaml, each after all that it depends on, otherwise in the file's order.
 
     Raises:
-        HeadwayError: the file is not a stage graph, or the stages depend on one another in a circle.
+        HeadwayError: the file is not a stage graph, or the stages depend on each other in a cycle.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -43,7 +43,7 @@ def read(path: Path) -> list[Stage]:
         sorter = TopologicalSorter(after)
         sorter.prepare()
     except CycleError as error:
-        raise HeadwayError(f"{path}: stages depend on one another in a circle: {' → '.join(error.args[1])}") from None
+        raise HeadwayError(f"{path}: stages depend on each other in a cycle: {' → '.join(error.args[1])}") from None
     order: list[Stage] = []
     done: set[str] = set()
     while len(order) < len(stages):
@@ -54,13 +54,13 @@ def read(path: Path) -> list[Stage]:
 
 
 def _outs(stage: dict[str, Any]) -> list[str]:
-    """Paths of outs, metrics and plots, whether they stand alone or carry options."""
+    """Paths of outs, metrics and plots, with or without options."""
     entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
 def _maker(dependency: str, made_by: dict[str, str]) -> str | None:
-    """The stage that makes a path: the path is an out, lies in one, or contains one."""
+    """The stage that writes a path: the path is one of its outs, inside one, or contains one."""
     path = PurePosixPath(dependency)
     for out, name in made_by.items():
         if path.is_relative_to(out) or PurePosixPath(out).is_relative_to(path):

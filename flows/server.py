@@ -1,4 +1,4 @@
-"""Whether the Prefect server that the environment names answers."""
+"""Checks that the Prefect server named by the environment answers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from headway.network import check_reachable
 
 
 def check(required: bool = False) -> None:
-    """Return when the server of PREFECT_API_URL answers, or when none is named and none is required.
+    """Return if the server of PREFECT_API_URL answers, or if none is set and none is required.
 
     Raises:
-        HeadwayError: the server does not answer, or one is required and none is named.
+        HeadwayError: the server does not answer, or one is required and none is set.
     """
     url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not url:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_changing_the_list_of_classes_does_not_change_the_model(folder: Path) ->
     model = headway.load(folder)
     model.classes.reverse()
     assert model.classes == CLASSES
+
+
+def test_several_threads_can_share_a_model(folder: Path) -> None:
+    model = headway.load(folder)
+    expected = model.predict_proba(TEXTS)
+    with ThreadPoolExecutor(4) as pool:
+        for answer in pool.map(lambda _: model.predict_proba(TEXTS), range(40)):
+            np.testing.assert_array_equal(answer, expected)
 
 
 def test_an_explanation_agrees_with_the_prediction(folder: Path) -> None:

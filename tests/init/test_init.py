@@ -16,6 +16,7 @@ from headway.errors import HeadwayError
 from headway.init.inspection import _seconds_to_train
 from headway.init.location import path_and_pattern
 from headway.params import load
+from headway.stages.tokenize import SplitTokens, TokenMetrics
 from tests.real_texts import chinese, english, languages, translations
 
 REVIEWS = 600
@@ -204,8 +205,8 @@ def test_a_folder_with_test_and_unlabelled_files_is_used_as_it_is(project, table
     )
     assert found.changes["data.test_files"] == "test.csv"
     assert found.changes["data.unlabelled_files"] == "more.csv"
-    assert found.profile["splits"]["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
-    assert found.profile["unlabelled_rows"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.splits["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.unlabelled_rows == pytest.approx(REVIEWS / 4, rel=0.1)
 
 
 def test_warnings_are_printed_before_anything_is_written(project, table, capsys):
@@ -219,7 +220,8 @@ def test_warnings_are_printed_before_anything_is_written(project, table, capsys)
 
 
 def test_the_estimated_time_grows_with_the_number_of_trials(params):
-    tokens = {"vocabulary_size": 1000, "train": {"tokens": 10**6, "median_length": 200.0}, "validation": {"tokens": 10**5}}
+    splits = {"train": SplitTokens(5_000, 10**6, median_length=200.0), "validation": SplitTokens(500, 10**5)}
+    tokens = TokenMetrics("word", 1000, {}, 0.0, None, splits)
     shares = {"tune.train_share": 0.5, "tune.max_epochs": 1, "training.max_epochs": 2, "tune.timeout_minutes": 1e6}
     few, many = (_seconds_to_train(params.override({**shares, "tune.trials": trials}), tokens, 2) for trials in (1, 1000))
     # Noisy as the measurement is: 2.5 epochs against 502.
@@ -314,8 +316,8 @@ def test_test_and_unlabelled_files_can_be_given_as_paths(project, table, apart):
     paths = [str(folder / name) for name in names]
     found = quietly(project, paths[0], test_files=paths[1], unlabelled_files=paths[2])
     assert (found.changes["data.path"], found.changes["data.files"]) == ("corpus", "train.csv")
-    assert found.profile["splits"]["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
-    assert found.profile["unlabelled_rows"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.splits["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.unlabelled_rows == pytest.approx(REVIEWS / 4, rel=0.1)
     assert found.changes["registry.model_name"] == "train"
 
 

@@ -1,7 +1,8 @@
-"""The commands under ``headway data``."""
+"""Commands about data: set a project up for your own file, compare two versions of the data."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,16 +13,49 @@ if TYPE_CHECKING:
 
     from headway.data.diff import LabelChange
 
-app = typer.Typer(help="Compare versions of the data.", no_args_is_help=True)
+app = typer.Typer()
+PANEL = "Data"
+versions = typer.Typer(help="Compare versions of the data.", no_args_is_help=True)
+app.add_typer(versions, name="data", rich_help_panel=PANEL)
 
 MOST_LABELS = 20
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
+def init(
+    data: Annotated[str, typer.Option(help="Your file or folder, a glob in quotes, or a URL.")],
+    text: Annotated[str | None, typer.Option(help="Column with the texts; detected by default.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column with the labels; detected by default.")] = None,
+    test: Annotated[str, typer.Option(help="Glob of the files in the folder that form the test split.")] = "",
+    unlabelled: Annotated[str, typer.Option(help="Glob of the files in the folder that have no labels.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Write params.yaml without asking.")] = False,
+) -> None:
+    """Inspect your data and fill in params.yaml for it."""
+    from headway import init as setup
+    from headway.errors import HeadwayError
+    from headway.layout import Layout
+
+    layout = Layout.find()
+    found = setup.survey(layout, data, text, label, test, unlabelled)
+    setup.show(found)
+    print("For params.yaml:")
+    for knob, value in found.changes.items():
+        print(f"  {knob}: {value}")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise HeadwayError(
+                "params.yaml is unchanged: not a terminal, so cannot ask for confirmation; pass --yes to write"
+            )
+        typer.confirm("Write these to params.yaml?", default=True, abort=True)
+    setup.write(layout, found.changes)
+    print("params.yaml is written. Now: make run")
+
+
+@versions.command()
 def diff(
     revision: Annotated[str, typer.Argument(metavar="REV", help="A git commit, branch or tag, such as HEAD~1.")],
 ) -> None:
-    """Show which rows changed since a git revision."""
+    """Count the rows that changed since a git revision."""
     from rich.console import Console
 
     from headway.data.diff import compare, rows_at

@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headway.data.columns import Proposal, propose, require_header, sample_rows
 from headway.data.sources.files import first_file
 from headway.init.location import locate, model_name, path_for_params
 from headway.layout import Layout
 from headway.params import DataParams, Params, flatten, load
+
+if TYPE_CHECKING:
+    from headway.data.preparation.profile import DataProfile
+    from headway.stages.tokenize import TokenMetrics
 
 STEPS, WARM_UP_STEPS = 8, 2  # of training, to measure its speed
 
@@ -33,8 +37,8 @@ class Survey:
 
     changes: dict[str, Any]
     proposal: Proposal
-    profile: dict[str, Any]
-    tokens: dict[str, Any]
+    profile: DataProfile
+    tokens: TokenMetrics
     seconds: float
     page: Path
 
@@ -88,7 +92,7 @@ def survey(
         (page,) = report(proposed, trial, ["data"])
     finally:
         shutil.rmtree(trial.root / "data", ignore_errors=True)
-    seconds = _seconds_to_train(proposed, tokens, len(profile["classes"]))
+    seconds = _seconds_to_train(proposed, tokens, len(profile.classes))
     changes["data.path"] = path_for_params(layout.root, location["path"])
     before = flatten(params.model_dump())
     changes = {knob: value for knob, value in changes.items() if value != before[knob]}
@@ -124,7 +128,7 @@ def _trial_project(layout: Layout) -> Layout:
     return trial
 
 
-def _seconds_to_train(params: Params, tokens: Mapping[str, Any], n_classes: int) -> float:
+def _seconds_to_train(params: Params, tokens: TokenMetrics, n_classes: int) -> float:
     """Time for search, without pruning, and training: from their numbers of tokens and the speed of a few steps measured now."""
     import torch
 
@@ -132,8 +136,8 @@ def _seconds_to_train(params: Params, tokens: Mapping[str, Any], n_classes: int)
     from headway.model.training import pin
 
     pin(params.training.threads)
-    vocabulary_size = tokens["vocabulary_size"]
-    length = max(1, min(int(tokens["train"]["median_length"]), params.model.max_length))
+    vocabulary_size = tokens.vocabulary_size
+    length = max(1, min(int(tokens.splits["train"].median_length), params.model.max_length))
     texts = max(1, params.training.tokens_per_batch // length)
     module = AttentionClassifier(params.model, vocabulary_size, n_classes)
     batch = torch.randint(2, vocabulary_size, (texts, length), generator=torch.Generator().manual_seed(0))
@@ -145,6 +149,6 @@ def _seconds_to_train(params: Params, tokens: Mapping[str, Any], n_classes: int)
         module.zero_grad()
         torch.nn.functional.cross_entropy(module(batch), labels).backward()
         seen += batch.numel() if step >= WARM_UP_STEPS else 0
-    per_epoch = (tokens["train"]["tokens"] + tokens["validation"]["tokens"]) * (time.monotonic() - started) / seen
+    per_epoch = (tokens.splits["train"].tokens + tokens.splits["validation"].tokens) * (time.monotonic() - started) / seen
     search = params.tune.trials * params.tune.train_share * params.tune.max_epochs * per_epoch
     return float(params.training.max_epochs * per_epoch + min(search, 60 * params.tune.timeout_minutes))
