@@ -14,7 +14,7 @@ from headway.data.sources.parquet import ROWS, rows_of_columns
 from headway.data.sources.remote import is_server_trouble, retried
 from headway.data.sources.rows import Row
 from headway.data.sources.source import Columns, FileInfo, Part, Source
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.params import DataParams
 
 if TYPE_CHECKING:
@@ -69,13 +69,12 @@ def _loaded(params: DataParams, split: str, root: Path, where: str) -> Dataset:
         with online():
             return retried(lambda: datasets.load_dataset(name, revision=params.hub_revision, split=split), _is_transient)
     except Exception as error:  # the Hub's client, its cache and each format raise their own
-        reason = " ".join(str(error).split())[:250].rstrip(".") or type(error).__name__
         advice = "check data.hub_split, data.hub_test_split and data.hub_unlabelled_split"
         if isinstance(error, datasets.exceptions.DatasetNotFoundError):
             advice = "check data.hub_name and data.hub_revision, or log in with `hf auth login` if it is private"
         elif isinstance(error, ConnectionError | TimeoutError):
             advice = "check the network, and run again"
-        raise HeadwayError(f"{where}: {reason}; {advice}") from error
+        raise HeadwayError(f"{where}: {first_line(error).rstrip('.')}; {advice}") from error
 
 
 def _checked_name(name: str, root: Path) -> str:

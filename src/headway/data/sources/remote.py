@@ -18,7 +18,7 @@ import fsspec
 import tenacity
 
 from headway.data.sources.file_set import FileSet, in_order
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.files import sha256_of_json
 
 Result = TypeVar("Result")
@@ -50,7 +50,7 @@ def remote_files(url: str, downloads: Path) -> FileSet:
     try:
         store, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError) as error:
-        raise HeadwayError(f"data.path: {url} cannot be opened: {' '.join(str(error).split())}") from None
+        raise HeadwayError(f"data.path: {url} cannot be opened: {first_line(error)}") from None
     store.invalidate_cache()
     if _patiently(lambda: store.info(path), url)["type"] != "directory":
         name = PurePosixPath(urlsplit(url).path if url.startswith("http") else path).name
@@ -127,7 +127,7 @@ def _patiently(action: Callable[[], Result], where: str) -> Result:
         return retried(action, _is_transient)
     except Exception as error:  # every store's client raises its own
         cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())[:200].rstrip(".") or type(cause).__name__
+        reason = first_line(cause).rstrip(".")
         if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
             raise HeadwayError(f"{where}: does not exist ({reason}); check data.path") from error
         advice = "check the network, data.path and your credentials, and run again"

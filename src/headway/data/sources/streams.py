@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TextIO, cast
 import pyarrow as pa
 
 from headway.data.sources.encodings import MARK, recognise
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 
 BLOCK, HEAD = 1 << 20, 1 << 24  # bytes
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
@@ -68,10 +68,11 @@ class LocalFile:
                     raise HeadwayError(f"{self.name}: empty; expected rows with a text and a label")
                 yield reader
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
-            reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
             of_system = isinstance(error, OSError) and error.errno is not None  # such as a full disk: not the file's fault
             advice = "check the disk and your permissions" if of_system else "check that the file is complete"
-            raise HeadwayError(f"{self.name}: cannot be read as {self.kind[1:]}: {reason}; {advice}") from error
+            raise HeadwayError(
+                f"{self.name}: cannot be read as {self.kind[1:]}: {first_line(error).rstrip('.')}; {advice}"
+            ) from error
 
 
 class HashingReader(io.RawIOBase):
