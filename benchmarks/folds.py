@@ -172,7 +172,7 @@ class Folds:
         np.save(folder / "baseline-right.npy", probabilities.argmax(axis=1) == labels["test"])
         seconds = {BASELINE: time.monotonic() - started}
         started = time.monotonic()
-        words = fitting.fit(texts["train"], self.params.tokenizer, fitting.survey(texts["train"]))
+        words = fitting.fit(texts["train"], self.params.tokenizer, fitting.measure(texts["train"]))
         words.save(str(folder / "tokenizer.json"))
         encoder = TextEncoder(words, self.params.tokenizer.max_length)
         for name, rows in parts.items():

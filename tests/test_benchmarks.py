@@ -83,13 +83,15 @@ def test_the_exponent_is_that_of_the_growth() -> None:
 
 def test_targets_are_met_or_not_met() -> None:
     taken = {"ingest": [(10, 0.1), (100, 2.0), (1_000, 20.0)], "prepare": [(10, 1.0), (100, 20.0), (1_000, 300.0)]}
-    targets = data.targets(5_000, taken, {"ingest": 1_500, "prepare": 1_501})
+    targets = data.targets(5_000, taken, {"ingest": 1_500, "prepare": 1_501}, {"csv": 1.0, "parquet": 3.0})
     assert targets == [
-        ("IMDB reviews encoded: 5,000 a second, target 5,000", True),
+        ("IMDB reviews encoded: 5,000 per second, target 5,000", True),
         ("growth of ingest from 100 rows to 1,000: 1.00, target 1.1", True),
         ("growth of prepare from 10 rows to 1,000: 1.24, target 1.1", False),
         ("peak memory of ingest at 1,000 rows: 1,500 MB, target 1,500", True),
         ("peak memory of prepare at 1,000 rows: 1,501 MB, target 1,500", False),
+        ("bytes read per byte of a .csv source: 1.00, target 1.02", True),
+        ("bytes read per byte of a .parquet source: 3.00, target 2.02", False),
     ]
 
 

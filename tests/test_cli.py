@@ -9,11 +9,13 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from headway import __version__
+from headway import __version__, params
+from headway.cli import app
 from headway.files import write_json
 from headway.layout import Layout
 from headway.params import Params, load
@@ -99,7 +101,7 @@ def test_a_stage_run_too_early_is_one_line(project: Layout, stage: str) -> None:
     done = headway(stage, folder=project.root)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert "missing; it is made by `dvc repro" in line
+    assert "missing" in line
 
 
 class OneExperiment(BaseHTTPRequestHandler):
@@ -124,9 +126,28 @@ def test_the_address_of_the_tracking_server_is_shown_without_the_password(projec
     assert done.stdout.strip() == f"MLFLOW_TRACKING_URI is set: browse http://{address}"
 
 
-def test_the_version_is_the_projects_own(repository: Path) -> None:
-    done = headway("--version", folder=repository)
-    assert done.stdout.strip() == __version__
+def test_the_version_is_printed(repository: Path) -> None:
+    assert headway("--version", folder=repository).stdout.strip() == __version__
+
+
+def test_a_command_parses_params_yaml_once(project: Layout, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    parsed = []
+    validate = params.validate
+    monkeypatch.setattr(params, "validate", lambda tree, source: parsed.append(source) or validate(tree, source))
+    params._parse.cache_clear()
+    monkeypatch.chdir(project.root)
+    for _ in range(2):
+        app(["params"], standalone_mode=False)
+    assert parsed == ["params.yaml"]
+    assert "vocabulary_size" in capsys.readouterr().out
+
+
+def test_a_changed_params_yaml_is_parsed_again(project: Layout) -> None:
+    before = load(project.params)
+    assert load(project.params) is before
+    text = project.params.read_text(encoding="utf-8")
+    project.params.write_text(text.replace(f"seed: {before.seed}", f"seed: {before.seed + 1}"), encoding="utf-8")
+    assert load(project.params).seed == before.seed + 1
 
 
 def test_params_of_the_repository_are_valid(repository: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -148,29 +149,37 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def load(path: Path) -> Params:
-    """Read and check a params file.
+    """Read and check a params file. The same content is parsed once per process.
 
     Raises:
         HeadwayError: the file is missing, is not YAML, or has a key or value that is not allowed; the message names the file,
             the line, the key, its value and what is allowed.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     try:
-        tree = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise HeadwayError(f"{path}: no such file; run inside a Headway project, the folder with {FILE_NAME}") from None
     except UnicodeDecodeError:
         raise HeadwayError(f"{path}: not UTF-8; save it as UTF-8") from None
+    return _parse(text, path.name)
+
+
+@lru_cache(maxsize=4)
+def _parse(text: str, name: str) -> Params:
+    """Parse the text of a params file. Keyed by content, not by modification time, so that a changed file is never missed."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        tree = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise HeadwayError(f"{path.name}{line}: not valid YAML: {error.problem}") from None
+        raise HeadwayError(f"{name}{line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
-        raise HeadwayError(f"{path.name}: not valid YAML: {first_line(error)}") from None
+        raise HeadwayError(f"{name}: not valid YAML: {first_line(error)}") from None
     if not isinstance(tree, Mapping):
-        raise HeadwayError(f"{path.name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
-    return validate(tree, source=path.name)
+        raise HeadwayError(f"{name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
+    return validate(tree, source=name)
 
 
 def validate(tree: Mapping[str, Any], source: str) -> Params:

@@ -285,7 +285,7 @@ def test_only_some_windows_are_shown_if_there_are_many_and_no_maps_above_the_lim
 def any_tokenizer(request: pytest.FixtureRequest, reviews: Any) -> Tokenizer:
     sizes = reviews.params.tokenizer.model_copy(update={"kind": request.param, "vocabulary_size": 600})
     texts = english(200)[0] + chinese(100)[0] + translations("ar")[:100]
-    return fitting.fit(texts, sizes, fitting.survey(texts))
+    return fitting.fit(texts, sizes, fitting.measure(texts))
 
 
 def test_the_pieces_of_a_text_in_any_language_are_the_text(any_tokenizer: Tokenizer) -> None:

@@ -63,11 +63,11 @@ def prepare() -> None:
     from headway.stages.prepare import prepare as stage
 
     report = _run_stage(stage)
-    gone = {reason: count for reason, count in report["rows_quarantined"].items() if count}
+    gone = {reason: count for reason, count in report.rows_quarantined.items() if count}
     print(
-        f"{report['rows_in']:,} rows in, {report['rows_kept']:,} kept"
+        f"{report.rows_in:,} rows in, {report.rows_kept:,} kept"
         + (f", in quarantine: {_counts(gone)}" if gone else "")
-        + f"; splits: {_counts(report['splits'])}"
+        + f"; splits: {_counts(report.splits)}"
     )
 
 
@@ -76,11 +76,10 @@ def tokenize() -> None:
     """Fit the tokenizer and encode into data/encoded."""
     from headway.stages.tokenize import tokenize as stage
 
-    report = _run_stage(stage)
-    train = report["train"]
+    metrics = _run_stage(stage)
     print(
-        f"vocabulary of {report['vocabulary_size']:,}; {train['tokens']:,} training tokens, "
-        f"{report['validation']['unknown_share']:.1%} of the validation split's unknown"
+        f"vocabulary of {metrics.vocabulary_size:,}; {metrics.splits['train'].tokens:,} training tokens, "
+        f"{metrics.splits['validation'].unknown_share:.1%} of the validation split's unknown"
     )
 
 
@@ -159,7 +158,9 @@ def init(
         print(f"  {knob}: {value}")
     if not yes:
         if not sys.stdin.isatty():
-            raise HeadwayError("params.yaml stays as it is: nobody is there to ask; add --yes to write without asking")
+            raise HeadwayError(
+                "params.yaml is unchanged: not a terminal, so cannot ask for confirmation; pass --yes to write"
+            )
         typer.confirm("Write these to params.yaml?", default=True, abort=True)
     setup.write(layout, found.changes)
     print("params.yaml is written. Now: make run")

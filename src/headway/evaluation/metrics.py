@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix as count_confusions
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from headway.evaluation import resampling
@@ -196,10 +195,3 @@ def likelihood_by_row(predictions: Predictions) -> np.ndarray:
     of_truth = np.where(labels >= 0, probabilities[np.arange(len(labels)), labels], 0.0)
     losses: np.ndarray = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))
     return losses
-
-
-def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """Counts, int, (classes, classes): rows are true labels, columns predicted ones."""
-    every = list(range(len(predictions.classes)))
-    counts: np.ndarray = count_confusions(predictions.labels, predictions.predicted, labels=every)
-    return counts

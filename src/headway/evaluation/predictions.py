@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headway.errors import HeadwayError
+from headway.errors import StageOutputError
 from headway.tables import read_table
 
 
@@ -67,11 +67,11 @@ class Predictions:
         """Read what :meth:`save` wrote.
 
         Raises:
-            HeadwayError: the file is missing or damaged; the message names the stage that makes it.
+            StageOutputError: the file is missing or damaged.
         """
         table = read_table(path, made_by)
         if table.column_names != ["id", "label_id", "probability"]:
-            raise HeadwayError(f"{path}: damaged (no predictions); make it again with `dvc repro --force {made_by}`")
+            raise StageOutputError(path, made_by, "not predictions")
         metadata = table.schema.metadata
         classes = [metadata[f"class {index}".encode()].decode() for index in range(table["probability"].type.list_size)]
         probabilities = table["probability"].combine_chunks().flatten().to_numpy().reshape(-1, len(classes))
