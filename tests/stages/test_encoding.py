@@ -15,7 +15,7 @@ def test_rows_are_encoded_once_and_again_after_a_change_of_the_code_that_encodes
     chosen = params.override({"tokenizer.vocabulary_size": 400}).tokenizer
     before = encoded_with(chosen, params.tokenizer, layout)
     assert encoded_with(chosen, params.tokenizer, layout) == before
-    code = layout.root / "src" / "headway" / "data" / "markup.py"
+    code = layout.root / "src" / "headway" / "data" / "text" / "markup.py"
     code.parent.mkdir(parents=True)
     code.write_text("changed = True\n")
     after = encoded_with(chosen, params.tokenizer, layout)
