@@ -235,7 +235,7 @@ def explain(
     found = explain.explain(Registry(tracker(params, layout)).champion_package(), text)
     page = Path(out) if out else layout.scratch / "explanation.html"
     explanation.write(page, found)
-    for line in explanation.in_words(found):
+    for line in explanation.describe(found):
         print(line)
     print(f"page: {page}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headway.promotion.decision import Record
 from headway.reporting import pages
-from headway.reporting.formatting import interval, measured, shown
+from headway.reporting.formatting import measured
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -17,10 +17,9 @@ def render(record: Record) -> str:
     scores = {model: {one.name: one for one in measured(values)} for model, values in record.scores.items()}
     return pages.render(
         TEMPLATE,
-        {"shown": shown, "as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False)},
+        filters={"as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False)},
         record=record,
         scores=scores,
         metrics=list(dict.fromkeys(name for values in scores.values() for name in values)),
-        interval=interval,
         origins=[("the candidate", record.lineage), ("the project at the decision", record.project)],
     ).html
