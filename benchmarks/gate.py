@@ -1,6 +1,6 @@
-"""How often the gate promotes noise, and how often it finds a true gain.
+"""How often the gate promotes a model that is no better, and how often it detects a true gain.
 
-``make bench-gate`` puts simulated rows that were won and lost through the gate's own rule, with the policy of params.yaml, and
+``make bench-gate`` puts simulated counts of discordant rows through the gate's own rule, with the policy of params.yaml, and
 writes ``benchmarks/gate.md``. Nothing is trained, and no data are read.
 """
 
@@ -24,14 +24,14 @@ from scipy.stats import binomtest
 from benchmarks.shipped import PROJECT
 from benchmarks.targets import print_targets
 from headway.params import GateParams, load
-from headway.promotion.alpha_spending import PLANNED, election_significance, significance
-from headway.promotion.history_queries import SAME
+from headway.promotion.alpha_spending import PLANNED_LOOKS, first_promotion_significance, significance
+from headway.promotion.history_queries import SAME_TEST_SET
 from headway.promotion.paired_tests import detectable_difference, is_non_inferior, is_superior
 
 PAGE = PROJECT / "benchmarks" / "gate.md"
 RETRAININGS = 50
 ROWS, DISAGREEMENTS, GAINS = (1_000, 2_500, 25_000), (0.05, 0.1, 0.2), (0.005, 0.01, 0.015, 0.02)
-#: Where one case has to do: the size of IMDB's test split, and how often two models differ there.
+#: Rows and disagreement where one case is shown.
 CASE = (2_500, 0.1)
 #: Test rows that are added at each retraining, as a share of those at the beginning.
 GROWTHS = (0.01, 0.05, 0.25)
@@ -41,27 +41,28 @@ SECONDS = 300
 HEAD = """\
 # What the gate promotes
 
-`{command}`, {date}, {seconds:.0f} s. Simulated wins and losses, the gate's own rule (`src/headway/registry/comparison.py`), the
-policy of `params.yaml`. *Disagreement* is the share of rows on which one of two models alone is right. A sequence is 50
-retrainings judged on one test set. Power is that of the comparison with the champion alone: macro F1, likelihood, calibration,
-slices and costs must pass as well, and can only lower it.
+`{command}`, {date}, {seconds:.0f} s. Simulated counts of discordant rows go through the gate's own rule
+(`src/headway/promotion/paired_tests.py`) with the policy of `params.yaml`. *Disagreement* is the share of rows that
+only one of two models gets right. A sequence is 50 retrainings compared on one test set. Power is that of the accuracy
+check alone: macro F1, likelihood, calibration, slices and costs must pass as well, and can only lower it.
 
-Corrections: *none* tests every verdict at 5%, one-sided. *Equal shares of 50* tests at a fiftieth of that, and leaves nothing for
-a fifty-first. With *m planned*, verdict k gets m / (k (k + m) H) of the 5%, where H = 1 + 1/2 + … + 1/m, for ever. The *Ladder*
-(without parameters) takes every gain above its standard error. *Any gain* leaves out `gate.minimum_gain`. *Counted anew* takes
-test rows that have grown for others; the gate takes those that have most of their rows in common for the same."""
+Corrections: *none* tests every look at 5%, one-sided. *Equal shares of 50* tests at a fiftieth of that, and leaves
+nothing for a fifty-first look. With *m planned*, look k gets m / (k (k + m) H) of the 5%, where H = 1 + 1/2 + … + 1/m.
+The *Ladder* (without parameters) promotes every gain above its standard error. *Any gain* leaves out
+`gate.minimum_gain`. *Counted anew* treats test rows that have grown as a new test set; the gate treats test sets that
+share most of their rows as one."""
 
-#: Whether each of many candidates is promoted, from its wins, its losses, the rows and the number of the verdict.
+#: Whether each of many candidates is promoted, from its wins, its losses, the number of rows and the number of the look.
 Rule = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the levels of all verdicts on a test set are set.
+    """The significance levels of all looks at a test set.
 
     Attributes:
-        name: for a person.
-        level: of the k-th verdict.
+        name: for tables.
+        level: of the k-th look, from its number and the budget.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Schedule:
 
 
 NONE = Schedule("none", lambda _, budget: budget)
-GATE = Schedule(f"the gate: {PLANNED} planned", significance)
+GATE = Schedule(f"the gate: {PLANNED_LOOKS} planned", significance)
 SCHEDULES = (
     NONE,
     Schedule("equal shares of 50", lambda _, budget: budget / RETRAININGS),
@@ -97,7 +98,7 @@ def main() -> None:
         simulation.false_promotions,
         simulation.growing_rows,
         simulation.false_non_inferiority,
-        simulation.false_elections,
+        simulation.false_first_promotions,
         simulation.schedules,
         simulation.power,
     ):
@@ -129,7 +130,7 @@ class Simulation:
         return lambda wins, losses, rows, number: is_superior(wins, losses, rows, schedule.level(number, self.budget), least)
 
     def non_inferior(self, schedule: Schedule, margin: float) -> Rule:
-        """The gate's rule for ``non_inferior``, and, with the baseline's margin, for elections."""
+        """The gate's rule for ``non_inferior``, and, with the baseline's margin, for first promotions."""
         return lambda wins, losses, rows, number: is_non_inferior(
             wins, losses, rows, schedule.level(number, self.budget), margin
         )
@@ -171,13 +172,15 @@ class Simulation:
         seldom = [(rows, margin) for rows in (100, 1_000, 2_500)]  # models that differ on no other rows
         return self._worse_by(margin, [(NONE, CASE), *((GATE, case) for case in (CASE, *seldom))], table)
 
-    def false_elections(self) -> Table:
-        """Candidates that are worse than the linear baseline by just the margin: how many sequences of 50 elect any."""
+    def false_first_promotions(self) -> Table:
+        """Candidates that are worse than the linear baseline by just the margin: how many sequences of 50 promote any."""
         margin = self.policy.baseline_margin
-        table = Table("correction", "rows", "disagreement", "sequences with a false election", "95% interval")
-        table.title = f"elections: every candidate truly worse than the baseline by the margin, {100 * margin:.1f} points"
+        table = Table("correction", "rows", "disagreement", "sequences with a false promotion", "95% interval")
+        table.title = (
+            f"first promotions: every candidate truly worse than the baseline by the margin, {100 * margin:.1f} points"
+        )
         half = Schedule("none: 2.5% each time", lambda _, budget: budget / 2)
-        gate = Schedule("the gate: half for the first", election_significance)
+        gate = Schedule("the gate: half for the first", first_promotion_significance)
         return self._worse_by(margin, [(half, CASE), *((gate, case) for case in (CASE, (1_000, 0.1), (25_000, 0.1)))], table)
 
     def _worse_by(self, margin: float, cases: Sequence[tuple[Schedule, tuple[int, float]]], table: Table) -> Table:
@@ -189,12 +192,12 @@ class Simulation:
         return table
 
     def schedules(self) -> Table:
-        """What each correction leaves of the power, from verdict to verdict."""
+        """What each correction leaves of the power, from look to look."""
         numbers = (1, 2, 5, 10, 25, 50)
         gain = GAINS[2]
-        table = Table("correction", *(f"verdict {number}" for number in numbers), "mean of 1 to 10", "mean of 1 to 50")
+        table = Table("correction", *(f"look {number}" for number in numbers), "mean of 1 to 10", "mean of 1 to 50")
         table.title = (
-            f"chance of finding a true gain of {100 * gain:.1f} points, {CASE[0]:,} rows, {CASE[1]:.0%} disagreement"
+            f"probability of detecting a true gain of {100 * gain:.1f} points, {CASE[0]:,} rows, {CASE[1]:.0%} disagreement"
         )
         wins, losses = self._drawn(*CASE, gain)
         for schedule in SCHEDULES:
@@ -205,10 +208,10 @@ class Simulation:
         return table
 
     def power(self) -> Table:
-        """How often the gate finds a true gain at the first, the tenth and the fiftieth verdict on a test set."""
+        """How often the gate detects a true gain at the first, tenth and fiftieth look at a test set."""
         numbers = (1, 10, RETRAININGS)
         table = Table("rows", "disagreement", *(f"{100 * gain:.1f} points" for gain in GAINS), "found with 80%")
-        table.title = "chance of finding a true gain, at verdict 1 / 10 / 50 on a test set"
+        table.title = "probability of detecting a true gain, at look 1 / 10 / 50 at a test set"
         rule = self.superior(GATE)
         for rows in ROWS:
             for disagreement in DISAGREEMENTS:
@@ -242,17 +245,17 @@ def promoted_any(
     retrainings: int = RETRAININGS,
     growth: int = 0,
 ) -> np.ndarray:
-    """Whether each of many sequences of retrainings, all judged on one test set, promotes any candidate.
+    """Whether each of many sequences of retrainings, all compared on one test set, promotes any candidate.
 
     Models agree on the easy rows; on the hard ones, twice the disagreement's share, the champion is right by the toss of a
-    coin, and so is a candidate of equal worth. So two of them disagree as often as stated, and all candidates are compared with
-    the same answers of one champion on the same rows, which is what makes the verdicts of a sequence depend on each other. A
-    first promotion settles the question, so the champion need not change.
+    coin, and so is a candidate of equal worth. So two of them disagree as often as stated, and all candidates are compared
+    with the same answers of one champion on the same rows, which makes the looks of a sequence depend on each other. A first
+    promotion settles the question, so the champion need not change.
 
     Args:
         gain: of every candidate's true accuracy over the champion's.
-        growth: rows that are added before each retraining but the first; the gate counts the verdicts on sets of rows that have
-            most of them in common.
+        growth: rows that are added before each retraining but the first; the gate counts the looks at test sets that share
+            most of their rows.
 
     Returns:
         bool, shape (sequences,).
@@ -267,7 +270,7 @@ def promoted_any(
             more = random.binomial(growth, 2 * disagreement, size=sequences)
             hard, champion_right = hard + more, champion_right + random.binomial(more, 0.5)
         now = rows + retraining * growth
-        number = 1 + sum((rows + earlier * growth) / now >= SAME for earlier in range(retraining))
+        number = 1 + sum((rows + earlier * growth) / now >= SAME_TEST_SET for earlier in range(retraining))
         wins = random.binomial(hard - champion_right, chance)
         losses = random.binomial(champion_right, 1 - chance)
         happened |= rule(wins, losses, now, number)

@@ -28,8 +28,8 @@ from scipy.stats import spearmanr
 
 from benchmarks.shipped import PROJECT, SUBSETS, params_for, prepared
 from benchmarks.targets import Target, print_targets
+from headway import environment
 from headway import params as parameters
-from headway.environment import switch_off
 from headway.errors import HeadwayError
 from headway.executors import Serial, executor
 from headway.layout import Layout
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--only", choices=SUBSETS, help="one of the two data sets")
     parser.add_argument("--sentences", type=int, default=0, help="of Rotten Tomatoes; 0: all")
     arguments = parser.parse_args()
-    switch_off()
+    environment.configure()
     console = Console(highlight=False, width=max(120, Console().width))
     targets: list[Target] = []
     for subset, rows in {"rotten_tomatoes": arguments.sentences, "imdb": arguments.rows}.items():

@@ -1,16 +1,16 @@
-"""Flows: the stage graph as Prefect runs it, then the gate and promotion; and how retraining is scheduled.
+"""The stages and the promotion as a Prefect flow, and scheduled retraining. Only this package imports Prefect.
 
-Importing this package settles Prefect's environment, which has to happen before Prefect itself is imported.
+Importing it sets Prefect's environment, which has to happen before Prefect itself is imported.
 """
 
 import os
 from pathlib import Path
 
-from headway.environment import switch_off
+from headway import environment
 
 
 def _keep_prefect_in_the_project() -> None:
-    """Without a server or a profile of the user's own, Prefect's database lies in the project, not in the home folder."""
+    """Put Prefect's database into the project instead of the home folder, unless the user has a server or a profile."""
     chosen = {"PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE"} & os.environ.keys()
     if not chosen and not (Path.home() / ".prefect" / "profiles.toml").exists():
         home = Path(__file__).resolve().parent.parent / ".headway" / "prefect"
@@ -18,5 +18,5 @@ def _keep_prefect_in_the_project() -> None:
         os.environ["PREFECT_HOME"] = str(home)
 
 
-switch_off()
+environment.configure()
 _keep_prefect_in_the_project()

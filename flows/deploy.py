@@ -1,4 +1,4 @@
-"""Scheduled retraining: the flow served from one process, with overlapping runs cancelled."""
+"""Scheduled retraining: the flow is served from one process, and overlapping runs are cancelled."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ NAME = "retrain"
 
 
 def serve(cron: str) -> None:
-    """Run the flow at the times of a cron expression until this process is ended.
+    """Run the flow at the times of a cron expression until this process ends.
 
-    A run that is due while another still goes on is cancelled, not queued.
+    A run that is due while another is still running is cancelled, not queued.
 
     Raises:
-        HeadwayError: the expression is not one, or no Prefect server answers.
+        HeadwayError: the cron expression is invalid, or no Prefect server answers.
     """
     layout = Layout.find()
     try:
         CronSchedule(cron=cron)
     except (ValidationError, ValueError):
-        raise HeadwayError(f'--cron {cron!r}: not a cron expression; expected five fields, as "0 3 * * *"') from None
+        raise HeadwayError(
+            f'--cron {cron!r}: not a cron expression; expected five fields, for example "0 3 * * *"'
+        ) from None
     server.check(required=True)
     pipeline.serve(
         name=NAME,
         cron=cron,
         parameters={"project": str(layout.root)},
-        description="Bring every stage up to date, then decide on the candidate.",
+        description="Bring every stage up to date, then promote or refuse the candidate.",
         global_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
     )

@@ -1,4 +1,4 @@
-"""One stage through DVC, and the lock that keeps two flows apart."""
+"""Runs one stage through DVC, and locks the project so that only one flow runs in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from headway.process import stream
 DVC = [sys.executable, "-m", "dvc"]
 RAN, RESTORED, UP_TO_DATE = "ran", "restored", "up to date"
 UNCHANGED = "didn't change, skipping"
-#: DVC's hints after every stage, which say nothing of the stage.
+#: Hints that DVC prints after every stage, which are not about the stage.
 HINTS = (
     "Generating lock file",
     "Updating lock file",
@@ -41,7 +41,7 @@ class StageFailed(HeadwayError):
     """A stage ended with an error.
 
     Attributes:
-        explained: whether the stage itself said what is wrong, which trying again does not change.
+        explained: whether the stage reported the cause itself, in which case a retry would fail the same way.
     """
 
     def __init__(self, message: str, explained: bool) -> None:
@@ -51,7 +51,13 @@ class StageFailed(HeadwayError):
 
 @dataclass(frozen=True)
 class StageResult:
-    """How a stage went: ``ran``, ``restored`` from DVC's cache, or ``up to date``; and the seconds that took."""
+    """How a stage ended.
+
+    Attributes:
+        name: of the stage.
+        outcome: ``ran``, ``restored`` from DVC's cache, or ``up to date``.
+        seconds: how long it took.
+    """
 
     name: str
     outcome: str
@@ -59,7 +65,7 @@ class StageResult:
 
 
 def changed_stages(layout: Layout) -> set[str] | None:
-    """Names of the stages that DVC finds changed, None when DVC cannot tell (``dvc repro`` then says why)."""
+    """Names of the stages that DVC finds changed, None if ``dvc status`` fails (``dvc repro`` then reports why)."""
     done = subprocess.run([*DVC, "status", "--json"], cwd=layout.root, capture_output=True, text=True, check=False)
     if done.returncode:
         return None
@@ -67,7 +73,7 @@ def changed_stages(layout: Layout) -> set[str] | None:
 
 
 def repro(stage: str, layout: Layout, log: Callable[[str], None]) -> StageResult:
-    """Run one stage with ``dvc repro --single-item``, its output streamed to ``log``.
+    """Run one stage with ``dvc repro --single-item`` and pass its output to ``log``, line by line.
 
     Raises:
         StageFailed: the stage failed; the message is the stage's own.
@@ -90,21 +96,21 @@ def repro(stage: str, layout: Layout, log: Callable[[str], None]) -> StageResult
 
 
 def _failure(stage: str, status: int, lines: list[str]) -> StageFailed:
-    """What a stage, or DVC for it, said when it failed."""
+    """The error that a stage, or DVC, reported."""
     own = next((line for line in lines if line.startswith(OWN)), None)
     if own:
         return StageFailed(f"stage {stage}: {own.removeprefix(OWN)}", explained=True)
-    said = next((line for line in lines if line.startswith(DVC_OWN)), f"dvc ended with status {status}")
-    missing = MISSING.search(said)
+    message = next((line for line in lines if line.startswith(DVC_OWN)), f"dvc ended with status {status}")
+    missing = MISSING.search(message)
     if missing:
-        what = f"{missing[1]} does not exist; put it there, or mend the path that names it in params.yaml or dvc.yaml"
+        what = f"{missing[1]} does not exist; create it, or correct its path in params.yaml or dvc.yaml"
         return StageFailed(f"stage {stage}: {what}", explained=True)
-    return StageFailed(f"stage {stage}: {said.removeprefix(DVC_OWN)}", explained=False)
+    return StageFailed(f"stage {stage}: {message.removeprefix(DVC_OWN)}", explained=False)
 
 
 @contextmanager
 def exclusive(layout: Layout) -> Iterator[None]:
-    """Hold the project's flow lock; the operating system frees it when this process ends, however it ends.
+    """Hold the project's flow lock; the operating system releases it when this process ends, even after a kill.
 
     Raises:
         HeadwayError: another flow holds it.
@@ -115,7 +121,7 @@ def exclusive(layout: Layout) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise HeadwayError(f"another flow is running in this project{_described(holder)}; wait for it or end it") from None
+        raise HeadwayError(f"another flow is running in this project{_describe(holder)}; wait for it or end it") from None
     try:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         holder.write_text(json.dumps({"process": os.getpid(), "since": now}))
@@ -125,9 +131,9 @@ def exclusive(layout: Layout) -> Iterator[None]:
         lock.release()
 
 
-def _described(holder: Path) -> str:
+def _describe(holder: Path) -> str:
     try:
-        told = json.loads(holder.read_text())
+        noted = json.loads(holder.read_text())
     except (OSError, ValueError):
         return ""
-    return f" (process {told['process']}, since {told['since']})"
+    return f" (process {noted['process']}, since {noted['since']})"

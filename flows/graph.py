@@ -1,4 +1,4 @@
-"""The stage graph as dvc.yaml has it. Nothing here, or anywhere in flows, knows a stage by name."""
+"""The stage graph, read from dvc.yaml. No stage is named here or elsewhere in flows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: its name, what it is for, and the stages whose outs it depends on."""
+    """A stage: its name, its purpose, and the stages whose outs it depends on."""
 
     name: str
     description: str
@@ -20,17 +20,18 @@ class Stage:
 
 
 def read(path: Path) -> list[Stage]:
-    """The stages of a dvc.yaml in an order in which each comes after all that it depends on; else in the file's order.
+    """The stages of a dvc.yaml, each after all that it depends on, otherwise in the file's order.
 
     Raises:
-        HeadwayError: the file is not a stage graph, or the stages depend on one another in a circle.
+        HeadwayError: the file is not a stage graph, or the stages depend on each other in a cycle.
     """
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         stages: dict[str, Any] = YAML(typ="safe").load(path)["stages"]
     except (OSError, YAMLError, KeyError, TypeError) as error:
-        raise HeadwayError(f"{path}: not a stage graph ({str(error).splitlines()[0]})") from None
+        raise HeadwayError(f"{path}: not a stage graph ({first_line(error)})") from None
     if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
         raise HeadwayError(f"{path}: not a stage graph (expected a mapping of stages, each with cmd, deps and outs)")
     made_by = {out: name for name, stage in stages.items() for out in _outs(stage)}
@@ -42,7 +43,7 @@ def read(path: Path) -> list[Stage]:
         sorter = TopologicalSorter(after)
         sorter.prepare()
     except CycleError as error:
-        raise HeadwayError(f"{path}: stages depend on one another in a circle: {' → '.join(error.args[1])}") from None
+        raise HeadwayError(f"{path}: stages depend on each other in a cycle: {' → '.join(error.args[1])}") from None
     order: list[Stage] = []
     done: set[str] = set()
     while len(order) < len(stages):
@@ -53,13 +54,13 @@ def read(path: Path) -> list[Stage]:
 
 
 def _outs(stage: dict[str, Any]) -> list[str]:
-    """Paths of outs, metrics and plots, whether they stand alone or carry options."""
+    """Paths of outs, metrics and plots, with or without options."""
     entries = [entry for kind in ("outs", "metrics", "plots") for entry in stage.get(kind, [])]
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
 def _maker(dependency: str, made_by: dict[str, str]) -> str | None:
-    """The stage that makes a path: the path is an out, lies in one, or contains one."""
+    """The stage that writes a path: the path is one of its outs, inside one, or contains one."""
     path = PurePosixPath(dependency)
     for out, name in made_by.items():
         if path.is_relative_to(out) or PurePosixPath(out).is_relative_to(path):

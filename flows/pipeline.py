@@ -1,4 +1,4 @@
-"""The pipeline as a flow: every stage of dvc.yaml through DVC, then the gate, then promotion or a refusal with reasons."""
+"""The pipeline as a flow: every stage of dvc.yaml through DVC, then a promotion or a refusal with reasons."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import graph, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
-from flows.verdict import Verdict, settled
 from headway import params as parameters
 from headway.environment import DEBUG
 from headway.errors import HeadwayError
 from headway.evaluation import slices
 from headway.layout import Layout
 from headway.params import Params
-from headway.process import noted_interrupts
-from headway.promotion.champion import standing
-from headway.promotion.decision import asked_by
+from headway.process import recorded_interrupts
+from headway.promotion.champion import reconcile
+from headway.promotion.decision import Requester, current_requester
+from headway.promotion.existing_decision import existing_outcome
+from headway.promotion.outcome import Outcome
+from headway.promotion.project import Project
+from headway.promotion.test_rows import TestRows
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 
@@ -30,14 +33,14 @@ SOURCE_RETRIES, SECONDS_BETWEEN_RETRIES = 2, 10
 
 
 def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """A stage that said what a person has to mend fails the same way again; a crash or a lost connection may not."""
+    """Whether a retry can help: after a crash or a lost connection, but not after an error that the stage reported itself."""
     error = state.result(raise_on_failure=False)
     return not (isinstance(error, StageFailed) and error.explained)
 
 
 @task(task_run_name="{stage.name}", cache_policy=NO_CACHE, retry_condition_fn=_worth_retrying)
 def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> StageResult:
-    """One stage through DVC; no process is started for one that DVC has just found up to date."""
+    """Run one stage through DVC; no process is started if DVC has just found it up to date."""
     logger = get_run_logger()
     if changed is not None and stage.name not in changed:
         logger.info("up to date")
@@ -46,24 +49,29 @@ def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> S
 
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
-def gate(params: Params, layout: Layout, tracker: Tracker) -> Verdict:
-    """Judge the candidate, then promote it or refuse it: both are normal ends."""
-    registry = Registry(tracker)
-    verdict = settled(params, layout, tracker, registry, standing(registry))
-    if verdict is None:
-        from flows.promotion import decide_and_promote
+def gate(params: Params, layout: Layout, tracker: Tracker) -> Outcome:
+    """Promote or refuse the candidate that the stages left; both are normal outcomes."""
+    project, rows = Project(params, layout, Registry(tracker)), TestRows(layout)
+    outcome = existing_outcome(project, reconcile(project.registry), rows)
+    if outcome is None:
+        # Imported here, so that a flow with nothing to decide does not wait for what scoring needs.
+        from headway.promotion.promote import Request, promote
 
-        flow = {"flow_run": runtime.flow_run.name, "flow_run_id": runtime.flow_run.id, "deployment": runtime.deployment.name}
-        asker = asked_by("headway run", **{name: str(value) for name, value in flow.items() if value})
-        verdict = decide_and_promote(params, layout, tracker, registry, asker)
-    for line in verdict.lines:
+        outcome = promote(project, Request(_requester()), rows)
+    for line in outcome.lines:
         get_run_logger().info(line)
-    return verdict
+    return outcome
+
+
+def _requester() -> Requester:
+    """This user, and the flow run and deployment that Prefect knows."""
+    flow = {"flow_run": runtime.flow_run.name, "flow_run_id": runtime.flow_run.id, "deployment": runtime.deployment.name}
+    return current_requester("headway run", **{name: str(value) for name, value in flow.items() if value})
 
 
 @flow(name="headway", validate_parameters=False)
 def pipeline(project: str = "") -> str:
-    """Bring every stage up to date, then decide on the candidate.
+    """Bring every stage up to date, then promote or refuse the candidate.
 
     Args:
         project: folder of the project; by default the one around the working directory.
@@ -72,7 +80,7 @@ def pipeline(project: str = "") -> str:
         ``promoted``, ``refused`` or ``unchanged``.
 
     Raises:
-        HeadwayError: a stage failed, another flow is running, or the champion cannot be scored (which refuses as well).
+        HeadwayError: a stage failed, another flow is running, or the champion cannot be scored (which also refuses).
     """
     started = time.monotonic()
     layout = Layout.find(Path(project) if project else None)
@@ -81,39 +89,39 @@ def pipeline(project: str = "") -> str:
         tracker = Tracker(params, layout)
         with tracker.execution():
             results = run_stages(layout)
-            verdict = gate(params, layout, tracker)
+            outcome = gate(params, layout, tracker)
         seconds = time.monotonic() - started
-        search, page = report.search_told(layout), report.page_of(verdict, layout)
-        closing = report.Report(tuple(results), verdict, params.evaluation.confidence, search, seconds, page)
+        search, page = report.describe_search(layout), report.decision_page(outcome, layout)
+        closing = report.Report(tuple(results), outcome, params.evaluation.confidence, search, seconds, page)
         report.show(closing)
         report.publish(closing)
-    if verdict.problem:
-        raise HeadwayError(verdict.problem)
-    return verdict.outcome
+    if outcome.problem:
+        raise HeadwayError(outcome.problem)
+    return outcome.result
 
 
 def run_stages(layout: Layout) -> list[StageResult]:
-    """All stages of dvc.yaml, one after the other, each as a task of its name.
+    """Run all stages of dvc.yaml in order, each as a task of its name.
 
-    Ctrl+C ends them also when code between two stages, such as Prefect's or a finaliser, has swallowed it.
+    Ctrl+C stops the run even if code between two stages, such as Prefect's or a finaliser, swallows it.
     """
     changed = changed_stages(layout)
     results = []
-    with noted_interrupts() as interrupts:
+    with recorded_interrupts() as interrupts:
         for stage in graph.read(layout.graph):
-            # A stage that depends on no other reads from outside, where trying again can help.
+            # A stage without dependencies reads an outside source, where a retry can help.
             retries = 0 if stage.after else SOURCE_RETRIES
             step = run_stage.with_options(name=stage.name, retries=retries, retry_delay_seconds=SECONDS_BETWEEN_RETRIES)
             results.append(step(stage, layout, changed))
             if interrupts:
                 raise KeyboardInterrupt
             if results[-1].outcome != UP_TO_DATE:
-                changed = None  # its outs may be others now: DVC is asked again for every stage after it
+                changed = None  # its outs may have changed, so DVC checks every later stage again
     return results
 
 
 class OneLine(logging.Filter):
-    """Leaves the traceback out of a log record whose exception was raised for a person to read."""
+    """Removes the traceback from a log record whose exception is a HeadwayError, which one line explains."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if DEBUG not in os.environ and record.exc_info and isinstance(record.exc_info[1], HeadwayError):
@@ -122,19 +130,19 @@ class OneLine(logging.Filter):
         return True
 
 
-# Here, not in main: a worker imports this module and calls the flow itself.
+# At import and not in main, because a worker imports this module and calls the flow itself.
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(OneLine())
 
 
 def main() -> None:
-    """Run the flow here and now, embedded or against the server that PREFECT_API_URL names.
+    """Run the flow now, without a server or with the one that PREFECT_API_URL names.
 
     Raises:
         HeadwayError: see :func:`pipeline`.
     """
     layout = Layout.find()
-    # Told before Prefect takes its seconds to start.
+    # Checked before Prefect takes its seconds to start.
     with exclusive(layout):
         params = parameters.load(layout.params)
         slices.check(params)

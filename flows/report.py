@@ -1,7 +1,8 @@
-"""What a flow run did, for people: a closing table on the terminal and the same as Prefect artifacts."""
+"""What a flow run did, for people: closing tables on the terminal, and the same as Prefect artifacts."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,21 +11,33 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
 
+from flows import server
 from flows.execution import RAN, StageResult
-from flows.verdict import PROMOTED, UNCHANGED, Verdict, write_page
+from headway.errors import first_line
 from headway.files import read_json
 from headway.layout import Layout
-from headway.promotion.decision import Record
+from headway.phrases import counted
+from headway.promotion.decision import Decision
+from headway.promotion.decision_report import write_page
+from headway.promotion.outcome import PROMOTED, UNCHANGED, Outcome
 from headway.reporting.formatting import interval, shown
 
 
 @dataclass(frozen=True)
 class Report:
-    """Attributes: how each stage went, the verdict with the scores, their intervals' confidence, what the search tried ("" when
-    there was none), seconds of the whole run, where the decision page lies ("" when there is none)."""
+    """A finished flow run.
+
+    Attributes:
+        stages: how each stage ended.
+        outcome: how the promotion ended.
+        confidence: coverage of the intervals in its scores, from 0 to 1.
+        search: what the search tried, "" if there was no search.
+        seconds: of the whole run.
+        page: path of the decision's page, "" if there is none.
+    """
 
     stages: tuple[StageResult, ...]
-    verdict: Verdict
+    outcome: Outcome
     confidence: float
     search: str
     seconds: float
@@ -32,31 +45,31 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """The verdict in one sentence."""
-        verdict = self.verdict
-        if verdict.outcome == PROMOTED:
-            return f"PROMOTED: version {verdict.version} is champion"
-        if verdict.outcome == UNCHANGED:
-            return f"UNCHANGED: version {verdict.champion} stays champion"
-        stays = f"version {verdict.champion} stays champion" if verdict.champion else "there is no champion"
-        return f"REFUSED: version {verdict.version} is not promoted, {stays}"
+        """The outcome in one sentence."""
+        outcome = self.outcome
+        if outcome.result == PROMOTED:
+            return f"PROMOTED: version {outcome.version} is champion"
+        if outcome.result == UNCHANGED:
+            return f"UNCHANGED: version {outcome.champion} stays champion"
+        stays = f"version {outcome.champion} stays champion" if outcome.champion else "there is no champion"
+        return f"REFUSED: version {outcome.version} is not promoted, {stays}"
 
 
-def search_told(layout: Layout) -> str:
-    """What the search behind the candidate tried, as "8 trials, 2 pruned"; "" when the project has none."""
+def describe_search(layout: Layout) -> str:
+    """What the search behind the candidate tried, for example "8 trials, 2 pruned"; "" if the project has no search."""
     file = layout.metrics("search")
     if not file.is_file():
         return ""
     found = read_json(file, made_by="tune")
     ends = [f"{found[how]} {how}" for how in ("pruned", "failed") if found[how]]
-    return ", ".join([f"{found['trials']} trial{'' if found['trials'] == 1 else 's'}", *ends])
+    return ", ".join([counted(found["trials"], "trial"), *ends])
 
 
-def page_of(verdict: Verdict, layout: Layout) -> str:
-    """Leave the page of the decision that holds; where it lies, "" when the decision is older than the history."""
-    if verdict.record is None:
+def decision_page(outcome: Outcome, layout: Layout) -> str:
+    """Write the page of the decision that holds; its path within the project, "" if the decision is older than the history."""
+    if outcome.decision is None:
         return ""
-    return write_page(layout, verdict.record).relative_to(layout.root).as_posix()
+    return write_page(layout, outcome.decision).relative_to(layout.root).as_posix()
 
 
 def show(report: Report) -> None:
@@ -69,47 +82,60 @@ def show(report: Report) -> None:
     stages.add_section()
     if report.search:
         stages.add_row("search", report.search, "")
-    stages.add_row("in total", "", f"{report.seconds:.1f}")
+    stages.add_row("total", "", f"{report.seconds:.1f}")
     scores = Table("model", "accuracy", f"{report.confidence:.0%} interval", "macro F1", "NLL", title_justify="left")
-    rows = next(iter(report.verdict.scores.values()))["rows"]
+    rows = next(iter(report.outcome.scores.values()))["rows"]
     scores.title = f"Test split, the same {rows:,} rows"
-    for name, score in report.verdict.scores.items():
+    for name, score in report.outcome.scores.items():
         values = (shown(score[key]) for key in ("macro_f1", "negative_log_likelihood"))
         scores.add_row(name, shown(score["accuracy"]), interval(score["accuracy_low"], score["accuracy_high"]), *values)
     console.print()
     console.print(stages)
     console.print(scores)
-    console.print(report.headline, style="bold green" if report.verdict.champion else "bold red")
-    for line in report.verdict.lines[1:] or report.verdict.lines:
+    console.print(report.headline, style="bold green" if report.outcome.champion else "bold red")
+    for line in report.outcome.lines[1:] or report.outcome.lines:
         console.print("  " + line, soft_wrap=True)
     if report.page:
-        console.print(f"The decision, with all that it rests on: {report.page}", soft_wrap=True)
+        console.print(f"The decision and what it is based on: {report.page}", soft_wrap=True)
     console.print("Browse the runs and versions: make ui")
 
 
 def publish(report: Report) -> None:
-    """Leave stages, metrics and decision as artifacts of the flow run."""
+    """Store stages, metrics and decision as artifacts of the flow run."""
     create_table_artifact(
         [{"stage": stage.name, "outcome": stage.outcome, "seconds": round(stage.seconds, 1)} for stage in report.stages],
         key="headway-stages",
-        description="What ran, and what was up to date",
+        description="Stages that ran, and stages that were up to date",
     )
     keys = ("rows", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "negative_log_likelihood")
     create_table_artifact(
-        [{"model": name, **{key: score[key] for key in keys}} for name, score in report.verdict.scores.items()],
+        [{"model": name, **{key: score[key] for key in keys}} for name, score in report.outcome.scores.items()],
         key="headway-metrics",
-        description="Test split, the same rows for every model",
+        description="Metrics on the test split, the same rows for every model",
     )
-    _publish_decision(report.headline, report.verdict.lines, report.verdict.record)
+    _publish_decision(report.headline, report.outcome.lines, report.outcome.decision)
+
+
+def publish_by_hand(decision: Decision) -> None:
+    """Store a decision that no flow run has made with the Prefect server, as the artifact of a run of its own.
+
+    The decision is made and recorded by now, so a failure is only reported, on standard error.
+    """
+    try:
+        server.check()
+        _by_hand(decision)
+    except Exception as error:  # noqa: BLE001 - a server and its client can raise anything
+        sys.stderr.write(
+            f"headway: decision {decision.number} holds, but Prefect could not store it as an artifact: {first_line(error)}\n"
+        )
 
 
 @flow(name="headway-by-hand", validate_parameters=False)
-def publish_by_hand(record: Record) -> None:
-    """Leave a decision that no flow run has made, as the artifact of a run of its own."""
-    _publish_decision(record.headline, record.summary[1:], record)
+def _by_hand(decision: Decision) -> None:
+    _publish_decision(decision.headline, decision.summary[1:], decision)
 
 
-def _publish_decision(headline: str, lines: Iterable[str], record: Record | None) -> None:
+def _publish_decision(headline: str, lines: Iterable[str], decision: Decision | None) -> None:
     listed = "\n".join(f"- {line}" for line in lines)
-    kept = f"\nDecision record {record.number}:\n\n````json\n{record.as_json()}\n````\n" if record else ""
-    create_markdown_artifact(f"# {headline}\n\n{listed}\n{kept}", key="headway-decision", description=headline)
+    record = f"\nDecision record {decision.number}:\n\n````json\n{decision.as_json()}\n````\n" if decision else ""
+    create_markdown_artifact(f"# {headline}\n\n{listed}\n{record}", key="headway-decision", description=headline)

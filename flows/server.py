@@ -1,18 +1,18 @@
-"""Whether the Prefect server that the environment names answers."""
+"""Checks that the Prefect server named by the environment answers."""
 
 from __future__ import annotations
 
 import os
 
-from headway.errors import HeadwayError
-from headway.network import require_answer, without_password
+from headway.errors import HeadwayError, redact_credentials
+from headway.network import check_reachable
 
 
 def check(required: bool = False) -> None:
-    """Return when the server of PREFECT_API_URL answers, or when none is named and none is required.
+    """Return if the server of PREFECT_API_URL answers, or if none is set and none is required.
 
     Raises:
-        HeadwayError: the server does not answer, or one is required and none is named.
+        HeadwayError: the server does not answer, or one is required and none is set.
     """
     url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not url:
@@ -23,4 +23,4 @@ def check(required: bool = False) -> None:
             )
         return
     remedy = "start it, or unset PREFECT_API_URL to run without one"
-    require_answer(f"{url}/health", f"the Prefect server at {without_password(url)}", remedy)
+    check_reachable(f"{url}/health", f"the Prefect server at {redact_credentials(url)}", remedy)

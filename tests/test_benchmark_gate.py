@@ -1,4 +1,4 @@
-"""The gate's benchmark draws what it says, and judges it by the gate's own rule; its figures are seeded."""
+"""The gate's benchmark draws what it describes and applies the gate's own rule; its figures are seeded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks import gate as benchmark
 from benchmarks.gate import GATE, SCHEDULES, Simulation, ladder, promoted_any
 from headway.evaluation.predictions import Predictions
 from headway.params import Params
-from headway.promotion.gate import decide
+from headway.promotion.gate import GateInput, decide
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def answers(correct: np.ndarray) -> Predictions:
 
 @settings(max_examples=60)
 @given(st.integers(0, 60), st.integers(0, 40), st.integers(1, 60), st.sampled_from(["superior", "non_inferior"]))
-def test_a_simulated_candidate_is_judged_as_the_gate_judges_a_real_one(
+def test_a_simulated_candidate_gets_the_gates_result_for_a_real_one(
     simulation: Simulation, wins: int, losses: int, number: int, policy: str
 ) -> None:
     assume(wins or losses)  # of the very same answers there is nothing to be unsure of
@@ -41,8 +41,8 @@ def test_a_simulated_candidate_is_judged_as_the_gate_judges_a_real_one(
     row = np.arange(400)
     candidate, champion = answers(row >= losses), answers((row < losses) | (row >= losses + wins))
     chosen = simulation.policy.model_copy(update={"policy": policy, "bootstrap_samples": 100})
-    decision = decide(candidate, candidate, champion, chosen, seed=1, verdicts_before=number - 1)
-    (check,) = [check for check in decision.checks if check.name.endswith("_than_champion")]
+    result = decide(GateInput(candidate, candidate, champion, earlier_looks=number - 1), chosen, seed=1)
+    (check,) = [check for check in result.checks if check.name.endswith("_than_champion")]
     assert rule(np.array([wins]), np.array([losses]), 400, number).tolist() == [check.passed]
 
 
@@ -59,7 +59,7 @@ def test_candidates_differ_from_the_champion_as_often_and_by_as_much_as_stated(d
     assert len(wins) == 50
     assert (wins + losses).mean() == pytest.approx(disagreement, rel=0.01)
     assert (wins - losses).mean() == pytest.approx(gain, abs=5e-4)
-    # One champion on the same rows: the verdicts of a sequence go up and down together.
+    # One champion on the same rows: the looks of a sequence are correlated.
     difference = wins - losses
     assert np.corrcoef(difference[0], difference[1])[0, 1] == pytest.approx(0.5, abs=0.07)
 
@@ -102,4 +102,4 @@ def test_the_benchmark_prints_its_tables_and_writes_them_with_the_command(
     assert f"`python -m benchmarks.gate --sequences 20 --draws 20 --out {page}`" in text
     assert text.count("\n## ") == 6
     assert text.count("| 25,000 | 20% |") == 2
-    assert "chance of finding a true gain" in capsys.readouterr().out
+    assert "probability of detecting a true gain" in capsys.readouterr().out

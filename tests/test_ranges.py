@@ -1,4 +1,4 @@
-"""A space is refused exactly when the search could draw a point from it that a section does not take."""
+"""A search space is refused exactly if some point of it is not allowed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import model_validator
 
-from headway.ranges import Choices, IntRange, Misfit, Section, Space, check_space, contains, in_order, is_asked, restrict
+from headway.ranges import (
+    Choices,
+    IntRange,
+    Section,
+    Space,
+    SpaceError,
+    active_subset,
+    check_space,
+    contains,
+    is_active,
+    parents_first,
+)
 
 KNOBS = ("k.a", "k.b", "k.c", "k.d")
 FEW = st.lists(st.integers(0, 2), min_size=1, max_size=3, unique=True)
@@ -19,7 +30,7 @@ Pair = frozenset[tuple[str, int]]
 
 
 def section(refused: set[Pair]) -> type[Section]:
-    """Four whole numbers, of which some do not go with some others."""
+    """Four integers, some pairs of whose values are not allowed."""
 
     class Knobs(Section):
         a: int
@@ -38,7 +49,7 @@ def section(refused: set[Pair]) -> type[Section]:
 
 @st.composite
 def spaces(draw: st.DrawFn) -> dict[str, Choices]:
-    """Knobs of which each may be asked for some values of earlier ones alone; all ranges have 0, the value in the file."""
+    """Knobs that may depend on earlier ones; every range contains 0, the value in the file, unless its condition excludes it."""
     space: dict[str, Choices] = {}
     for knob in KNOBS:
         choices = sorted({0, *draw(FEW)})
@@ -51,11 +62,11 @@ def spaces(draw: st.DrawFn) -> dict[str, Choices]:
 
 
 def drawable(space: Space) -> Iterator[dict[str, Any]]:
-    """Every point of a space of choices, worked out the long way."""
+    """Every point of a space of choices, by enumeration."""
     for values in product(*(space[path].choices for path in space)):  # type: ignore[union-attr]
         every, point = dict(zip(space, values, strict=True)), {}
-        for path in in_order(space):
-            if is_asked(space[path], point):
+        for path in parents_first(space):
+            if is_active(space[path], point):
                 point[path] = every[path]
         yield point
 
@@ -69,10 +80,10 @@ def whole(point: dict[str, Any]) -> set[tuple[str, int]]:
     spaces(),
     st.sets(st.frozensets(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), min_size=2, max_size=2), max_size=2),
 )
-def test_a_space_is_refused_exactly_when_the_search_could_draw_what_is_not_allowed(space: Space, refused: set[Pair]) -> None:
+def test_a_space_is_refused_exactly_if_it_has_a_point_that_is_not_allowed(space: Space, refused: set[Pair]) -> None:
     points = list(drawable(space))
     never = [path for path in space if not any(path in point for point in points)]
-    first = restrict(space, dict.fromkeys(KNOBS, 0))
+    first = active_subset(space, dict.fromkeys(KNOBS, 0))
     missing = [path for path in first if not contains(space[path], 0)]
     file = {(name, 0) for name in "abcd"}
     if any(pair <= file for pair in refused) or missing:
@@ -80,13 +91,13 @@ def test_a_space_is_refused_exactly_when_the_search_could_draw_what_is_not_allow
     bad = never or any(pair <= whole(point) for point in points for pair in refused)
     try:
         check_space(space, {"k": dict.fromkeys("abcd", 0)}, {"k": section(refused)})
-    except Misfit:
+    except SpaceError:
         assert bad
     else:
         assert not bad
 
 
-def test_a_knob_is_checked_beside_what_its_parents_own_condition_asks_for() -> None:
+def test_a_knob_is_checked_with_the_values_that_make_its_parents_active() -> None:
     space = {
         "k.a": Choices(type="categorical", choices=[0, 1]),
         "k.b": Choices(type="categorical", choices=[0, 2], when={"k.a": [1]}),
@@ -94,7 +105,7 @@ def test_a_knob_is_checked_beside_what_its_parents_own_condition_asks_for() -> N
     }
     values = {"k": dict.fromkeys("abcd", 0)}
     check_space(space, values, {"k": section({frozenset({("a", 0), ("c", 2)})})})  # c is never asked beside an a of 0
-    with pytest.raises(Misfit, match=r"^2 is not allowed there: they do not go together$") as caught:
+    with pytest.raises(SpaceError, match=r"^2 is not allowed: they do not go together$") as caught:
         check_space(space, values, {"k": section({frozenset({("a", 1), ("c", 2)})})})
     assert caught.value.knob == "k.c"
 
@@ -105,13 +116,13 @@ def test_conditions_that_exclude_one_another_are_refused() -> None:
         "k.b": Choices(type="categorical", choices=[0, 2], when={"k.a": [1]}),
         "k.c": Choices(type="categorical", choices=[0, 1], when={"k.b": [2], "k.a": [0]}),
     }
-    with pytest.raises(Misfit, match=r"^is never asked: its conditions \(when\) exclude one another") as caught:
+    with pytest.raises(SpaceError, match=r"^is never active: its conditions \(when\) exclude one another") as caught:
         check_space(space, {"k": dict.fromkeys("abcd", 0)}, {"k": section(set())})
     assert caught.value.knob == "k.c"
 
 
-def test_two_long_ranges_are_held_against_each_other_at_every_remainder() -> None:
-    """Of whole numbers too many to try each beside each, the first ones tell as much as all where divisors are asked for."""
+def test_two_long_ranges_are_checked_together_at_every_remainder() -> None:
+    """Too many integers to check in all combinations: the first ones leave every remainder that the others leave."""
 
     class Knobs(Section):
         a: int
@@ -128,5 +139,5 @@ def test_two_long_ranges_are_held_against_each_other_at_every_remainder() -> Non
         return {"k.a": Choices(type="categorical", choices=[1, 3]), "k.b": wide}
 
     check_space(space(3), {"k": {"a": 1, "b": 48}}, {"k": Knobs})
-    with pytest.raises(Misfit, match="3 does not divide 49"):
+    with pytest.raises(SpaceError, match="3 does not divide 49"):
         check_space(space(1), {"k": {"a": 1, "b": 48}}, {"k": Knobs})

@@ -1,3 +1,173 @@
-"""Headway: train, prove and promote self-attention text classifiers."""
+"""Headway: train, prove and promote self-attention text classifiers.
 
-__version__ = "0.1.0"
+The Python API is :func:`load` and the :class:`Model` that it returns. Importing this package imports nothing else: PyTorch comes
+with the first model that is loaded, MLflow only when that model comes from a registry.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headway.errors import HeadwayError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from headway.serving.explain import Explanation
+    from headway.serving.package import ModelPackage
+
+__version__ = "0.2.0"
+__all__ = ["HeadwayError", "Model", "load"]
+
+#: The names that :func:`load` looks up in the registry. A folder of such a name is given as ``"./champion"``.
+ALIASES = ("champion", "challenger")
+
+
+class Model:
+    """A trained classifier. :func:`load` makes it.
+
+    It can be called from several threads, and keeps no state between calls.
+    """
+
+    def __init__(self, package: ModelPackage) -> None:
+        self._package = package
+
+    @property
+    def classes(self) -> list[str]:
+        """Label names, in the order of the columns of :meth:`predict_proba`."""
+        return list(self._package.classes)
+
+    def predict(self, texts: Iterable[str]) -> list[str]:
+        """The most probable label of each text.
+
+        Args:
+            texts: any iterable of strings: a list, a pandas column, a generator.
+
+        Returns:
+            One label per text, in the order of the texts.
+
+        Raises:
+            HeadwayError: a text is missing, empty or not valid Unicode. The message gives its position.
+        """
+        classes = self._package.classes
+        return [classes[index] for index in self.predict_proba(texts).argmax(axis=1)]
+
+    def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
+        """Calibrated class probabilities.
+
+        Args:
+            texts: any iterable of strings. They are batched by length, so one call with many texts is faster than many calls.
+
+        Returns:
+            float32 of shape (texts, classes). Each row sums to 1; columns are in the order of :attr:`classes`.
+
+        Raises:
+            HeadwayError: a text is missing, empty or not valid Unicode. The message gives its position.
+        """
+        if isinstance(texts, str | bytes):
+            raise HeadwayError(f"texts: expected a list of strings, got one {type(texts).__name__}; pass [text]")
+        return self._package.predict_proba([_checked(text, f"texts[{row}]") for row, text in enumerate(texts)])
+
+    def explain(self, text: str) -> Explanation:
+        """What each part of the model, each n-gram and each token adds to the prediction for one text.
+
+        The n-grams' contributions are exact; the tokens' contributions through attention are integrated gradients. This needs
+        the package ``captum`` on top of the ``serving`` extra.
+
+        Raises:
+            HeadwayError: the text is missing, empty or not valid Unicode, or captum is not installed.
+        """
+        from headway.serving.explain import explain
+
+        try:
+            return explain(self._package, _checked(text, "text"))
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "captum":
+                raise
+            raise HeadwayError("explain() needs the package captum; run `pip install captum`") from None
+
+
+def load(
+    where: str | int | os.PathLike[str], *, project: str | os.PathLike[str] | None = None, model_name: str | None = None
+) -> Model:
+    """Load a trained classifier from a folder or from the model registry.
+
+    ``where`` is read by this rule, in this order:
+
+    1. a ``Path`` is the folder of a model package, such as ``Path("models/candidate")``;
+    2. ``"champion"`` and ``"challenger"`` are registry aliases;
+    3. an integer, or a string of digits, is the number of a registered version;
+    4. any other string is a folder. Write ``"./champion"`` or ``"./3"`` for a folder that has such a name.
+
+    A folder needs the packages of the ``serving`` extra and nothing else: no MLflow, no project, no network. A registered model
+    is looked up in MLflow. The server is the one that ``MLFLOW_TRACKING_URI`` names, otherwise the project's own database; the
+    model is the one that the project's params.yaml names, unless ``model_name`` is given. Its files are downloaded, and compared
+    with the SHA-256 that was recorded when the version was registered.
+
+    Args:
+        where: a folder, an alias or a version.
+        project: a folder inside a Headway project, by default the working directory. For registered models only.
+        model_name: name of the registered model. Outside of a project, give this and set ``MLFLOW_TRACKING_URI``.
+
+    Raises:
+        HeadwayError: there is no such model, its files are missing or altered, or it is not clear where to look. The message is
+            one line that says what to do.
+    """
+    if isinstance(where, bool) or not isinstance(where, str | int | os.PathLike):
+        raise HeadwayError(f"where: expected a folder, an alias ({' or '.join(ALIASES)}) or a version number, got {where!r}")
+    if isinstance(where, int) or where in ALIASES or (isinstance(where, str) and where.isascii() and where.isdigit()):
+        return Model(_registered(str(where), project, model_name))
+    folder = Path(where)
+    if isinstance(where, str) and not (where and folder.is_dir()):
+        raise HeadwayError(
+            f"{where!r}: not a folder, an alias ({' or '.join(ALIASES)}) or a version number; "
+            "give one of these, such as load('champion') or load('models/candidate')"
+        )
+    from headway.serving.package import ModelPackage
+
+    return Model(ModelPackage.load(folder))
+
+
+def _registered(where: str, project: str | os.PathLike[str] | None, model_name: str | None) -> ModelPackage:
+    """The package of a registered version, by alias or number; for the arguments see :func:`load`."""
+    from headway.layout import Layout
+
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if project is not None or not (uri and model_name):
+        try:
+            layout = Layout.find(None if project is None else Path(project))
+        except HeadwayError as error:
+            raise HeadwayError(
+                f"load({where!r}): {error}; pass project=FOLDER, or set MLFLOW_TRACKING_URI and pass model_name=NAME"
+            ) from None
+        from headway.params import load as load_params
+
+        model_name = model_name or load_params(layout.params).registry.model_name
+        if not uri:
+            database = layout.tracking / "mlflow.db"
+            if not database.is_file():
+                raise HeadwayError(
+                    f"load({where!r}): {layout.root} has no registered models yet; run `make run` there first"
+                )
+            uri = f"sqlite:///{database}"
+    from headway.registry.download import download
+
+    return download(uri, model_name, where)
+
+
+def _checked(text: object, name: str) -> str:
+    """A text that can be classified; ``name`` says in an error which one it was."""
+    if not isinstance(text, str):
+        raise HeadwayError(
+            f"{name}: expected a string, got {text!r:.40} ({type(text).__name__}); drop or fill missing texts first"
+        )
+    if not text.strip():
+        raise HeadwayError(f"{name}: the text is empty; drop or fill empty texts first")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise HeadwayError(f"{name}: not valid Unicode at character {error.start}; decode the text as UTF-8 first") from None
+    return text

@@ -1,4 +1,4 @@
-"""Telemetry off, network off, and this environment's programs first: set before any library that reads it is imported."""
+"""Environment variables set before the libraries that read them are imported: telemetry off, network off, PATH."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 import sys
 from pathlib import Path
 
-#: Set by ``headway --debug``, for the processes below too: errors come with their traceback.
+#: Set by ``headway --debug``, and inherited by child processes: errors are shown with their traceback.
 DEBUG = "HEADWAY_DEBUG"
-SWITCHES = {
+VARIABLES = {
     "DO_NOT_TRACK": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # The embedded server needs some seconds, on a busy or new machine many.
+    # The embedded server starts in seconds, but takes longer on a busy or new machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Copying a model of our own from one folder to another needs no bar.
+    # Models are copied between local folders; a progress bar is noise.
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "DVC_NO_ANALYTICS": "1",
@@ -25,9 +25,12 @@ SWITCHES = {
 }
 
 
-def switch_off() -> None:
-    """Set the switches that the environment does not set itself, and put this Python's folder first on PATH."""
-    for name, value in SWITCHES.items():
+def configure() -> None:
+    """Set the variables that are not set yet, and put the folder of this Python first on PATH.
+
+    DVC and others find programs such as ``uvicorn`` through PATH; they must find those of this environment.
+    """
+    for name, value in VARIABLES.items():
         os.environ.setdefault(name, value)
     programs = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "").split(os.pathsep)

@@ -1,15 +1,48 @@
-"""The exceptions a person is meant to read: what they can mend, said in one line."""
+"""Errors that a person can act on, and how the errors of other libraries are quoted in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
 
 
 class HeadwayError(Exception):
-    """What is wrong, where, what was expected and what to do, in one line.
+    """One line that says what is wrong, where, what was expected and what to do.
 
-    The command line prints the message and exits with status 2; a traceback appears with ``--debug`` only.
+    The command line prints the message and exits with status 2; it shows a traceback only with ``--debug``.
     """
 
 
 class Unreachable(HeadwayError):
-    """An outside service does not answer, or not as it should; that says nothing about the work itself.
+    """An outside service does not answer, or answers incorrectly; the work itself is not at fault.
 
-    Whatever was under way is interrupted, neither failed nor refused: it goes on once the service answers again.
+    The interrupted work has neither failed nor been refused: it can continue once the service answers again.
     """
+
+
+class StageOutputError(HeadwayError):
+    """An output of a stage is missing or damaged.
+
+    Attributes:
+        path: the file.
+        stage: name of the stage that writes it.
+        damage: why it cannot be read; "" if there is no such file.
+    """
+
+    def __init__(self, path: Path, stage: str, damage: str = "") -> None:
+        if damage:
+            super().__init__(f"{path}: damaged ({damage}); write it again with `dvc repro --force {stage}`")
+        else:
+            super().__init__(f"{path}: missing; write it with `dvc repro {stage}`")
+        self.path, self.stage, self.damage = path, stage, damage
+
+
+def first_line(error: BaseException | str) -> str:
+    """The first line of an error's message without credentials, at most 300 characters; its type if the message is empty."""
+    message = redact_credentials(str(error).strip()) or type(error).__name__
+    return message.splitlines()[0][:300]
+
+
+def redact_credentials(text: str) -> str:
+    """A URI, or a message that contains one, without the user and password in it."""
+    return re.sub(r"://[^/\s]*@", "://", text)

@@ -1,43 +1,31 @@
-"""Whether a server answers at all, told in seconds and one line."""
+"""A quick check that a server is reachable before work that needs it begins."""
 
 from __future__ import annotations
 
 import base64
 import http.client
-import re
 import urllib.error
 import urllib.parse
 import urllib.request
 
 from headway.errors import Unreachable
 
-SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 
-def without_password(text: str) -> str:
-    """A server's URI, or a message that names one, as it may be shown: without user and password."""
-    return re.sub(r"://[^/\s]*@", "://", text)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, fit for one line."""
-    said = without_password(str(error).strip()) or type(error).__name__
-    return said.splitlines()[0][:200]
-
-
-def require_answer(url: str, server: str, remedy: str) -> None:
-    """Return when anything answers at a URL, whatever its status.
+def check_reachable(url: str, server: str, remedy: str) -> None:
+    """Send a GET request; any HTTP response will do, whatever its status.
 
     Args:
-        url: asked with GET; the user and password that it may hold are sent as Basic authorisation.
-        server: how a person calls it.
-        remedy: what a person can do when it does not answer.
+        url: may contain a user and password, which are sent as Basic authorisation.
+        server: name of the server, for the message.
+        remedy: what to do when it does not answer, for the message.
 
     Raises:
-        Unreachable: nothing answers within some seconds.
+        Unreachable: no response within ``TIMEOUT_SECONDS``.
     """
     try:
-        with urllib.request.urlopen(_request(url), timeout=SECONDS):
+        with urllib.request.urlopen(_request(url), timeout=TIMEOUT_SECONDS):
             return
     except urllib.error.HTTPError:
         return
@@ -47,7 +35,7 @@ def require_answer(url: str, server: str, remedy: str) -> None:
 
 
 def _request(url: str) -> urllib.request.Request:
-    """urllib takes what stands before an @ for part of the host's name, so it goes into a header."""
+    """A request with the URL's credentials in a header: urllib would take them for part of the host's name."""
     parts = urllib.parse.urlsplit(url)
     user, _, address = parts.netloc.rpartition("@")
     request = urllib.request.Request(parts._replace(netloc=address).geturl())

@@ -1,6 +1,6 @@
-"""Ranges that the search may turn a knob in, and the checks that a whole space of them makes sense.
+"""Ranges that the search draws knobs from, and the check that every point of a search space is allowed.
 
-Which knobs there are is said in :mod:`headway.params`.
+The knobs themselves are defined in :mod:`headway.params`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ Value = Union[int, float, str, bool]  # noqa: UP007 - pydantic keeps the order i
 
 
 class Section(BaseModel):
-    """Frozen, and refuses keys it does not know."""
+    """A frozen section of params.yaml that refuses unknown keys and converts no types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Range(Section):
-    """What all ranges have.
+    """Common to all ranges.
 
     Attributes:
-        when: other knobs of the space, and the values of theirs with which this one is asked; without one it always is.
+        when: makes the knob conditional: it is active only where each of these other knobs has one of these values.
     """
 
     when: dict[str, Annotated[list[Value], Field(min_length=1)]] = {}
 
 
 class FloatRange(Range):
-    """A real interval to search."""
+    """An interval of real numbers, both ends included; ``log`` draws on a logarithmic scale."""
 
     type: Literal["float"]
     low: float
@@ -39,16 +39,13 @@ class FloatRange(Range):
     log: bool = False
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low:g}) must not exceed high ({self.high:g})")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low ({self.low:g}) must be above 0 on a log scale")
+    def _ends_are_ordered(self) -> Self:
+        _check_ends(self.low, self.high, self.log)
         return self
 
 
 class IntRange(Range):
-    """An integer interval to search."""
+    """The integers low, low + step, …, high; ``log`` draws on a logarithmic scale."""
 
     type: Literal["int"]
     low: int
@@ -57,59 +54,59 @@ class IntRange(Range):
     log: bool = False
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low}) must not exceed high ({self.high})")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low ({self.low}) must be above 0 on a log scale")
+    def _ends_are_ordered(self) -> Self:
+        _check_ends(self.low, self.high, self.log)
         if self.log and self.step > 1:
             raise ValueError(f"step ({self.step}) must be 1 on a log scale")
-        if over := (self.high - self.low) % self.step:
-            raise ValueError(f"step ({self.step}) never comes to high ({self.high}); make it {self.high - over}")
+        if excess := (self.high - self.low) % self.step:
+            raise ValueError(f"step ({self.step}) does not reach high ({self.high}); use high: {self.high - excess}")
         return self
 
 
 class Choices(Range):
-    """A list of values to search."""
+    """A list of values."""
 
     type: Literal["categorical"]
     choices: Annotated[list[Value], Field(min_length=1)]
+
+
+def _check_ends(low: float, high: float, log: bool) -> None:
+    if low > high:
+        raise ValueError(f"low ({low:g}) must not exceed high ({high:g})")
+    if log and low <= 0:
+        raise ValueError(f"low ({low:g}) must be above 0 on a log scale")
 
 
 Knob = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
 Space = Mapping[str, FloatRange | IntRange | Choices]
 Point = Mapping[str, Any]
 
-MOST_VALUES = 5_000
+#: Values of one integer range that are checked, and combinations of two ranges' values.
+MAX_CHECKED = 5_000
 
 
-class Misfit(ValueError):
-    """A knob of the space that does not fit; ``knob`` is its path."""
+class SpaceError(ValueError):
+    """A search space that cannot be used; ``knob`` is the path of the knob at fault."""
 
     def __init__(self, knob: str, message: str) -> None:
         super().__init__(message)
         self.knob = knob
 
 
-def telling_values(knob: FloatRange | IntRange | Choices) -> list[Value]:
-    """Values of a knob's range that are all allowed if the whole range is.
+def boundary_values(knob: FloatRange | IntRange | Choices, limit: int = MAX_CHECKED) -> list[Value]:
+    """Values of a range such that the whole range is allowed if they are.
 
-    Every choice; the two ends of an interval; and of integers, among which divisors may be asked for, all of them.
+    All choices; both ends of a real interval; all integers, because only some may divide another knob. Of more than ``limit``
+    values the first ones, which leave every remainder, and the last.
     """
-    if isinstance(knob, Choices):
-        return list(knob.choices)
     if isinstance(knob, FloatRange):
         return [knob.low, knob.high]
-    return _some(range(knob.low, knob.high + 1, knob.step), MOST_VALUES)
-
-
-def _some(values: Sequence[Value], most: int) -> list[Value]:
-    """All of the values or, of too many, as many from the beginning on, which leave every remainder; and the last."""
-    return list(values) if len(values) <= most else [*values[: most - 1], values[-1]]
+    values: Sequence[Value] = knob.choices if isinstance(knob, Choices) else range(knob.low, knob.high + 1, knob.step)
+    return list(values) if len(values) <= limit else [*values[: limit - 1], values[-1]]
 
 
 def contains(knob: FloatRange | IntRange | Choices, value: Any) -> bool:
-    """Whether a value lies in a knob's range; a word lies in none of numbers."""
+    """Whether the search could draw a value from a range."""
     if isinstance(knob, Choices):
         return value in knob.choices
     if isinstance(value, str):
@@ -118,143 +115,128 @@ def contains(knob: FloatRange | IntRange | Choices, value: Any) -> bool:
     return bool(knob.low <= value <= knob.high and on_a_step)
 
 
-def in_order(space: Space) -> list[str]:
-    """The knobs, each after those that its conditions name.
+def parents_first(space: Space) -> list[str]:
+    """The knobs of a space, each after the knobs that its conditions name.
 
     Raises:
-        Misfit: conditions that lead in a circle.
+        SpaceError: conditions that form a cycle.
     """
     order: list[str] = []
     while len(order) < len(space):
-        ready = [path for path in space if path not in order and all(other in order for other in space[path].when)]
+        ready = [path for path in space if path not in order and all(parent in order for parent in space[path].when)]
         if not ready:
-            raise Misfit(next(path for path in space if path not in order), "its conditions (when) lead back to itself")
+            raise SpaceError(next(path for path in space if path not in order), "its conditions (when) form a cycle")
         order += ready
     return order
 
 
-def is_asked(knob: Range, point: Point) -> bool:
-    """Whether a knob's conditions hold at a point, which has the knobs that they name if these are asked."""
-    return all(point.get(other) in values for other, values in knob.when.items())
+def is_active(knob: Range, point: Point) -> bool:
+    """Whether a knob's conditions hold at a point that has all active knobs which the conditions name."""
+    return all(point.get(parent) in values for parent, values in knob.when.items())
 
 
-def restrict(space: Space, values: Point) -> dict[str, Any]:
-    """Of values for every knob of the space those that are asked."""
+def active_subset(space: Space, values: Point) -> dict[str, Any]:
+    """Of values for every knob of a space, those of the active knobs, in the space's order."""
     point: dict[str, Any] = {}
-    for path in in_order(space):
-        if is_asked(space[path], point):
+    for path in parents_first(space):
+        if is_active(space[path], point):
             point[path] = values[path]
     return {path: point[path] for path in space if path in point}
 
 
 def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections: Mapping[str, type[Section]]) -> None:
-    """Hold every value that the search could draw, alone and beside any one other, against the knob's own section.
+    """Check that every value the search could draw is allowed, alone and together with any value of one other knob.
 
     Args:
-        space: its knobs stand in these sections.
-        values: of the sections, as params.yaml gives them: trial 0.
-        sections: by name.
+        space: knobs by path, all of these sections.
+        values: of the sections, as in params.yaml; the search's trial 0.
+        sections: types of the sections, by name.
 
     Raises:
-        Misfit: what a condition names is not in the space, a value that is not allowed, or a range without trial 0's.
+        SpaceError: a condition on a knob that is not searched or on a value that it cannot have, a value that is not allowed,
+            or a range without trial 0's value.
     """
     for path, knob in space.items():
         _check_conditions(path, knob, space)
-    own = {path: values[_section(path)][_name(path)] for path in in_order(space)}
-    defaults = restrict(space, own)
+    in_file = {path: values[_section(path)][_name(path)] for path in parents_first(space)}
+
+    def refusal(path: str, chosen: Point) -> str:
+        """Why the section of a knob refuses a point with the chosen values; "" if it does not."""
+        section, point = _section(path), _completed(chosen, space, in_file)
+        own = {_name(knob): value for knob, value in point.items() if _section(knob) == section}
+        try:
+            sections[section].model_validate({**values[section], **own})
+        except ValidationError as error:
+            return describe(error.errors()[0])
+        return ""
+
+    trial_0 = active_subset(space, in_file)
     for path in space:
-        if any(not allowed for allowed in _needed(space, path).values()):
-            raise Misfit(path, "is never asked: its conditions (when) exclude one another; change them, or take it out")
-        for drawn, needed in _drawn(space, path, MOST_VALUES):
-            reason = _refusal(path, _completed({**needed, path: drawn}, space, own), values, sections)
-            if reason:
-                raise Misfit(path, f"{drawn!r} is not allowed there: {reason}")
-        if path in defaults and not contains(space[path], defaults[path]):
-            raise Misfit(path, f"leaves out {defaults[path]!r}, the value of {path} and trial 0; widen it")
+        if not all(_parents(space, path).values()):
+            raise SpaceError(path, "is never active: its conditions (when) exclude one another; change or remove them")
+        for chosen in _combinations(space, [path], MAX_CHECKED):
+            if reason := refusal(path, chosen):
+                raise SpaceError(path, f"{chosen[path]!r} is not allowed: {reason}")
+        if path in trial_0 and not contains(space[path], trial_0[path]):
+            raise SpaceError(path, f"the range lacks {trial_0[path]!r}, the value of {path}, which trial 0 uses; widen it")
     for one, other in combinations(space, 2):
         if _section(one) == _section(other):
-            _check_pair(one, other, space, own, values, sections)
+            for chosen in _combinations(space, [one, other], round(MAX_CHECKED**0.5)):
+                if reason := refusal(other, chosen):
+                    message = f"{chosen[other]!r} is not allowed together with {one}: {chosen[one]!r}: {reason}"
+                    raise SpaceError(other, message)
 
 
 def _check_conditions(path: str, knob: Range, space: Space) -> None:
-    for other, values in knob.when.items():
-        if other not in space:
-            raise Misfit(path, f"its condition (when) names {other}, which is not searched; add it to the space")
-        if isinstance(space[other], FloatRange):
-            raise Misfit(
-                path, f"its condition (when) names {other}, a real interval; it has to be of type int or categorical"
+    for parent, values in knob.when.items():
+        if parent not in space:
+            raise SpaceError(path, f"its condition (when) names {parent}, which is not searched; add it to the space")
+        if isinstance(space[parent], FloatRange):
+            raise SpaceError(
+                path, f"its condition (when) names {parent}, a real interval; expected an int or categorical range"
             )
         for value in values:
-            if not contains(space[other], value):
-                raise Misfit(path, f"its condition (when) asks for {value!r}, which {other} never is")
+            if not contains(space[parent], value):
+                raise SpaceError(path, f"its condition (when) requires {value!r}, which the range of {parent} lacks")
 
 
-def _needed(space: Space, path: str) -> dict[str, list[Value]]:
-    """What the knobs have to be, directly or through other conditions, for a knob to be asked: the values by their path."""
-    needed: dict[str, list[Value]] = {}
-    for other, values in space[path].when.items():
-        for knob, allowed in [(other, values), *_needed(space, other).items()]:
-            needed[knob] = [value for value in needed.get(knob, allowed) if value in allowed]
-    return needed
+def _parents(space: Space, path: str) -> dict[str, list[Value]]:
+    """The values with which other knobs make this one active, directly or through their own conditions, by path."""
+    parents: dict[str, list[Value]] = {}
+    for parent, values in space[path].when.items():
+        for knob, allowed in [(parent, values), *_parents(space, parent).items()]:
+            parents[knob] = [value for value in parents.get(knob, allowed) if value in allowed]
+    return parents
 
 
-def _drawn(space: Space, path: str, most: int) -> Iterator[tuple[Value, dict[str, Any]]]:
-    """The telling values of a knob, each beside the values of other knobs without which it is not asked."""
-    needed = _needed(space, path)
-    for value in _some(telling_values(space[path]), most):
-        for parents in product(*needed.values()):
-            yield value, dict(zip(needed, parents, strict=True))
+def _combinations(space: Space, paths: Sequence[str], limit: int) -> Iterator[dict[str, Value]]:
+    """Boundary values of some knobs in all combinations, with all values of other knobs that make these active."""
+    options = {path: boundary_values(space[path], limit) for path in paths}
+    for path in paths:
+        for parent, allowed in _parents(space, path).items():
+            options[parent] = [value for value in options.get(parent, allowed) if value in allowed]
+    for values in product(*options.values()):
+        yield dict(zip(options, values, strict=True))
 
 
-def _completed(chosen: Point, space: Space, own: Point) -> Point:
-    """A point that the search could draw with these values in it.
+def _completed(chosen: Point, space: Space, in_file: Point) -> Point:
+    """A point that the search could draw, with the chosen values.
 
-    The other knobs that it asks are as in params.yaml, or, where that lies outside a range which trial 0 does not ask for, at
-    some value within; each of those has its turn beside the chosen ones.
+    Other active knobs have their value in params.yaml or, where trial 0 leaves them inactive and the range lacks that value,
+    some value of the range.
     """
     point: dict[str, Any] = {}
-    for path in in_order(space):
+    for path in parents_first(space):
         knob = space[path]
         if path in chosen:
             point[path] = chosen[path]
-        elif is_asked(knob, point):
-            point[path] = telling_values(knob)[0] if knob.when and not contains(knob, own[path]) else own[path]
+        elif is_active(knob, point):
+            point[path] = boundary_values(knob)[0] if knob.when and not contains(knob, in_file[path]) else in_file[path]
     return point
 
 
-def _check_pair(
-    one: str,
-    other: str,
-    space: Space,
-    own: Point,
-    values: Mapping[str, Mapping[str, Any]],
-    sections: Mapping[str, type[Section]],
-) -> None:
-    each = round(MOST_VALUES**0.5)
-    for first, first_needed in _drawn(space, one, each):
-        for second, second_needed in _drawn(space, other, each):
-            needed = [*first_needed.items(), *second_needed.items(), (one, first), (other, second)]
-            chosen = dict(needed)
-            if any(chosen[path] != value for path, value in needed):
-                continue  # the two are never asked together so
-            reason = _refusal(other, _completed(chosen, space, own), values, sections)
-            if reason:
-                raise Misfit(other, f"{second!r} is not allowed beside {one} {first!r}: {reason}")
-
-
-def _refusal(path: str, point: Point, values: Mapping[str, Mapping[str, Any]], sections: Mapping[str, type[Section]]) -> str:
-    """Why a knob's section does not take a point; "" when it does."""
-    section = _section(path)
-    chosen = {_name(knob): value for knob, value in point.items() if _section(knob) == section}
-    try:
-        sections[section].model_validate({**values[section], **chosen})
-    except ValidationError as error:
-        return in_words(error.errors()[0])
-    return ""
-
-
-def in_words(problem: Any) -> str:
-    """What a pydantic problem says, as part of a sentence."""
+def describe(problem: Any) -> str:
+    """A pydantic problem's message, as the end of a sentence."""
     message: str = problem["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from headway import cli
-from headway.data.diff import compare, rows_at
+from headway.data.diff import Difference, LabelChange, compare, rows_at
 from headway.errors import HeadwayError
 from headway.layout import Layout
 
@@ -54,66 +54,63 @@ def compared(tmp_path):
 # Comparing
 
 
-def test_rows_that_were_added_removed_and_relabelled_are_told_apart(sentences, compared):
+def test_added_removed_and_relabelled_rows_are_counted(sentences, compared):
     other = {"negative": "positive", "positive": "negative"}
     old = sentences[:6000]
     new = sentences[40:7000]
     new[:25] = [(text, other[label]) for text, label in new[:25]]
     new.reverse()
-    told = compared(old, new)
-    labels = told.pop("labels")
-    assert told == {
-        "rows_before": 6000,
-        "rows_after": 6960,
-        "unchanged": 6000 - 40 - 25,
-        "relabelled": 25,
-        "added": 1000,
-        "removed": 40,
-    }
+    found = compared(old, new)
     counts = Counter(label for _, label in old), Counter(label for _, label in new)
-    assert labels == [
-        {"label": label, "before": counts[0][label], "after": counts[1][label]} for label in ("negative", "positive")
-    ]
+    assert found == Difference(
+        before=6000,
+        after=6960,
+        unchanged=6000 - 40 - 25,
+        relabelled=25,
+        added=1000,
+        removed=40,
+        labels=[LabelChange(label, counts[0][label], counts[1][label]) for label in ("negative", "positive")],
+    )
 
 
-def test_equal_rows_count_as_often_as_they_occur(compared):
+def test_repeated_rows_count_as_often_as_they_occur(compared):
     old = [("a", "1"), ("a", "1"), ("a", "1"), ("b", "1")]
     new = [("a", "1"), ("a", "2"), ("b", "1"), ("b", "1")]
-    told = compared(old, new)
-    assert (told["unchanged"], told["relabelled"], told["added"], told["removed"]) == (2, 1, 1, 1)
+    found = compared(old, new)
+    assert (found.unchanged, found.relabelled, found.added, found.removed) == (2, 1, 1, 1)
 
 
-def test_missing_texts_and_labels_are_compared_too(compared):
-    told = compared([(None, "1"), ("a", None), ("", "1")], [(None, "1"), ("a", "1"), ("", "1")])
-    assert (told["unchanged"], told["relabelled"], told["added"], told["removed"]) == (2, 1, 0, 0)
-    assert told["labels"] == [{"label": None, "before": 1, "after": 0}, {"label": "1", "before": 2, "after": 3}]
-    assert compared([(None, "1")], [("", "1")])["unchanged"] == 0
+def test_missing_texts_and_labels_are_compared(compared):
+    found = compared([(None, "1"), ("a", None), ("", "1")], [(None, "1"), ("a", "1"), ("", "1")])
+    assert (found.unchanged, found.relabelled, found.added, found.removed) == (2, 1, 0, 0)
+    assert found.labels == [LabelChange(None, 1, 0), LabelChange("1", 2, 3)]
+    assert compared([(None, "1")], [("", "1")]).unchanged == 0
 
 
 def test_versions_without_rows_can_be_compared(compared):
-    assert compared([], [])["labels"] == []
-    told = compared([], [("a", "1")])
-    assert (told["rows_before"], told["added"], told["removed"]) == (0, 1, 0)
+    assert compared([], []).labels == []
+    found = compared([], [("a", "1")])
+    assert (found.before, found.added, found.removed) == (0, 1, 0)
 
 
 pairs = st.lists(st.tuples(st.sampled_from(["a", "b", "", None]), st.sampled_from(["1", "2", "3", None])), max_size=12)
 
 
 @given(pairs, pairs)
-def test_the_counts_are_those_of_a_comparison_with_the_texts_at_hand(tmp_path_factory, old, new):
+def test_the_counts_equal_those_of_a_plain_comparison(tmp_path_factory, old, new):
     folder = tmp_path_factory.mktemp("pairs")
-    told = compare(write_rows(folder / "old.parquet", old), write_rows(folder / "new.parquet", new))
+    found = compare(write_rows(folder / "old.parquet", old), write_rows(folder / "new.parquet", new))
     gone, come = Counter(old) - Counter(new), Counter(new) - Counter(old)
     gone_texts, come_texts = (Counter(text for text, _ in rows.elements()) for rows in (gone, come))
-    assert told["unchanged"] == (Counter(old) & Counter(new)).total()
-    assert told["relabelled"] == (gone_texts & come_texts).total()
-    assert told["added"] == (come_texts - gone_texts).total()
-    assert told["removed"] == (gone_texts - come_texts).total()
+    assert found.unchanged == (Counter(old) & Counter(new)).total()
+    assert found.relabelled == (gone_texts & come_texts).total()
+    assert found.added == (come_texts - gone_texts).total()
+    assert found.removed == (gone_texts - come_texts).total()
 
 
 def test_a_missing_version_is_one_line(tmp_path):
     rows = write_rows(tmp_path / "new.parquet", [("a", "1")])
-    with pytest.raises(HeadwayError, match=r"old\.parquet: missing; it is made by `dvc repro ingest`"):
+    with pytest.raises(HeadwayError, match=r"old\.parquet: missing"):
         compare(tmp_path / "old.parquet", rows)
 
 
@@ -170,17 +167,17 @@ def test_the_rows_of_a_revision_come_from_the_cache(project, sentences):
     with rows_at("first", project) as first, rows_at("HEAD", project) as second:
         assert pq.read_table(first)["text"].to_pylist() == [text for text, _ in sentences[:50]]
         assert second.read_bytes() == (project.raw / "rows.parquet").read_bytes()
-        told = compare(first, second)
-    assert (told["unchanged"], told["added"], told["removed"]) == (40, 20, 10)
+        found = compare(first, second)
+    assert (found.unchanged, found.added, found.removed) == (40, 20, 10)
 
 
-def test_the_rows_of_a_revision_do_not_stay_behind(project):
+def test_the_rows_of_a_revision_are_removed_afterwards(project):
     with rows_at("first", project):
         assert list(project.scratch.rglob("*.parquet"))
     assert not list(project.scratch.iterdir())
 
 
-def test_what_the_cache_lacks_comes_from_a_remote_that_was_set_up_later(project, tmp_path, sentences):
+def test_rows_missing_in_the_cache_come_from_a_remote_set_up_later(project, tmp_path, sentences):
     run(project.root, "git", "checkout", "--quiet", "first")
     dvc(project.root, "remote", "add", "--default", "store", str(tmp_path / "store"))
     dvc(project.root, "push")
@@ -190,7 +187,7 @@ def test_what_the_cache_lacks_comes_from_a_remote_that_was_set_up_later(project,
 
 
 @pytest.mark.parametrize("remote", [False, True])
-def test_data_that_are_nowhere_are_one_line(project, tmp_path, remote):
+def test_data_that_cannot_be_found_are_one_line(project, tmp_path, remote):
     if remote:
         (tmp_path / "store").mkdir()
         dvc(project.root, "remote", "add", "--default", "store", str(tmp_path / "store"))
@@ -198,7 +195,7 @@ def test_data_that_are_nowhere_are_one_line(project, tmp_path, remote):
     with (
         pytest.raises(
             HeadwayError,
-            match=r"^revision first: its data/raw/rows.parquet is neither in DVC's cache nor to be had from a remote",
+            match=r"^revision first: its data/raw/rows.parquet is neither in DVC's cache nor on a remote",
         ),
         rows_at("first", project),
     ):
@@ -208,7 +205,7 @@ def test_data_that_are_nowhere_are_one_line(project, tmp_path, remote):
 @pytest.mark.parametrize(
     ("revision", "message"),
     [
-        ("start", "revision start: it has no dvc.lock"),
+        ("start", "revision start: has no dvc.lock"),
         ("nowhere", "revision nowhere: no such commit, branch or tag"),
         ("--all", "revision --all: no such commit, branch or tag"),
         ("", "revision : no such commit, branch or tag"),
@@ -220,7 +217,7 @@ def test_a_revision_without_data_is_one_line(history, revision, message):
     assert "\n" not in str(raised.value)
 
 
-def test_a_project_outside_git_has_no_revisions(tmp_path):
+def test_a_project_outside_git_is_an_error(tmp_path):
     with pytest.raises(HeadwayError, match="not a git repository"), rows_at("HEAD", Layout(tmp_path)):
         pass
 
@@ -229,7 +226,7 @@ def test_a_project_outside_git_has_no_revisions(tmp_path):
 
 
 @pytest.fixture
-def told(project, monkeypatch):
+def printed_diff(project, monkeypatch):
     """What ``headway data diff first`` prints once data/raw has rows of (text, label)."""
     monkeypatch.chdir(project.root)
 
@@ -248,9 +245,9 @@ def cells(printed):
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in printed.splitlines() if line.startswith("│")]
 
 
-def test_the_command_says_what_changed_in_words_and_by_label(told, sentences):
+def test_the_command_prints_the_changes_in_total_and_by_label(printed_diff, sentences):
     old, new = sentences[:50], [(sentences[0][0], None), *sentences[5:50], *[(f"new {n}", "[red]") for n in range(1200)]]
-    printed = told(new)
+    printed = printed_diff(new)
     assert printed.startswith("50 rows at first, 1,246 now: 1,200 added, 4 removed, 1 relabelled, 45 unchanged\n")
     (label,) = {label for _, label in old[:5]}
     kept = Counter(label for _, label in old[5:])
@@ -262,20 +259,20 @@ def test_the_command_says_what_changed_in_words_and_by_label(told, sentences):
     ]
 
 
-def test_the_command_says_so_when_nothing_changed(told, sentences):
-    assert told(sentences[49::-1]) == "nothing changed: the same 50 rows at first and now\n"
+def test_the_command_reports_that_nothing_changed(printed_diff, sentences):
+    assert printed_diff(sentences[49::-1]) == "nothing changed: the same 50 rows at first and now\n"
 
 
-def test_the_command_sums_the_labels_beyond_the_twenty_that_changed_most(told, sentences):
+def test_the_command_sums_the_labels_beyond_the_twenty_that_changed_most(printed_diff, sentences):
     new = [(f"{label} {row}", f"label {label}") for label in range(30) for row in range(label)]
-    *shown, others = cells(told([*sentences[:50], *new]))
+    *shown, others = cells(printed_diff([*sentences[:50], *new]))
     assert len(shown) == 20
     assert [int(change) for *_, change in shown] == list(range(29, 9, -1))
     before = Counter(label for _, label in sentences[:50])
     assert others == [f"{9 + len(before)} others", "50", "95", "+45"]
 
 
-def test_the_command_needs_the_rows_of_now(project, monkeypatch):
+def test_the_command_needs_the_current_rows(project, monkeypatch):
     monkeypatch.chdir(project.root)
     shutil.rmtree(project.raw)
     with pytest.raises(HeadwayError, match="missing; make it with `dvc repro ingest`, or fetch it with `dvc pull`"):

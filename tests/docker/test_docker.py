@@ -16,7 +16,6 @@ import sys
 import sysconfig
 import tempfile
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -26,7 +25,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from headway.environment import SWITCHES
+from headway import __version__
+from headway.environment import VARIABLES
 from tests.postgres import system_programs, unprivileged
 
 ROOT = Path(__file__).parents[2]
@@ -90,11 +90,10 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_image_has_an_exact_version_and_ours_has_the_projects() -> None:
-    ours = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+def test_every_image_has_an_exact_version_and_ours_is_the_projects_version() -> None:
     for name, service in services().items():
         image, _, tag = service["image"].partition(":")
-        assert tag == ours if image == "headway" else re.match(r"\d+\.\d+", tag), f"{name}: {service['image']}"
+        assert tag == __version__ if image == "headway" else re.match(r"\d+\.\d+", tag), f"{name}: {service['image']}"
 
 
 def test_one_service_builds_the_image_that_the_others_share() -> None:
@@ -201,7 +200,7 @@ def test_the_makefile_finds_everything_installed_in_the_image() -> None:
 
 
 def test_the_image_sets_every_switch_that_the_command_line_sets() -> None:
-    assert SWITCHES.items() <= image_environment().items()
+    assert VARIABLES.items() <= image_environment().items()
 
 
 def test_the_image_has_a_folder_of_its_users_for_every_named_volume() -> None:

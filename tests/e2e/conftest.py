@@ -19,7 +19,8 @@ import pytest
 
 from headway import params as parameters
 from headway.layout import Layout
-from headway.promotion.decision import Record
+from headway.promotion import history
+from headway.promotion.decision import Decision
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 
@@ -85,9 +86,9 @@ class Clone:
     def tracker(self) -> Tracker:
         return Tracker(parameters.load(self.layout.params), self.layout)
 
-    def decisions(self) -> list[Record]:
+    def decisions(self) -> list[Decision]:
         """The history's records, the first one first."""
-        return Registry(self.tracker()).history.records()
+        return history.decisions(Registry(self.tracker()))
 
 
 def new_clone(repository: Path, root: Path) -> Clone:

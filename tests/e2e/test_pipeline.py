@@ -155,7 +155,7 @@ def test_metrics_params_and_plots_can_be_read_and_compared_offline(ran: Clone) -
 
 def test_a_changed_param_runs_its_stages_alone_and_rescores_the_champion(ran: Clone) -> None:
     """The second candidate: only what reads the changed param runs, and the champion is scored again on today's rows."""
-    ran.edit(("  warmup_share: 0.1", "  warmup_share: 0.0"))
+    ran.edit(("  warmup_ratio: 0.1", "  warmup_ratio: 0.0"))
     done = ran.run("headway", "run")
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-3000:]
@@ -182,8 +182,8 @@ def test_a_change_that_is_taken_back_brings_back_everything_after_it(ran: Clone)
     before = json.loads(ran.run("dvc", "status", "--json").stdout)
     assert before == {}
     first = {path.name: path.read_bytes() for path in ran.layout.candidate.iterdir()}
-    now = re.search(r"  warmup_share: [0-9.]+", ran.layout.params.read_text())[0]
-    ran.edit((now, "  warmup_share: 0.1"))
+    now = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
+    ran.edit((now, "  warmup_ratio: 0.1"))
     restored = ran.run("headway", "run")
     assert restored.returncode == 0, restored.stdout[-3000:] + restored.stderr[-3000:]
     assert "restored" in restored.stdout

@@ -1,4 +1,8 @@
-"""The README's commands, as they stand there. A command that is added to it without a test of what it does fails here."""
+"""The commands in README.md and in docs/, as they are written there. A command that no test runs fails here.
+
+Blocks marked ``bash`` are for the project's folder, and are run here or in a test of their own. Blocks marked ``console`` need a
+server, a cluster or another machine; tests/docs checks their arguments.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,15 @@ from pathlib import Path
 import pytest
 
 from headway import params as parameters
+from tests.conftest import REPOSITORY
 from tests.e2e.conftest import BIN, Clone, end, free_port, wait_for
 from tests.real_texts import chinese
 
 pytestmark = pytest.mark.e2e
 
+TUTORIAL = "docs/tutorial.md"
+OWN_CSV = ".venv/bin/headway init --data reviews.csv --yes\nmake run"
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: Run below as they stand, in the copy of the project.
 RUN = {
@@ -25,6 +33,8 @@ RUN = {
     ".venv/bin/headway params",
     ".venv/bin/headway study",
     ".venv/bin/headway evaluate",
+    ".venv/bin/headway report",
+    "make .venv/installed",
     '.venv/bin/headway explain "Not a bad film at all."',
     '.venv/bin/headway predict "I could not stop laughing." "Dull from start to end."',
     "source .venv/bin/activate",
@@ -63,9 +73,20 @@ TESTED_APART = {
 }
 
 
-def commands(repository: Path) -> list[str]:
-    blocks = BLOCK.findall((repository / "README.md").read_text())
-    return [line for block in blocks for line in block.splitlines() if line]
+def pages(repository: Path) -> list[Path]:
+    """README.md and the pages of the documentation."""
+    return [
+        repository / "README.md",
+        *sorted(page for page in (repository / "docs").rglob("*.md") if "_build" not in page.parts),
+    ]
+
+
+def blocks(page: Path) -> list[str]:
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def lines(page: Path) -> list[str]:
+    return [line for block in blocks(page) for line in block.splitlines() if line]
 
 
 def write_reviews(file: Path, rows: int = 1500) -> None:
@@ -79,12 +100,6 @@ def write_reviews(file: Path, rows: int = 1500) -> None:
         writer = csv.writer(out)
         writer.writerow(["id", "review", "stars"])
         writer.writerows([number, text, stars] for number, (text, stars) in enumerate(table))
-
-
-def own_csv(repository: Path) -> str:
-    """The commands of the section that brings a CSV, as one script."""
-    section = (repository / "README.md").read_text().split("## Bring your own CSV")[1]
-    return BLOCK.findall(section)[0]
 
 
 def with_this_environment(clone: Clone) -> Clone:
@@ -109,18 +124,22 @@ def bash(clone: Clone, script: str) -> subprocess.CompletedProcess[str]:
     return clone.run("bash", "-e", "-c", script)
 
 
-def test_every_command_in_the_readme_is_tested(repository: Path) -> None:
-    found = set(commands(repository))
-    section = set(own_csv(repository).splitlines())
-    assert found - RUN - TESTED_APART - section == set()
+def test_every_documented_command_is_tested(repository: Path) -> None:
+    found = {line for page in pages(repository) for line in lines(page)}
+    assert found - RUN - TESTED_APART - set(lines(repository / TUTORIAL)) - set(OWN_CSV.splitlines()) == set()
     assert (RUN | TESTED_APART) - found == set()
 
 
 def test_a_block_that_needs_the_environment_activates_it_first(repository: Path) -> None:
     """Each can be pasted into a new terminal, where `dvc`, `prefect` and `headway` are not on the path."""
-    for block in BLOCK.findall((repository / "README.md").read_text()):
+    for block in (block for page in pages(repository) for block in blocks(page)):
         bare = [line for line in block.splitlines() if line.split(" ")[0] in {"dvc", "prefect", "headway", "pip"}]
         assert not bare or block.startswith("source .venv/bin/activate\n"), block
+
+
+@pytest.mark.skipif(not (REPOSITORY / "README.zh.md").exists(), reason="README.zh.md is not written yet")
+def test_the_chinese_readme_has_the_same_commands_in_the_same_order(repository: Path) -> None:
+    assert blocks(repository / "README.zh.md") == blocks(repository / "README.md")
 
 
 @pytest.mark.parametrize("name", ["s3", "dask", "ray"])
@@ -131,9 +150,9 @@ def test_everything_that_an_extra_needs_is_locked(name: str, repository: Path) -
     assert {re.split("[<>=]", requirement)[0] for requirement in extra} <= locked
 
 
-def test_make_help_lists_every_word_the_readme_uses(repository: Path, installed: Clone) -> None:
+def test_make_help_lists_every_word_that_the_pages_use(repository: Path, installed: Clone) -> None:
     listed = set(re.findall(r"make ([a-z-]+)", bash(installed, "make help").stdout))
-    quoted = re.findall(r"`([^`\n]+)`", (repository / "README.md").read_text())
+    quoted = [text for page in pages(repository) for text in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))]
     used = {match[1] for text in quoted if (match := re.fullmatch(r"make ([a-z-]+)", text))}
     assert "run" in used
     assert used <= listed | {"help"}
@@ -175,12 +194,27 @@ def test_make_ui_serves_the_experiments(installed: Clone, tmp_path: Path) -> Non
         end(process)
 
 
-def test_a_csv_in_another_language_with_a_mess_runs_to_a_verdict(repository: Path, clone: Clone) -> None:
-    """The section is run literally, on Chinese shop reviews with empty cells, repeats, a conflict and quoted line breaks."""
+def test_the_tutorial_works_from_its_first_command_to_its_last(repository: Path, clone: Clone) -> None:
+    """All its commands in their order, in one folder; then its Python."""
+    with_this_environment(clone)
+    page = repository / TUTORIAL
+    done = bash(clone, "\n".join(lines(page)))
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    assert "reviews.csv: 8,530 rows" in printed
+    assert "PROMOTED: version 1 is champion" in printed
+    assert "positive\t" in printed
+    (script,) = PYTHON.findall(page.read_text(encoding="utf-8"))
+    asked = clone.run("python", "-c", f"{script}print(model.classes)")
+    assert asked.stdout.strip().endswith("['negative', 'positive']"), asked.stderr[-2000:]
+
+
+def test_a_csv_in_another_language_with_a_mess_runs_to_a_decision(clone: Clone) -> None:
+    """The two commands that bring a CSV, on Chinese shop reviews with empty cells, repeats, a conflict and quoted line breaks."""
     with_this_environment(clone)
     write_reviews(clone.root / "reviews.csv")
     clone.edit(("  min_test_rows: 100", "  min_test_rows: 10"), ("  baseline_margin: 0.2", "  baseline_margin: 0.9"))
-    done = bash(clone, own_csv(repository))
+    done = bash(clone, OWN_CSV)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-3000:]
     assert "PROMOTED: version 1" in printed

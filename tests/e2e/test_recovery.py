@@ -116,8 +116,8 @@ def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
     champion = client.get_model_version_by_alias(NAME, "champion")
     client.delete_run(champion.run_id)
     # Another candidate, or there would be nothing to score the champion for.
-    warmup = re.search(r"  warmup_share: [0-9.]+", ran.layout.params.read_text())[0]
-    ran.edit((warmup, "  warmup_share: 0.05"))
+    warmup = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
+    ran.edit((warmup, "  warmup_ratio: 0.05"))
     done = ran.run("headway", "run")
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-3000:]

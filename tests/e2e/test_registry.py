@@ -42,7 +42,7 @@ def test_lineage_leads_from_version_to_commit_and_back(ran: Clone) -> None:
 
 def test_a_refused_version_can_be_forced_and_taken_back_by_commands_alone(ran: Clone) -> None:
     """The last test of the file: it leaves another history behind, and the champion that it found."""
-    ran.edit(("  warmup_share: 0.1", "  warmup_share: 0.2"))
+    ran.edit(("  warmup_ratio: 0.1", "  warmup_ratio: 0.2"))
     again = ran.run("headway", "run")
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
     champion, versions = Registry(ran.tracker()).champion(), Registry(ran.tracker()).versions()
@@ -54,4 +54,4 @@ def test_a_refused_version_can_be_forced_and_taken_back_by_commands_alone(ran: C
     back = ran.run("headway", "rollback", "--reason", "it was one")
     assert back.stdout.startswith(f"version {champion.version} is champion again"), back.stdout + back.stderr
     assert str(Registry(ran.tracker()).champion().version) == str(champion.version)
-    assert ran.run("headway", "history", "--verify").stdout.startswith(f"{len(ran.decisions())} records, unbroken")
+    assert ran.run("headway", "history", "--verify").stdout.startswith(f"{len(ran.decisions())} decisions, unaltered")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headway.environment import SWITCHES
+from headway.environment import VARIABLES
 from tests.e2e.conftest import Clone, end, free_port, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +30,7 @@ def server(ran: Clone, tmp_path: Path) -> Iterator[str]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_API_PORT": str(port), "PREFECT_API_URL": url}
-    switches = " ".join(SWITCHES)
+    switches = " ".join(VARIABLES)
     try:
         started = ran.run("bash", "-c", f"unset {switches}; prefect server start --background", **environment)
         assert started.returncode == 0, started.stdout[-2000:] + started.stderr[-2000:]
@@ -61,8 +61,8 @@ def test_a_wrong_cron_expression_is_one_line(ran: Clone) -> None:
 def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Clone, server: str, tmp_path: Path) -> None:
     log = tmp_path / "schedule.log"
     # Work for the first run, so that the second comes while it goes on.
-    warmup = re.search(r"  warmup_share: [0-9.]+", ran.layout.params.read_text())[0]
-    ran.edit((warmup, "  warmup_share: 0.15"))
+    warmup = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
+    ran.edit((warmup, "  warmup_ratio: 0.15"))
     serving = ran.start("headway", "schedule", "--cron", "0 3 * * *", log=log, PREFECT_API_URL=server)
 
     def deployment() -> Any:

@@ -1,6 +1,6 @@
 """The committed dvc.lock is of the committed dvc.yaml, params.yaml and metrics: seen in seconds, where `dvc status` takes a run.
 
-Whether the code is still that of the lock is left to DVC: a comment is no reason to train anew.
+Whether the code is still that of the lock is left to DVC: a comment is no reason to train again.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _edit(file: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda layout: _edit(layout.params, "salt: headway", "salt: other"), "prepare: params ['split.salt']"),
         (lambda layout: _edit(layout.params, "lowercase: true", "lowercase: false"), "tokenize: params ['tokenizer']"),
@@ -149,9 +149,9 @@ def _edit(file: Path, old: str, new: str) -> None:
     ],
     ids=["param", "section", "path", "command", "stage", "out", "declaration", "metric"],
 )
-def test_what_is_stale_is_named(fresh: Layout, change: Callable[[Layout], None], said: str) -> None:
+def test_what_is_stale_is_named(fresh: Layout, change: Callable[[Layout], None], message: str) -> None:
     change(fresh)
-    assert said in list(stale(fresh))
+    assert message in list(stale(fresh))
 
 
 def test_a_stage_that_read_another_file_than_the_one_before_made_is_named(fresh: Layout) -> None:

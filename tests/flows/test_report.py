@@ -1,4 +1,4 @@
-"""What a flow run tells a person: the headline, the closing tables, and the same as artifacts."""
+"""What a flow run prints: the headline, the closing tables, and the same as artifacts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pytest
 from flows import report
 from flows.execution import RAN, UP_TO_DATE, StageResult
 from flows.report import Report
-from flows.verdict import PROMOTED, REFUSED, UNCHANGED, Verdict
 from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
 from headway.promotion.decision import PROMOTION
-from tests.registry.conftest import story
+from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from tests.promotion.conftest import story
 
 STAGES = (StageResult("prepare", UP_TO_DATE, 0.4), StageResult("train", RAN, 61.26))
-LINES = ("promote:", "✓ enough_test_rows: 2,415 test rows, at least 100 are needed")
+LINES = ("promote:", "✓ enough_test_rows: 2,415 test rows, at least 100 required")
 
 
 def scores(accuracy: float) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def closing(
     outcome: str = PROMOTED, champion: str | None = "3", search: str = "8 trials, 2 pruned", lines: tuple[str, ...] = LINES
 ) -> Report:
     models = {"candidate": scores(0.92), "linear baseline": scores(0.91)}
-    return Report(STAGES, Verdict(outcome, "3", champion, list(lines), models), 0.95, search, 433.14)
+    return Report(STAGES, Outcome(outcome, "3", champion, list(lines), models), 0.95, search, 433.14)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_closing_tables_hold_every_stage_the_search_the_total_and_every_mode
     assert cells(printed, "prepare") == ["prepare", "up to date", ""]
     assert cells(printed, "train") == ["train", "ran", "61.3"]
     assert cells(printed, "search") == ["search", "8 trials, 2 pruned", ""]
-    assert cells(printed, "in total") == ["in total", "", "433.1"]
+    assert cells(printed, "total") == ["total", "", "433.1"]
     assert "the same 2,415 rows" in printed
     assert "95% interval" in printed
     assert cells(printed, "candidate") == ["candidate", "0.9200", "0.9100 to 0.9300", "0.8999", "0.2500"]
@@ -70,26 +70,26 @@ def test_the_closing_tables_hold_every_stage_the_search_the_total_and_every_mode
     assert "PROMOTED: version 3 is champion\n  ✓ enough_test_rows" in printed
 
 
-def test_a_verdict_of_one_line_shows_that_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_outcome_of_one_line_shows_that_line(capsys: pytest.CaptureFixture[str]) -> None:
     report.show(closing(UNCHANGED, lines=("nothing to decide",)))
     assert "stays champion\n  nothing to decide\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "description"),
     [
         ({"trials": 8, "pruned": 2, "failed": 0}, "8 trials, 2 pruned"),
         ({"trials": 9, "pruned": 0, "failed": 1}, "9 trials, 1 failed"),
         ({"trials": 1, "pruned": 0, "failed": 0}, "1 trial"),
     ],
 )
-def test_the_search_is_told_in_numbers(project: Layout, found: dict[str, int], told: str) -> None:
+def test_the_search_is_described_in_numbers(project: Layout, found: dict[str, int], description: str) -> None:
     write_json(project.metrics("search"), found)
-    assert report.search_told(project) == told
+    assert report.describe_search(project) == description
 
 
-def test_a_project_without_a_search_tells_none(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.search_told(project) == ""
+def test_without_a_search_there_is_no_description(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.describe_search(project) == ""
     report.show(closing(search=""))
     assert "search" not in capsys.readouterr().out
 
@@ -98,7 +98,7 @@ def test_what_the_search_left_damaged_is_one_line(project: Layout) -> None:
     project.metrics("search").parent.mkdir()
     project.metrics("search").write_text("{")
     with pytest.raises(HeadwayError, match="damaged"):
-        report.search_told(project)
+        report.describe_search(project)
 
 
 def test_the_artifacts_hold_what_the_tables_hold(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,18 +121,18 @@ def test_the_artifacts_hold_what_the_tables_hold(monkeypatch: pytest.MonkeyPatch
 
 def test_the_decision_page_is_left_and_its_place_told(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
     (record,) = story((PROMOTION, 1))
-    verdict = replace(closing().verdict, record=record)
+    outcome = replace(closing().outcome, decision=record)
     project.scratch.mkdir()
-    page = report.page_of(verdict, project)
+    page = report.decision_page(outcome, project)
     assert record.id in (project.root / page).read_text(encoding="utf-8")
     report.show(replace(closing(), page=page))
-    assert f"The decision, with all that it rests on: {page}\n" in capsys.readouterr().out
+    assert f"The decision and what it is based on: {page}\n" in capsys.readouterr().out
 
 
 def test_a_decision_from_before_the_history_has_no_page(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.page_of(closing().verdict, project) == ""
+    assert report.decision_page(closing().outcome, project) == ""
     report.show(closing())
-    assert "The decision, with" not in capsys.readouterr().out
+    assert "The decision and" not in capsys.readouterr().out
 
 
 def test_the_artifact_of_the_decision_holds_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,5 +140,5 @@ def test_the_artifact_of_the_decision_holds_its_record(monkeypatch: pytest.Monke
     made: dict[str, Any] = {}
     monkeypatch.setattr(report, "create_table_artifact", lambda *_, **__: None)
     monkeypatch.setattr(report, "create_markdown_artifact", lambda content, key, description: made.update({key: content}))
-    report.publish(replace(closing(), verdict=replace(closing().verdict, record=record)))
+    report.publish(replace(closing(), outcome=replace(closing().outcome, decision=record)))
     assert record.as_json() in made["headway-decision"]

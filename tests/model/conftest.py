@@ -1,4 +1,4 @@
-"""What the model's tests share: a classifier's sizes small enough to run hundreds of times, and nothing random in it."""
+"""Fixtures of the model's tests: small classifiers without randomness, fast enough to run hundreds of times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = {
     "d_model": 8,
     "n_heads": 2,
     "n_layers": 2,
-    "d_feedforward": 12,
+    "dim_feedforward": 12,
     "similarity": "inner_product",
     "window_size": 4,
     "bigram_buckets": 101,

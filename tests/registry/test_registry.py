@@ -1,4 +1,4 @@
-"""Versions that hold model packages in a real MLflow registry: registered once, found, loaded, checked, seated."""
+"""Versions that hold model packages in a real MLflow registry: registered once, found, loaded, checked, made champion."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable
-from headway.promotion.champion import described
-from headway.registry.registry import CHALLENGER, CHAMPION, EXAMPLE, MODEL_TAG, SERVING_REQUIREMENTS, Registry
+from headway.registry.packages import EXAMPLE, SERVING_REQUIREMENTS
+from headway.registry.registry import CHALLENGER, CHAMPION, MODEL_TAG, Registry, ref_of
 from headway.serving import package
 from headway.serving.package import ModelPackage
-from tests.registry.conftest import Stock
+from tests.promotion.conftest import Stock
 
 
 @dataclass
-class Office:
+class Store:
     """A registry on a database of its own, a training run, and packages of untrained models."""
 
     registry: Registry
@@ -32,79 +32,79 @@ class Office:
 
 
 @pytest.fixture(scope="module")
-def office(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> Office:
+def store(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """One for all tests here: to log a model takes seconds."""
-    tracker = stock.tracker(tmp_path_factory.mktemp("office") / "project")
-    return Office(Registry(tracker), stock.run, stock.folders)
+    tracker = stock.tracker(tmp_path_factory.mktemp("store") / "project")
+    return Store(Registry(tracker), stock.run, stock.folders)
 
 
-def test_a_package_is_registered_once_and_challenges_until_it_is_seated(office: Office) -> None:
-    registry, client = office.registry, office.registry.client
+def test_a_package_is_registered_once_and_challenges_until_it_is_champion(store: Store) -> None:
+    registry, client = store.registry, store.registry.client
     assert registry.champion() is None
     assert registry.versions() == []
-    no_champion = r"^model headway has no champion yet; `make run` elects one$"
+    no_champion = r"^model headway has no champion; `headway history` says why"
     with pytest.raises(HeadwayError, match=no_champion):
         registry.champion_package()
 
-    first = registry.register(office.folders[0], office.run, {"headway.git_commit": "abc"})
-    again = registry.register(office.folders[0], office.run, {"headway.git_commit": "abc"})
+    first = registry.register(store.folders[0], store.run, {"headway.git_commit": "abc"})
+    again = registry.register(store.folders[0], store.run, {"headway.git_commit": "abc"})
     assert str(first.version) == str(again.version) == "1", "registering the same package twice made two versions"
     kept = client.get_model_version(registry.name, "1")
     assert kept.tags["headway.git_commit"] == "abc"
-    assert kept.tags[MODEL_TAG] == package.fingerprint(office.folders[0])
+    assert kept.tags[MODEL_TAG] == package.fingerprint(store.folders[0])
     assert kept.aliases == [CHALLENGER]
     with pytest.raises(HeadwayError, match=no_champion):  # nothing was decided yet
         registry.champion_package()
 
     for _ in range(2):  # done twice, it is done once
-        registry.seat(first)
+        registry.set_champion(first)
         assert client.get_model_version(registry.name, "1").aliases == [CHAMPION]
-    second = registry.register(office.folders[1], office.run, {})
+    second = registry.register(store.folders[1], store.run, {})
     assert [(str(one.version), one.aliases) for one in registry.versions()] == [("1", [CHAMPION]), ("2", [CHALLENGER])]
-    registry.seat(second)
+    registry.set_champion(second)
     assert str(registry.champion().version) == "2"
     assert client.get_model_version(registry.name, "1").aliases == []
     for _ in range(2):
-        registry.seat(None)
+        registry.set_champion(None)
         assert registry.champion() is None
 
 
 def test_a_registry_leaves_mlflows_own_address_as_it_was(
-    office: Office, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     theirs = f"sqlite:///{tmp_path / 'theirs.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", theirs)
-    version = office.registry.register(office.folders[0], office.run, {})
-    office.registry.load(version)
+    version = store.registry.register(store.folders[0], store.run, {})
+    store.registry.load(version)
     assert mlflow.get_tracking_uri() == theirs
     assert os.environ["MLFLOW_TRACKING_URI"] == theirs
     assert "MLFLOW_REGISTRY_URI" not in os.environ
-    again = office.registry.new_version(version.source, office.run, version.tags)
+    again = store.registry.new_version(version.source, store.run, version.tags)
     assert again.source == version.source, "and its models are found all the same"
-    office.registry.client.delete_model_version(office.registry.name, again.version)
+    store.registry.client.delete_model_version(store.registry.name, again.version)
     mlflow.set_tracking_uri(None)
 
 
-def test_a_version_is_known_by_the_model_it_holds(office: Office) -> None:
-    version = office.registry.register(office.folders[0], office.run, {})
-    known = described(version)
-    found = office.registry.holding(known)
+def test_a_version_is_known_by_the_model_it_holds(store: Store) -> None:
+    version = store.registry.register(store.folders[0], store.run, {})
+    known = ref_of(version)
+    found = store.registry.find(known)
     assert found is not None
     assert str(found.version) == str(version.version)
-    assert office.registry.holding(known.model_copy(update={"model": "another"})) is None
-    assert office.registry.holding(known.model_copy(update={"version": "999"})) is None
+    assert store.registry.find(known.model_copy(update={"model": "another"})) is None
+    assert store.registry.find(known.model_copy(update={"version": "999"})) is None
 
 
-def test_a_registered_package_predicts_what_the_folder_predicts(office: Office) -> None:
-    version = office.registry.register(office.folders[0], office.run, {})
+def test_a_registered_package_predicts_what_the_folder_predicts(store: Store) -> None:
+    version = store.registry.register(store.folders[0], store.run, {})
     texts = ["a fine film", "dull"]
-    here, there = ModelPackage.load(office.folders[0]), office.registry.load(version)
+    here, there = ModelPackage.load(store.folders[0]), store.registry.load(version)
     np.testing.assert_array_equal(here.predict_proba(texts), there.predict_proba(texts))
 
 
-def test_a_registered_model_says_what_goes_in_what_comes_out_and_what_it_needs(office: Office) -> None:
-    version = office.registry.register(office.folders[0], office.run, {})
-    folder = stored(office, version)
+def test_a_registered_model_says_what_goes_in_what_comes_out_and_what_it_needs(store: Store) -> None:
+    version = store.registry.register(store.folders[0], store.run, {})
+    folder = stored(store, version)
     model = Model.load(str(folder))
     assert model.signature is not None
     assert model.signature.inputs.input_names() == ["text"]
@@ -118,121 +118,119 @@ def test_a_registered_model_says_what_goes_in_what_comes_out_and_what_it_needs(o
     assert sorted(needed) == sorted(installed)
 
 
-def test_a_registered_model_scores_its_own_example_row_by_row(office: Office) -> None:
-    folder = stored(office, office.registry.register(office.folders[0], office.run, {}))
+def test_a_registered_model_scores_its_own_example_row_by_row(store: Store) -> None:
+    folder = stored(store, store.registry.register(store.folders[0], store.run, {}))
     model = mlflow.pyfunc.load_model(str(folder))
     table = model.predict(EXAMPLE)
-    expected = ModelPackage.load(office.folders[0]).predict_proba(list(EXAMPLE["text"]))
+    expected = ModelPackage.load(store.folders[0]).predict_proba(list(EXAMPLE["text"]))
     np.testing.assert_array_equal(table.iloc[:, 1:].to_numpy(), expected)
     single = model.predict(EXAMPLE.tail(1))
     assert list(single["label"]) == list(table["label"])[1:]
 
 
-def test_a_version_with_altered_files_is_refused(office: Office) -> None:
-    version = office.registry.register(office.folders[0], office.run, {})
-    artifacts = artifacts_of(office)
+def test_a_version_with_altered_files_is_refused(store: Store) -> None:
+    version = store.registry.register(store.folders[0], store.run, {})
+    artifacts = artifacts_of(store)
     name = str(version.source).split("/")[-1]
     (weights,) = [path for path in artifacts.rglob(package.WEIGHTS) if name in str(path)]
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-4] + b"\0\0\0\1")
     try:
         with pytest.raises(HeadwayError, match="was altered"):
-            office.registry.load(version)
-        anew = office.registry.register(office.folders[0], office.run, {})
+            store.registry.load(version)
+        anew = store.registry.register(store.folders[0], store.run, {})
         assert str(anew.version) != str(version.version), "a version whose files are damaged was taken for the model"
-        office.registry.load(anew)
+        store.registry.load(anew)
     finally:
         weights.write_bytes(whole)
 
 
-def artifacts_of(office: Office) -> Path:
+def artifacts_of(store: Store) -> Path:
     """Where the experiment's files lie: with the stock, whose database this is a copy of."""
-    experiment = office.registry.client.get_experiment(office.registry.tracker.experiment_id)
+    experiment = store.registry.client.get_experiment(store.registry.tracker.experiment_id)
     return Path(experiment.artifact_location.removeprefix("file://"))
 
 
-def stored(office: Office, version: ModelVersion) -> Path:
+def stored(store: Store, version: ModelVersion) -> Path:
     """The folder of a version's files."""
-    artifacts = artifacts_of(office)
+    artifacts = artifacts_of(store)
     (folder,) = artifacts.rglob(f"{str(version.source).split('/')[-1]}/artifacts")
     return folder
 
 
 @pytest.mark.parametrize("damage", ["", "{]", "a word", "flavors: {}", "flavors: {python_function: }"])
-def test_a_version_whose_description_is_missing_or_damaged_is_lost(office: Office, damage: str) -> None:
-    version = office.registry.register(office.folders[0], office.run, {})
-    file = stored(office, version) / "MLmodel"
+def test_a_version_whose_description_is_missing_or_damaged_is_lost(store: Store, damage: str) -> None:
+    version = store.registry.register(store.folders[0], store.run, {})
+    file = stored(store, version) / "MLmodel"
     whole = file.read_text()
     file.unlink()
     if damage:
         file.write_text(damage)
     try:
         with pytest.raises(
-            HeadwayError, match=r"^version \d+ of headway cannot be loaded \(.+\); bring its files back"
-        ) as told:
-            office.registry.load(version)
-        assert not isinstance(told.value, Unreachable)
-        assert "\n" not in str(told.value)
-        assert not office.registry.loads(version)
+            HeadwayError, match=r"^version \d+ of headway cannot be loaded \(.+\); restore its files"
+        ) as error:
+            store.registry.load(version)
+        assert not isinstance(error.value, Unreachable)
+        assert "\n" not in str(error.value)
+        assert not store.registry.loads(version)
     finally:
         file.write_text(whole)
-    assert office.registry.loads(version)
+    assert store.registry.loads(version)
 
 
-def test_a_version_of_another_format_needs_the_headway_that_made_it(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    version = office.registry.register(office.folders[0], office.run, {})
-    monkeypatch.setattr(package, "FORMAT", package.FORMAT + 1)
-    with pytest.raises(HeadwayError, match=r"\(.+this Headway reads format \d+\); use the Headway that made it$") as told:
-        office.registry.load(version)
-    assert "\n" not in str(told.value)
+def test_a_version_of_another_format_needs_the_headway_that_made_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = store.registry.register(store.folders[0], store.run, {})
+    monkeypatch.setattr(package, "READABLE_FORMATS", (99,))
+    with pytest.raises(HeadwayError, match=r"\(.+this Headway reads formats 99\); use the Headway that made it$") as error:
+        store.registry.load(version)
+    assert "\n" not in str(error.value)
 
 
-def test_a_version_whose_folder_is_gone_is_lost(office: Office) -> None:
-    version = office.registry.register(office.folders[0], office.run, {})
-    folder = stored(office, version)
+def test_a_version_whose_folder_is_gone_is_lost(store: Store) -> None:
+    version = store.registry.register(store.folders[0], store.run, {})
+    folder = stored(store, version)
     folder.rename(folder.with_name("lost"))
     try:
-        assert not office.registry.loads(version)
+        assert not store.registry.loads(version)
     finally:
         folder.with_name("lost").rename(folder)
 
 
-def test_a_version_whose_files_are_another_models_is_refused(office: Office) -> None:
+def test_a_version_whose_files_are_another_models_is_refused(store: Store) -> None:
     """The other model's package is whole in itself: only the version knows which one was registered."""
-    versions = [office.registry.register(folder, office.run, {}) for folder in office.folders[:2]]
-    own, other = (stored(office, version) for version in versions)
+    versions = [store.registry.register(folder, store.run, {}) for folder in store.folders[:2]]
+    own, other = (stored(store, version) for version in versions)
     own.rename(own.with_name("own"))
     shutil.copytree(other, own)
     try:
-        with pytest.raises(
-            HeadwayError, match=r"\(it is not the model that was registered: its SHA-256 is another\); bring"
-        ):
-            office.registry.load(versions[0])
-        assert not office.registry.loads(versions[0])
+        with pytest.raises(HeadwayError, match=r"\(its SHA-256 differs from that of the registered model\); restore"):
+            store.registry.load(versions[0])
+        assert not store.registry.loads(versions[0])
     finally:
         shutil.rmtree(own)
         own.with_name("own").rename(own)
-    assert office.registry.loads(versions[0])
+    assert store.registry.loads(versions[0])
 
 
 @pytest.mark.parametrize("absolute", [True, False])
-def test_a_version_that_points_out_of_its_own_files_is_refused(office: Office, absolute: bool) -> None:
+def test_a_version_that_points_out_of_its_own_files_is_refused(store: Store, absolute: bool) -> None:
     """The very package, but elsewhere on the machine."""
-    version = office.registry.register(office.folders[0], office.run, {})
-    file = stored(office, version) / "MLmodel"
+    version = store.registry.register(store.folders[0], store.run, {})
+    file = stored(store, version) / "MLmodel"
     whole = file.read_text()
-    elsewhere = office.folders[0] if absolute else f"../../../../../../../../../..{office.folders[0]}"
+    elsewhere = store.folders[0] if absolute else f"../../../../../../../../../..{store.folders[0]}"
     (line,) = [line for line in whole.splitlines() if line.strip().startswith("data:")]
     file.write_text(whole.replace(line, f"    data: {elsewhere}"))
     try:
         with pytest.raises(HeadwayError, match="its MLmodel names a folder outside of it"):
-            office.registry.load(version)
+            store.registry.load(version)
     finally:
         file.write_text(whole)
 
 
 @pytest.mark.parametrize("source", ["http://user:secret@127.0.0.1:9/model", "s3://bucket/model"])
-def test_a_store_that_does_not_answer_has_lost_nothing(office: Office, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_has_lost_nothing(store: Store, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:9",
@@ -241,20 +239,20 @@ def test_a_store_that_does_not_answer_has_lost_nothing(office: Office, source: s
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    client, name = office.registry.client, office.registry.name
-    office.registry.register(office.folders[0], office.run, {})
-    version = office.registry.new_version(source, None, {MODEL_TAG: package.fingerprint(office.folders[0])})
+    client, name = store.registry.client, store.registry.name
+    store.registry.register(store.folders[0], store.run, {})
+    version = store.registry.new_version(source, None, {MODEL_TAG: package.fingerprint(store.folders[0])})
     before = len(client.search_model_versions(f"name = '{name}'"))
     try:
-        for asked in (office.registry.load, office.registry.loads):
+        for asked in (store.registry.load, store.registry.loads):
             with pytest.raises(
-                Unreachable, match=r"^the files of version \d+ of headway cannot be fetched \(.+\); see"
-            ) as told:
+                Unreachable, match=r"^the files of version \d+ of headway cannot be fetched \(.+\); check"
+            ) as error:
                 asked(version)
-            assert "retire" not in str(told.value)
-            assert "secret" not in str(told.value)
+            assert "retire" not in str(error.value)
+            assert "secret" not in str(error.value)
         with pytest.raises(Unreachable):
-            office.registry.register(office.folders[0], office.run, {})
+            store.registry.register(store.folders[0], store.run, {})
         assert len(client.search_model_versions(f"name = '{name}'")) == before
     finally:
         client.delete_model_version(name, version.version)

@@ -59,11 +59,11 @@ def test_what_a_reason_says_is_text_and_no_markup(trials: list[TrialResult]) -> 
 
 def test_the_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
     def scores(number: int, point: Any) -> list[float]:
-        return [float(point["training.warmup_share"])]
+        return [float(point["training.warmup_ratio"])]
 
     found = study(tmp_path / "journal.log", scores, trials=25, pruning=False)
     shares = importances(found, tune_params())
-    assert max(shares, key=lambda name: shares[name]) == "training.warmup_share"
+    assert max(shares, key=lambda name: shares[name]) == "training.warmup_ratio"
     assert sum(shares.values()) == pytest.approx(1)
     assert importances(found[:1], tune_params()) == {}
 

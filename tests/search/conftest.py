@@ -19,13 +19,13 @@ from headway.search.trial import Outcome, Task, Work
 
 SPACE: dict[str, Any] = {
     "training.learning_rate": FloatRange(type="float", low=1e-4, high=1e-1, log=True),
-    "training.warmup_share": FloatRange(type="float", low=0.0, high=0.5),
+    "training.warmup_ratio": FloatRange(type="float", low=0.0, high=0.5),
     "model.n_layers": IntRange(type="int", low=1, high=9, step=2),
     "model.similarity": Choices(type="categorical", choices=["inner_product", "cosine"]),
 }
 DEFAULTS: dict[str, Any] = {
     "training.learning_rate": 0.05,
-    "training.warmup_share": 0.4,
+    "training.warmup_ratio": 0.4,
     "model.n_layers": 7,
     "model.similarity": "inner_product",
 }
@@ -59,7 +59,7 @@ def accuracy(point: Mapping[str, Any]) -> float:
     return (
         0.9
         - 0.1 * (math.log10(at["training.learning_rate"]) + 2) ** 2
-        - (at["training.warmup_share"] - 0.1) ** 2
+        - (at["training.warmup_ratio"] - 0.1) ** 2
         - 0.01 * (at["model.n_layers"] - 3) ** 2
         + 0.02 * (at["model.similarity"] == "cosine")
     )

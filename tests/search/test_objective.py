@@ -23,7 +23,7 @@ from tests.conftest import Slice
 
 SMALL: dict[str, Any] = {
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.bigram_buckets": 512,
     "training.patience": 5,
     "training.tokens_per_batch": 256,

@@ -383,14 +383,18 @@ def test_a_smaller_loss_is_better(tmp_path: Path) -> None:
 def test_a_knob_is_asked_only_where_its_condition_holds(tmp_path: Path) -> None:
     space = {
         **SPACE,
-        "training.gradient_clip": FloatRange(
+        "training.gradient_clip_val": FloatRange(
             type="float", low=0.5, high=2.0, when={"model.similarity": ["cosine"], "model.n_layers": [1, 3, 5]}
         ),
     }
     trials = study(
-        tmp_path / "journal.log", space=space, trials=25, defaults={**DEFAULTS, "training.gradient_clip": 1.0}, pruning=False
+        tmp_path / "journal.log",
+        space=space,
+        trials=25,
+        defaults={**DEFAULTS, "training.gradient_clip_val": 1.0},
+        pruning=False,
     )
-    asked = ["training.gradient_clip" in trial.point for trial in trials]
+    asked = ["training.gradient_clip_val" in trial.point for trial in trials]
     assert asked == [
         trial.point["model.similarity"] == "cosine" and trial.point["model.n_layers"] in (1, 3, 5) for trial in trials
     ]

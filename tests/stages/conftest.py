@@ -15,7 +15,7 @@ from headway.params import Params
 
 SMALL = {
     "model.d_model": 8,
-    "model.d_feedforward": 16,
+    "model.dim_feedforward": 16,
     "model.bigram_buckets": 512,
     "training.max_epochs": 2,
     "training.patience": 5,

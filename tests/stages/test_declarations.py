@@ -35,7 +35,7 @@ TINY = {
     "training.max_epochs": 1,
     "model.d_model": 8,
     "model.n_heads": 2,
-    "model.d_feedforward": 8,
+    "model.dim_feedforward": 8,
     "model.bigram_buckets": 64,
     "evaluation.bootstrap_samples": 100,
 }

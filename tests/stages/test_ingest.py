@@ -19,13 +19,13 @@ def of_file(params, path, **knobs):
     return params.override({"data.source": "file", "data.path": path, **{f"data.{knob}": knobs[knob] for knob in knobs}})
 
 
-def test_a_messy_file_is_ingested_with_every_row_and_told_in_the_manifest(params, project):
+def test_a_messy_file_is_ingested_with_every_row(params, project):
     (project.root / "own.csv").write_text(MESSY, encoding="utf-8-sig")
     manifest = ingest(of_file(params, "own.csv"), project)
     table = pq.read_table(project.raw / "rows.parquet")
     assert table.schema == LABELLED
     assert [row["problem"] for row in table.to_pylist()] == [
-        *("", "", "3 fields where 2 are expected", "", "a quote is opened and never closed"),
+        *("", "", "expected 2 fields, found 3", "", "a quote is opened and never closed"),
     ]
     assert table["row"].to_pylist() == [1, 2, 3, 4, 5]
     written = json.loads((project.raw / "manifest.json").read_text(encoding="utf-8"))
@@ -43,7 +43,7 @@ def test_a_messy_file_is_ingested_with_every_row_and_told_in_the_manifest(params
             "delimiter": ";",
             "rows": 5,
             "columns": ["text", "label"],
-            "loose_end": None,
+            "unterminated_label": None,
         }
     ]
 
@@ -52,12 +52,12 @@ def test_a_messy_file_is_ingested_with_every_row_and_told_in_the_manifest(params
     ("end", "label"),
     [("dull,0\n", None), ("dull,0", "0"), ("dull,", ""), ("du", ""), ("dull,neg\r\n", None), ("dull,ne", "ne")],
 )
-def test_a_file_that_ends_within_a_line_is_told_in_the_manifest(params, project, end, label):
+def test_a_last_line_without_a_line_end_is_noted_in_the_manifest(params, project, end, label):
     (project.root / "own.csv").write_bytes(b"text,label\nfine,1\nso so,0\n" + end.encode())
-    assert ingest(of_file(params, "own.csv"), project).files[0].loose_end == label
+    assert ingest(of_file(params, "own.csv"), project).files[0].unterminated_label == label
 
 
-def test_texts_without_labels_have_a_file_of_their_own(params, project):
+def test_texts_without_labels_are_written_to_their_own_file(params, project):
     (project.root / "input").mkdir()
     (project.root / "input" / "a.csv").write_text("text,label\nfine,1\n")
     assert ingest(of_file(params, "input"), project).unlabelled_rows == 0
@@ -70,7 +70,7 @@ def test_texts_without_labels_have_a_file_of_their_own(params, project):
     assert (manifest.rows, manifest.unlabelled_rows) == (1, 2)
 
 
-def test_the_clock_stands_in_the_scratch_folder_and_not_in_the_outs(params, project):
+def test_the_time_is_written_to_the_scratch_folder_and_not_to_the_outs(params, project):
     (project.root / "own.csv").write_text(MESSY)
     manifest = ingest(of_file(params, "own.csv"), project)
     before = sha256_of_folder(project.raw)
@@ -81,7 +81,7 @@ def test_the_clock_stands_in_the_scratch_folder_and_not_in_the_outs(params, proj
     assert sha256_of_folder(project.raw) == before
 
 
-def test_the_rows_hash_depends_on_texts_labels_and_their_order_alone(params, project):
+def test_the_hash_of_the_rows_depends_only_on_texts_labels_and_their_order(params, project):
     def digest(name, content):
         (project.root / name).write_text(content)
         return ingest(of_file(params, name), project).rows_sha256
@@ -92,7 +92,7 @@ def test_the_rows_hash_depends_on_texts_labels_and_their_order_alone(params, pro
     assert digest("d.csv", "text,label\nfin,e1\ndull,0\n") != first
 
 
-def test_a_file_that_grows_while_it_is_read_is_refused_and_leaves_the_last_data(params, project, monkeypatch):
+def test_a_file_that_grows_while_it_is_read_is_refused_and_the_last_data_kept(params, project, monkeypatch):
     file = project.root / "own.csv"
     file.write_text("text,label\n" + "fine,1\n" * 20_000)
     ingest(of_file(params, "own.csv"), project)
@@ -112,7 +112,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused_and_leaves_the_last_data(
     assert not project.raw.with_name("raw.partial").exists()
 
 
-def test_a_file_with_a_header_alone_is_refused(params, project):
+def test_a_file_with_only_a_header_is_refused(params, project):
     (project.root / "own.csv").write_text("text,label\n")
     with pytest.raises(HeadwayError, match=r"^file own\.csv: holds no rows; expected rows with a text and a label$"):
         ingest(of_file(params, "own.csv"), project)

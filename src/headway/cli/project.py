@@ -1,13 +1,18 @@
-"""What commands begin with: the project they are called in, its tracker, and its own flows."""
+"""The project around the working directory, as commands need it: layout, params, tracker and flows."""
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headway.layout import Layout
+    from headway.params import Params
+    from headway.tracking import Tracker
 
 
-def project() -> tuple[Any, Any]:
-    """The layout of the project around the working directory, and its params."""
+def project() -> tuple[Layout, Params]:
+    """The project's layout and params."""
     from headway.layout import Layout
     from headway.params import load
 
@@ -15,14 +20,15 @@ def project() -> tuple[Any, Any]:
     return layout, load(layout.params)
 
 
-def tracker(params: Any, layout: Any) -> Any:
+def tracker(params: Params, layout: Layout) -> Tracker:
+    """The project's connection to MLflow."""
     from headway.tracking import Tracker
 
     return Tracker(params, layout)
 
 
 def flows(module: str) -> Any:
-    """A module of the project's own flows folder, which is no installed package."""
+    """A module of the project's own flows folder, which is not an installed package."""
     import importlib
 
     layout, _ = project()

@@ -1,92 +1,117 @@
-"""The verbs of the registry: who is champion, why, since when, and what it was made of."""
+"""Commands about the champion: change it, list the decisions, print a version's card or lineage."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headway.cli.project import flows, project, tracker
+from headway.phrases import counted
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from headway.layout import Layout
+    from headway.promotion.decision import Decision
+    from headway.promotion.project import Project
+    from headway.registry.registry import Registry
 
 app = typer.Typer()
-PANEL = "Verbs"
+PANEL = "Registry"
 
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the history.")]
+Reason = Annotated[str, typer.Option(help="Why; stored with the decision.")]
 
 
 @app.command(rich_help_panel=PANEL)
 def promote(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
-    force: Annotated[bool, typer.Option("--force", help="Promote it whatever the gate says.")] = False,
-    reason: Annotated[str, typer.Option(help="Why it is forced; it is kept in the history.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Promote it whatever the gate finds.")] = False,
+    reason: Annotated[str, typer.Option(help="Why it is forced; stored with the decision.")] = "",
 ) -> None:
-    """Put a registered version before the gate, on today's test rows."""
+    """Let the gate decide on a registered version, on today's test rows."""
     from headway.errors import HeadwayError
+    from headway.promotion import commands
 
-    verdict, page = flows("office").promote(version, force, reason)
-    champion = f"version {verdict.champion} is champion" if verdict.champion else "there is no champion"
-    print(f"{verdict.outcome.upper()}: {champion}")
-    for line in verdict.lines[1:]:
+    with _locked_project() as (locked, changed_stages):
+        outcome, page = commands.promote(locked, version, force, reason, _publish, changed_stages)
+    champion = f"version {outcome.champion} is champion" if outcome.champion else "there is no champion"
+    print(f"{outcome.result.upper()}: {champion}")
+    for line in outcome.lines[1:]:
         print(f"  {line}")
     print(f"page: {page}")
-    if verdict.problem:
-        raise HeadwayError(verdict.problem)
+    if outcome.problem:
+        raise HeadwayError(outcome.problem)
 
 
 @app.command(rich_help_panel=PANEL)
 def rollback(
     reason: Reason,
-    to: Annotated[str | None, typer.Option(help="A former champion's version; by default the one before.")] = None,
+    to: Annotated[str | None, typer.Option(help="Version of a former champion; by default the previous one.")] = None,
 ) -> None:
     """Restore a former champion."""
-    record, page = flows("office").rollback(to, reason)
-    print(f"version {record.candidate.version} is champion again")
+    from headway.promotion import commands
+
+    with _locked_project() as (locked, _):
+        decision, page = commands.roll_back(locked, to, reason, _publish)
+    print(f"version {decision.candidate.version} is champion again")
     print(f"page: {page}")
 
 
 @app.command(rich_help_panel=PANEL)
 def retire(reason: Reason) -> None:
-    """Take the champion out of office.
+    """Remove the champion without a successor.
 
-    The next run then elects another model against the linear baseline alone, or this one made again if its files are lost.
+    The next run compares another model with the linear baseline only. This model is promoted again only if its files are
+    lost and it is trained anew.
     """
-    record, page = flows("office").retire(reason)
-    print(f"version {record.candidate.version} is no longer champion; the next run elects another model")
+    from headway.promotion import commands
+
+    with _locked_project() as (locked, _):
+        decision, page = commands.retire(locked, reason, _publish)
+    print(f"version {decision.candidate.version} is no longer champion; the next run can promote another model")
     print(f"page: {page}")
 
 
 @app.command(rich_help_panel=PANEL)
 def history(
-    verify: Annotated[bool, typer.Option("--verify", help="Check that no record was altered.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check that no decision was altered.")] = False,
 ) -> None:
     """List promotions, refusals, rollbacks and retirements."""
     from rich.console import Console
 
     from headway.errors import HeadwayError
+    from headway.promotion.history import examine
 
     _, registry = _registry()
-    records, problem = registry.history.examine()
+    decisions, problem = examine(registry)
     if not verify:
-        Console(highlight=False, markup=False).print(_table(records) if records else "nothing was decided yet")
+        Console(highlight=False, markup=False).print(_table(decisions) if decisions else "no decisions yet")
     if problem:
-        raise HeadwayError(f"the history of {registry.name} is broken: {problem}; the {len(records):,} before it are whole")
+        raise HeadwayError(
+            f"the history of {registry.name} is broken: {problem}; the {len(decisions):,} before it are unaltered"
+        )
     if verify:
-        last = f", the last is {records[-1].id}" if records else ""
-        print(f"{len(records):,} record{'' if len(records) == 1 else 's'}, unbroken{last}")
+        last = f", the last one is {decisions[-1].id}" if decisions else ""
+        print(f"{counted(len(decisions), 'decision')}, unaltered{last}")
 
 
 @app.command(rich_help_panel=PANEL)
 def card(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
-    out: Annotated[str, typer.Option(help="A file to write instead of printing.")] = "",
+    out: Annotated[str, typer.Option(help="File to write instead of printing.")] = "",
 ) -> None:
     """Print a version's model card."""
     from headway.files import write_chosen
+    from headway.promotion.history import decisions
     from headway.reporting.decision import card as cards
 
     _, registry = _registry()
-    text = cards.render(cards.judged(registry.history.records(), version), registry.name)
+    text = cards.render(cards.judged(decisions(registry), version), registry.name)
     if out:
         write_chosen(Path(out), text, "card")
         print(f"card: {out}")
@@ -96,37 +121,65 @@ def card(
 
 @app.command(rich_help_panel=PANEL)
 def lineage(
-    what: Annotated[str, typer.Argument(metavar="VERSION|COMMIT|RUN", help="A version, a git commit or an MLflow run.")],
+    name: Annotated[str, typer.Argument(metavar="VERSION|COMMIT|RUN", help="A version, a git commit or an MLflow run.")],
 ) -> None:
-    """Print what a version was made of, or what came of a commit or run."""
-    from headway.promotion import lineage_report as ancestry
+    """Print what a version was made from, or which versions came of a commit or run."""
+    from headway.promotion.lineage_report import trace_back
 
     layout, registry = _registry()
-    for line in ancestry.trace_back(registry, layout, what):
+    for line in trace_back(registry, layout, name):
         print(line)
 
 
-def _registry() -> tuple[Any, Any]:
+def _registry() -> tuple[Layout, Registry]:
     from headway.registry.registry import Registry
 
     layout, params = project()
     return layout, Registry(tracker(params, layout))
 
 
-def _table(records: list[Any]) -> Any:
-    """The records, the last one first."""
+@contextmanager
+def _locked_project() -> Iterator[tuple[Project, Any]]:
+    """The project while no flow runs in it, and a function that asks DVC which stages are out of date."""
+    from headway.layout import Layout
+    from headway.params import load
+    from headway.promotion.project import Project
+    from headway.registry.registry import Registry
+
+    layout, execution = Layout.find(), flows("execution")
+    with execution.exclusive(layout):
+        params = load(layout.params)
+        yield Project(params, layout, Registry(tracker(params, layout))), lambda: execution.changed_stages(layout)
+
+
+def _publish(decision: Decision) -> None:
+    """Leave a decision as an artifact with the Prefect server that the environment names, if any."""
+    if os.environ.get("PREFECT_API_URL"):
+        flows("report").publish_by_hand(decision)
+
+
+def _table(decisions: list[Decision]) -> Table:
+    """The decisions, the last one first."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("", "when", "verdict", "version", "accuracy gained, in points", "who", "reason")
+    table = Table("", "when", "decision", "version", "gain in accuracy", "requested by", "reason")
     for column in (0, 3):
         table.columns[column].justify = "right"
-    for record in reversed(records):
-        gain = ""
-        if record.gain:
-            opponent, check = record.gain
-            level = f"{100 * check.level:.4g}%: " if check.level else ""
-            gain = f"{100 * check.value:+.2f} ({level}{100 * check.low:+.2f} to {100 * check.high:+.2f}) on the {opponent}"
-        cells = [record.kind, record.candidate.version, gain, record.asked_by.told, record.reason]
-        table.add_row(str(record.number), record.when[:16].replace("T", " "), *(Text(cell) for cell in cells))
+    for decision in reversed(decisions):
+        cells = [decision.kind, decision.candidate.version, _gain(decision), decision.requested_by.label, decision.reason]
+        table.add_row(str(decision.number), decision.when[:16].replace("T", " "), *(Text(cell) for cell in cells))
     return table
+
+
+def _gain(decision: Decision) -> str:
+    """The gain in accuracy with its interval, "" if the gate did not compute one."""
+    from headway.promotion.check import points, signed
+
+    if decision.accuracy_gain is None:
+        return ""
+    opponent, check = decision.accuracy_gain
+    if check.value is None or check.low is None or check.high is None:
+        return ""
+    coverage = f"{100 * check.confidence:.4g}%: " if check.confidence else ""
+    return f"{points(check.value)} ({coverage}{signed(100 * check.low, 2)} to {signed(100 * check.high, 2)}) over the {opponent}"

@@ -1,42 +1,63 @@
-"""What changed between two versions of the ingested rows, and fetching the version that a git revision stands for.
+"""The differences between two versions of the ingested rows, and the version that belongs to a git revision.
 
-Rows are told apart by their text, as a digest of 16 bytes: no more than that and a label's number is held of a row.
+Rows are compared by their text, of which a digest of 16 bytes is held, and by their label.
 """
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
+from headway.git import GitError, commit_hash
 from headway.layout import Layout
 from headway.tables import read_batches
 
-BATCH = 2_000
+ROWS_AT_ONCE = 2_000
 MISSING_TEXT = bytes(16)
 
 
-def compare(old: Path, new: Path) -> dict[str, Any]:
-    """Rows of one version that the other lacks, by text and label; their order does not matter.
+@dataclass(frozen=True)
+class LabelChange:
+    """Rows with a label (None: without one) before and after."""
 
-    A text that occurs several times is as many rows: of three equal rows of which one is left, two are removed.
+    label: str | None
+    before: int
+    after: int
 
-    Args:
-        old: a ``rows.parquet`` that ``ingest`` made.
-        new: another.
 
-    Returns:
-        rows_before and rows_after; unchanged (same text and label), relabelled (same text, another label), added and
-        removed, so that before = unchanged + relabelled + removed and after = unchanged + relabelled + added; labels: a
-        dictionary for each, sorted, with label (None: missing), before and after.
+@dataclass(frozen=True)
+class Difference:
+    """Numbers of rows: before = unchanged + relabelled + removed, and after = unchanged + relabelled + added.
+
+    Attributes:
+        before, after: all rows of each version.
+        unchanged: same text and label.
+        relabelled: same text, another label.
+        added, removed: texts that only one version has.
+        labels: each label's rows, sorted by label.
+    """
+
+    before: int
+    after: int
+    unchanged: int
+    relabelled: int
+    added: int
+    removed: int
+    labels: list[LabelChange]
+
+
+def compare(old: Path, new: Path) -> Difference:
+    """Compare two versions of ``rows.parquet``, regardless of the order of their rows.
+
+    Repeated rows count: if one of three equal rows is left, two are removed.
 
     Raises:
         HeadwayError: a file is missing or damaged.
@@ -48,32 +69,32 @@ def compare(old: Path, new: Path) -> dict[str, Any]:
 
     text = np.unique(np.concatenate([texts_before, texts_after]), return_inverse=True)[1]  # (before + after,)
     row = text * len(codes) + np.concatenate([labels_before, labels_after])
-    kinds, kind = np.unique(row, return_inverse=True)  # a kind is a text with a label
-    old_counts, new_counts = (np.bincount(part, minlength=len(kinds)) for part in (kind[:before], kind[before:]))
+    pairs, pair = np.unique(row, return_inverse=True)  # a pair is a text with a label
+    old_counts, new_counts = (np.bincount(part, minlength=len(pairs)) for part in (pair[:before], pair[before:]))
     same = np.minimum(old_counts, new_counts)
-    text_of_kind = kinds // len(codes)
-    old_rest, new_rest = (np.bincount(text_of_kind, counts - same) for counts in (old_counts, new_counts))
+    text_of_pair = pairs // len(codes)
+    old_rest, new_rest = (np.bincount(text_of_pair, counts - same) for counts in (old_counts, new_counts))
     unchanged, relabelled = int(same.sum()), int(np.minimum(old_rest, new_rest).sum())
-    return {
-        "rows_before": before,
-        "rows_after": after,
-        "unchanged": unchanged,
-        "relabelled": relabelled,
-        "added": after - unchanged - relabelled,
-        "removed": before - unchanged - relabelled,
-        "labels": _label_counts(codes, labels_before, labels_after),
-    }
+    return Difference(
+        before=before,
+        after=after,
+        unchanged=unchanged,
+        relabelled=relabelled,
+        added=after - unchanged - relabelled,
+        removed=before - unchanged - relabelled,
+        labels=_label_changes(codes, labels_before, labels_after),
+    )
 
 
 @contextmanager
 def rows_at(revision: str, layout: Layout) -> Iterator[Path]:
-    """The ingested rows as a git revision has them, from DVC's cache or else its remote: a file that goes when the block ends.
+    """The ingested rows of a git revision, from DVC's cache or else its remote, in a file that exists within the block.
 
     Args:
-        revision: whatever git takes for a commit: a hash, a branch, a tag, ``HEAD~1``.
+        revision: a commit's hash, a branch, a tag, ``HEAD~1``.
 
     Raises:
-        HeadwayError: there is no such revision, it has no dvc.lock, or its data are to be had nowhere.
+        HeadwayError: the revision does not exist, has no dvc.lock, or its data cannot be found.
     """
     layout.scratch.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="revision-", dir=layout.scratch) as folder:
@@ -88,31 +109,33 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
     from dvc.exceptions import DvcException
     from dvc_data.index import DataIndexDirError
 
-    commit = _commit(revision, layout.root)
     rows = (layout.raw / "rows.parquet").relative_to(layout.root).as_posix()
     try:
-        remote = Config(str(layout.root / ".dvc"))["core"].get("remote")  # today's, which the revision need not know
+        commit = commit_hash(layout.root, revision)
+        remote = Config(str(layout.root / ".dvc"))["core"].get("remote")  # the current one, unknown to an old revision
         versioned = DVCFileSystem(repo=str(layout.root), rev=commit, remote=remote)
         if not versioned.exists(layout.lock.name):
-            raise HeadwayError(f"revision {revision}: it has no {layout.lock.name}, so nothing says what its data were")
+            raise HeadwayError(f"revision {revision}: has no {layout.lock.name}, which would identify its data")
         versioned.get_file(rows, str(target))
+    except GitError as error:
+        raise HeadwayError(f"revision {revision}: {error}; `git log --oneline` lists the commits") from None
     except (FileNotFoundError, DataIndexDirError):
         raise HeadwayError(
-            f"revision {revision}: its {rows} is neither in DVC's cache nor to be had from a remote; `dvc push` it where it is, "
+            f"revision {revision}: its {rows} is neither in DVC's cache nor on a remote; run `dvc push` where it is, "
             "or check the revision out and run `dvc repro ingest`"
         ) from None
     except (DvcException, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise HeadwayError(f"revision {revision}: its {rows} cannot be fetched ({reason}); see `dvc remote list`") from None
+        raise HeadwayError(
+            f"revision {revision}: its {rows} cannot be fetched ({first_line(error)}); check `dvc remote list`"
+        ) from None
 
 
 def _read(path: Path, codes: dict[str | None, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Digests of the texts, bytes S16, and the labels' numbers, int64, both of shape (rows,); new labels get new numbers."""
+    """Digests of the texts, bytes S16, and codes of the labels, int64, both of shape (rows,); new labels get new codes."""
     digests, labels = bytearray(), [np.zeros(0, dtype=np.int64)]
-    for batch in read_batches(path, made_by="ingest", rows=BATCH, columns=["text", "label"]):
-        digests += b"".join(_digest(text) for text in batch["text"])
-        numbers = [codes.setdefault(label, len(codes)) for label in batch["label"].to_pylist()]
-        labels.append(np.array(numbers, dtype=np.int64))
+    for batch in read_batches(path, made_by="ingest", rows=ROWS_AT_ONCE, columns=["text", "label"]):
+        digests += b"".join(map(_digest, batch["text"]))
+        labels.append(np.array([codes.setdefault(label, len(codes)) for label in batch["label"].to_pylist()], np.int64))
     return np.frombuffer(bytes(digests), dtype="S16"), np.concatenate(labels)
 
 
@@ -121,23 +144,7 @@ def _digest(text: pa.LargeStringScalar) -> bytes:
     return MISSING_TEXT if buffer is None else hashlib.sha256(buffer).digest()[:16]
 
 
-def _label_counts(codes: dict[str | None, int], before: np.ndarray, after: np.ndarray) -> list[dict[str, Any]]:
-    counts = [np.bincount(labels, minlength=len(codes)) for labels in (before, after)]
-    return [
-        {"label": label, "before": int(counts[0][code]), "after": int(counts[1][code])}
-        for label, code in sorted(codes.items(), key=lambda item: (item[0] is not None, item[0] or ""))
-        if counts[0][code] or counts[1][code]
-    ]
-
-
-def _commit(revision: str, root: Path) -> str:
-    """The hash of the commit that a revision names."""
-    command = ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"]
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise HeadwayError("git is not installed; without it there are no revisions to compare") from None
-    if done.returncode:
-        reason = (done.stderr.strip() or "no such commit, branch or tag").splitlines()[0]
-        raise HeadwayError(f"revision {revision}: {reason}; `git log --oneline` lists what there is")
-    return done.stdout.strip()
+def _label_changes(codes: dict[str | None, int], before: np.ndarray, after: np.ndarray) -> list[LabelChange]:
+    old, new = (np.bincount(labels, minlength=len(codes)) for labels in (before, after))
+    in_order = sorted(codes.items(), key=lambda item: (item[0] is not None, item[0] or ""))
+    return [LabelChange(label, int(old[code]), int(new[code])) for label, code in in_order if old[code] or new[code]]

@@ -17,7 +17,7 @@ import psutil
 import ray as engine
 from ray.exceptions import LocalRayletDiedError, RayError, RaySystemError, RayTaskError
 
-from headway.errors import HeadwayError, Unreachable
+from headway.errors import HeadwayError, Unreachable, first_line
 from headway.executors import Done, Started, WatchBatch, WorkerLost
 from headway.search.trial import Outcome, Task, Work
 
@@ -86,7 +86,7 @@ def remove_left() -> None:
 class Ray:
     """A driver of the cluster."""
 
-    def __init__(self, loaded: engine.ObjectRef, workers: int, threads: int) -> None:
+    def __init__(self, loaded: engine.ObjectRef[Any], workers: int, threads: int) -> None:
         self.workers = workers
         self._loaded = loaded
         # Tried once: the search decides about a second time.
@@ -94,7 +94,7 @@ class Ray:
 
     def run(self, tasks: Sequence[Task], started: Started, done: Done, watch: WatchBatch | None = None) -> None:
         waiting = deque(enumerate(tasks))
-        running: dict[engine.ObjectRef, int] = {}
+        running: dict[engine.ObjectRef[Any], int] = {}
         while waiting or running:
             while waiting and len(running) < self.workers:
                 position, task = waiting.popleft()
@@ -110,12 +110,13 @@ def _compute(loaded: tuple[Work, Any], task: Task) -> Outcome:
     return work(shared, task, None)
 
 
-def _outcome(reference: engine.ObjectRef) -> Outcome | WorkerLost:
+def _outcome(reference: engine.ObjectRef[Any]) -> Outcome | WorkerLost:
     try:
-        return engine.get(reference)
+        outcome: Outcome = engine.get(reference)
+        return outcome
     except RayTaskError as error:
         raise error.cause from None
     except (LocalRayletDiedError, RaySystemError) as error:
-        raise Unreachable(f"the Ray cluster failed ({str(error).splitlines()[0]}); run again") from None
+        raise Unreachable(f"the Ray cluster failed ({first_line(error)}); run again") from None
     except RayError as error:  # the worker crashed, was ended for want of memory, or went with its node
-        return WorkerLost(f"Ray worker is gone: {str(error).strip().splitlines()[0]}")
+        return WorkerLost(f"Ray worker is gone: {first_line(error)}")

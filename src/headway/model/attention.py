@@ -98,7 +98,8 @@ class SelfAttention(nn.Module):
 
     def _join(self, z: Tensor) -> Tensor:
         """Heads side by side again, and the output projection: Y = W Z + b."""
-        return self.output(z.transpose(1, 2).flatten(2))  # (B, T, d_model)
+        y: Tensor = self.output(z.transpose(1, 2).flatten(2))  # (B, T, d_model)
+        return y
 
 
 def rotations(length: int, d_head: int, device: torch.device | None = None) -> Tensor:

@@ -1,39 +1,48 @@
-"""How much proof the next verdict on a test set takes: each spends a part of one risk, so that fifty do not promote noise."""
+r"""Significance levels for repeated looks at one test set: each look spends a part of one risk budget.
+
+The k-th look is tested one-sided at the level
+
+    α_k = α · m / (k (k + m) H_m),   H_m = 1 + 1/2 + … + 1/m,
+
+with α the budget and m the number of looks that are planned for. H_m is the sum of m / (k (k + m)) over all k ≥ 1, so that
+all looks together, however many there are, spend exactly α.
+
+By the union bound, the probability of any false promotion is then at most α, however the looks depend on each other (they
+do: one champion, the same rows). This requires that candidates are not chosen by their results on these rows. Until a first
+false promotion the champion stays and every answer is "refused", so the answers do not guide the choice either (the argument
+behind Blum & Hardt 2015, "The Ladder: A reliable leaderboard for machine learning competitions").
+
+Spending a fixed budget over looks is due to Lan & DeMets 1983, "Discrete sequential boundaries for clinical trials"; here no
+joint distribution of the looks is assumed. Early looks get the larger shares, because most test sets are looked at a few
+times only. ``make bench-gate`` compares this schedule with others.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 
-#: Verdicts on one test set that are reckoned with. More may follow; their share falls faster from here on.
-PLANNED = 50
+#: Looks at one test set that are planned for (m). More may follow; their share falls faster from there on.
+PLANNED_LOOKS = 50
 
 
-def significance(verdict: int, budget: float, planned: int = PLANNED) -> float:
-    """The one-sided significance level of the k-th verdict on a test set: budget · m / (k (k + m) H_m), with m verdicts planned.
-
-    H_m = 1 + 1/2 + … + 1/m is the sum of m / (k (k + m)) over all k, so that all verdicts together, however many, spend the
-    budget and no more. By the union bound, that is the most that the chance of any false promotion can be, however the verdicts
-    depend on each other (they do: one champion, the same rows), as long as nobody picks candidates by their answers to these
-    rows: until a first false promotion the champion stays, and all that comes back is "refused" (the argument behind Blum &
-    Hardt 2015, "The Ladder"). The first verdicts on fresh rows, which are the ones most often given, get the larger shares;
-    `make bench-gate` compares the schedule with others.
+def significance(look: int, budget: float, planned: int = PLANNED_LOOKS) -> float:
+    """The one-sided level α_k of the k-th comparison with a champion on one test set.
 
     Args:
-        verdict: its number, from 1, among those on this test set.
-        budget: the chance of any false promotion that is accepted, as 0.05.
-        planned: 1 gives budget / (k (k + 1)).
+        look: k, from 1.
+        budget: α, the accepted probability of any false promotion, for example 0.05.
+        planned: m; 1 gives α / (k (k + 1)).
     """
-    return budget * planned / (verdict * (verdict + planned) * _harmonic(planned))
+    return budget * planned / (look * (look + planned) * _harmonic(planned))
 
 
-def election_significance(election: int, budget: float) -> float:
-    """The one-sided significance level of the k-th election on a test set: of a model that is compared with the linear baseline
-    alone, because there is no champion.
+def first_promotion_significance(look: int, budget: float) -> float:
+    """The one-sided level of the k-th look at one test set while there is no champion.
 
-    The first gets half the budget, which is what a two-sided interval leaves it; all that follow share the other half, as
-    verdicts share theirs.
+    Such a candidate is compared with the linear baseline only. The first look gets α/2, the one-sided level of a two-sided
+    interval with coverage 1 − α; all later looks share the other half, by the schedule of :func:`significance`.
     """
-    return budget / 2 if election == 1 else significance(election - 1, budget / 2)
+    return budget / 2 if look == 1 else significance(look - 1, budget / 2)
 
 
 @cache

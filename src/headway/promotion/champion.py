@@ -1,7 +1,7 @@
-"""Who is champion: decisions become records of the history first, then the registry is brought to say what the history says.
+"""Who is champion. A decision is appended to the history first; then the registry is brought in line with the history.
 
-A record that stands in the history is decided. What follows from it (the aliases, what is attached to version and run) is
-carried out by whoever comes next, so a kill anywhere costs nothing; and since only one of two writers can make the next record,
+A decision that is in the history holds. What follows from it (the alias, the tags and files of the version) is done by the
+next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended, so
 two promotions at once cannot both succeed.
 """
 
@@ -9,288 +9,232 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlflow.entities import LifecycleStage
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-
-from headway.errors import HeadwayError
-from headway.promotion import history_queries as terms
-from headway.promotion.decision import REFUSAL, RETIREMENT, ROLLBACK, Actor, Record, Subject, new_record
-from headway.promotion.history import GONE, HistoryGrew, stored
-from headway.registry.registry import MODEL_TAG, Registry
+from headway.errors import HeadwayError, Unreachable
+from headway.promotion import history
+from headway.promotion import history_queries as queries
+from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
+from headway.registry.record_log import LogConflict
+from headway.registry.registry import Registry, ref_of
 from headway.reporting.decision import card, page
-from headway.tracking import Tracker, reachable
+from headway.serving.package import ModelPackage
 
-#: Of a version: where its last record lies, what kind that is, and when and why it was retired. A pipeline's run has the
-#: first two as well, its record's id in place of where it lies.
-DECISION_TAG, VERDICT_TAG, RETIRED_TAG = "headway.decision", "headway.verdict", "headway.retired"
-MOST_DESCRIPTION = 5000
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+#: Tags of a version: address of its last decision, kind of that decision, and when and why it was retired. A pipeline's run has
+#: the first two as well, with the id of the decision instead of an address.
+DECISION_TAG, KIND_TAG, RETIRED_TAG = "headway.decision", "headway.verdict", "headway.retired"
+LINEAGE_TAGS = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 ATTEMPTS = 5
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Attributes: the history's records, the champion as the registry has it, and the records that were carried out just now:
-    those of a process that was killed."""
+class RegistryState:
+    """History and registry, in agreement.
 
-    records: list[Record]
+    Attributes:
+        decisions: the whole history.
+        champion: the version with the alias ``champion``, None if there is none.
+        completed: decisions that :func:`reconcile` has just carried out, left by a process that was killed.
+    """
+
+    decisions: list[Decision]
     champion: ModelVersion | None
-    completed: list[Record]
+    completed: list[Decision]
+
+    @property
+    def champion_number(self) -> str | None:
+        """Version number of the champion."""
+        return str(self.champion.version) if self.champion else None
+
+    def completed_request(self, kind: str, reason: str, version: str | None = None) -> Decision | None:
+        """What the same command decided before it was killed, if that has just been carried out."""
+        for one in self.completed:
+            if (one.kind, one.reason) == (kind, reason) and version in (None, one.candidate.version):
+                return one
+        return None
 
 
-def standing(registry: Registry, moved_by_hand: bool = False) -> Standing:
-    """The present state, once everything that was decided has been carried out.
+def reconcile(registry: Registry, accept_manual_change: bool = False) -> RegistryState:
+    """Carry out every decision that is not carried out yet, and return the state after that.
 
     Args:
         registry: of the model.
-        moved_by_hand: whether the caller is going to record a champion anyway, whoever moved the alias.
+        accept_manual_change: do not raise if a person moved the alias, because the caller is about to decide on the
+            champion.
 
     Raises:
-        HeadwayError: the history is broken; or the alias was moved, or the champion deleted, by hand.
+        HeadwayError: the history is broken; or a person moved the alias or deleted the champion.
     """
-    history = registry.history
-    completed: list[Record] = []
+    completed: list[Decision] = []
     while True:
-        carried_out = history.carried_out()  # before the records are read: these are then never behind it
-        records = history.records()
-        pending = records[carried_out:]
-        if pending and history.last() == records[-1].id:  # else what they say is no longer the last word
-            _carry_out(registry, records, pending)
+        # Read before the decisions, so that these are never behind it.
+        carried_out, _ = registry.log.entries().carried_out
+        decisions = history.decisions(registry)
+        pending = decisions[carried_out:]
+        if pending and registry.log.entries().last == decisions[-1].id:  # else a newer decision supersedes them
+            _carry_out(registry, decisions, pending)
             completed += pending
         champion = registry.champion()
-        # Another process may still have decided meanwhile, and seated its champion before ours.
-        if history.last() == (records[-1].id if records else ""):
+        # Another process may have decided meanwhile, and moved the alias before we did.
+        if registry.log.entries().last == (decisions[-1].id if decisions else ""):
             break
-    if not moved_by_hand and not _agree(records, champion):
-        raise HeadwayError(_changed_by_hand(registry, records, champion))
-    return Standing(records, champion, completed)
+    if not accept_manual_change and not _agree(decisions, champion):
+        raise HeadwayError(_manual_change(registry, decisions, champion))
+    return RegistryState(decisions, champion, completed)
 
 
-def _carry_out(registry: Registry, records: Sequence[Record], pending: Sequence[Record]) -> None:
-    """Do what the last records say; to do it twice does no harm. The office first: a run that takes no files keeps nobody out."""
-    if any(record.kind != REFUSAL for record in pending):
-        subject = terms.in_office(records)
-        version = registry.holding(subject) if subject else None
-        if subject is None or version is not None:
-            registry.seat(version)
-    for record in pending:
-        _attach(registry, record)
-    registry.history.mark_carried_out(records[-1])
-
-
-def _agree(records: Sequence[Record], champion: ModelVersion | None) -> bool:
-    """Whether the alias is where the history left it; without a history it may be anywhere."""
-    return terms.last_change(records) is None or (champion and described(champion)) == terms.in_office(records)
-
-
-def _changed_by_hand(registry: Registry, records: Sequence[Record], champion: ModelVersion | None) -> str:
-    """What disagrees, and what a person can do about it."""
-    last, by_history = terms.last_change(records), terms.in_office(records)
-    assert last is not None
-    how = "was changed by hand"
-    late = _left_late(records, last, champion)
-    if late:
-        how += f", or by a process that carried out record {late.number} too late and was killed"
-    said = f"version {by_history.version}" if by_history else "nobody"
-    found = f"version {champion.version}" if champion else "nobody"
-    ways = "`headway retire --reason …` records that there is none"
-    if champion:
-        ways = f"`headway promote {champion.version} --force --reason …` records version {champion.version}"
-    if by_history and registry.holding(by_history) is None:
-        said, back = f"{said}, which was deleted", "`headway rollback --reason …` goes back to the champion before it"
-    elif by_history:
-        back = f"`headway rollback --to {by_history.version} --reason …` puts it back"
-    else:
-        back = "`headway retire --reason …` empties the office"
-    return (
-        f"the champion of {registry.name} {how}: the history (record {last.number}) has {said}, "
-        f"the registry {found}; {back}, {ways}"
-    )
-
-
-def _left_late(records: Sequence[Record], last: Record, champion: ModelVersion | None) -> Record | None:
-    """An earlier record that says what the registry has: whoever was carrying it out may have been overtaken, then killed."""
-    found = champion and described(champion)
-    changes = [record for record in records[: last.number - 1] if record.kind != REFUSAL]
-    return next((one for one in reversed(changes) if (one.candidate if one.appoints else None) == found), None)
-
-
-def decide(registry: Registry, before: Standing, content: dict[str, Any]) -> Record:
-    """Record a decision and carry it out. The same refusal again, with nothing decided in between, stays one record.
+def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision:
+    """Append a decision to the history and carry it out. A repeated refusal, with nothing decided since, is not appended again.
 
     Args:
         registry: of the model.
-        before: the state that was decided on.
-        content: attributes of :class:`Record`, without its place in the history.
+        state: what the decision is based on.
+        content: attributes of :class:`Decision`, without its place in the history and its time. Numbers that are not finite
+            become None.
 
     Raises:
-        HistoryGrew: something else was decided since; nothing is recorded.
+        LogConflict: another process decided since; nothing is recorded.
     """
-    last = before.records[-1] if before.records else None
+    last = state.decisions[-1] if state.decisions else None
     place = {"number": last.number + 1 if last else 1, "previous": last.id if last else ""}
-    record = new_record(**content, **place)
-    if last is not None and record.kind == REFUSAL and record.repeats(last):
+    decision = new_decision(**content, **place)
+    if last is not None and decision.kind == REFUSAL and decision.repeats(last):
         return last
-    registry.history.begin()
-    registry.history.append(record)
-    standing(registry, moved_by_hand=True)
-    return record
+    history.append(registry, decision)
+    reconcile(registry, accept_manual_change=True)
+    return decision
 
 
-def interrupted(before: Standing, kind: str, reason: str, version: str | None = None) -> Record | None:
-    """What the same command decided before it was killed, carried out just now; None when there is no such record."""
-    for record in before.completed:
-        if (record.kind, record.reason) == (kind, reason) and version in (None, record.candidate.version):
-            return record
-    return None
-
-
-def insistently(attempt: Callable[[], Result]) -> Result:
-    """The result of an attempt to decide, made again when another process decided meanwhile.
+def retry_on_conflict(attempt: Callable[[], Result]) -> Result:
+    """Repeat an attempt to decide as long as another process decides first.
 
     Raises:
-        HistoryGrew: that happened again and again.
+        LogConflict: that happened :data:`ATTEMPTS` times.
     """
     for _ in range(ATTEMPTS - 1):
         try:
             return attempt()
-        except HistoryGrew:
+        except LogConflict:
             continue
     return attempt()
 
 
-def roll_back(registry: Registry, to: str | None, reason: str, asked_by: Actor, project: dict[str, str]) -> Record:
-    """Restore a former champion.
-
-    Args:
-        registry: of the model.
-        to: its version; None for the champion before.
-        reason, asked_by, project: for the record.
+def load_champion(registry: Registry) -> ModelPackage:
+    """The champion's package.
 
     Raises:
-        HeadwayError: there is none, it never was champion, it is champion already, or its files are gone or damaged.
+        Unreachable: its files cannot be fetched.
+        HeadwayError: there is no champion, and why; or its files are lost or damaged.
     """
-
-    def attempt() -> Record:
-        before = standing(registry, moved_by_hand=True)
-        done = interrupted(before, ROLLBACK, reason, to)
-        if done:
-            return done
-        subject = _former(registry, before, to)
-        version = registry.holding(subject)
-        if version is None:
-            raise HeadwayError(
-                f"version {subject.version} of {registry.name} cannot be restored: it was deleted from MLflow"
-            )
-        try:
-            registry.load(version)
-        except HeadwayError as error:
-            kind = type(error)
-            raise kind(f"version {subject.version} is not restored, nothing has changed: {error}") from None
-        content = {
-            "kind": ROLLBACK,
-            "reason": reason,
-            "asked_by": asked_by,
-            "candidate": subject,
-            "champion": _displaced(before),
-            "lineage": lineage_of(version),
-            "project": project,
-        }
-        return decide(registry, before, content)
-
-    return insistently(attempt)
+    champion = registry.champion()
+    if champion is None:
+        raise HeadwayError(f"model {registry.name} has no champion {_reason_for_none(history.decisions(registry))}")
+    return load_with_size(registry, champion)[0]
 
 
-def _former(registry: Registry, before: Standing, to: str | None) -> Subject:
-    """Whom a rollback restores."""
-    if to is None:
-        former = terms.former(before.records)
-        if not former:
-            raise HeadwayError(
-                f"{registry.name} has no former champion to go back to; name a version with --to, see `headway history`"
-            )
-        return former[-1]
-    known = terms.was_champion(before.records, to)
-    if known is None:
-        raise HeadwayError(
-            f"version {to} of {registry.name} never was champion; `headway promote {to}` puts it before the gate"
-        )
-    if before.champion is not None and described(before.champion) == known == terms.in_office(before.records):
-        raise HeadwayError(f"version {to} of {registry.name} is champion already")
-    return known
-
-
-def _displaced(before: Standing) -> Subject | None:
-    """The champion that is put out of office, whether the registry still has it or the history alone."""
-    return described(before.champion) if before.champion else terms.in_office(before.records)
-
-
-def retire(registry: Registry, reason: str, asked_by: Actor, project: dict[str, str]) -> Record:
-    """Take the champion out of office.
-
-    Raises:
-        HeadwayError: there is none.
-    """
-
-    def attempt() -> Record:
-        before = standing(registry, moved_by_hand=True)
-        done = interrupted(before, RETIREMENT, reason)
-        if done:
-            return done
-        subject = _displaced(before)
-        if subject is None:
-            raise HeadwayError(f"model {registry.name} has no champion to retire")
-        content = {"kind": RETIREMENT, "reason": reason, "asked_by": asked_by, "candidate": subject, "champion": subject}
-        return decide(registry, before, {**content, "project": project})
-
-    return insistently(attempt)
-
-
-def _attach(registry: Registry, record: Record) -> None:
-    """Leave a record with its version and with the version's run, as far as these are still there."""
-    version = registry.holding(record.candidate)
-    if version is None:
-        return
-    client, name = registry.client, registry.name
-    with reachable(registry.tracker.uri), stored(f"what belongs to version {version.version} of {name}"):
-        described_by = record.summary
-        tags = {VERDICT_TAG: record.kind, DECISION_TAG: f"{record.number} {record.id}"}
-        if version.run_id and is_there(registry.tracker, version.run_id):
-            stem = f"decisions/version-{version.version}-{record.number}-{record.id[:12]}"
-            client.log_text(version.run_id, record.as_json(), f"{stem}.json")
-            client.log_text(version.run_id, page.render(record), f"{stem}.html")
-            tags[DECISION_TAG] = f"runs:/{version.run_id}/{stem}.json"
-            if record.checks:
-                file = card.artifact(record)
-                client.log_text(version.run_id, card.render(record, registry.name), file)
-                described_by = [*described_by, f"Model card: runs:/{version.run_id}/{file}"]
-        if record.kind == RETIREMENT:
-            tags[RETIRED_TAG] = f"{record.when}: {record.reason}"[:MOST_DESCRIPTION]
-        for tag, value in tags.items():
-            client.set_model_version_tag(name, version.version, tag, value)
-        text = "\n\n".join(described_by)
-        client.update_model_version(name, version.version, description=text[:MOST_DESCRIPTION])
-
-
-def is_there(tracker: Tracker, run: str) -> bool:
-    """Whether a run can be written to."""
+def load_with_size(registry: Registry, champion: ModelVersion) -> tuple[ModelPackage, int]:
+    """The champion's package and its size in bytes; the error for lost files also says how to go on without them."""
     try:
-        return bool(tracker.client.get_run(run).info.lifecycle_stage == LifecycleStage.ACTIVE)
-    except MlflowException as error:
-        if error.error_code == GONE:
-            return False
+        return registry.load_with_size(champion)
+    except Unreachable:
         raise
-
-
-def described(version: ModelVersion) -> Subject:
-    """A version as records speak of it."""
-    return Subject(version=str(version.version), model=version.tags.get(MODEL_TAG, ""), run=version.run_id or "")
+    except HeadwayError as error:
+        raise HeadwayError(
+            f'{error}, or run `headway retire --reason "…"` so that the next run promotes a new first champion'
+        ) from None
 
 
 def lineage_of(version: ModelVersion) -> dict[str, str]:
     """The lineage that a version was registered with."""
-    names = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
-    return {name: version.tags[name] for name in names if name in version.tags}
+    return {name: version.tags[name] for name in LINEAGE_TAGS if name in version.tags}
+
+
+def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Sequence[Decision]) -> None:
+    """Do what the last decisions say; repeating it is harmless.
+
+    The alias moves first, so that a failed artifact upload cannot block a promotion.
+    """
+    if any(decision.kind != REFUSAL for decision in pending):
+        champion = queries.current_champion(decisions)
+        version = registry.find(champion) if champion else None
+        if champion is None or version is not None:
+            registry.set_champion(version)
+    for decision in pending:
+        _annotate(registry, decision)
+    registry.log.mark_carried_out(decisions[-1].number, decisions[-1].id)
+
+
+def _annotate(registry: Registry, decision: Decision) -> None:
+    """Store a decision with its version and with the version's run, as far as these still exist."""
+    version = registry.find(decision.candidate)
+    if version is None:
+        return
+    number, summary, files = version.version, decision.summary, {}
+    tags = {KIND_TAG: decision.kind, DECISION_TAG: f"{decision.number} {decision.id}"}
+    if version.run_id and registry.has_run(version.run_id):
+        stem = f"decisions/version-{number}-{decision.number}-{decision.id[:12]}"
+        files = {f"{stem}.json": decision.as_json(), f"{stem}.html": page.render(decision)}
+        tags[DECISION_TAG] = f"runs:/{version.run_id}/{stem}.json"
+        if decision.checks:
+            path = card.artifact(decision)
+            files[path] = card.render(decision, registry.name)
+            summary = [*summary, f"Model card: runs:/{version.run_id}/{path}"]
+    if decision.kind == RETIREMENT:
+        tags[RETIRED_TAG] = f"{decision.when}: {decision.reason}"
+    registry.annotate(version, tags, "\n\n".join(summary), files)
+
+
+def _agree(decisions: Sequence[Decision], champion: ModelVersion | None) -> bool:
+    """Whether the alias is where the history left it. Without a history it may be anywhere."""
+    return queries.last_change(decisions) is None or (champion and ref_of(champion)) == queries.current_champion(decisions)
+
+
+def _manual_change(registry: Registry, decisions: Sequence[Decision], champion: ModelVersion | None) -> str:
+    """How registry and history differ, and what a person can do about it."""
+    last, expected = queries.last_change(decisions), queries.current_champion(decisions)
+    assert last is not None
+    cause = "was changed by hand"
+    if late := _carried_out_late(decisions, last, champion):
+        cause += f", or by a process that carried out record {late.number} too late and was killed"
+    by_history = f"version {expected.version}" if expected else "none"
+    found = f"version {champion.version}" if champion else "none"
+    remedies = []
+    if expected and registry.find(expected) is None:
+        by_history += ", which was deleted"
+        remedies.append("`headway rollback --reason …` restores the previous champion")
+    elif expected:
+        remedies.append(f"`headway rollback --to {expected.version} --reason …` restores it")
+    if champion:
+        remedies.append(f"`headway promote {champion.version} --force --reason …` records version {champion.version}")
+    remedies.append("`headway retire --reason …` records that there is no champion")
+    return (
+        f"the champion of {registry.name} {cause}: the history (record {last.number}) has {by_history}, "
+        f"the registry has {found}; {', '.join(remedies)}"
+    )
+
+
+def _carried_out_late(decisions: Sequence[Decision], last: Decision, champion: ModelVersion | None) -> Decision | None:
+    """An earlier decision that agrees with the registry: its process may have been overtaken by another, then killed."""
+    found = champion and ref_of(champion)
+    changes = [decision for decision in decisions[: last.number - 1] if decision.kind != REFUSAL]
+    return next((one for one in reversed(changes) if (one.candidate if one.appoints else None) == found), None)
+
+
+def _reason_for_none(decisions: Sequence[Decision]) -> str:
+    """Why there is no champion, and how to get one."""
+    last = decisions[-1] if decisions else None
+    if last is not None and last.kind == RETIREMENT:
+        return (
+            f"since version {last.candidate.version} was retired ({last.reason}); `make run` promotes another model, "
+            "or this one if it is trained again after its files were lost"
+        )
+    if last is None or last.kind != REFUSAL or not last.failed:
+        return "yet; `make run` promotes one"
+    return (
+        f"yet; version {last.candidate.version} was refused: {last.failed[0].explanation}; "
+        "add rows, improve the model or relax gate.* in params.yaml, then `make run`"
+    )

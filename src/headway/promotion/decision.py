@@ -1,7 +1,10 @@
-"""The decision record: what is kept of a promotion, refusal, rollback or retirement; no registry is needed to read one.
+"""The decision record: what is kept of a promotion, refusal, rollback or retirement. Reading one needs no registry.
 
-A record's id is the SHA-256 of its content, and its content names the id of the record before it: the records form a chain
-in which an edit, a deletion or another order shows.
+A decision's id is the SHA-256 of its content, and its content names the id of the decision before it. The decisions
+therefore form a chain in which an edit, a deletion or a change of order is detected.
+
+Two versions of the format exist. Version 3 is written today; version 2 was written by Headway 0.1.0 and is still read. A
+decision that was read from version 2 keeps the names, and so the id, that it was written with.
 """
 
 from __future__ import annotations
@@ -14,77 +17,31 @@ import math
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from headway import __version__
 from headway.errors import HeadwayError
 from headway.files import sha256_of_json
+from headway.promotion.check import Check, Frozen
+from headway.registry.version_ref import ModelVersionRef
 
-RECORD_VERSION: Literal[2] = 2
-#: Hashes in the sketch of a test set.
-SKETCHED = 256
+RECORD_VERSION: Literal[3] = 3
+#: Names that version 2 used for today's fields.
+V2_NAMES = {"requested_by": "asked_by", "gate_code": "gate"}
 PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT = "promotion", "forced promotion", "refusal", "rollback", "retirement"
 Kind = Literal["promotion", "forced promotion", "refusal", "rollback", "retirement"]
-#: What the two models that the stages leave are called in scores.
+#: Keys of ``Decision.scores`` for the two models that the stages leave.
 CANDIDATE, BASELINE = "candidate", "linear baseline"
-#: Where the code lies that a verdict comes from, from this folder, and the libraries that it computes with.
-DECIDING = (
-    ".",
-    "../evaluation",
-    "../serving",
-    "../model",
-    "../stages/evaluate.py",
-    "../data/scripts.py",
-    "../data/tokenizer.py",
-    "../data/batching.py",
-    "../../../flows/promotion.py",
-)
-COMPUTING = ("numpy", "scipy", "scikit-learn", "tokenizers", "torch")
-#: Checks against the opponent that matters most come first.
-GAINS = (("champion", "_champion"), ("linear baseline", "_baseline"))
+#: Endings of the names of the checks that compare accuracies, the more important opponent first.
+ACCURACY_CHECKS = (("champion", "_champion"), ("linear baseline", "_baseline"))
+#: Hashes in the sketch of a test set.
+SKETCH_SIZE = 256
 
 
-class Part(BaseModel):
-    """Frozen, and refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class CheckRecord(Part):
-    """A check of the gate, see :class:`headway.promotion.gate.Check`; the gate may say more of one than the registry reads."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    passed: bool
-    value: float | None
-    low: float | None
-    high: float | None
-    threshold: float | None
-    explanation: str
-
-    @property
-    def level(self) -> float | None:
-        """Confidence of the interval of a comparison of accuracies, None where the gate did not say."""
-        significance = (self.model_extra or {}).get("details", {}).get("significance")
-        return None if significance is None else 1 - 2 * significance
-
-
-class Subject(Part):
-    """A registered version: its number, its package's fingerprint and its training run."""
-
-    version: str
-    model: str
-    run: str
-
-
-class Actor(Part):
-    """Who or what asked: the user and machine, the command, and the Prefect flow run and deployment where there is one."""
+class Requester(Frozen):
+    """Who or what requested a decision: user, machine and command; and the Prefect flow run and deployment, if any."""
 
     user: str
     host: str
@@ -94,212 +51,228 @@ class Actor(Part):
     deployment: str = ""
 
     @property
-    def told(self) -> str:
-        """For one cell of a table."""
+    def label(self) -> str:
+        """Short text for a table cell."""
         flow = f", flow run {self.flow_run}" if self.flow_run else ""
         return f"{self.user}@{self.host}: {self.command}{flow}"
 
 
-class Rows(Part):
-    """The rows that were decided on.
+class TestSet(Frozen):
+    """Fingerprint of the test rows that a decision is based on.
 
     Attributes:
-        sha256: of their identities and labels.
-        rows: how many.
-        sketch: the least hashes of their identities, as many as :data:`SKETCHED`, "" in records that are older than it.
+        sha256: of the rows' ids and labels, in any order.
+        rows: number of rows.
+        sketch: the smallest hashes of the row ids, up to :data:`SKETCH_SIZE`; "" in decisions from before there were
+            sketches.
     """
+
+    __test__ = False  # not a test class for pytest
 
     sha256: str
     rows: int
     sketch: str = ""
 
     @model_serializer(mode="wrap")
-    def _as_it_was_written(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_empty_sketch(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {name: value for name, value in dump(self).items() if name != "sketch" or value}
 
-    def shared_with(self, other: Rows) -> float:
-        """Which share of these rows the other set has too, from 0 to 1: an estimate, within about 0.05.
+    @classmethod
+    def of(cls, ids: Sequence[str], labels: Sequence[str]) -> TestSet:
+        """Fingerprint of the rows with these ids and labels, whose order does not matter."""
+        hashes = heapq.nsmallest(SKETCH_SIZE, (hashlib.sha256(row.encode()).hexdigest()[:12] for row in ids))
+        return cls(sha256=sha256_of_json(sorted(zip(ids, labels, strict=True))), rows=len(ids), sketch=" ".join(hashes))
 
-        Of the least hashes of a union, those in both sets are a fair sample, which tells the share of the union that is common
-        (Broder 1997, "On the resemblance and containment of documents"); from it and the sizes follows how many these are.
+    def overlap(self, other: TestSet) -> float:
+        """Estimated share of these rows that the other set contains too, from 0 to 1; accurate to about 0.05.
+
+        The smallest hashes of a union are a random sample of it, so the share of them that lies in both sets estimates the
+        Jaccard similarity J (Broder 1997, "On the resemblance and containment of documents"). With sizes a and b, the sets
+        have J (a + b) / (1 + J) rows in common.
         """
         if self.sha256 == other.sha256:
             return 1.0
         first, second = set(self.sketch.split()), set(other.sketch.split())
-        least = sorted(first | second)[:SKETCHED]
-        common = len(first & second & set(least)) / len(least) if least else 0.0
-        return min(1.0, common * (self.rows + other.rows) / ((1 + common) * self.rows)) if self.rows else 0.0
+        smallest = sorted(first | second)[:SKETCH_SIZE]
+        similarity = len(first & second & set(smallest)) / len(smallest) if smallest else 0.0
+        common = similarity * (self.rows + other.rows) / (1 + similarity)
+        return min(1.0, common / self.rows) if self.rows else 0.0
 
 
-class Record(Part):
-    """One decision.
+class Decision(Frozen):
+    """One decision about who is champion.
 
     Attributes:
-        number: place in the history, from 1.
-        previous: id of the record before it, "" for the first.
-        when: by this machine's clock, ISO 8601; the order of the history is not the clock's.
-        reason: a person's own, "" for the gate's verdicts.
-        candidate: whom it is about: promoted, refused, restored or retired.
-        champion: in office when it was decided, None when nobody was.
-        checks, scores, test_rows, policy: the gate's; empty where the gate was not asked.
-        lineage: of the candidate's version.
+        record_version: format that it is written in.
+        number: position in the history, from 1.
+        previous: id of the decision before it, "" for the first.
+        kind: what was decided.
+        when: ISO 8601 time of the deciding machine. The history is ordered by numbers, not by this clock.
+        requested_by: who requested it.
+        reason: given by a person; "" if the gate decided.
+        candidate: the version that is promoted, refused, restored or retired.
+        champion: the champion before the decision, None if there was none.
+        checks, scores, test_rows, policy: of the gate; empty if the gate was not run. Scores are test metrics by model.
+        lineage: of the candidate version.
         project: lineage of the project at the decision, with the key of its pipeline execution.
         params: all of params.yaml at the decision.
-        data: what the candidate's data were, for the model card.
-        gate: fingerprint of the code that decided.
+        data: description of the candidate's data, for the model card.
+        gate_code: fingerprint of the code that decided, see :mod:`headway.promotion.gate_code`.
     """
 
-    record_version: Literal[2] = RECORD_VERSION
+    record_version: Literal[2, 3] = RECORD_VERSION
     number: int = Field(ge=1)
     previous: str
     kind: Kind
     when: str
-    asked_by: Actor
+    requested_by: Requester
     reason: str = ""
-    candidate: Subject
-    champion: Subject | None = None
-    checks: tuple[CheckRecord, ...] = ()
-    scores: dict[str, dict[str, Any]] = {}
-    test_rows: Rows | None = None
-    policy: dict[str, Any] = {}
-    lineage: dict[str, str] = {}
-    project: dict[str, str] = {}
-    params: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-    gate: str = ""
+    candidate: ModelVersionRef
+    champion: ModelVersionRef | None = None
+    checks: tuple[Check, ...] = ()
+    scores: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    test_rows: TestSet | None = None
+    policy: dict[str, Any] = Field(default_factory=dict)
+    lineage: dict[str, str] = Field(default_factory=dict)
+    project: dict[str, str] = Field(default_factory=dict)
+    params: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
+    gate_code: str = ""
 
     @property
     def id(self) -> str:
-        """Hex SHA-256 of the content."""
-        return sha256_of_json(self.model_dump(mode="json"))
+        """Hex SHA-256 of the content as it is written."""
+        return sha256_of_json(self._content())
 
     @property
     def appoints(self) -> bool:
-        """Whether it puts its candidate into office."""
+        """Whether it makes its candidate champion."""
         return self.kind in (PROMOTION, FORCED, ROLLBACK)
 
     @property
-    def failed(self) -> list[CheckRecord]:
+    def failed(self) -> list[Check]:
+        """The checks that failed."""
         return [check for check in self.checks if not check.passed]
 
     @property
-    def gain(self) -> tuple[str, CheckRecord] | None:
-        """Whom the candidate's accuracy was compared with, the champion if there was one, and that check."""
-        for opponent, ending in GAINS:
+    def accuracy_gain(self) -> tuple[str, Check] | None:
+        """The opponent that the candidate's accuracy was compared with, and the check; the champion if there was one."""
+        for opponent, ending in ACCURACY_CHECKS:
             for check in self.checks:
                 if check.name.endswith(ending) and check.value is not None and check.low is not None:
                     return opponent, check
         return None
 
     @property
+    def candidate_scores(self) -> dict[str, Any]:
+        """The candidate's test metrics, empty if the gate was not run."""
+        return self.scores.get(CANDIDATE, {})
+
+    @property
     def headline(self) -> str:
+        """What was decided, in one line."""
         version = self.candidate.version
-        words = {
+        texts = {
             PROMOTION: f"version {version} is promoted",
             FORCED: f"version {version} is promoted by force",
             REFUSAL: f"version {version} is refused",
             ROLLBACK: f"version {version} is restored",
             RETIREMENT: f"version {version} is retired",
         }
-        return words[self.kind] + (f": {self.reason}" if self.reason else "")
+        return texts[self.kind] + (f": {self.reason}" if self.reason else "")
 
     @property
     def summary(self) -> list[str]:
-        """The verdict and every check, a line each."""
-        return [f"{self.headline}", *(f"{'✓' if one.passed else '✗'} {one.name}: {one.explanation}" for one in self.checks)]
+        """The headline and one line for each check."""
+        return [self.headline, *(f"{'✓' if one.passed else '✗'} {one.name}: {one.explanation}" for one in self.checks)]
 
-    def repeats(self, other: Record) -> bool:
-        """Whether it is the same decision on the same facts, whoever asked and when."""
-        return self._decision() == other._decision()
+    def repeats(self, other: Decision) -> bool:
+        """Whether it is the same decision based on the same facts, whoever requested it and when."""
+        return self._facts() == other._facts()
 
-    def _decision(self) -> list[Any]:
-        facts = self.model_dump(include={"kind", "reason", "candidate", "champion", "test_rows", "policy", "gate"})
-        rests_on = {name: value for name, value in self.project.items() if name != "headway.git_commit"}
-        # A limit of the latency may be a multiple of what was measured; the policy, among the facts, has the multiple.
-        limits = [None if one.name == "latency" else one.threshold for one in self.checks]
-        ends = [(one.name, one.passed, one.value is None) for one in self.checks]
-        return [facts, rests_on, ends, limits]
+    def _facts(self) -> list[Any]:
+        facts = self.model_dump(include={"kind", "reason", "candidate", "champion", "test_rows", "policy", "gate_code"})
+        project = {name: value for name, value in self.project.items() if name != "headway.git_commit"}
+        results = [(one.name, one.passed, one.value is None) for one in self.checks]
+        # The latency limit can be a multiple of a measured time, which varies; the policy already holds the multiple.
+        thresholds = [None if one.name == "latency" else one.threshold for one in self.checks]
+        return [facts, project, results, thresholds]
+
+    def _content(self) -> dict[str, Any]:
+        """The content with the names of the version that it is written in."""
+        names = V2_NAMES if self.record_version == 2 else {}
+        return {names.get(name, name): value for name, value in self.model_dump(mode="json").items()}
 
     def as_json(self) -> str:
-        """As it is kept."""
-        return json.dumps({"id": self.id, **self.model_dump(mode="json")}, indent=2, ensure_ascii=False, allow_nan=False)
+        """The text that is stored."""
+        return json.dumps({"id": self.id, **self._content()}, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def new_record(**content: Any) -> Record:
-    """A record of now; numbers that are not finite become None.
+def new_decision(**content: Any) -> Decision:
+    """A decision made now. Numbers that are not finite become None.
 
     Args:
-        content: the attributes of :class:`Record`, ``when`` excepted.
+        content: attributes of :class:`Decision` except ``when``.
     """
-    return Record.model_validate(plain({**content, "when": now()}))
+    return Decision.model_validate(plain({**content, "when": now()}))
 
 
-def parse(text: str, expected: str) -> Record:
-    """A record as it was kept.
+def parse(text: str, expected: str) -> Decision:
+    """Read a stored decision.
 
     Args:
-        text: its JSON.
-        expected: the id that the history has for it.
+        text: the stored JSON.
+        expected: the id that the history lists.
 
     Raises:
-        HeadwayError: it was altered, or is of another schema; the message says which, without naming the record.
+        HeadwayError: the text was altered, or has a format that this Headway does not read. The message does not name the
+            decision.
     """
     try:
         content = json.loads(text)
         given = content.pop("id")
         schema = content.get("record_version")
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise HeadwayError("damaged (no record)") from None
-    if schema != RECORD_VERSION:
-        raise HeadwayError(f"of schema version {schema!r}, this Headway reads {RECORD_VERSION}; update Headway")
+        raise HeadwayError("damaged (not a decision record)") from None
+    if schema not in (2, RECORD_VERSION):
+        raise HeadwayError(f"record_version {schema!r}, this Headway reads 2 and {RECORD_VERSION}; update Headway")
+    if schema == 2:
+        new_names = {old: new for new, old in V2_NAMES.items()}
+        content = {new_names.get(name, name): value for name, value in content.items()}
     try:
-        record = Record.model_validate(content)
+        decision = Decision.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise HeadwayError(f"altered or damaged ({where}: {problem['msg'][:100]})") from None
-    if {given, record.id} != {expected}:
-        raise HeadwayError(f"altered: its SHA-256 is {record.id[:12]}, the history has {expected[:12]}")
-    if text != record.as_json():  # what parsing leaves out, such as a key that stands twice
+    if {given, decision.id} != {expected}:
+        raise HeadwayError(f"altered: its SHA-256 is {decision.id[:12]}, the history has {expected[:12]}")
+    if text != decision.as_json():  # differences that parsing drops, such as a repeated key
         raise HeadwayError("altered: not as it was written")
-    return record
+    return decision
 
 
-def rows_of(ids: Sequence[str], labels: Sequence[str]) -> Rows:
-    """The rows of these identities and labels, in whatever order they stand."""
-    hashes = heapq.nsmallest(SKETCHED, (hashlib.sha256(row.encode()).hexdigest()[:12] for row in ids))
-    return Rows(sha256=sha256_of_json(sorted(zip(ids, labels, strict=True))), rows=len(ids), sketch=" ".join(hashes))
+def current_requester(command: str, **flow: str) -> Requester:
+    """This user on this machine, running a command.
 
-
-def gate_code() -> str:
-    """Fingerprint of what a verdict comes from beside its inputs: Headway's version, the record's, that of the code that gates,
-    measures, slices and scores, and those of the libraries that it computes with."""
-    here = Path(__file__).parent
-    code = {place: sha256_of_sources(here / place) for place in DECIDING}
-    return sha256_of_json([__version__, RECORD_VERSION, code, {name: version(name) for name in COMPUTING}])
-
-
-def sha256_of_sources(place: Path) -> str:
-    """Hex SHA-256 over the Python files of a folder, or over one; "" where there are none."""
-    files = sorted(place.glob("*.py")) if place.is_dir() else [place] if place.is_file() else []
-    return sha256_of_json({file.name: file.read_text(encoding="utf-8") for file in files}) if files else ""
-
-
-def asked_by(command: str, **flow: str) -> Actor:
-    """This user on this machine, by a command; and the flow run, where there is one."""
+    Args:
+        command: as typed.
+        flow: fields of :class:`Requester` that describe the flow run, if there is one.
+    """
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+    except (KeyError, OSError):  # users of containers can have no name
         user = "unknown"
-    return Actor(user=user, host=socket.gethostname(), command=command, **flow)
+    return Requester(user=user, host=socket.gethostname(), command=command, **flow)
 
 
 def now() -> str:
+    """The time as decisions hold it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: NumPy's numbers as Python's, and None for what is not finite."""
+    """A value as JSON holds it: NumPy numbers as Python's, and None for numbers that are not finite."""
     if isinstance(value, BaseModel):
         return plain(value.model_dump(mode="json"))
     if isinstance(value, Mapping):

@@ -1,26 +1,28 @@
 """The gate: may this candidate become champion? Pure functions over predictions; nothing here reads a file or a registry.
 
-It fails closed: a check that cannot be computed is a refusal, and says so. Every check is reported, also after one fails.
+It fails closed: a check that cannot be computed counts as failed and says why. Every check is reported, even after one
+fails.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 
 from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams
-from headway.promotion import checks
-from headway.promotion.alpha_spending import election_significance, significance
-from headway.promotion.checks import BASELINE, CHAMPION, Check, Cost, Turn, asked
-from headway.promotion.paired_predictions import Pair, pair
+from headway.phrases import listed
+from headway.promotion import accuracy_checks, checks
+from headway.promotion.accuracy_checks import Look
+from headway.promotion.alpha_spending import first_promotion_significance, significance
+from headway.promotion.check import Check
+from headway.promotion.checks import BASELINE, CHAMPION, Cost
+from headway.promotion.paired_predictions import PairedPredictions, pair
 
-PROMOTE, REFUSE = "promote", "refuse"
 MEGABYTE = 1_000_000
 
 
@@ -29,9 +31,9 @@ class Costs:
     """What candidate and champion cost, measured for this decision on this machine.
 
     Attributes:
-        candidate_ms, champion_ms: 95th percentile of the time for one text, in milliseconds, as
-            :func:`headway.serving.latency.measure` measures it, both models in turns; None without a champion.
-        candidate_bytes, champion_bytes: size of the model package; likewise.
+        candidate_ms, champion_ms: 95th percentile of the time per text in milliseconds, see
+            :func:`headway.serving.latency.measure`; None without a champion.
+        candidate_bytes, champion_bytes: size of the model package in bytes; None without a champion.
     """
 
     candidate_ms: float
@@ -41,137 +43,145 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Decision:
-    """The verdict and all checks behind it."""
+class GateInput:
+    """What the gate decides on.
 
-    verdict: str
+    Attributes:
+        candidate: the candidate's predictions on the test split.
+        baseline: the linear baseline's predictions of the same rows; an error if there are none, which refuses.
+        champion: the champion's predictions of the same rows, computed now; None if there is no champion; an error if it
+            could not be scored, which refuses.
+        slices: parts of the test split by name, as masks over the candidate's rows, bool, shape (rows,).
+        costs: what the two models cost; None if not measured, which refuses where the policy limits it.
+        earlier_looks: earlier comparisons on this test set, see :func:`headway.promotion.history_queries.earlier_looks`.
+        seen_rows: why the candidate may have been trained on these rows, which refuses; "" if it was not.
+    """
+
+    candidate: Predictions
+    baseline: Predictions | HeadwayError
+    champion: Predictions | HeadwayError | None = None
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    costs: Costs | None = None
+    earlier_looks: int = 0
+    seen_rows: str = ""
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The result of every check."""
+
     checks: tuple[Check, ...]
 
     @property
     def promotes(self) -> bool:
-        return self.verdict == PROMOTE
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "checks": [asdict(check) for check in self.checks]}
+        """Whether all checks passed."""
+        return all(check.passed for check in self.checks)
 
 
-def decide(
-    candidate: Predictions,
-    baseline: Predictions | HeadwayError,
-    champion: Predictions | HeadwayError | None,
-    policy: GateParams,
-    seed: int,
-    *,
-    slices: Mapping[str, np.ndarray] | None = None,
-    costs: Costs | None = None,
-    verdicts_before: int = 0,
-) -> Decision:
-    """Judge a candidate.
+def decide(given: GateInput, policy: GateParams, seed: int) -> GateResult:
+    """Run every check that applies to a candidate.
 
     Args:
-        candidate: its predictions on the test split.
-        baseline: the linear baseline's on the same rows; an error when there are none, which refuses.
-        champion: the champion's, scored now on the same rows; None when there is no champion; an error when there is one
-            but it could not be scored, which refuses.
+        given: the models' predictions and what else is known.
         policy: thresholds.
         seed: of the bootstrap.
-        slices: parts of the test split by name, as masks over the candidate's rows, bool, shape (rows,).
-        costs: what the two models cost; None where it was not measured, which refuses where the policy limits it.
-        verdicts_before: verdicts against a champion that this very test split has given so far, whatever they were; without a
-            champion, how often it was asked to elect one.
     """
-    number, budget = verdicts_before + 1, 1 - policy.confidence
-    election = Turn(number, election_significance(number, budget)) if champion is None else None
-    found = [
-        checks.enough_rows(candidate, policy),
-        checks.proper_probabilities(candidate),
-        *_against_baseline(candidate, baseline, policy, election),
-    ]
-    if champion is not None:
-        turn = Turn(number, significance(number, budget))
-        found += _against_champion(candidate, champion, policy, seed, slices or {}, turn)
-    found += _costs(costs, policy, in_office=champion is not None)
-    return Decision(PROMOTE if all(check.passed for check in found) else REFUSE, tuple(found))
+    number, budget = given.earlier_looks + 1, 1 - policy.confidence
+    first_promotion = given.champion is None
+    level = first_promotion_significance(number, budget) if first_promotion else significance(number, budget)
+    look = Look(number, level)
+    return GateResult(
+        (
+            checks.enough_test_rows(given.candidate, policy),
+            checks.proper_probabilities(given.candidate),
+            *_against_baseline(given.candidate, given.baseline, policy, look if first_promotion else None),
+            *_against_champion(given, policy, seed, look),
+            *_costs(given.costs, policy, has_champion=not first_promotion),
+            *([checks.unseen_test_rows(given.seen_rows)] if given.seen_rows else []),
+        )
+    )
 
 
 def _against_baseline(
-    candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, election: Turn | None
+    candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, look: Look | None
 ) -> list[Check]:
-    """How the candidate does against the baseline; and, if that elects it, what the rows could show."""
+    """Accuracy against the baseline; for a first promotion, which this decides, also what the rows can show."""
 
-    def compared() -> Pair:
+    def compared() -> PairedPredictions:
         if isinstance(baseline, HeadwayError):
             raise baseline
-        if odd := sorted({*candidate.classes} ^ {*baseline.classes}):
-            raise HeadwayError(f"the two models do not know the same labels: {', '.join(odd[:5])} in one only")
+        if different := sorted({*candidate.classes} ^ {*baseline.classes}):
+            raise HeadwayError(
+                f"the two models have different labels: only one knows {listed(different, checks.LABELS_SHOWN)}"
+            )
         return pair(candidate, baseline)
 
-    untold = f"cannot be compared with {BASELINE}"
+    failure, margin = f"cannot be compared with {BASELINE}", policy.baseline_margin
     found = [
-        asked(
+        checks.run(
             "no_worse_than_baseline",
-            -policy.baseline_margin,
-            untold,
-            lambda: checks.no_worse_than_baseline(compared(), policy, election),
+            -margin,
+            failure,
+            lambda: accuracy_checks.no_worse_than_baseline(compared(), policy, look),
         )
     ]
-    if election is not None:
-        level, margin = election.significance, policy.baseline_margin
-        found.append(asked("power", None, untold, lambda: checks.power(compared(), BASELINE, level, policy, margin)))
+    if look is not None:
+        level = look.significance
+        found.append(
+            checks.run("power", None, failure, lambda: accuracy_checks.power(compared(), BASELINE, level, policy, margin))
+        )
     return found
 
 
-def _against_champion(
-    candidate: Predictions,
-    champion: Predictions | HeadwayError,
-    policy: GateParams,
-    seed: int,
-    masks: Mapping[str, np.ndarray],
-    turn: Turn,
-) -> list[Check]:
-    """How the candidate does against the champion, in every respect that the policy names."""
+def _against_champion(given: GateInput, policy: GateParams, seed: int, look: Look) -> list[Check]:
+    """Every comparison with the champion that the policy names; none if there is no champion."""
+    if given.champion is None:
+        return []
 
-    def scored() -> Predictions:
-        if isinstance(champion, HeadwayError):
-            raise champion
-        return champion
+    def champion() -> Predictions:
+        assert given.champion is not None
+        if isinstance(given.champion, HeadwayError):
+            raise given.champion
+        return given.champion
 
     @cache
-    def compared() -> Pair:
-        return pair(candidate, scored())
+    def compared() -> PairedPredictions:
+        return pair(given.candidate, champion())
 
-    untold = f"cannot be compared with {CHAMPION}"
     if policy.policy == "superior":
-        name, threshold, better = "better_than_champion", 0.0, checks.better_than_champion
-        accuracy = {"minimum": policy.minimum_gain}
+        name, threshold, accuracy = "better_than_champion", 0.0, accuracy_checks.better_than_champion
+        power = {"minimum": policy.minimum_gain}
     else:
-        name, threshold, better = "no_worse_than_champion", -policy.champion_margin, checks.no_worse_than_champion
-        accuracy = {"margin": policy.champion_margin}
-    questions: list[tuple[str, float | None, Callable[[], Check]]] = [
-        ("same_labels", 0, lambda: checks.same_labels(candidate, scored())),
-        (name, threshold, lambda: better(compared(), policy, turn)),
+        name, threshold, accuracy = "no_worse_than_champion", -policy.champion_margin, accuracy_checks.no_worse_than_champion
+        power = {"margin": policy.champion_margin}
+    comparisons: list[tuple[str, float | None, Callable[[], Check]]] = [
+        ("same_labels", 0, lambda: checks.same_labels(given.candidate, champion())),
+        (name, threshold, lambda: accuracy(compared(), policy, look)),
         ("macro_f1", -policy.macro_f1_margin, lambda: checks.macro_f1(compared(), policy, seed)),
         ("negative_log_likelihood", policy.nll_margin, lambda: checks.negative_log_likelihood(compared(), policy, seed)),
         ("calibration", policy.calibration_margin, lambda: checks.calibration(compared(), policy)),
-        ("slices", 1 - policy.confidence, lambda: checks.slices(compared(), masks, policy)),
-        ("power", None, lambda: checks.power(compared(), "the champion", turn.significance, policy, **accuracy)),
+        ("slices", 1 - policy.confidence, lambda: checks.slices(compared(), given.slices, policy)),
+        ("power", None, lambda: accuracy_checks.power(compared(), CHAMPION, look.significance, policy, **power)),
     ]
-    return [asked(name, threshold, untold, question) for name, threshold, question in questions]
+    failure = f"cannot be compared with {CHAMPION}"
+    return [checks.run(name, threshold, failure, comparison) for name, threshold, comparison in comparisons]
 
 
-def _costs(costs: Costs | None, policy: GateParams, in_office: bool) -> list[Check]:
-    """Whether what the candidate costs is within the budget; of a cost that is neither measured nor limited, nothing is asked."""
+def _costs(costs: Costs | None, policy: GateParams, has_champion: bool) -> list[Check]:
+    """Whether costs are within the budget. A cost that is neither measured nor limited has no check."""
     ms = (costs.candidate_ms, costs.champion_ms) if costs else (None, None)
     size = (costs.candidate_bytes, costs.champion_bytes) if costs else (None, None)
     megabytes = [None if one is None else one / MEGABYTE for one in size]
-    # A ratio to the champion limits nothing where there is none.
-    ratios = (policy.max_latency_ratio, policy.max_size_ratio) if in_office else (0.0, 0.0)
+    # A ratio to the champion limits nothing if there is none.
+    ratios = (policy.max_latency_ratio, policy.max_size_ratio) if has_champion else (0.0, 0.0)
     budgets = [
-        (Cost("latency", "ms for one text (95th percentile)", *ms), policy.max_latency_ms, ratios[0]),
+        (Cost("latency", "ms per text (95th percentile)", *ms), policy.max_latency_ms, ratios[0]),
         (Cost("size", "MB", *megabytes), policy.max_size_mb, ratios[1]),
     ]
     return [
-        asked(cost.name, most or None, f"its {cost.name} cannot be told", partial(checks.within, cost, most, ratio))
-        for cost, most, ratio in budgets
-        if cost.candidate is not None or most or ratio
+        checks.run(
+            cost.name, maximum or None, f"its {cost.name} is unknown", partial(checks.within_budget, cost, maximum, ratio)
+        )
+        for cost, maximum, ratio in budgets
+        if cost.candidate is not None or maximum or ratio
     ]

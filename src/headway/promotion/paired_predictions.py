@@ -1,4 +1,4 @@
-"""Two models' predictions of the same rows, brought side by side: rows matched by identity, classes by name."""
+"""Two models' predictions of the same rows side by side: rows matched by id, classes by name."""
 
 from __future__ import annotations
 
@@ -12,75 +12,87 @@ from headway.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two models on the same rows, these in the order of their identities, so that the order they came in is irrelevant.
+class PairedPredictions:
+    """A candidate and its opponent on the same rows, sorted by row id, so that the order of the inputs does not matter.
 
     Attributes:
-        first, second: predictions of the same rows, each with the classes that its model knows.
-        order: where each row stood in the first predictions, int, shape (rows,).
-        classes: the names that either knows, sorted.
-        truth: true labels, int, shape (rows,), in the numbering of ``classes``; -1 where neither knows it.
-        guesses: what the first and what the second took for the likeliest, likewise.
+        candidate, opponent: predictions of the same rows, each with its own model's classes.
+        order: position of each row in the candidate's original predictions, int, shape (rows,).
+        classes: class names known to either model, sorted.
+        labels: true labels, int, shape (rows,), as indices into ``classes``; -1 where neither model knows the label.
+        predicted: the most likely class of the candidate and of the opponent, int, shape (rows,), as indices into
+            ``classes``.
     """
 
-    first: Predictions
-    second: Predictions
+    candidate: Predictions
+    opponent: Predictions
     order: np.ndarray
     classes: Sequence[str]
-    truth: np.ndarray
-    guesses: tuple[np.ndarray, np.ndarray]
+    labels: np.ndarray
+    predicted: tuple[np.ndarray, np.ndarray]
 
     @property
-    def won(self) -> np.ndarray:
-        """Rows that the first alone is right on, bool, shape (rows,)."""
-        return self.first.correct & ~self.second.correct
+    def only_candidate_correct(self) -> np.ndarray:
+        """Discordant rows that the candidate alone gets right, bool, shape (rows,)."""
+        return np.asarray(self.candidate.correct & ~self.opponent.correct)
 
     @property
-    def lost(self) -> np.ndarray:
-        """Rows that the second alone is right on, bool, shape (rows,)."""
-        return self.second.correct & ~self.first.correct
+    def only_opponent_correct(self) -> np.ndarray:
+        """Discordant rows that the opponent alone gets right, bool, shape (rows,)."""
+        return np.asarray(self.opponent.correct & ~self.candidate.correct)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Rows that only the candidate gets right, rows that only the opponent gets right, and all rows."""
+        return int(self.only_candidate_correct.sum()), int(self.only_opponent_correct.sum()), len(self.labels)
 
     @property
     def identical(self) -> bool:
-        """Whether both know the same classes and say the very same of each row: there is nothing to be unsure of then."""
-        if sorted(self.first.classes) != sorted(self.second.classes):
+        """Whether both models know the same classes and give the same probabilities for every row."""
+        if sorted(self.candidate.classes) != sorted(self.opponent.classes):
             return False
-        columns = [self.second.classes.index(name) for name in self.first.classes]
-        return np.array_equal(self.first.probabilities, self.second.probabilities[:, columns])
+        columns = [self.opponent.classes.index(name) for name in self.candidate.classes]
+        return np.array_equal(self.candidate.probabilities, self.opponent.probabilities[:, columns])
 
-    def known_to_both(self) -> tuple[Predictions, Predictions]:
-        """Both, on the rows whose true label both know: there, and only there, both can say how likely it is."""
-        rows = np.flatnonzero((self.first.labels >= 0) & (self.second.labels >= 0))
-        return self.first.take(rows), self.second.take(rows)
+    def with_known_labels(self) -> tuple[Predictions, Predictions]:
+        """Both models on the rows whose true label both know: only there do both give the label a probability.
+
+        Raises:
+            HeadwayError: there is no such row.
+        """
+        rows = np.flatnonzero((self.candidate.labels >= 0) & (self.opponent.labels >= 0))
+        if not len(rows):
+            raise HeadwayError("there is no row whose label both models know")
+        return self.candidate.take(rows), self.opponent.take(rows)
 
 
-def pair(first: Predictions, second: Predictions) -> Pair:
-    """Bring two models' predictions side by side. A true label that a model does not know is an error of that model.
+def pair(candidate: Predictions, opponent: Predictions) -> PairedPredictions:
+    """Bring two models' predictions side by side. A true label that a model does not know counts as an error of that model.
 
     Raises:
-        HeadwayError: they are not of exactly the same rows and true labels, or hold what is not a finite number.
+        HeadwayError: the rows or their true labels differ, there are none, or a probability is not finite.
     """
-    if not len(first.ids):
-        raise HeadwayError("there are no rows to compare them on")
-    if len(first.ids) != len(set(first.ids)) or sorted(first.ids) != sorted(second.ids):
+    if not len(candidate.ids):
+        raise HeadwayError("there are no rows to compare the models on")
+    if len(candidate.ids) != len(set(candidate.ids)) or sorted(candidate.ids) != sorted(opponent.ids):
         raise HeadwayError("the two models were not scored on exactly the same rows")
-    for predictions in (first, second):
-        if not np.isfinite(predictions.probabilities).all():
-            raise HeadwayError("a probability is not a finite number")
-    orders = [np.argsort(np.asarray(predictions.ids, dtype=object)) for predictions in (first, second)]
-    first, second = (predictions.take(order) for predictions, order in zip((first, second), orders, strict=True))
-    classes = sorted({*first.classes, *second.classes})
-    truths = [_renumbered(predictions.labels, predictions.classes, classes) for predictions in (first, second)]
-    truth = np.maximum(*truths)
-    for predictions, own in zip((first, second), truths, strict=True):
-        known = np.isin(truth, [classes.index(name) for name in predictions.classes])
-        if not np.array_equal(own, np.where(known, truth, -1)):
+    both = (candidate, opponent)
+    if not all(np.isfinite(predictions.probabilities).all() for predictions in both):
+        raise HeadwayError("a probability is not a finite number")
+    orders = [np.argsort(np.asarray(predictions.ids, dtype=object)) for predictions in both]
+    candidate, opponent = both = tuple(one.take(order) for one, order in zip(both, orders, strict=True))  # type: ignore[assignment]
+    classes = sorted({*candidate.classes, *opponent.classes})
+    known_labels = [_reindexed(predictions.labels, predictions.classes, classes) for predictions in both]
+    labels = np.maximum(*known_labels)
+    for predictions, own in zip(both, known_labels, strict=True):
+        known = np.isin(labels, [classes.index(name) for name in predictions.classes])
+        if not np.array_equal(own, np.where(known, labels, -1)):
             raise HeadwayError("the two models were not scored against the same true labels")
-    guesses = [_renumbered(predictions.predicted, predictions.classes, classes) for predictions in (first, second)]
-    return Pair(first, second, orders[0], classes, truth, (guesses[0], guesses[1]))
+    predicted = [_reindexed(predictions.predicted, predictions.classes, classes) for predictions in both]
+    return PairedPredictions(candidate, opponent, orders[0], classes, labels, (predicted[0], predicted[1]))
 
 
-def _renumbered(labels: np.ndarray, names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """Labels in another numbering of the same names; -1 stays -1."""
+def _reindexed(labels: np.ndarray, names: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Indices into ``names`` as indices into ``classes``; -1 stays -1."""
     numbers = np.array([*(classes.index(name) for name in names), -1])
-    return numbers[labels]
+    return np.asarray(numbers[labels])

@@ -1,1 +1,4 @@
-"""Registry: the gate that decides, and the promotion that carries the decision out in MLflow's model registry."""
+"""MLflow's model registry as storage: versions, model packages, aliases, and the log that decisions are kept in.
+
+Nothing here decides anything: see :mod:`headway.promotion`.
+"""

@@ -1,117 +1,212 @@
-"""MLflow's model registry as Headway uses it: versions that hold model packages, and the aliases champion and challenger.
+"""One registered model in MLflow: its versions with their packages, and the aliases ``champion`` and ``challenger``.
 
-Every step can be repeated: after a kill between any two of them, the next run finds what is done and does the rest.
+Every operation is idempotent: after a kill between two steps, the next run finds what is done and does the rest.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-import pandas as pd
+from mlflow.entities import LifecycleStage
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, infer_signature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from yaml import YAMLError
 
-import headway
-from headway.errors import HeadwayError, Unreachable
-from headway.network import first_line
-from headway.promotion.decision import REFUSAL, RETIREMENT, Subject
-from headway.promotion.history import GONE, History
+from headway.errors import HeadwayError, Unreachable, first_line
+from headway.registry import package_files, packages
+from headway.registry.package_files import MODEL_TAG as MODEL_TAG
+from headway.registry.record_log import NOT_FOUND, RecordLog, storing
+from headway.registry.version_ref import ModelVersionRef
 from headway.serving import package
-from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage
-from headway.serving.pyfunc import TextClassifier
 from headway.tracking import Tracker, reachable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-MODEL_TAG = "headway.model"
-#: What the packed model imports when it is served, nothing of the training stack.
-SERVING_REQUIREMENTS = ("mlflow", "torch", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "pydantic")
-EXAMPLE = pd.DataFrame({"text": ["A joy from the first scene to the last.", "I wanted my two hours back."]})
-NOT_THERE = {GONE, ErrorCode.Name(INVALID_PARAMETER_VALUE)}
+ABSENT = {NOT_FOUND, ErrorCode.Name(INVALID_PARAMETER_VALUE)}
+#: Characters that MLflow stores of a version's description.
+MAX_DESCRIPTION = 5000
+MAX_RUNS = 50_000
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """An MLflow run of the project's experiment.
+
+    Attributes:
+        id, name, status: as MLflow shows them.
+        parent: id of the run that this one is nested in, "" if none.
+        tags: all tags of the run.
+    """
+
+    id: str
+    name: str
+    status: str
+    parent: str
+    tags: Mapping[str, str]
 
 
 class Registry:
     """The registered model that params.yaml names.
 
     Args:
-        tracker: how MLflow is reached.
+        tracker: the connection to MLflow.
+
+    Attributes:
+        log: the records of decisions, see :mod:`headway.promotion.history`.
     """
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
         self.client = tracker.client
         self.name: str = tracker.params.registry.model_name
-        self.history = History(tracker)
+        self.log = RecordLog(tracker)
 
+    # Versions.
+    def version(self, number: str) -> ModelVersion | None:
+        """A version by its number, None if there is none."""
+        if not re.fullmatch("[1-9][0-9]{0,8}", number):
+            return None  # MLflow takes "01" and " 1" for 1
+        with reachable(self.tracker.uri):
+            try:
+                return self.client.get_model_version(self.name, number)
+            except MlflowException as error:
+                if error.error_code in ABSENT:
+                    return None
+                raise
+
+    def find(self, ref: ModelVersionRef) -> ModelVersion | None:
+        """The version that a decision refers to, None if it was deleted or its number belongs to another model now."""
+        version = self.version(ref.version)
+        return version if version is not None and version.tags.get(MODEL_TAG, "") == ref.model else None
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions with their aliases, in the order of their numbers."""
+        with reachable(self.tracker.uri):
+            model = self.log.model()
+            if model is None:
+                return []
+            found = self.client.search_model_versions(f"name = '{self.name}'")
+        for version in found:  # a search leaves out the aliases
+            version.aliases = [name for name, number in model.aliases.items() if str(number) == str(version.version)]
+        return sorted(found, key=lambda version: int(version.version))
+
+    def with_model(self, fingerprint: str) -> ModelVersion | None:
+        """The newest version that holds the model with this fingerprint, None if there is none."""
+        with reachable(self.tracker.uri):
+            if self.log.model() is None:
+                return None
+            found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
+        return max(found, key=lambda version: int(version.version), default=None)
+
+    def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+        """Return the version that holds a package, creating it if needed, and give it the alias ``challenger``.
+
+        Args:
+            folder: the model package.
+            run_id: the training run.
+            tags: lineage, stored with the version.
+        """
+        fingerprint = package.fingerprint(folder)
+        with packages.module_functions_use(self.tracker.uri):
+            self.log.create()
+            version = self.with_model(fingerprint)
+            if version is None or not self.loads(version):
+                version = self.new_version(packages.log(folder, run_id), run_id, {MODEL_TAG: fingerprint, **tags})
+            champion = self.champion()
+            if champion is None or str(champion.version) != str(version.version):
+                self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
+        return version
+
+    def new_version(self, source: str, run_id: str | None, tags: Mapping[str, str]) -> ModelVersion:
+        """Create a version of a logged model, whose ``models:/`` address MLflow resolves by its module-level functions."""
+        with packages.module_functions_use(self.tracker.uri):
+            return self.client.create_model_version(self.name, source, run_id, tags=dict(tags))
+
+    def annotate(self, version: ModelVersion, tags: Mapping[str, str], description: str, files: Mapping[str, str]) -> None:
+        """Store what was decided about a version: files with its run if that still exists, then tags and description.
+
+        Args:
+            version: the version.
+            tags: tags of the version.
+            description: text of the version, cut to the length that MLflow takes.
+            files: texts by their paths among the run's artifacts.
+
+        Raises:
+            Unreachable: the artifact store or MLflow does not answer.
+        """
+        number = version.version
+        with reachable(self.tracker.uri), storing(f"the decision on version {number} of {self.name}"):
+            for path, text in files.items():
+                assert version.run_id is not None, "files need a run"
+                self.client.log_text(version.run_id, text, path)
+            for tag, value in tags.items():
+                self.client.set_model_version_tag(self.name, number, tag, value[:MAX_DESCRIPTION])
+            self.client.update_model_version(self.name, number, description=description[:MAX_DESCRIPTION])
+
+    # Aliases.
     def champion(self) -> ModelVersion | None:
-        """The version in office, None when there is none."""
+        """The version with the alias ``champion``, None if there is none."""
         return self._by_alias(CHAMPION)
 
+    def set_champion(self, version: ModelVersion | None) -> None:
+        """Give the alias ``champion`` to a version, or remove the alias: one call to MLflow either way."""
+        with packages.module_functions_use(self.tracker.uri):
+            if version is None:
+                self.client.delete_registered_model_alias(self.name, CHAMPION)
+                return
+            self.client.set_registered_model_alias(self.name, CHAMPION, version.version)
+            challenger = self._by_alias(CHALLENGER)
+            if challenger is not None and str(challenger.version) == str(version.version):
+                self.client.delete_registered_model_alias(self.name, CHALLENGER)
+
+    # Packages.
     def champion_package(self) -> ModelPackage:
-        """The champion, loaded and checked.
+        """The champion's package; :func:`headway.promotion.champion.load_champion` also says why there is no champion.
 
         Raises:
             Unreachable: its files cannot be fetched.
-            HeadwayError: there is none, or its files are gone or damaged.
+            HeadwayError: there is no champion, or its files are lost or damaged.
         """
         champion = self.champion()
         if champion is None:
-            raise HeadwayError(f"model {self.name} has no champion {self._way_to_one()}")
-        return self.load_champion(champion)[0]
-
-    def load_champion(self, champion: ModelVersion) -> tuple[ModelPackage, int]:
-        """The same as :meth:`load_and_weigh`; its error says what becomes of the office too."""
-        try:
-            return self.load_and_weigh(champion)
-        except Unreachable:
-            raise
-        except HeadwayError as error:
-            raise HeadwayError(
-                f'{error}, or run `headway retire --reason "…"` so that the next run elects a champion anew'
-            ) from None
+            raise HeadwayError(f"model {self.name} has no champion; `headway history` says why, `make run` promotes one")
+        return self.load(champion)
 
     def load(self, version: ModelVersion) -> ModelPackage:
-        """A registered version's package; see :meth:`load_and_weigh`."""
-        return self.load_and_weigh(version)[0]
+        """A version's package; see :meth:`load_with_size`."""
+        return self.load_with_size(version)[0]
 
-    def load_and_weigh(self, version: ModelVersion) -> tuple[ModelPackage, int]:
-        """A registered version's package, and the bytes of its files.
+    def load_with_size(self, version: ModelVersion) -> tuple[ModelPackage, int]:
+        """A version's package, and the size of its files in bytes.
 
         Raises:
-            Unreachable: its files cannot be fetched, which does not say that they are lost.
-            HeadwayError: they are gone or damaged, or another model's than the one that was registered.
+            Unreachable: its files cannot be fetched, which does not mean that they are lost.
+            HeadwayError: the files are lost or damaged, or belong to another model than the registered one.
         """
-        with tempfile.TemporaryDirectory(prefix="headway-") as folder, self._addressed():
+        with tempfile.TemporaryDirectory(prefix="headway-") as folder, packages.module_functions_use(self.tracker.uri):
             try:
-                files = _packed(self._download(version, folder))
-                known = version.tags.get(MODEL_TAG)
-                if known and package.fingerprint(files) != known:
-                    raise HeadwayError("it is not the model that was registered: its SHA-256 is another")
-                return ModelPackage.load(files), package_bytes(files)
+                return package_files.read(self._download(version, folder), version.tags.get(MODEL_TAG))
             except Unreachable:
                 raise
             except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
                 reason = first_line(error).replace(f"{folder}/", "")
-                advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "bring its files back"
+                advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
                 raise HeadwayError(
                     f"version {version.version} of {self.name} cannot be loaded ({reason}); {advice}"
                 ) from None
 
     def loads(self, version: ModelVersion) -> bool:
-        """Whether a version's files are there and whole; one whose files were lost is registered anew.
+        """Whether a version's files are complete and undamaged.
 
         Raises:
-            Unreachable: nobody can tell, because the files cannot be fetched.
+            Unreachable: the files cannot be fetched, so this is unknown.
         """
         try:
             self.load(version)
@@ -121,156 +216,55 @@ class Registry:
             return False
         return True
 
-    def version(self, number: str) -> ModelVersion | None:
-        """A version by its number, None when there is none, or no more."""
-        if not re.fullmatch("[1-9][0-9]{0,8}", number):
-            return None  # MLflow takes "01" and " 1" for 1
+    # Runs.
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run exists and can be written to."""
         with reachable(self.tracker.uri):
             try:
-                return self.client.get_model_version(self.name, number)
+                return bool(self.client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
             except MlflowException as error:
-                if error.error_code in NOT_THERE:
-                    return None
+                if error.error_code == NOT_FOUND:
+                    return False
                 raise
 
-    def holding(self, subject: Subject) -> ModelVersion | None:
-        """The version that a record speaks of, None when it was deleted or its number belongs to another model now."""
-        version = self.version(subject.version)
-        return version if version is not None and version.tags.get(MODEL_TAG, "") == subject.model else None
-
-    def versions(self) -> list[ModelVersion]:
-        """All versions with their aliases, the first one first."""
+    def runs(self) -> dict[str, RunInfo]:
+        """The runs of the project's experiment, by id."""
         with reachable(self.tracker.uri):
-            model = self.history.model()
-            if model is None:
-                return []
-            found = self.client.search_model_versions(f"name = '{self.name}'")
-        for version in found:  # a search leaves the aliases out
-            version.aliases = [name for name, number in model.aliases.items() if str(number) == str(version.version)]
-        return sorted(found, key=lambda version: int(version.version))
-
-    def with_model(self, fingerprint: str) -> ModelVersion | None:
-        """The newest version that holds the model of this fingerprint, None when there is none."""
-        with reachable(self.tracker.uri):
-            if self.history.model() is None:
-                return None
-            found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
-        return max(found, key=lambda version: int(version.version), default=None)
-
-    def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        """The version that holds this package, made if it is not there yet, and given the alias ``challenger``.
-
-        Args:
-            folder: the model package.
-            run_id: of the training run.
-            tags: lineage, kept on the version.
-        """
-        fingerprint = package.fingerprint(folder)
-        with self._addressed():
-            self.history.begin()
-            version = self.with_model(fingerprint)
-            if version is None or not self.loads(version):
-                version = self.new_version(self._log_model(folder, run_id), run_id, {MODEL_TAG: fingerprint, **tags})
-            champion = self.champion()
-            if champion is None or str(champion.version) != str(version.version):
-                self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
-        return version
-
-    def new_version(self, source: str, run_id: str | None, tags: Mapping[str, str]) -> ModelVersion:
-        """Number a logged model; what its ``models:/`` address means is looked up where the module-level functions look."""
-        with self._addressed():
-            return self.client.create_model_version(self.name, source, run_id, tags=dict(tags))
-
-    def seat(self, version: ModelVersion | None) -> None:
-        """Make a version the champion, by one call, or leave the office empty."""
-        with self._addressed():
-            if version is None:
-                self.client.delete_registered_model_alias(self.name, CHAMPION)
-                return
-            self.client.set_registered_model_alias(self.name, CHAMPION, version.version)
-            challenger = self._by_alias(CHALLENGER)
-            if challenger is not None and str(challenger.version) == str(version.version):
-                self.client.delete_registered_model_alias(self.name, CHALLENGER)
-
-    def _way_to_one(self) -> str:
-        """Why there is none and what elects one: a run, or what the gate asks for when it refused the last candidate."""
-        last = next(iter(reversed(self.history.records())), None)
-        if last is not None and last.kind == RETIREMENT:
-            return (
-                f"since version {last.candidate.version} was retired ({last.reason}); `make run` elects another model, "
-                "or this one made again if its files are lost"
+            found = self.client.search_runs([self.tracker.experiment_id], max_results=MAX_RUNS)
+        infos = (
+            RunInfo(
+                str(run.info.run_id),
+                str(run.info.run_name),
+                str(run.info.status),
+                str(run.data.tags.get(MLFLOW_PARENT_RUN_ID, "")),
+                run.data.tags,
             )
-        if last is None or last.kind != REFUSAL or not last.failed:
-            return "yet; `make run` elects one"
-        return (
-            f"yet; version {last.candidate.version} was refused: {last.failed[0].explanation}; "
-            "bring more rows or a better model, or loosen gate.* in params.yaml, then `make run`"
+            for run in found
         )
-
-    def _download(self, version: ModelVersion, folder: str) -> Path:
-        """Fetch a version's files; that some are missing is found by whoever reads them, or said by the error that passes."""
-        try:
-            return Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
-        except Exception as error:  # every store's client raises kinds of its own
-            if isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") == GONE:
-                raise
-            raise Unreachable(
-                f"the files of version {version.version} of {self.name} cannot be fetched ({first_line(error)}); "
-                "see that MLflow and the store of its artifacts answer, then run again"
-            ) from error
-
-    @contextmanager
-    def _addressed(self) -> Iterator[None]:
-        """MLflow's module-level functions speak to our server too, until the block ends."""
-        before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
-        with reachable(self.tracker.uri):
-            mlflow.set_tracking_uri(self.tracker.uri)
-            mlflow.set_registry_uri(self.tracker.uri)
-            try:
-                yield
-            finally:
-                mlflow.set_tracking_uri(before["MLFLOW_TRACKING_URI"])  # type: ignore[arg-type]  # None forgets it
-                mlflow.set_registry_uri(before["MLFLOW_REGISTRY_URI"])  # type: ignore[arg-type]
-                # Setting them also sets the environment, from which later trackers and child processes would take them.
-                for name, value in before.items():
-                    os.environ.pop(name, None)
-                    if value is not None:
-                        os.environ[name] = value
+        return {info.id: info for info in infos}
 
     def _by_alias(self, alias: str) -> ModelVersion | None:
         with reachable(self.tracker.uri):
             try:
                 return self.client.get_model_version_by_alias(self.name, alias)
             except MlflowException as error:
-                if error.error_code in NOT_THERE:
+                if error.error_code in ABSENT:
                     return None
                 raise
 
-    def _log_model(self, folder: Path, run_id: str) -> str:
-        """Log the package as a pyfunc model that carries Headway's own code; returns where it lies."""
-        output = TextClassifier(ModelPackage.load(folder)).predict(EXAMPLE)
-        run = mlflow.start_run(run_id=run_id)
-        with run:
-            info = mlflow.pyfunc.log_model(
-                name="model",
-                loader_module="headway.serving.pyfunc",
-                data_path=str(folder),
-                code_paths=[str(Path(headway.__file__).parent)],
-                signature=infer_signature(EXAMPLE, output),
-                input_example=EXAMPLE,
-                pip_requirements=[f"{name}=={_version(name)}" for name in SERVING_REQUIREMENTS],
-            )
-        return str(info.model_uri)
+    def _download(self, version: ModelVersion, folder: str) -> Path:
+        """Fetch a version's files. Missing files raise MLflow's own error, or are noticed when the package is read."""
+        try:
+            return Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
+        except Exception as error:  # every store's client raises its own types
+            if isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") == NOT_FOUND:
+                raise
+            raise Unreachable(
+                f"the files of version {version.version} of {self.name} cannot be fetched ({first_line(error)}); "
+                "check that MLflow and its artifact store answer, then run again"
+            ) from error
 
 
-def _packed(model: Path) -> Path:
-    """Where the package lies in a model's files, as MLflow logs them."""
-    data = model / Model.load(str(model)).flavors["python_function"]["data"]
-    if not data.resolve().is_relative_to(model.resolve()):
-        raise HeadwayError("its MLmodel names a folder outside of it")
-    return data
-
-
-def _version(distribution: str) -> str:
-    """The installed version, without a local part such as ``+cpu`` that only one index knows."""
-    return importlib.metadata.version(distribution).split("+")[0]
+def ref_of(version: ModelVersion) -> ModelVersionRef:
+    """A version as decisions refer to it."""
+    return ModelVersionRef(version=str(version.version), model=version.tags.get(MODEL_TAG, ""), run=version.run_id or "")

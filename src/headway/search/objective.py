@@ -15,7 +15,7 @@ import torch
 from headway.data.batching.datamodule import TextDataModule, subset
 from headway.data.text.splits import unit_hash
 from headway.data.tokenization.encoded import EncodedTexts
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
@@ -134,7 +134,7 @@ def run_trial(
     except Pruned:
         state, values, reason = "pruned", (curve[-1][goal.entry],), ""
     except (HeadwayError, MemoryError, RuntimeError) as error:
-        state, values, reason = "failed", (), (str(error).strip() or type(error).__name__).splitlines()[0]
+        state, values, reason = "failed", (), first_line(error)
     seconds = time.monotonic() - started
     return Outcome(state, values, tuple(curve), reason, seconds, round(tokens * epochs_of(curve)))
 

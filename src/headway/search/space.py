@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from headway.ranges import Choices, FloatRange, IntRange, Point, Space, in_order, is_asked
+from headway.ranges import Choices, FloatRange, IntRange, Point, Space, is_active, parents_first
 
 STARTUP_TRIALS = 4
 #: Draws before an untried point of a finite space is looked for by listing them.
@@ -64,9 +64,9 @@ def propose(
 def draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     """Ask a trial for every knob whose conditions hold."""
     point: dict[str, Any] = {}
-    for path in in_order(space):
+    for path in parents_first(space):
         knob = space[path]
-        if is_asked(knob, point):
+        if is_active(knob, point):
             if isinstance(knob, FloatRange):
                 point[path] = trial.suggest_float(path, knob.low, knob.high, log=knob.log)
             elif isinstance(knob, IntRange):
@@ -93,7 +93,7 @@ def distribution(knob: FloatRange | IntRange | Choices) -> BaseDistribution:
 
 def _all_points(space: Space) -> Iterator[dict[str, Any]]:
     """Every point of a finite space; none of one with a real interval."""
-    order = in_order(space)
+    order = parents_first(space)
 
     def extend(point: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:
         if depth == len(order):
@@ -101,7 +101,7 @@ def _all_points(space: Space) -> Iterator[dict[str, Any]]:
             return
         path = order[depth]
         knob = space[path]
-        if not is_asked(knob, point):
+        if not is_active(knob, point):
             yield from extend(point, depth + 1)
             return
         for value in _values(knob):

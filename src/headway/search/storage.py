@@ -17,8 +17,7 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
-from headway.errors import HeadwayError, Unreachable
-from headway.network import without_password
+from headway.errors import HeadwayError, Unreachable, first_line, redact_credentials
 
 #: Seconds between two signs of life of a running trial, and without one until it counts as interrupted.
 SECONDS_BETWEEN_BEATS = 5.0
@@ -48,7 +47,7 @@ def open_storage(url: str, journal: Path) -> BaseStorage:
     try:
         make_url(url).get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise HeadwayError(f"tune.storage: {_plain(error)}; expected as in postgresql://user@host/database") from None
+        raise HeadwayError(f"tune.storage: {first_line(error)}; expected as in postgresql://user@host/database") from None
     with answering(url):
         # A connection that broke is noticed when it is next taken, and replaced.
         return RDBStorage(url, engine_kwargs={"creator": lambda: _connect(url), "pool_pre_ping": True})
@@ -68,7 +67,7 @@ def answering(url: str) -> Iterator[None]:
         if not url:
             raise
         cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
-        what = f"tune.storage: the database {without_password(url)} failed ({_plain(cause)})"
+        what = f"tune.storage: the database {redact_credentials(url)} failed ({first_line(cause)})"
         if REFUSAL.search(str(cause)):
             raise HeadwayError(f"{what}; check its name, the user, and the password in PGPASSWORD or ~/.pgpass") from None
         raise Unreachable(f"{what}; start it, and run again: the study goes on") from None
@@ -159,7 +158,3 @@ def _connect(url: str) -> Any:
         with attempt:
             return driver.connect(*positional, **options)
     raise AssertionError("a retry ends with a result or an error")
-
-
-def _plain(error: BaseException) -> str:
-    return without_password(str(error).strip().splitlines()[0])[:300]

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from headway.errors import HeadwayError
 from headway.executors import Executor, WorkerLost
 from headway.params import TuneParams
-from headway.ranges import Value, restrict
+from headway.ranges import Value, active_subset
 from headway.search.goals import objective, second_objective
 from headway.search.pruning import limits
 from headway.search.results import TrialResult, counted, reaches_target
@@ -157,7 +157,7 @@ class Search:
         for number in range(start, numbers[-1] + 1):
             point: Mapping[str, Any] | None = before.get(number, attempts.get(number))
             if point is None and number == 0:
-                point = restrict(self.params.space, self.defaults)
+                point = active_subset(self.params.space, self.defaults)
             if point is None:
                 tried = [*(trial.point for trial in earlier), *batch]
                 seed = Random(f"{self.seed} {number}").getrandbits(32)  # no trial of another seed has it

@@ -1,4 +1,7 @@
-"""CSV and TSV, row by row: every cell as it is written, and a row that cannot be read told as such at its place."""
+"""CSV and TSV: every cell as written, and a row that cannot be read reported in its place.
+
+Python's parser does the reading. Arrow's and pandas' lose the rows that a stray quote joins, and the numbers of bad rows.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,21 @@ import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TextIO
+from typing import Literal, NamedTuple, TextIO
 
-from headway.data.sources.source import Columns, Facts, Row, as_unicode, row_of, unreadable
-from headway.data.sources.streams import LocalFile
+from headway.data.sources.rows import Row, make_row, replace_surrogates, unreadable_row
+from headway.data.sources.source import Columns, FileInfo
+from headway.data.sources.streams import TextFile
 from headway.errors import HeadwayError
 
 DELIMITERS = ",;\t|"
-LONGEST_CELL = 1 << 24  # characters; a quote that is never closed swallows no more than that
-READINGS = 8  # characters that may be parsed again for each of the file: stray quotes cost no more, however many
-LOOK_AHEAD = 1_000  # rows from which it is known, at a file's beginning, what its labels are
+LONGEST_CELL = 1 << 24  # characters, and the most that a quote without an end can swallow
+PARSED_AGAIN = 8  # characters that may be parsed again per character of the file: a bound on the cost of stray quotes
+ROWS_LEARNT = 1_000  # rows at a file's beginning from which its labels are learnt
+ROW_SHARE = 2 / 3  # of a row's lines that look like rows themselves, if a stray pair of quotes joined them
 SEPARATOR_LINE = re.compile(r"sep=(.)[\r\n]*")  # which Excel writes before the header
-SPANS = "a quote spans rows"
-LIKE_ROWS = 2 / 3  # of the lines of a row: when they are like rows of their own, so many are no text with line breaks
-
-Parsed = tuple[list[str], list[str], str]  # cells, lines, problem
-
-#: What Python's parser says, in strict mode, by how it begins.
+SPANS_ROWS = "a quote spans rows"
+#: Our words for the messages of Python's parser, by how these begin.
 PROBLEMS = {
     "unexpected end of data": "a quote is opened and never closed",
     "field larger than field limit": f"a cell of more than {LONGEST_CELL:,} characters, or a quote that is never closed",
@@ -32,175 +33,165 @@ PROBLEMS = {
 }
 
 
-def rows_of(file: LocalFile, columns: Columns, facts: Facts) -> Iterator[Row]:
-    """All rows of a CSV or TSV file in any delimiter; lines with nothing on them are none.
+class ParsedRow(NamedTuple):
+    """A row's cells, the lines they are on, and why they cannot be read ("" if they can; else there are no cells)."""
+
+    cells: list[str]
+    lines: list[str]
+    problem: str = ""
+
+
+def read_csv(text: TextFile, columns: Columns, info: FileInfo) -> Iterator[Row]:
+    """All rows of a CSV or TSV file with any delimiter; blank lines are not rows.
 
     Raises:
         HeadwayError: the file is empty, or its header lacks a column.
     """
-    facts.delimiter, facts.columns = _header(file, columns, facts.encoding)
-    text = facts.columns.index(columns.text)
-    label = facts.columns.index(columns.label) if columns.label is not None else None
-    more = [facts.columns.index(name) for name in columns.more]
-    width = len(facts.columns)
-    rows = table_rows(file, facts.encoding, facts.delimiter, Lone(file, facts, width, label))
-    next(rows)
-    for cells, lines, problem in rows:
+    info.delimiter, info.columns = _header(text, columns)
+    width = len(info.columns)
+    at = {name: info.columns.index(name) for name in columns.wanted}
+    label = at.get(columns.label or "")
+    detector = StrayQuoteDetector(text, info.delimiter, width, label)
+    for cells, lines, problem in islice(table_rows(text, info.delimiter, detector), 1, None):
         if not problem and len(cells) != width:
-            problem = f"{len(cells)} field{'s' * (len(cells) != 1)} where {width} are expected"
-        row = (
-            unreadable("".join(lines), problem)
-            if problem
-            else row_of(cells[text], None if label is None else cells[label], [cells[at] for at in more], facts.encoding)
-        )
+            problem = f"expected {width} fields, found {len(cells)}"
+        if problem:
+            row = unreadable_row("".join(lines), problem)
+        else:
+            extra = [cells[at[name]] for name in columns.extra]
+            row = make_row(cells[at[columns.text]], None if label is None else cells[label], extra, text.encoding.name)
         if label is not None:
-            facts.loose_end = None if lines[-1].endswith(("\n", "\r")) else (row.label or "")
+            info.unterminated_label = None if lines[-1].endswith(("\n", "\r")) else (row.label or "")
         yield row
 
 
-def _header(file: LocalFile, columns: Columns, encoding: str) -> tuple[str, list[str]]:
-    """The delimiter under which the first row names the columns, and all names."""
-    readings: dict[str, list[str]] = {}
-    for delimiter in delimiters_of(file, encoding):
-        first = next(table_rows(file, encoding, delimiter), None)
+def _header(text: TextFile, columns: Columns) -> tuple[str, list[str]]:
+    """The delimiter with which the first row has the most of the wanted columns, and the names of all columns."""
+    headers = {}
+    for delimiter in possible_delimiters(text):
+        first = next(table_rows(text, delimiter, head_only=True), None)
         if first is None:
-            raise HeadwayError(f"{file.name}: empty; expected rows with a text and a label")
-        readings[delimiter] = names_of(first[0])
-    wanted = {columns.text, columns.label}
-    delimiter, names = max(readings.items(), key=lambda reading: (len(wanted.intersection(reading[1])), len(reading[1])))
-    columns.require(names, file.name)
+            raise HeadwayError(f"{text.file.name}: empty; expected rows with a text and a label")
+        headers[delimiter] = column_names(first.cells)
+    wanted = set(columns.wanted)
+    delimiter, names = max(headers.items(), key=lambda header: (len(wanted.intersection(header[1])), len(header[1])))
+    columns.require(names, text.file.name)
     return delimiter, names
 
 
-def delimiters_of(file: LocalFile, encoding: str) -> list[str]:
-    """What may stand between a file's cells, which its first line may tell; where several would do, the first."""
-    with file.open_text(encoding, newline="") as stream:
-        told = SEPARATOR_LINE.fullmatch(stream.readline())
-    if told:
-        return [told[1]]
-    return sorted(DELIMITERS, key="\t".__ne__) if file.kind == ".tsv" else list(DELIMITERS)
+def possible_delimiters(text: TextFile) -> list[str]:
+    """The delimiter that Excel's ``sep=`` line names, or all known ones, the most likely first."""
+    named = SEPARATOR_LINE.fullmatch(text.head("").readline())
+    return [named[1]] if named else sorted(DELIMITERS, key="\t".__ne__) if text.file.kind == ".tsv" else list(DELIMITERS)
 
 
-def names_of(header: list[str]) -> list[str]:
-    """The columns that the cells of a header name."""
-    return [as_unicode(cell.strip()) for cell in header]
+def column_names(header: Sequence[str]) -> list[str]:
+    """The columns that a header's cells name."""
+    return [replace_surrogates(cell.strip()) for cell in header]
 
 
-class Lone:
-    """What a line says when it is read on its own, its quotes being letters: whether it is like a row of the table.
+class StrayQuoteDetector:
+    """Recognises lines that are rows of their own although a pair of stray quotes joins them into one cell.
 
-    It is when it has as many cells, of which one is a label that other rows have; a text with line breaks may hold
-    delimiters, too, but hardly ever before such a word. Where there are no labels, only tabs tell.
+    Such a line, read with its quotes as ordinary characters, has as many cells as the table, and a label that other rows
+    have. A text with line breaks may hold delimiters too, but hardly ever right before such a word. Without labels, only
+    the number of tabs can tell.
     """
 
-    def __init__(self, file: LocalFile, facts: Facts, width: int, label: int | None):
-        self._delimiter, self._width, self._label = facts.delimiter, width, label
+    def __init__(self, text: TextFile, delimiter: str, width: int, label: int | None):
+        self._delimiter, self._width, self._label = delimiter, width, label
         self._labels: set[str] = set()
         if label is not None:
-            for cells, _, _ in islice(table_rows(file, facts.encoding, facts.delimiter), 1, LOOK_AHEAD):
-                self.learn(cells)
-
-    def cells(self, line: str) -> list[str]:
-        """What stands between a line's delimiters."""
-        return line.rstrip("\r\n").split(self._delimiter)
+            for row in islice(table_rows(text, delimiter, head_only=True), 1, ROWS_LEARNT):
+                self.learn(row.cells)
 
     def learn(self, cells: Sequence[str]) -> None:
-        """Take the label of a row for known: be it one or several that a quote joins, it is the label of one.
-
-        Not one with quotes in it: in a line that is read on its own, these may be what encloses the cells.
-        """
+        """Remember a row's label. One with quotes in it may be a label with its enclosing quotes, and is not learnt."""
         label = self._label_of(cells)
         if label and '"' not in label:
             self._labels.add(label)
 
-    def is_like_a_row(self, line: str) -> bool:
-        cells = self.cells(line)
+    def joins_rows(self, lines: Sequence[str]) -> bool:
+        """Whether the lines of one parsed row are several rows: most of them look like rows themselves."""
+        return len(lines) > 1 and sum(map(self._is_row, lines)) >= max(2, ROW_SHARE * len(lines))
+
+    def parse(self, line: str) -> ParsedRow:
+        """A line of such a row, read on its own with its quotes as ordinary characters."""
+        return ParsedRow(self._cells(line), [line]) if self._is_row(line) else ParsedRow([], [line], SPANS_ROWS)
+
+    def _is_row(self, line: str) -> bool:
+        cells = self._cells(line)
         if self._label is None:
             return self._delimiter == "\t" and self._width == len(cells) > 1
         return self._label_of(cells) in self._labels
 
+    def _cells(self, line: str) -> list[str]:
+        return line.rstrip("\r\n").split(self._delimiter)
+
     def _label_of(self, cells: Sequence[str]) -> str:
-        """The label of a row that has as many cells as the table; "" where it has none."""
+        """The label of a row as wide as the table, or ""."""
         return cells[self._label].strip() if self._label is not None and len(cells) == self._width else ""
 
 
-def table_rows(file: LocalFile, encoding: str, delimiter: str, lone: Lone | None = None) -> Iterator[Parsed]:
-    """The rows of a file under a delimiter, the header first; see :func:`parsed`."""
-    with file.open_text(encoding, newline="") as stream:
-        # A carriage return alone is the end of a line only where the first line has it.
-        first = stream.readline()
-        line_end = "\r" if first.endswith("\r") else "\n"
-    with file.open_text(encoding, line_end) as stream:
-        if SEPARATOR_LINE.fullmatch(first):
-            stream.readline()
-        yield from parsed(stream, delimiter, file.quoting, lone)
+def table_rows(
+    text: TextFile, delimiter: str, detector: StrayQuoteDetector | None = None, head_only: bool = False
+) -> Iterator[ParsedRow]:
+    """The rows of a file with a delimiter, the header first: all of them, once, or those in the file's head."""
+    first = text.head("").readline()
+    line_end = "\r" if first.endswith("\r") else "\n"  # a lone carriage return ends a line only if it ends the first one
+    stream = (text.head if head_only else text.whole)(line_end)
+    if SEPARATOR_LINE.fullmatch(first):
+        stream.readline()
+    return _parsed(stream, delimiter, text.file.quoting, detector)
 
 
-def parsed(stream: TextIO, delimiter: str, quoting: str = "auto", lone: Lone | None = None) -> Iterator[Parsed]:
-    """Rows of a CSV, the header first: their cells, the lines they stand on, the problem.
+def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDetector | None) -> Iterator[ParsedRow]:
+    """Parse rows such that a stray quote costs one line: the line with the quote is unreadable, the next ones parsed anew.
 
-    What is wrong with a row is "" when nothing is; else there are no cells. A quote that leads astray costs the line on
-    which its row begins, and what it swallowed is parsed anew; where that happens too often, it costs all these lines.
-    Where a line that begins a text with line breaks is like a row of its own, its quote is a letter, and costs nothing.
-
-    Args:
-        stream: the file.
-        delimiter: between its cells.
-        quoting: ``none`` where quotes are letters, else ``auto``.
-        lone: tells lines that are like rows; without it, whatever a pair of quotes encloses is one cell.
+    If that would cost too much, all lines that the quote swallowed are unreadable. With a detector, the rows that a stray
+    pair of quotes joins are read one by one, and nothing is lost.
     """
     csv.field_size_limit(LONGEST_CELL)
-    lines = _Lines(stream)
-
-    def reading() -> Iterator[list[str]]:
-        # Strict: a parser that forgives would take everything up to the next quote for one text, and not tell.
-        if quoting == "none":
-            return csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
-        return csv.reader(lines, delimiter=delimiter, strict=True)
-
-    reader = reading()
+    style: Literal[0, 3] = csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL
+    lines = _ReplayedLines(stream)
+    reader = None
     while True:
+        # Strict, because a lenient parser silently takes everything up to the next quote for one cell.
+        reader = reader or csv.reader(lines, delimiter=delimiter, quoting=style, strict=True)
         lines.of_row = []
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            problem = next((said for start, said in PROBLEMS.items() if str(error).startswith(start)), str(error))
-            reader = reading()
-            for line in lines.lost():
-                yield [], [line], problem
+            reader = None
+            problem = next((words for start, words in PROBLEMS.items() if str(error).startswith(start)), str(error))
+            yield from (ParsedRow([], [line], problem) for line in lines.give_back())
             continue
-        if lone and len(lines.of_row) > 1 and _spans_rows(lines.of_row, lone):
-            reader = reading()
-            for line in lines.lost():
-                yield (lone.cells(line), [line], "") if lone.is_like_a_row(line) else ([], [line], SPANS)
+        if detector and detector.joins_rows(lines.of_row):
+            reader = None
+            yield from map(detector.parse, lines.give_back())
         elif cells:
-            if lone:
-                lone.learn(cells)
-            yield cells, lines.of_row, ""
+            if detector:
+                detector.learn(cells)
+            yield ParsedRow(cells, lines.of_row)
 
 
-def _spans_rows(lines: Sequence[str], lone: Lone) -> bool:
-    """Whether what was read as one row is several that a pair of stray quotes joins: most lines are like rows themselves."""
-    return sum(map(lone.is_like_a_row, lines)) >= max(2, LIKE_ROWS * len(lines))
-
-
-class _Lines:
-    """The lines of a stream, some of which come again.
+class _ReplayedLines:
+    """The lines of a stream, which can be given back to be parsed again.
 
     Attributes:
-        of_row: those that were taken for the row at hand.
+        of_row: the lines of the current row.
     """
 
     def __init__(self, stream: TextIO):
         self.of_row: list[str] = []
         self._stream = stream
         self._again: deque[str] = deque()
-        self._length = 0  # characters of the row at hand
-        self._credit = 0  # characters that may still come again
+        self._length = 0  # characters of the current row
+        self._credit = 0  # characters that may still be parsed again
 
-    def __iter__(self) -> _Lines:
+    def __iter__(self) -> _ReplayedLines:
         return self
 
     def __next__(self) -> str:
@@ -208,15 +199,15 @@ class _Lines:
             line = self._again.popleft()
         else:
             line = next(self._stream)
-            self._credit += READINGS * len(line)
+            self._credit += PARSED_AGAIN * len(line)
         self._length = len(line) + (self._length if self.of_row else 0)
         self.of_row.append(line)
         if self._length > LONGEST_CELL and len(self.of_row) > 1:
             raise csv.Error("field larger than field limit")
         return line
 
-    def lost(self) -> list[str]:
-        """Of the row at hand, the lines that cannot be read: the first, as the others come again, or else all."""
+    def give_back(self) -> list[str]:
+        """Give back all lines of the current row but the first, which is returned; or return all, if the credit is used up."""
         first, *others = self.of_row
         length = sum(map(len, others))
         if length > self._credit:

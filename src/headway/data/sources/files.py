@@ -1,188 +1,105 @@
-"""Files of one's own: one, or those of a folder, of any kind, on this machine or behind a URL."""
+"""Your own files as a source: one file or those of a folder, of any kind, on this machine or behind a URL."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from functools import partial
+from pathlib import Path
 
-from fsspec.utils import glob_translate
-
-from headway.data.sources import columnar, delimited, encodings, objects, remote
-from headway.data.sources.place import Place, ordered
-from headway.data.sources.source import Columns, Facts, Part, Row, Source, as_unicode
-from headway.data.sources.streams import COMPRESSIONS, KINDS, LocalFile, kind_of
+from headway.data.sources.delimited import read_csv
+from headway.data.sources.file_set import FileSet, assign_roles, in_order, is_hidden
+from headway.data.sources.json_objects import read_json
+from headway.data.sources.parquet import read_parquet
+from headway.data.sources.remote import remote_files
+from headway.data.sources.rows import Row, replace_surrogates
+from headway.data.sources.source import Columns, FileInfo, Part, Source
+from headway.data.sources.streams import LocalFile, TextFile
 from headway.errors import HeadwayError
-from headway.files import sha256_of_file
 from headway.layout import Layout
 from headway.params import DataParams
 
-READERS = {
-    ".csv": delimited.rows_of,
-    ".tsv": delimited.rows_of,
-    ".jsonl": objects.rows_of,
-    ".json": objects.rows_of,
-    ".parquet": columnar.rows_of,
-}
-ENDINGS = f"{', '.join(KINDS)} (and {', '.join(COMPRESSIONS)} after it)"
-
 
 def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
-    """The files that ``data.path`` and the globs beside it name; those behind a URL are downloaded first.
+    """The files that ``data.path`` and the patterns beside it name; those behind a URL are downloaded first.
 
     Args:
         params: which files, and their columns.
         root: folder that a relative path starts from.
-        scratch: folder that downloads are kept in.
+        scratch: folder to keep downloads in.
 
     Raises:
-        HeadwayError: there are none, or one is of no known kind.
+        HeadwayError: there are no such files, or one is not of a known kind.
     """
-    place, roles = _chosen(params, root, scratch)
-    files, test_files, unlabelled_files = roles
-    more = tuple(params.slice_columns)
-    both, text = Columns(params.text_column, params.label_column, more), Columns(params.text_column, None)
+    files = _files_at(params.path, root, scratch)
+    roles = assign_roles(files, params)
+    labelled = Columns(params.text_column, params.label_column, tuple(params.slice_columns))
 
-    def parts(names: Iterable[str], columns: Columns, test: bool = False) -> list[Part]:
-        files = [LocalFile(place.fetch(name), as_unicode(name), params.quoting) for name in names]
-        return [FilePart(file, columns, params.encoding, test) for file in files]
+    def parts(names: Iterable[str], columns: Columns, is_test: bool = False) -> list[Part]:
+        chosen = [LocalFile(files.fetch(name), replace_surrogates(name), params.quoting) for name in names]
+        return [file_part(file, columns, params.encoding, is_test) for file in chosen]
 
-    others = set(place.names).difference(*roles) if place.is_folder else set()
-    left_aside = [name for name in place.names if name in others and not _is_hidden(name)]
+    read = {name for names in roles for name in names}
     return Source(
         name=f"file {params.path}",
         version="",
-        labelled=[*parts(test_files, both, test=True), *parts(files, both)],
-        unlabelled=parts(unlabelled_files, text),
-        left_aside=[as_unicode(name) for name in left_aside],
-        data_left_aside=[as_unicode(name) for name in left_aside if kind_of(name)],
-        slice_columns=more,
+        labelled=[*parts(roles.test, labelled, is_test=True), *parts(roles.labelled, labelled)],
+        unlabelled=parts(roles.unlabelled, Columns(params.text_column, None)),
+        ignored_files=[replace_surrogates(name) for name in files.names if name not in read and not is_hidden(name)],
+        slice_columns=params.slice_columns,
     )
 
 
 def first_file(params: DataParams, root: Path, scratch: Path) -> LocalFile:
-    """The first of the files with labels; for what is read and raised, see :func:`open_files`."""
-    place, (files, _, _) = _chosen(params, root, scratch)
-    return LocalFile(place.fetch(files[0]), files[0], params.quoting)
+    """The first of the files with labels; arguments and errors as for :func:`open_files`."""
+    files = _files_at(params.path, root, scratch)
+    name = assign_roles(files, params).labelled[0]
+    return LocalFile(files.fetch(name), name, params.quoting)
 
 
-class Fingerprint(NamedTuple):
-    """What tells whether a file is still the one that it was."""
-
-    size: int
-    modified: int  # nanoseconds
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> Fingerprint:
-        status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns, sha256_of_file(path))
+def file_part(file: LocalFile, columns: Columns, encoding: str, is_test: bool = False) -> Part:
+    """A file as part of a source."""
+    info = FileInfo(file.name)
+    return Part(info, partial(_read, file, columns, encoding, info), is_test)
 
 
-class FilePart(Part):
-    """The rows of one file; taking them all proves that it did not change meanwhile."""
-
-    def __init__(self, file: LocalFile, columns: Columns, encoding: str, test: bool):
-        super().__init__(Facts(file.name), test)
-        self.file = file
-        self.columns = columns
-        self.encoding = encoding
-
-    def rows(self) -> Iterator[Row]:
-        with self.file.read_errors():
-            before = Fingerprint.of(self.file.path)
-            if not before.size:
-                raise HeadwayError(f"{self.file.name}: empty; expected rows with a text and a label")
-            if self.file.kind != ".parquet":
-                found = encodings.recognise(self.file.open_bytes, self.encoding, self.file.name)
-                self.facts.encoding, self.facts.encoding_guessed = found
-            yield from READERS[self.file.kind](self.file, self.columns, self.facts)
-            if Fingerprint.of(self.file.path) != before:
-                raise HeadwayError(f"{self.file.name}: changed while it was read; run again when it is complete")
-        self.facts.size, self.facts.sha256 = before.size, before.sha256
+def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo) -> Iterator[Row]:
+    """All rows of a file. At the end the file is known not to have changed meanwhile, and its hash is complete."""
+    with file.opened() as reader:
+        if file.kind == ".parquet":
+            yield from read_parquet(reader, columns, info)
+        else:
+            text = TextFile(reader, encoding)
+            info.encoding, info.encoding_guessed = text.encoding
+            yield from (read_csv if file.kind in (".csv", ".tsv") else read_json)(text, columns, info)
+        info.size, info.sha256 = reader.finish()
 
 
-def sha256_of_files(facts: Iterable[Facts]) -> str:
-    """Hex SHA-256 of one file's bytes, or over the names and hashes of several; "" where there are no files."""
-    files = [part for part in facts if part.sha256]
-    if len(files) == 1:
-        return files[0].sha256
-    listed = "".join(f"{part.name}\0{part.sha256}\n" for part in files)
-    return hashlib.sha256(listed.encode()).hexdigest() if files else ""
-
-
-def _chosen(params: DataParams, root: Path, scratch: Path) -> tuple[Place, tuple[list[str], list[str], list[str]]]:
-    """Where the files lie; and the names of those with labels, of the test split, and without labels."""
-    place = remote.place_at(params.path, scratch / "downloads") if "://" in params.path else _local_place(root, params.path)
-    return place, _by_role(place, params) if place.is_folder else (_single(place, params), [], [])
-
-
-def _local_place(root: Path, given: str) -> Place:
-    """A file or folder on this machine."""
-    path, raw = root / given, Layout(root).raw.resolve()
+def _files_at(where: str, root: Path, scratch: Path) -> FileSet:
+    """The file or folder at a URL, or at a path on this machine."""
+    if "://" in where:
+        return remote_files(where, scratch / "downloads")
+    path, raw = root / where, Layout(root).raw.resolve()
     if raw.is_relative_to(path.resolve()) or path.resolve().is_relative_to(raw):
         raise HeadwayError(
-            f"data.path: {given} holds what the pipeline writes; put your files into a folder of their own, such as data/input"
+            f"data.path: {where} includes files that the pipeline writes; put yours into a folder of their own, "
+            "such as data/input"
         )
     if path.is_dir():
-        names = ordered(file.relative_to(path).as_posix() for file in _files_below(path))
-        return Place(given, names, is_folder=True, fetch=lambda name: path / name)
+        names = in_order(file.relative_to(path).as_posix() for file in _files_below(path))
+        return FileSet(where, names, is_folder=True, fetch=lambda name: path / name)
     if path.is_file():
-        return Place(given, [path.name], is_folder=False, fetch=lambda _: path)
-    if re.search(r"[*?\[]", given):
-        raise HeadwayError(
-            f"data.path: {given} does not exist; give the folder here, and the pattern of its files in data.files"
-        )
-    raise HeadwayError(f"data.path: {given} does not exist; give the path of your file, from the project's folder")
+        return FileSet(where, [path.name], is_folder=False, fetch=lambda _: path)
+    advice = "give the path of your file, relative to the project's folder"
+    if re.search(r"[*?\[]", where):
+        advice = "give the folder here, and the pattern of its files in data.files"
+    raise HeadwayError(f"data.path: {where} does not exist; {advice}")
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files, but for those in hidden folders."""
+    """All files, except those in hidden folders and behind links to folders."""
     for entry in folder.iterdir():
         if entry.is_file():
             yield entry
         elif entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
             yield from _files_below(entry)
-
-
-def _single(place: Place, params: DataParams) -> list[str]:
-    """The one file, when that is all that is asked for."""
-    for knob, pattern in (("test_files", params.test_files), ("unlabelled_files", params.unlabelled_files)):
-        if pattern:
-            raise HeadwayError(
-                f"data.{knob}: {pattern!r} is looked for in a folder, and data.path is a file; give its folder"
-            )
-    (name,) = place.names
-    if not kind_of(name):
-        raise HeadwayError(f"data.path: {place.given} is not of a known kind; expected a name ending in {ENDINGS}")
-    return [name]
-
-
-def _by_role(place: Place, params: DataParams) -> tuple[list[str], list[str], list[str]]:
-    """A folder's data files: those with labels, those of the test split, those without labels; each by name."""
-    left = [name for name in place.names if kind_of(name) and not _is_hidden(name)]
-    if not left:
-        raise HeadwayError(f"data.path: {place.given} holds no data file; put one there, ending in {ENDINGS}")
-
-    def take(knob: str, pattern: str) -> list[str]:
-        try:
-            matches = re.compile(glob_translate(pattern)).match
-        except (ValueError, re.error) as error:
-            raise HeadwayError(f"data.{knob}: {pattern!r} is no pattern of names: {error}") from None
-        taken = [name for name in left if matches(name)]
-        if not taken:
-            more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
-            there = f"there is {left[0]}{more}" if left else "the other patterns take all"
-            raise HeadwayError(f"data.{knob}: no data file in {place.given} matches {pattern!r}; {there}")
-        left[:] = [name for name in left if name not in taken]
-        return taken
-
-    test_files = take("test_files", params.test_files) if params.test_files else []
-    unlabelled_files = take("unlabelled_files", params.unlabelled_files) if params.unlabelled_files else []
-    return take("files", params.files), test_files, unlabelled_files
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(name).parts)

@@ -1,17 +1,17 @@
-"""What was ingested: enough to tell whether two data sets are the same one."""
+"""What was ingested: enough to tell whether two data sets are the same."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from headway.data.sources.files import sha256_of_files
-from headway.data.sources.source import Facts, Source
+from headway.data.sources.source import FileInfo, Source
+from headway.data.sources.streams import kind_of
 from headway.errors import HeadwayError
 
 MOST_LABELS = 100_000
@@ -19,20 +19,21 @@ MOST_LABELS = 100_000
 
 @dataclass(frozen=True)
 class Manifest:
-    """Facts about a source and its rows; the same data give the same manifest.
+    """Facts about a source and its rows. The same data give the same manifest.
 
     Attributes:
         source: kind and name of the source.
-        version: of the package, revision on the Hub, or "" for files.
-        sha256: of the source's bytes as they were read; "" for the Hub, where the revision says it.
-        rows_sha256: of the texts and labels that were taken from it.
-        rows: with labels or meant to have some; of these ``unreadable`` could not be read.
-        unlabelled_rows: rows from what is said to have no labels.
-        label_counts: readable rows per label, as written in the source; a missing label counts under "".
-        files: what is known of each file or split.
-        columns_that_differ: by file with labels, the columns that it has and the first one has not, or the other way round.
-        left_aside: files of the folder that were not read.
-        data_left_aside: those of them that are of a known kind.
+        version: of the package, or revision on the Hub; "" for files.
+        sha256: hex digest of the source's bytes; "" for the Hub, where the revision identifies them.
+        rows_sha256: hex digest of the texts and labels read.
+        rows: rows with labels, including unreadable ones.
+        unreadable: those of them that could not be read.
+        unlabelled_rows: rows of files or splits without labels.
+        label_counts: readable rows per label as written; rows without a label count under "".
+        files: facts about each file or split.
+        columns_that_differ: per file with labels, columns that only it or only the first file has.
+        ignored_files: files of the folder that were not read.
+        ignored_data_files: those of them that Headway could read.
     """
 
     source: str
@@ -43,17 +44,17 @@ class Manifest:
     unreadable: int
     unlabelled_rows: int
     label_counts: dict[str, int]
-    files: list[Facts]
+    files: list[FileInfo]
     columns_that_differ: dict[str, list[str]]
-    left_aside: list[str]
-    data_left_aside: list[str]
+    ignored_files: list[str]
+    ignored_data_files: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class Tally:
-    """Counts and hashes rows while they stream by."""
+    """Counts and hashes rows as they pass."""
 
     def __init__(self) -> None:
         self.rows = self.unreadable = self.unlabelled_rows = 0
@@ -61,16 +62,15 @@ class Tally:
         self._digest = hashlib.sha256()
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take in a batch of labelled rows.
+        """Add a batch of labelled rows.
 
         Raises:
-            HeadwayError: the labels are no classes, by their number.
+            HeadwayError: there are too many different labels for classes.
         """
-        texts, labels = _strings(batch.column("text")), _strings(batch.column("label"))
+        texts, labels = ([cell or "" for cell in batch.column(name).to_pylist()] for name in ("text", "label"))
         for cells in zip(texts, labels, strict=True):
             for cell in cells:
-                # With its length before it, so that no two data sets read alike.
-                content = cell.encode()
+                content = cell.encode()  # with its length before it, so that different rows cannot run into the same bytes
                 self._digest.update(len(content).to_bytes(8, "big") + content)
         readable = [label for label, problem in zip(labels, batch.column("problem").to_pylist(), strict=True) if not problem]
         self.rows += batch.num_rows
@@ -83,28 +83,32 @@ class Tally:
             )
 
     def manifest(self, source: Source) -> Manifest:
-        """What was read from a source, once all its rows went by."""
-        files = [part.facts for part in (*source.labelled, *source.unlabelled)]
+        """The manifest of a source all of whose rows were added."""
+        labelled = [part.info for part in source.labelled]
+        files = [*labelled, *(part.info for part in source.unlabelled)]
+        first = set(labelled[0].columns) if labelled else set()
         return Manifest(
             source=source.name,
             version=source.version,
-            sha256=sha256_of_files(files),
+            sha256=_sha256(files),
             rows_sha256=self._digest.hexdigest(),
             rows=self.rows,
             unreadable=self.unreadable,
             unlabelled_rows=self.unlabelled_rows,
             label_counts=dict(sorted(self.labels.items())),
             files=files,
-            columns_that_differ=_columns_that_differ([part.facts for part in source.labelled]),
-            left_aside=list(source.left_aside),
-            data_left_aside=list(source.data_left_aside),
+            columns_that_differ={
+                file.name: sorted(first ^ set(file.columns)) for file in labelled if set(file.columns) != first
+            },
+            ignored_files=list(source.ignored_files),
+            ignored_data_files=[name for name in source.ignored_files if kind_of(name)],
         )
 
 
-def _columns_that_differ(files: Sequence[Facts]) -> dict[str, list[str]]:
-    first = set(files[0].columns) if files else set()
-    return {file.name: sorted(first.symmetric_difference(file.columns)) for file in files if set(file.columns) != first}
-
-
-def _strings(column: pa.Array) -> Iterable[str]:
-    return ["" if cell is None else cell for cell in column.to_pylist()]
+def _sha256(files: Sequence[FileInfo]) -> str:
+    """Hex SHA-256 of the only file's bytes, or of the names and hashes of several; "" without files."""
+    hashed = [file for file in files if file.sha256]
+    if len(hashed) == 1:
+        return hashed[0].sha256
+    listed = "".join(f"{file.name}\0{file.sha256}\n" for file in hashed)
+    return hashlib.sha256(listed.encode()).hexdigest() if hashed else ""

@@ -1,16 +1,14 @@
-"""What every source gives: rows, part by part, as bounded record batches, and facts about what was read.
-
-Nothing here knows a format or a place; the modules beside this one do.
-"""
+"""What every source provides: its rows in bounded record batches, and facts about each file. Nothing here knows a file format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 
+from headway.data.sources.rows import Row
 from headway.errors import HeadwayError
 from headway.params import nearest
 
@@ -24,51 +22,33 @@ LABELLED = pa.schema(
     ]
 )
 UNLABELLED = pa.schema([LABELLED.field(name) for name in ("row", "text", "problem")])
-
-
-def with_columns(schema: pa.Schema, more: Sequence[str]) -> pa.Schema:
-    """A schema with columns that are carried along as text."""
-    return pa.schema([*schema, *((name, pa.string()) for name in more)])
-
-
 ROWS_PER_BATCH = 10_000
-CHARACTERS_PER_BATCH = 1 << 24  # a batch is full at either: ten thousand long documents would fill the memory
-LONGEST_RAW = 2_000  # characters that are kept of a row that cannot be read
-
-
-class Row(NamedTuple):
-    """One row: cells as they are written, None where there is none; ``problem`` is "" or why it could not be read; ``more``
-    are the cells that are carried along, none of them where there is a problem."""
-
-    text: str | None
-    label: str | None
-    problem: str = ""
-    more: tuple[str | None, ...] = ()
+CHARACTERS_PER_BATCH = 1 << 24  # ends a batch too: 10,000 long documents would fill the memory
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns to read; ``label`` is None where texts have none; ``more`` are those to be carried along."""
+    """The columns to read: ``label`` is None for texts without labels, ``extra`` are carried along as text."""
 
     text: str
     label: str | None
-    more: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
     @property
     def wanted(self) -> list[str]:
-        """All of them."""
-        return [name for name in (self.text, self.label, *self.more) if name is not None]
+        """Names of all columns to read."""
+        return [name for name in (self.text, self.label, *self.extra) if name is not None]
 
     def require(self, found: Sequence[str], where: str) -> None:
-        """Return when each wanted column stands once among those found.
+        """Check that each wanted column is among those found, exactly once.
 
         Raises:
-            HeadwayError: one is missing or stands there twice; the message names the nearest.
+            HeadwayError: a column is missing or ambiguous; the message names the nearest one.
         """
         if self.label is not None and len(found) == 1:
             raise HeadwayError(f"{where}: has one column ({found[0][:80]}); expected one of texts and one of labels")
         known = [column or "(one without a name)" for column in found]
-        knobs = [("text_column", self.text), ("label_column", self.label), *(("slice_columns", name) for name in self.more)]
+        knobs = [("text_column", self.text), ("label_column", self.label), *(("slice_columns", name) for name in self.extra)]
         for knob, name in knobs:
             if name is not None and name not in found:
                 raise HeadwayError(f"{where}: has no column {name!r} (data.{knob}); {nearest(name, known)}")
@@ -77,19 +57,19 @@ class Columns:
 
 
 @dataclass
-class Facts:
-    """What is known of one part of a source, "" where it has none; a part fills in what it learns while it is read.
+class FileInfo:
+    """Facts about one file or split, filled in while it is read; "" where a fact does not apply.
 
     Attributes:
-        name: of the file below its folder, or of the split.
-        size: bytes of the file.
-        sha256: of these bytes.
-        encoding: Python's name of a text file's encoding.
-        encoding_guessed: whether that was guessed from the frequency of letters.
+        name: of the file, relative to its folder, or of the split.
+        size: bytes of the file as stored.
+        sha256: hex digest of those bytes.
+        encoding: Python's name for a text file's encoding.
+        encoding_guessed: whether the encoding was guessed from letter frequencies.
         delimiter: between the cells of a CSV file.
-        rows: those that were taken so far.
-        columns: all that were found.
-        loose_end: where the last line of a CSV has no end, its label, or "" if it cannot be read; None where it has one.
+        rows: rows read so far.
+        columns: names of all columns found.
+        unterminated_label: label of a CSV's last line if that line has no line end ("" if it cannot be read), else None.
     """
 
     name: str
@@ -100,146 +80,82 @@ class Facts:
     delimiter: str = ""
     rows: int = 0
     columns: list[str] = field(default_factory=list)
-    loose_end: str | None = None
+    unterminated_label: str | None = None
 
 
+@dataclass(frozen=True)
 class Part:
     """One file or split of a source.
 
     Attributes:
-        facts: complete once all rows were taken.
-        test: whether its rows are the test split.
+        info: complete once all rows have been read.
+        read: yields all rows in order. Raises HeadwayError if the file as a whole cannot be read or lacks a column.
+        is_test: whether the rows form the test split.
     """
 
-    def __init__(self, facts: Facts, test: bool = False):
-        self.facts = facts
-        self.test = test
-
-    def rows(self) -> Iterator[Row]:
-        """All rows in their order.
-
-        Raises:
-            HeadwayError: the part as a whole cannot be read, or lacks a column.
-        """
-        raise NotImplementedError
+    info: FileInfo
+    read: Callable[[], Iterator[Row]]
+    is_test: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
-    """A place that labelled texts come from.
+    """Labelled texts, and where they come from.
 
     Attributes:
         name: kind and name, for people.
-        version: of the package, revision on the Hub, or "" for files.
-        labelled: parts with labels, test parts first.
-        unlabelled: parts without.
-        left_aside: names of the folder's files that are not read, be it for their kind or because no pattern takes them.
-        data_left_aside: those of them that are of a known kind.
-        slice_columns: what labelled rows carry along.
+        version: of the package, or revision on the Hub; "" for files.
+        labelled: files or splits with labels, test parts first.
+        unlabelled: files or splits without labels.
+        ignored_files: files of the folder that are not read: of another kind, or matched by no pattern.
+        slice_columns: extra columns of the labelled rows.
     """
 
     name: str
     version: str
     labelled: Sequence[Part]
     unlabelled: Sequence[Part] = ()
-    left_aside: Sequence[str] = ()
-    data_left_aside: Sequence[str] = ()
+    ignored_files: Sequence[str] = ()
     slice_columns: Sequence[str] = ()
 
     @property
     def schema(self) -> pa.Schema:
-        """``LABELLED``, with the columns that are carried along."""
-        return with_columns(LABELLED, self.slice_columns)
+        """``LABELLED`` and the extra columns."""
+        return pa.schema([*LABELLED, *((name, pa.string()) for name in self.slice_columns)])
 
     def labelled_batches(self) -> Iterator[pa.RecordBatch]:
         """All labelled rows, numbered from 1, in batches of ``schema``."""
         return _batches(self.labelled, self.schema)
 
     def unlabelled_batches(self) -> Iterator[pa.RecordBatch]:
-        """All rows without labels, numbered from 1, in batches of the schema ``UNLABELLED``."""
+        """All unlabelled rows, numbered from 1, in batches of ``UNLABELLED``."""
         return _batches(self.unlabelled, UNLABELLED)
 
 
 def _batches(parts: Sequence[Part], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows of all parts as batches; a batch ends with its part, or when it is full."""
-    number = 0
+    """Rows of all parts; a batch ends when it is full, and at the end of its part."""
+    first = 1  # number of the batch's first row
     for part in parts:
         rows: list[Row] = []
         characters = 0
-        for row in part.rows():
+        for row in part.read():
             rows.append(row)
-            part.facts.rows += 1
+            part.info.rows += 1
             characters += len(row.text or "") + len(row.label or "")
             if len(rows) == ROWS_PER_BATCH or characters >= CHARACTERS_PER_BATCH:
-                yield _batch(rows, number, part.test, schema)
-                number += len(rows)
+                yield _batch(rows, first, part.is_test, schema)
+                first += len(rows)
                 rows, characters = [], 0
         if rows:
-            yield _batch(rows, number, part.test, schema)
-            number += len(rows)
+            yield _batch(rows, first, part.is_test, schema)
+            first += len(rows)
 
 
-def _batch(rows: list[Row], number: int, test: bool, schema: pa.Schema) -> pa.RecordBatch:
-    """Rows as one batch; ``number`` rows came before them."""
+def _batch(rows: list[Row], first: int, is_test: bool, schema: pa.Schema) -> pa.RecordBatch:
     columns: dict[str, Any] = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
-    columns |= {"row": range(number + 1, number + len(rows) + 1), "test": [test] * len(rows)}
-    for place, name in enumerate(schema.names[len(LABELLED) :]):
-        columns[name] = [row.more[place] if row.more else None for row in rows]
+    columns |= {"row": range(first, first + len(rows)), "test": [is_test] * len(rows)}
+    for index, name in enumerate(schema.names[len(LABELLED) :]):
+        columns[name] = [row.extra[index] if row.extra else None for row in rows]
     return pa.record_batch(
         [pa.array(columns[name], type) for name, type in zip(schema.names, schema.types, strict=True)], schema
     )
-
-
-def row_of(text: Any, label: Any, more: Sequence[Any] = (), encoding: str = "utf-8") -> Row:
-    """A row from values as a parser gives them; what no text can be made of is a problem, not an error.
-
-    What is carried along is no reason for a problem: there it is a gap, as an empty cell is.
-    """
-    cells = [as_written(text), as_written(label)]
-    for name, value, cell in (("text", text, cells[0]), ("label", label, cells[1])):
-        if cell is None and isinstance(value, list | tuple | dict):
-            return unreadable(cells[0] or str(text), f"the {name} is a {type(value).__name__}, expected a string")
-        if cell is not None and not _is_unicode(cell):
-            return unreadable(cells[0] or "", f"the {name} is not valid {encoding}")
-    return Row(cells[0], cells[1], more=tuple(as_unicode(as_written(value) or "") or None for value in more))
-
-
-def unreadable(raw: str, problem: str) -> Row:
-    """A row that stands for what could not be read, with the beginning of that."""
-    return Row(as_unicode(raw[:LONGEST_RAW].rstrip("\r\n")), None, problem)
-
-
-def as_unicode(text: str) -> str:
-    """A string with a replacement character for each lone surrogate, so that it can be written."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def as_written(value: Any) -> str | None:
-    """A cell as a string; None for a gap, for NaN, and for a list or an object.
-
-    Whole numbers that were read as floats (a column with gaps) lose their ``.0``.
-    """
-    match value:
-        case str():
-            return value
-        case bool():
-            return str(value).lower()
-        case float():
-            return None if value != value else str(int(value)) if value.is_integer() else str(value)
-        case bytes():
-            return value.decode("utf-8", "surrogateescape")
-        case None | list() | tuple() | dict():
-            return None
-        case _:
-            return str(value)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a string has no lone surrogate: decoders leave one where bytes are not valid."""
-    if text.isascii():
-        return True
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,34 +1,43 @@
-"""A local file's kind, its bytes without compression, and its text."""
+"""A local file: its kind, its bytes hashed while they are read, and its text."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import hashlib
 import io
-import zlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 import pyarrow as pa
 
-from headway.data.sources import encodings
+from headway.data.sources.encodings import MARK, recognise
 from headway.errors import HeadwayError
 
+BLOCK, HEAD = 1 << 20, 1 << 24  # bytes
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-COMPRESSIONS = (".gz", ".bz2", ".zst")
+#: Arrow's decoders, because fsspec's for .zst needs one more package.
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of file that a name promises, one of ``KINDS``, or None."""
+    path = PurePosixPath(name.lower())
+    if path.suffix in COMPRESSIONS:
+        path = path.with_suffix("")
+    return path.suffix if path.suffix in KINDS else None
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine, and what its name says about it.
+    """A file on this machine.
 
     Attributes:
-        path: where it lies.
-        name: how a person knows it; the same but for a download.
-        quoting: of CSV: ``auto``, or ``none`` where a quote is a letter like any other.
+        path: where it is stored.
+        name: as people know it; it differs from the path for a download.
+        quoting: for CSV: ``auto``, or ``none`` if quotes are ordinary characters.
     """
 
     path: Path
@@ -41,41 +50,90 @@ class LocalFile:
         return cast(str, kind_of(self.name))
 
     @property
-    def compression(self) -> str:
-        """One of ``COMPRESSIONS``, or ""."""
-        suffix = PurePosixPath(self.name.lower()).suffix
-        return suffix if suffix in COMPRESSIONS else ""
-
-    def open_bytes(self) -> BinaryIO:
-        """The file's bytes, decompressed."""
-        match self.compression:
-            case ".gz":
-                return cast(BinaryIO, gzip.open(self.path))
-            case ".bz2":
-                return cast(BinaryIO, bz2.open(self.path))
-            case ".zst":
-                return cast(BinaryIO, pa.CompressedInputStream(pa.OSFile(str(self.path)), "zstd"))
-        return self.path.open("rb")
-
-    def open_text(self, encoding: str, newline: str) -> TextIO:
-        """The file's characters; a lone surrogate stands where bytes are not valid. ``newline`` as for ``open``."""
-        return io.TextIOWrapper(self.open_bytes(), encoding=encoding, errors=encodings.MARK, newline=newline)
+    def compression(self) -> str | None:
+        """Arrow's name of the compression, or None."""
+        return COMPRESSIONS.get(PurePosixPath(self.name.lower()).suffix)
 
     @contextmanager
-    def read_errors(self) -> Iterator[None]:
-        """What parsers and decompressors raise within the block, as one line with the file's name."""
+    def opened(self) -> Iterator[HashingReader]:
+        """The file, for reading. What parsers and decompressors raise in the block becomes one line with the file's name.
+
+        Raises:
+            HeadwayError: the file is empty, damaged, or cannot be read.
+        """
         try:
-            yield
-        except (OSError, EOFError, zlib.error, pa.ArrowException, ValueError, RecursionError) as error:
+            with self.path.open("rb", buffering=0) as stored:
+                reader = HashingReader(self, stored)
+                if not reader.opened.st_size:
+                    raise HeadwayError(f"{self.name}: empty; expected rows with a text and a label")
+                yield reader
+        except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-            of_system = isinstance(error, OSError) and error.errno is not None  # a full disk says nothing about the file
-            advice = "check the disk and your permissions" if of_system else "check that it is whole"
+            of_system = isinstance(error, OSError) and error.errno is not None  # such as a full disk: not the file's fault
+            advice = "check the disk and your permissions" if of_system else "check that the file is complete"
             raise HeadwayError(f"{self.name}: cannot be read as {self.kind[1:]}: {reason}; {advice}") from error
 
 
-def kind_of(name: str) -> str | None:
-    """The kind of file that a name promises, one of ``KINDS``; None when it is none of these."""
-    path = PurePosixPath(name.lower())
-    if path.suffix in COMPRESSIONS:
-        path = path.with_suffix("")
-    return path.suffix if path.suffix in KINDS else None
+class HashingReader(io.RawIOBase):
+    """The stored bytes of a file, hashed while they are read, so that the hash is that of the bytes that were parsed."""
+
+    def __init__(self, file: LocalFile, stored: io.FileIO):
+        self.file = file
+        self.opened = os.fstat(stored.fileno())
+        self._stored = stored
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._stored.readinto(buffer)
+        self._digest.update(memoryview(buffer)[:count])
+        return count
+
+    def decompressed(self) -> io.BufferedReader:
+        """The file's bytes without their compression, ``HEAD`` bytes at a time."""
+        stream: Any = self
+        if self.file.compression:
+            stream = pa.CompressedInputStream(pa.PythonFile(self, "r"), self.file.compression)
+        return io.BufferedReader(stream, HEAD)
+
+    def finish(self) -> tuple[int, str]:
+        """Read what is left, and return the file's size and hex SHA-256.
+
+        Raises:
+            HeadwayError: the file has changed since it was opened.
+        """
+        buffer = bytearray(BLOCK)
+        while self.readinto(buffer):
+            pass
+        now = self.file.path.stat()
+        if any(getattr(now, name) != getattr(self.opened, name) for name in ("st_ino", "st_size", "st_mtime_ns")):
+            raise HeadwayError(f"{self.file.name}: changed while it was read; run again when it is complete")
+        return now.st_size, self._digest.hexdigest()
+
+
+class TextFile:
+    """The characters of a file, whose encoding is recognised from its beginning.
+
+    Attributes:
+        file: the file.
+        encoding: its encoding, as named or recognised.
+    """
+
+    def __init__(self, reader: HashingReader, wanted: str):
+        self.file = reader.file
+        self._bytes = reader.decompressed()
+        self._head = self._bytes.peek(HEAD)
+        self.encoding = recognise(self._head, wanted, self.file.name)
+
+    def head(self, newline: str) -> TextIO:
+        """The first ``HEAD`` bytes as text, as often as needed. ``newline`` as for ``open``."""
+        return self._decoded(io.BytesIO(self._head), newline)
+
+    def whole(self, newline: str) -> TextIO:
+        """All characters, once. A lone surrogate takes the place of invalid bytes."""
+        return self._decoded(self._bytes, newline)
+
+    def _decoded(self, stream: BinaryIO, newline: str) -> TextIO:
+        return io.TextIOWrapper(stream, self.encoding.name, errors=MARK, newline=newline)

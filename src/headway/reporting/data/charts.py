@@ -76,14 +76,14 @@ def script_figure(scripts: Mapping[str, float]) -> Figure:
 
 def duplicate_figure(duplicates: Mapping[str, int]) -> Figure:
     """Rows that are exact or near-duplicates of others."""
-    rows = [duplicates["exact"], duplicates["near_rows"]]
+    rows = [duplicates["exact"], duplicates["near"]]
     notes = [f"{rows[0]:,} quarantined", f"{rows[1]:,} in {duplicates['near_groups']:,} groups"]
     return bar_chart(["exact duplicates", "near-duplicates"], [rows], notes)
 
 
 def leakage_figure(leakage: Mapping[str, float]) -> Figure:
     """Share of the test rows with a near-duplicate in training: in a random split, and in this one."""
-    before, after = leakage["before"], leakage["after"]
+    before, after = leakage["random_split"], leakage["actual_split"]
     notes = [share(before), share(after)]
     return bar_chart(["random split", "this split"], [[before, 0], [0, after]], notes, colours=(RED, BLUE))
 

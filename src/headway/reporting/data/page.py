@@ -52,8 +52,8 @@ def _sums(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows that were read and those that were kept: each total with its parts, and whether these add up to it."""
     read = [("rows read", profile["rows_in"], ""), ("kept", profile["rows_kept"], "")]
     read.append(("quarantined", sum(profile["rows_quarantined"].values()), ""))
-    if profile["rows_left_by_sampling"]:
-        read.append(("left out by sampling", profile["rows_left_by_sampling"], ""))
+    if profile["rows_not_sampled"]:
+        read.append(("not sampled", profile["rows_not_sampled"], ""))
     kept = [("rows kept", profile["rows_kept"], "")]
     kept += [(name, profile["splits"][split], split) for split, name in SPLIT_NAMES.items()]
     return [

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
-from headway.promotion.decision import CANDIDATE, Record
+from headway.phrases import listed
 from headway.reporting.formatting import ABSENT, interval, measured, shown
+
+if TYPE_CHECKING:
+    from headway.promotion.decision import Decision
 
 TEMPLATE = Path(__file__).with_name("card.md")
 MOST_LABELS = 20
@@ -20,12 +23,12 @@ CHANGED = "+changes"
 CALIBRATION = ("NLL", "Brier score", "calibration error")
 
 
-def artifact(record: Record) -> str:
+def artifact(record: Decision) -> str:
     """Where a version's card lies among the artifacts of its run."""
     return f"cards/version-{record.candidate.version}.md"
 
 
-def judged(records: Sequence[Record], version: str) -> Record:
+def judged(records: Sequence[Decision], version: str) -> Decision:
     """The last record in which the gate judged a version.
 
     Raises:
@@ -39,7 +42,7 @@ def judged(records: Sequence[Record], version: str) -> Record:
     return found[-1]
 
 
-def render(record: Record, name: str) -> str:
+def render(record: Decision, name: str) -> str:
     """The card.
 
     Args:
@@ -50,7 +53,7 @@ def render(record: Record, name: str) -> str:
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     environment.filters |= {"shown": shown, "count": "{:,}".format, "cell": cell, "between": _between}
-    scores = record.scores.get(CANDIDATE, {})
+    scores = record.candidate_scores
     commit = record.lineage.get("headway.git_commit", "")
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
@@ -84,12 +87,10 @@ def _between(scores: Mapping[str, Any], metric: str) -> str:
 def _labels(data: Mapping[str, Any]) -> str:
     """Labels with their rows, the most frequent first."""
     counts = sorted(data.get("label_counts", {}).items(), key=lambda item: (-item[1], item[0]))
-    shown_ones = ", ".join(f"{cell(label)} {rows:,}" for label, rows in counts[:MOST_LABELS])
-    more = len(counts) - MOST_LABELS
-    return shown_ones + (f" and {more:,} more" if more > 0 else "")
+    return listed([f"{cell(label)} {rows:,}" for label, rows in counts], MOST_LABELS)
 
 
-def _limits(record: Record, scores: Mapping[str, Any]) -> list[str]:
+def _limits(record: Decision, scores: Mapping[str, Any]) -> list[str]:
     """What the numbers do not show."""
     limits = []
     if record.test_rows is not None:
@@ -99,10 +100,7 @@ def _limits(record: Record, scores: Mapping[str, Any]) -> list[str]:
         )
     few = [name for name, one in scores.get("classes", {}).items() if one.get("rows", 0) < FEW_ROWS]
     if few:
-        named = ", ".join(cell(name) for name in few[:MOST_LABELS])
-        more = f" and {len(few) - MOST_LABELS:,} more" if len(few) > MOST_LABELS else ""
-        limits.append(
-            f"Fewer than {FEW_ROWS} test texts have the label {named}{more}: what is said of these labels is unsure."
-        )
+        named = listed([cell(name) for name in few], MOST_LABELS)
+        limits.append(f"Fewer than {FEW_ROWS} test texts have the label {named}: what is said of these labels is unsure.")
     limits += [f"The gate's check {check.name} failed: {cell(check.explanation)}." for check in record.failed]
     return limits

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from headway.promotion.decision import Record
 from headway.reporting import pages
 from headway.reporting.formatting import measured
+
+if TYPE_CHECKING:
+    from headway.promotion.decision import Decision
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def render(record: Record) -> str:
+def render(record: Decision) -> str:
     """The page of a record; it refers to nothing outside itself."""
     scores = {model: {one.name: one for one in measured(values)} for model, values in record.scores.items()}
     return pages.render(

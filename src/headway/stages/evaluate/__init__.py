@@ -1,14 +1,12 @@
-"""Stage evaluate: the packed candidate on the test split, from raw text, exactly as it would be served."""
+"""Stage evaluate: score the packaged candidate on the test split, from raw text, exactly as it would be served."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from headway.evaluation import metrics
 from headway.evaluation.mistakes import worst_mistakes
-from headway.evaluation.predictions import Predictions
+from headway.evaluation.predictions import Predictions, label_ids
 from headway.evaluation.slices import slices
 from headway.files import fresh_folder, write_json
 from headway.layout import Layout
@@ -23,7 +21,7 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
     and the test metrics.
 
     Raises:
-        HeadwayError: a slice that params.yaml names cannot be taken of these rows.
+        HeadwayError: a slice in params.yaml cannot be computed on these rows.
     """
     pin(params.training.threads)
     predictions = predict_split(ModelPackage.load(layout.candidate), layout, "test")
@@ -41,13 +39,10 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
 
 
 def predict_split(model: ModelPackage, layout: Layout, split: str) -> Predictions:
-    """A model's predictions on a prepared split, its labels in the model's own order of classes.
+    """Predictions of a model on a prepared split, with classes in the model's order.
 
-    A true label that the model does not know gets the id -1, which no prediction equals.
+    A true label unknown to the model gets the id -1, which no prediction equals.
     """
     table = read_table(layout.prepared / f"{split}.parquet", made_by="prepare")
-    known = {name: index for index, name in enumerate(model.classes)}
-    labels = [known.get(name, -1) for name in table["label"].to_pylist()]
-    return Predictions(
-        table["id"].to_pylist(), np.array(labels), model.predict_proba(table["text"].to_pylist()), model.classes
-    )
+    labels = label_ids(table["label"].to_pylist(), model.classes)
+    return Predictions(table["id"].to_pylist(), labels, model.predict_proba(table["text"].to_pylist()), model.classes)

@@ -1,8 +1,7 @@
-"""Stage ingest: the source's rows as Parquet, with a manifest that says what was read."""
+"""Stage ingest: the source's rows as Parquet, and a manifest of what was read."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,38 +21,34 @@ from headway.params import DataParams, Params
 
 
 def ingest(params: Params, layout: Layout) -> Manifest:
-    """Read the source into ``data/raw``: ``rows.parquet``, ``unlabelled.parquet`` if there are any, ``manifest.json``.
+    """Read the source into ``data/raw``: ``rows.parquet``, ``unlabelled.parquet`` if there are such texts, ``manifest.json``.
 
-    When it was read stands in the scratch folder: the same data give the same outs.
+    The time of reading is written to the scratch folder, because the same data must give the same outs.
 
     Raises:
-        HeadwayError: the source is missing, damaged, empty, changes meanwhile, or lacks a column; ``data/raw`` stays.
+        HeadwayError: the source is missing, damaged, empty, changes while it is read, or lacks a column. ``data/raw`` is
+            then left as it was.
     """
-    cache = layout.scratch / "ingest"
-    shutil.rmtree(cache, ignore_errors=True)
-    try:
-        source = open_source(params.data, layout, cache)
-        tally = Tally()
-        with fresh_folder(layout.raw) as folder:
-            _write(folder / "rows.parquet", _counted(source, tally), source.schema)
-            if not tally.rows:
-                raise HeadwayError(f"{source.name}: holds no rows; expected rows with a text and a label")
-            if source.unlabelled:
-                tally.unlabelled_rows = _write(folder / "unlabelled.parquet", source.unlabelled_batches(), UNLABELLED)
-            manifest = tally.manifest(source)
-            write_json(folder / "manifest.json", manifest.as_dict())
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
+    source = open_source(params.data, layout)
+    tally = Tally()
+    with fresh_folder(layout.raw) as folder:
+        _write(folder / "rows.parquet", _counted(source, tally), source.schema)
+        if not tally.rows:
+            raise HeadwayError(f"{source.name}: holds no rows; expected rows with a text and a label")
+        if source.unlabelled:
+            tally.unlabelled_rows = _write(folder / "unlabelled.parquet", source.unlabelled_batches(), UNLABELLED)
+        manifest = tally.manifest(source)
+        write_json(folder / "manifest.json", manifest.as_dict())
     when = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(layout.ingested, {"when": when, "rows_sha256": manifest.rows_sha256})
     return manifest
 
 
-def open_source(params: DataParams, layout: Layout, cache: Path) -> Source:
-    """The source that params name; ``cache`` is a folder that is emptied afterwards."""
+def open_source(params: DataParams, layout: Layout) -> Source:
+    """The source that params name."""
     match params.source:
         case "package":
-            return open_package(params, cache)
+            return open_package(params)
         case "file":
             return open_files(params, layout.root, layout.scratch)
         case "hub":
@@ -67,7 +62,7 @@ def _counted(source: Source, tally: Tally) -> Iterator[pa.RecordBatch]:
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Write batches as they come, each as a row group; gives their rows."""
+    """Write each batch as a row group when it comes; return the number of rows."""
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in batches:

@@ -1,0 +1,80 @@
+"""Commands about models: label texts, explain a prediction, show the last search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headway.cli.project import project, tracker
+
+if TYPE_CHECKING:
+    from headway.serving.package import ModelPackage
+
+app = typer.Typer()
+PANEL = "Model"
+
+
+@app.command(rich_help_panel=PANEL)
+def predict(texts: Annotated[list[str], typer.Argument(help="One or more texts, each in quotes.")]) -> None:
+    """Label texts with the champion.
+
+    Prints one line per text: label, probability and text, separated by tabs.
+    """
+    package = _champion()
+    for text, probabilities in zip(texts, package.predict_proba(texts), strict=True):
+        best = int(probabilities.argmax())
+        print(f"{package.classes[best]}\t{probabilities[best]:.4f}\t{text}")
+
+
+@app.command(rich_help_panel=PANEL)
+def explain(
+    text: Annotated[str, typer.Argument(help="The text, in quotes.")],
+    out: Annotated[str, typer.Option(help="Page to write; by default .headway/explanation.html.")] = "",
+) -> None:
+    """Explain the champion's prediction for one text, on a page."""
+    from headway.layout import Layout
+    from headway.reporting.explanation import page as explanation
+    from headway.serving.explain import explain as explain_prediction
+
+    explained = explain_prediction(_champion(), text)
+    page = Path(out) if out else Layout.find().scratch / "explanation.html"
+    explanation.write(page, explained)
+    for line in explanation.describe(explained):
+        print(line)
+    print(f"page: {page}")
+
+
+@app.command(rich_help_panel=PANEL)
+def study() -> None:
+    """Show the last search: its trials, its gain and its cost."""
+    from rich.console import Console
+
+    from headway.errors import HeadwayError
+    from headway.files import read_json
+    from headway.reporting.study.table import table
+    from headway.search.results import verdict
+    from headway.stages.tune import trials_of
+
+    layout, params = project()
+    try:
+        summary, trials = read_json(layout.metrics("search"), made_by="tune"), trials_of(layout)
+        # The objective that the search used; params.yaml may have been edited since.
+        used = {"objective": summary["objective"], "second_objective": summary.get("second_objective", "none")}
+        if "second_objective" in summary:
+            used["second_margin"] = summary["second_margin"]
+    except (KeyError, TypeError):
+        raise HeadwayError(f"{layout.study}: made by another version; run `dvc repro tune`") from None
+    tune = params.tune.model_copy(update=used)
+    Console().print(table(trials, tune))
+    for line in verdict(trials, tune):
+        print(line)
+
+
+def _champion() -> ModelPackage:
+    from headway.promotion.champion import load_champion
+    from headway.registry.registry import Registry
+
+    layout, params = project()
+    return load_champion(Registry(tracker(params, layout)))

@@ -1,0 +1,135 @@
+"""One command per stage of dvc.yaml: run it in the project around the working directory and print one or two lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from headway.cli.project import project, tracker
+from headway.phrases import listed
+
+if TYPE_CHECKING:
+    from headway.layout import Layout
+    from headway.params import Params
+
+app = typer.Typer()
+Result = TypeVar("Result")
+PANEL = "Stages (dvc.yaml calls these, in its order)"
+
+
+@app.command(rich_help_panel=PANEL)
+def ingest() -> None:
+    """Read the labelled texts into data/raw."""
+    from headway.stages.ingest import ingest as stage
+
+    manifest = _run(stage)
+    unreadable = f", {manifest.unreadable:,} unreadable" if manifest.unreadable else ""
+    print(f"{manifest.rows:,} rows of {manifest.source}{unreadable}: " + _counts(manifest.label_counts))
+
+
+@app.command(rich_help_panel=PANEL)
+def prepare() -> None:
+    """Clean the rows and split them into data/prepared."""
+    from headway.stages.prepare import prepare as stage
+
+    report = _run(stage)
+    quarantined = {reason: count for reason, count in report.rows_quarantined.items() if count}
+    print(
+        f"{report.rows_in:,} rows in, {report.rows_kept:,} kept"
+        + (f", in quarantine: {_counts(quarantined)}" if quarantined else "")
+        + f"; splits: {_counts(report.splits)}"
+    )
+
+
+@app.command(rich_help_panel=PANEL)
+def tokenize() -> None:
+    """Fit the tokenizer and encode the splits into data/encoded."""
+    from headway.stages.tokenize import tokenize as stage
+
+    report = _run(stage)
+    print(
+        f"vocabulary of {report.vocabulary_size:,}; {report.splits['train'].tokens:,} training tokens; "
+        f"{report.splits['validation'].unknown_share:.1%} of the validation tokens are unknown"
+    )
+
+
+@app.command(rich_help_panel=PANEL)
+def baseline() -> None:
+    """Fit and score the linear baseline."""
+    from headway.stages.baseline import baseline as stage
+
+    print(f"linear baseline: test accuracy {_accuracy(_run(stage)['test'])}")
+
+
+@app.command(rich_help_panel=PANEL)
+def tune() -> None:
+    """Search hyperparameters. An interrupted search continues."""
+    from headway.reporting.study.live import LiveProgress
+    from headway.search.results import verdict
+    from headway.stages.tune import trials_of
+    from headway.stages.tune import tune as stage
+
+    _end_with_dvc()
+    layout, params = project()
+    with LiveProgress(params.tune) as progress:
+        stage(params, layout, lambda: tracker(params, layout), progress)
+    for line in verdict(trials_of(layout), params.tune):
+        print(line)
+
+
+@app.command(rich_help_panel=PANEL)
+def train() -> None:
+    """Train the classifier. An interrupted training continues."""
+    from headway.reporting.training.live import training_progress
+    from headway.stages.train import train as stage
+
+    _end_with_dvc()
+    layout, params = project()
+    report = stage(params, layout, tracker(params, layout), training_progress("train"))
+    parts = [f"{name} {report[name]['validation_accuracy']:.4f}" for name in ("ngrams", "attention") if name in report]
+    print(f"validation accuracy {report['validation_accuracy']:.4f} ({', '.join(parts)} alone)")
+
+
+@app.command(rich_help_panel=PANEL)
+def evaluate() -> None:
+    """Score the candidate on the test split: metrics, slices, mistakes."""
+    from headway.stages.evaluate import evaluate as stage
+
+    print(f"candidate: test accuracy {_accuracy(_run(stage))}")
+
+
+@app.command(rich_help_panel=PANEL)
+def report() -> None:
+    """Draw the pages in reports and the plots in plots."""
+    from headway.stages.report import report as stage
+
+    print("pages: " + ", ".join(os.path.relpath(page) for page in _run(stage)))
+
+
+def _run(stage: Callable[[Params, Layout], Result]) -> Result:
+    _end_with_dvc()
+    layout, params = project()
+    return stage(params, layout)
+
+
+def _end_with_dvc() -> None:
+    """If DVC runs this command, end when DVC is killed."""
+    from headway.process import RUN_BY_DVC, die_with_parent
+
+    if RUN_BY_DVC in os.environ:
+        die_with_parent()
+
+
+def _counts(counts: Mapping[str, int], most: int = 8) -> str:
+    """The largest counts, each with its name."""
+    return listed([f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])], most)
+
+
+def _accuracy(scores: Mapping[str, Any]) -> str:
+    from headway.reporting.formatting import interval, shown
+
+    bounds = interval(scores["accuracy_low"], scores["accuracy_high"])
+    return f"{shown(scores['accuracy'])} ({bounds}, {scores['rows']:,} rows)"

@@ -1,0 +1,41 @@
+"""Asking git about a project's repository."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from headway.errors import HeadwayError, first_line
+
+
+class GitError(HeadwayError):
+    """Git is not installed, or a command failed; the message is the first line of what git reported."""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints when it is run in a folder, without the spaces around it.
+
+    Raises:
+        GitError: git is not installed, or the command failed.
+    """
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise GitError("git is not installed") from None
+    if done.returncode:
+        raise GitError(first_line(done.stderr.strip() or "git reported no reason"))
+    return done.stdout.strip()
+
+
+def commit_hash(folder: Path, revision: str) -> str:
+    """The hash of the commit that a revision names: a hash, a branch, a tag, ``HEAD~1``.
+
+    Raises:
+        GitError: there is no such commit, or no repository.
+    """
+    # Not --quiet in one step: outside a repository, git's own message is the better one.
+    git(folder, "rev-parse", "--git-dir")
+    try:
+        return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    except GitError:
+        raise GitError("no such commit, branch or tag") from None

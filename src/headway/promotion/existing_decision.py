@@ -1,0 +1,112 @@
+"""Whether a decision on the stages' candidate exists that still holds. Light to import: nothing is scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headway.files import read_json
+from headway.layout import Layout
+from headway.lineage import trace
+from headway.promotion import history_queries as queries
+from headway.promotion.champion import RegistryState
+from headway.promotion.check import Check
+from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, RETIREMENT, plain
+from headway.promotion.decision_report import log_to_pipeline_run
+from headway.promotion.gate_code import gate_code
+from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
+from headway.promotion.project import Project
+from headway.promotion.test_rows import TestRows
+from headway.registry.registry import MODEL_TAG, ref_of
+from headway.serving import package
+
+
+def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
+    """The outcome that holds without a new decision, None if there is something to decide.
+
+    What a killed process left out of the pipeline's MLflow run is added.
+
+    Args:
+        project: the project.
+        state: of its registry.
+        rows: today's test rows, read only if there is a refusal to compare them with.
+    """
+    outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
+    if outcome is not None and outcome.decision is not None:
+        log_to_pipeline_run(project, outcome.decision)
+    return outcome
+
+
+def unchanged(project: Project, state: RegistryState) -> Outcome | None:
+    """The outcome if the champion is the stages' candidate itself, with its files complete."""
+    layout, registry, champion = project.layout, project.registry, state.champion
+    if champion is None or champion.tags.get(MODEL_TAG) != package.fingerprint(layout.candidate):
+        return None
+    if not registry.loads(champion):
+        return None
+    number = str(champion.version)
+    line = f"nothing to decide: the candidate is version {number}, which is champion"
+    return Outcome(UNCHANGED, number, number, [line], staged_scores(layout), queries.last_change(state.decisions))
+
+
+def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
+    """The outcome if this candidate was refused, and nothing that the refusal is based on has changed.
+
+    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and what dvc.lock and params.yaml
+    pin
+    besides: the baseline's predictions and the seed. Some refusals are always reconsidered, see :func:`_may_pass_later`.
+    """
+    params, layout, registry, champion = project.params, project.layout, project.registry, state.champion
+    refusal = queries.last_decision_on(state.decisions, package.fingerprint(layout.candidate))
+    if refusal is None or refusal.kind != REFUSAL or any(map(_may_pass_later, refusal.failed)):
+        return None
+    now = trace(params, layout).as_tags()
+    holds = (
+        refusal.champion == (champion and ref_of(champion))
+        and refusal.policy == plain(params.gate)
+        and refusal.gate_code == gate_code()
+        # The commit may differ, as it does after `git commit`.
+        and all(refusal.project.get(name) == now[name] for name in ("headway.dvc_lock", "headway.params"))
+        and refusal.test_rows == rows.fingerprint
+    )
+    version = registry.find(refusal.candidate)
+    if not holds or version is None or not all(registry.loads(one) for one in (version, champion) if one is not None):
+        return None
+    lines = [*refusal.summary, f"decided before ({refusal.when}); nothing has changed since"]
+    return Outcome(REFUSED, refusal.candidate.version, state.champion_number, lines, refusal.scores, refusal)
+
+
+def removed_by_hand(project: Project, state: RegistryState) -> Outcome | None:
+    """The outcome if a person removed this very model as champion, by a rollback or a retirement.
+
+    Only a person promotes it again. The exception is a champion that was retired because its files were lost. Trained again,
+    it may be promoted.
+    """
+    layout, registry = project.layout, project.registry
+    removal = queries.removal_of(state.decisions, package.fingerprint(layout.candidate))
+    if removal is None or removal.champion is None:
+        return None
+    if removal.kind == RETIREMENT:
+        retired = registry.find(removal.champion)
+        if retired is None or not registry.loads(retired):
+            return None
+    version = removal.champion.version
+    lines = [
+        removal.headline,
+        f"version {version} holds the same model and was removed as champion ({removal.when}: {removal.reason}); train another "
+        f"model, or let the gate decide again with `headway promote {version}`",
+    ]
+    return Outcome(REFUSED, version, state.champion_number, lines, staged_scores(layout), removal)
+
+
+def staged_scores(layout: Layout) -> dict[str, dict[str, Any]]:
+    """Test metrics of the stages' candidate and of the linear baseline, on the same rows."""
+    return {
+        CANDIDATE: read_json(layout.metrics("test"), made_by="evaluate"),
+        BASELINE: read_json(layout.metrics("baseline"), made_by="baseline")["test"],
+    }
+
+
+def _may_pass_later(check: Check) -> bool:
+    """Whether a failed check depends on more than what is compared: on something that could not be computed and may be fixed, or
+    on the latency of a machine that may be less busy."""
+    return check.value is None or check.name == "latency"

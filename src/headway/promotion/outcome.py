@@ -1,0 +1,44 @@
+"""How a request to promote a model ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from headway.promotion.decision import Decision
+
+PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a request to promote a model ended.
+
+    Attributes:
+        result: ``promoted``, ``refused``, or ``unchanged`` if the model is champion already.
+        version: number of the candidate's version.
+        champion: number of the version that is champion now, None if there is none.
+        lines: result and reasons, for people.
+        scores: test metrics by model, all on the same rows.
+        decision: the decision that holds, None if it is older than the history.
+        problem: what a person has to fix before anything can be promoted again; "" if nothing.
+    """
+
+    result: str
+    version: str
+    champion: str | None
+    lines: list[str]
+    scores: dict[str, dict[str, Any]]
+    decision: Decision | None = None
+    problem: str = ""
+
+    @classmethod
+    def promoted(cls, decision: Decision) -> Self:
+        """The outcome of a decision that makes its candidate champion."""
+        version = decision.candidate.version
+        return cls(PROMOTED, version, version, decision.summary, decision.scores, decision)
+
+    @classmethod
+    def refused(cls, decision: Decision, champion: str | None, problem: str = "") -> Self:
+        """The outcome of a refusal, with the champion that stays."""
+        return cls(REFUSED, decision.candidate.version, champion, decision.summary, decision.scores, decision, problem)

@@ -1,0 +1,181 @@
+"""How a model becomes champion: reconcile the registry, score both models on the test rows, ask the gate, commit the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from headway.errors import HeadwayError, Unreachable
+from headway.evaluation.metrics import evaluate, evaluate_slices
+from headway.files import read_json
+from headway.promotion import candidates, gate
+from headway.promotion import history_queries as queries
+from headway.promotion.candidates import Candidate
+from headway.promotion.champion import (
+    RegistryState,
+    commit,
+    lineage_of,
+    load_with_size,
+    reconcile,
+    retry_on_conflict,
+)
+from headway.promotion.decision import CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, plain
+from headway.promotion.decision_report import log_to_pipeline_run
+from headway.promotion.gate import GateInput
+from headway.promotion.gate_code import gate_code
+from headway.promotion.outcome import Outcome
+from headway.promotion.project import Project
+from headway.promotion.scoring import ScoredModel, measure_costs
+from headway.promotion.test_rows import TestRows
+from headway.promotion.unseen_rows import require_unseen
+from headway.registry.registry import ref_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request to promote a model.
+
+    Attributes:
+        requester: who requests it.
+        version: number of a registered version; None for the candidate that the stages left.
+        force: promote the version whatever the gate finds. The gate's checks are recorded all the same.
+        reason: why it is forced.
+        require_current: raises if the project's files are in no state to decide on.
+    """
+
+    requester: Requester
+    version: str | None = None
+    force: bool = False
+    reason: str = ""
+    require_current: Callable[[], None] = lambda: None
+
+
+def promote(project: Project, request: Request, rows: TestRows | None = None) -> Outcome:
+    """Promote or refuse a model. Safe to repeat after a kill at any point.
+
+    If another process decides meanwhile, the model is compared again, with the champion at that time.
+
+    Args:
+        project: the project.
+        request: the model to promote, and how.
+        rows: the test rows, if they have been read already.
+
+    Raises:
+        Unreachable: MLflow or its artifact store does not answer.
+        HeadwayError: there is no such version, it is champion already or its files are lost; or there are no test rows, or
+            no baseline predictions of them.
+    """
+    rows = rows or TestRows(project.layout)
+    outcome = retry_on_conflict(lambda: _decide(project, request, rows))
+    if request.version is None and outcome.decision is not None:
+        log_to_pipeline_run(project, outcome.decision)
+    return outcome
+
+
+def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
+    params, registry = project.params, project.registry
+    state = reconcile(registry, accept_manual_change=request.force)
+    if request.version is not None:
+        kind = FORCED if request.force else PROMOTION
+        if done := state.completed_request(kind, request.reason, request.version):
+            return Outcome.promoted(done)
+        request.require_current()
+        candidates.require_version(registry, state, request.version)
+    champion = _score_champion(project, state, rows)
+    candidate = (
+        candidates.from_stages(project)
+        if request.version is None
+        else candidates.from_registry(project, state, rows, request.version, request.force)
+    )
+    given = _gate_input(project, state, rows, candidate, champion)
+    result = gate.decide(given, params.gate, params.seed)
+    decision = commit(
+        registry,
+        state,
+        kind=FORCED if request.force else PROMOTION if result.promotes else REFUSAL,
+        reason=request.reason,
+        requested_by=request.requester,
+        candidate=ref_of(candidate.version),
+        champion=state.champion and ref_of(state.champion),
+        checks=result.checks,
+        scores=_scores(project, state, candidate, given),
+        test_rows=rows.fingerprint,
+        policy=params.gate,
+        lineage=lineage_of(candidate.version),
+        project=project.lineage(),
+        params=params,
+        data=_data(project, state, candidate),
+        gate_code=gate_code(),
+    )
+    if decision.kind != REFUSAL:
+        return Outcome.promoted(decision)
+    return Outcome.refused(decision, state.champion_number, str(champion) if isinstance(champion, HeadwayError) else "")
+
+
+def _score_champion(project: Project, state: RegistryState, rows: TestRows) -> ScoredModel | HeadwayError | None:
+    """The champion on today's test rows; None if there is none; an error, which refuses, if it cannot be scored.
+
+    Raises:
+        Unreachable: its files cannot be fetched now, which is no reason to refuse a candidate.
+    """
+    if state.champion is None:
+        return None
+    try:
+        remedy = "or run `headway retire --reason …`, so that the next run promotes a new first champion"
+        require_unseen(state.champion, state.decisions, project.params, remedy)
+        return ScoredModel.score(*load_with_size(project.registry, state.champion), rows, project.params)
+    except Unreachable:
+        raise
+    except HeadwayError as error:
+        return error
+
+
+def _gate_input(
+    project: Project,
+    state: RegistryState,
+    rows: TestRows,
+    candidate: Candidate,
+    champion: ScoredModel | HeadwayError | None,
+) -> GateInput:
+    """What the gate decides on, with costs measured now and the looks at these test rows counted."""
+    params, predictions = project.params, candidate.scored.predictions
+    rows.require_scored(predictions)
+    scored_champion = champion if isinstance(champion, ScoredModel) else None
+    return GateInput(
+        candidate=predictions,
+        baseline=candidate.baseline,
+        champion=champion.predictions if isinstance(champion, ScoredModel) else champion,
+        slices=rows.slices(predictions.classes, params.evaluation),
+        costs=measure_costs(candidate.scored, scored_champion, rows, params),
+        earlier_looks=queries.earlier_looks(
+            state.decisions,
+            rows.fingerprint,
+            ref_of(candidate.version).model,
+            ref_of(state.champion).model if state.champion else None,
+            plain(params.gate),
+        ),
+        seen_rows=candidate.seen_rows,
+    )
+
+
+def _scores(project: Project, state: RegistryState, candidate: Candidate, given: GateInput) -> dict[str, dict[str, Any]]:
+    """Test metrics of every model, for the candidate by slice too."""
+    evaluation, seed = project.params.evaluation, project.params.seed
+    by_slice = evaluate_slices(given.candidate, given.slices, evaluation, seed)
+    scores = {**candidate.scores, CANDIDATE: {**candidate.scores[CANDIDATE], "slices": by_slice}}
+    if given.champion is not None and not isinstance(given.champion, HeadwayError):
+        scores[f"champion, version {state.champion_number}"] = evaluate(given.champion, evaluation, seed)
+    return scores
+
+
+def _data(project: Project, state: RegistryState, candidate: Candidate) -> dict[str, Any]:
+    """Description of the candidate's data for its card: the project's data if they are the same, else what was recorded."""
+    layout = project.layout
+    manifest = read_json(layout.raw / "manifest.json", made_by="ingest")
+    if manifest["rows_sha256"] == lineage_of(candidate.version).get("headway.data_fingerprint"):
+        report = layout.metrics("data")
+        splits = read_json(report, made_by="prepare")["splits"] if report.is_file() else {}
+        return {**{name: manifest[name] for name in ("source", "version", "rows", "label_counts")}, "splits": splits}
+    recorded = queries.last_decision_on(state.decisions, ref_of(candidate.version).model)
+    return recorded.data if recorded else {}

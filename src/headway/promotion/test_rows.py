@@ -1,0 +1,74 @@
+"""The test rows that a decision is based on. Light to import: no model is loaded here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from headway.errors import HeadwayError
+from headway.evaluation.predictions import Predictions, label_ids
+from headway.evaluation.slices import slices
+from headway.layout import Layout
+from headway.params import EvaluationParams
+from headway.promotion.decision import TestSet
+from headway.tables import read_table
+
+
+@dataclass(frozen=True)
+class TestRows:
+    """The prepared test split, read from disk once, when it is first used.
+
+    Attributes:
+        layout: of the project.
+    """
+
+    __test__ = False  # not a test class for pytest
+
+    layout: Layout
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """All columns of the split.
+
+        Raises:
+            HeadwayError: the file is missing or damaged.
+        """
+        return read_table(self.layout.prepared / "test.parquet", made_by="prepare")
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The rows' ids."""
+        return [str(one) for one in self.table["id"].to_pylist()]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The rows' texts."""
+        return [str(one) for one in self.table["text"].to_pylist()]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """The rows' true labels, by name."""
+        return [str(one) for one in self.table["label"].to_pylist()]
+
+    @cached_property
+    def fingerprint(self) -> TestSet:
+        """What decisions keep of the rows."""
+        return TestSet.of(self.ids, self.labels)
+
+    def slices(self, classes: Sequence[str], params: EvaluationParams) -> dict[str, np.ndarray]:
+        """Masks over the rows by the slice's name, bool, shape (rows,)."""
+        return slices(self.table, classes, params)
+
+    def require_scored(self, predictions: Predictions) -> None:
+        """Return if predictions are of exactly these rows in this order.
+
+        Raises:
+            HeadwayError: the rows changed since.
+        """
+        labels = label_ids(self.labels, predictions.classes)
+        if list(predictions.ids) != self.ids or not np.array_equal(predictions.labels, labels):
+            raise HeadwayError("the test rows changed since the candidate was scored on them; run `dvc repro evaluate`")

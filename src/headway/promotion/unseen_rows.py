@@ -1,0 +1,60 @@
+"""Whether a version was trained without today's test rows. Only the knobs that split the data can tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from headway.errors import HeadwayError
+from headway.params import Params
+from headway.promotion import history_queries as queries
+from headway.promotion.decision import Decision
+from headway.registry.registry import ref_of
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+#: Tag of a version: values of the splitting knobs when it was trained, as JSON.
+SPLIT_TAG = "headway.split"
+
+
+def split_tag(params: Params) -> dict[str, str]:
+    """The tag for a version that is trained with these params."""
+    return {SPLIT_TAG: json.dumps(_splitting_knobs(params.model_dump()))}
+
+
+def require_unseen(version: ModelVersion, decisions: Sequence[Decision], params: Params, remedy: str) -> None:
+    """Return if a version was trained with the data split of these params.
+
+    Args:
+        version: the version.
+        decisions: the history, which knows the params of versions from before the tag.
+        params: today's.
+        remedy: what else a person can do, for the message.
+
+    Raises:
+        HeadwayError: the split differs or is unknown, so today's test rows may be among the version's training rows.
+    """
+    if SPLIT_TAG in version.tags:
+        trained_with = json.loads(version.tags[SPLIT_TAG])
+    elif known := queries.training_params(decisions, ref_of(version).model):
+        trained_with = _splitting_knobs(known)
+    else:
+        raise HeadwayError(
+            f"the data split that version {version.version} was trained with is unknown, so today's test rows may be among its "
+            f"training rows; train it with `make run`, {remedy}"
+        )
+    today = _splitting_knobs(params.model_dump())
+    changed = [name for name, value in today.items() if trained_with.get(name, value) != value]
+    if changed:
+        raise HeadwayError(
+            f"version {version.version} was trained with another {', '.join(changed)}, so today's test rows may be among its "
+            f"training rows; restore that in params.yaml, {remedy}"
+        )
+
+
+def _splitting_knobs(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The knobs that determine which rows are test rows."""
+    predefined = {f"data.{name}": params["data"][name] for name in ("test_files", "hub_test_split")}
+    return {**{f"split.{name}": value for name, value in params["split"].items()}, **predefined}

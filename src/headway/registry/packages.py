@@ -1,0 +1,74 @@
+"""Model packages as MLflow models, which carry Headway's own code so that MLflow can serve them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.models import infer_signature
+
+import headway
+from headway.serving.package import ModelPackage
+from headway.serving.pyfunc import TextClassifier
+from headway.tracking import reachable
+
+#: What a logged model imports when it is served; nothing of the training stack.
+SERVING_REQUIREMENTS = ("mlflow", "torch", "tokenizers", "safetensors", "numpy", "pandas", "pyarrow", "pydantic")
+EXAMPLE = pd.DataFrame({"text": ["A joy from the first scene to the last.", "I wanted my two hours back."]})
+
+
+@contextmanager
+def module_functions_use(uri: str) -> Iterator[None]:
+    """Until the block ends, MLflow's module-level functions use this server too. Errors of MLflow become one line.
+
+    Raises:
+        Unreachable: MLflow does not answer, or refuses.
+    """
+    before = {name: os.environ.get(name) for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")}
+    with reachable(uri):
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before["MLFLOW_TRACKING_URI"])  # type: ignore[arg-type]  # None resets it
+            mlflow.set_registry_uri(before["MLFLOW_REGISTRY_URI"])  # type: ignore[arg-type]
+            # The setters also set the environment, from which later trackers and child processes would take the address.
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def log(folder: Path, run_id: str) -> str:
+    """Log a package as a pyfunc model that carries Headway's own code.
+
+    Args:
+        folder: the model package.
+        run_id: run that the model belongs to.
+
+    Returns:
+        The model's address, ``models:/…``.
+    """
+    output = TextClassifier(ModelPackage.load(folder)).predict(EXAMPLE)
+    with mlflow.start_run(run_id=run_id):
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            loader_module="headway.serving.pyfunc",
+            data_path=str(folder),
+            code_paths=[str(Path(headway.__file__).parent)],
+            signature=infer_signature(EXAMPLE, output),
+            input_example=EXAMPLE,
+            pip_requirements=[f"{name}=={_public_version(name)}" for name in SERVING_REQUIREMENTS],
+        )
+    return str(info.model_uri)
+
+
+def _public_version(distribution: str) -> str:
+    """The installed version without a local part such as ``+cpu``, which most package indexes do not have."""
+    return importlib.metadata.version(distribution).split("+")[0]

@@ -1,0 +1,315 @@
+"""Whether an existing decision holds: a champion that is this very model, or a refusal whose facts are unchanged."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mlflow
+import pyarrow.parquet as pq
+import pytest
+from prefect.logging import disable_run_logger
+
+from flows.pipeline import gate
+from headway.files import write_json
+from headway.layout import Layout
+from headway.lineage import execution_key
+from headway.params import Params
+from headway.promotion import existing_decision
+from headway.promotion import history_queries as queries
+from headway.promotion import project as inputs
+from headway.promotion import promote as page
+from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile
+from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, current_requester
+from headway.promotion.existing_decision import existing_refusal, unchanged
+from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from headway.promotion.promote import Request, promote
+from headway.promotion.rollback import retire, roll_back
+from headway.promotion.test_rows import TestRows
+from headway.registry.registry import Registry
+from headway.stages.baseline import baseline
+from headway.stages.evaluate import evaluate
+from headway.stages.train import train
+from headway.tracking import Tracker
+from tests.conftest import Slice
+
+pytestmark = pytest.mark.usefixtures("measured_at_once")
+
+#: So lenient that the first candidate is promoted, whatever so small a model has learned.
+SMALL = {
+    "model.d_model": 8,
+    "model.dim_feedforward": 16,
+    "model.bigram_buckets": 512,
+    "training.max_epochs": 1,
+    "training.threads": 1,
+    "evaluation.bootstrap_samples": 100,
+    "gate.bootstrap_samples": 1000,
+    "gate.min_test_rows": 10,
+    "gate.baseline_margin": 0.9,
+}
+
+
+@dataclass
+class Project:
+    """A project whose stages have run, and what decides in it."""
+
+    params: Params
+    layout: Layout
+
+    @property
+    def tracker(self) -> Tracker:
+        return Tracker(self.params, self.layout)
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.tracker)
+
+    def make(self) -> None:
+        """Train and score a candidate, as the stages do."""
+        train(self.params, self.layout, self.tracker)
+        evaluate(self.params, self.layout)
+
+    def decide(self) -> Outcome:
+        return promote(self.inputs(), Request(current_requester("a test")))
+
+    def remembered(self) -> Outcome | None:
+        return existing_refusal(self.inputs(), reconcile(self.registry), TestRows(self.layout))
+
+    def unchanged(self) -> Outcome | None:
+        return unchanged(self.inputs(), reconcile(self.registry))
+
+    def inputs(self) -> inputs.Project:
+        return inputs.Project(self.params, self.layout, self.registry)
+
+    def with_params(self, **knobs: object) -> Project:
+        return replace(self, params=self.params.override({name.replace("__", "."): knob for name, knob in knobs.items()}))
+
+
+@pytest.fixture(scope="module")
+def decided(reviews: Slice, tmp_path_factory: pytest.TempPathFactory, measured_at_once: None) -> tuple[Project, Outcome]:
+    """A champion, and a second candidate that was compared with it and refused: too few test rows, for sure."""
+    layout = Layout(Path(shutil.copytree(reviews.layout.root, tmp_path_factory.mktemp("decided") / "project")))
+    layout.lock.write_text("stages: {}\n")
+    write_json(layout.study / "best_params.json", {})
+    layout.plots.mkdir()
+    (layout.plots / "search_history.png").write_bytes(b"a plot")
+    project = Project(reviews.params.override(SMALL), layout)
+    baseline(project.params, layout)
+    project.make()
+    assert project.decide().result == PROMOTED
+    second = project.with_params(seed=2, gate__min_test_rows=1000)
+    second.make()
+    found = second.decide()
+    assert found.result == REFUSED
+    return second, found
+
+
+@pytest.fixture
+def refused(decided: tuple[Project, Outcome]) -> Iterator[Project]:
+    """The project after the refusal, to be changed: database and files are put back afterwards."""
+    project, _ = decided
+    database = project.layout.tracking / "mlflow.db"
+    kept = {file: file.read_bytes() for file in (database, project.layout.lock, project.layout.prepared / "test.parquet")}
+    yield project
+    for file, content in kept.items():
+        file.write_bytes(content)
+
+
+def test_a_repeated_refusal_scores_nothing_and_says_that_it_was_decided_before(
+    decided: tuple[Project, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, first = decided
+    monkeypatch.setattr(page, "promote", lambda *_: pytest.fail("it was decided again"))
+    with disable_run_logger():
+        again = gate.fn(project.params, project.layout, project.tracker)
+    assert again == replace(first, lines=again.lines)
+    assert again.lines[:-1] == first.lines
+    assert again.lines[-1].startswith("decided before (2")
+    assert again.lines[-1].endswith("); nothing has changed since")
+    assert list(again.scores) == [CANDIDATE, BASELINE, "champion, version 1"]
+
+
+def test_a_commit_alone_changes_nothing_that_was_decided_on(
+    decided: tuple[Project, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headway.lineage.git_commit", lambda root: "another")
+    assert decided[0].remembered() is not None
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [{"gate__policy": "non_inferior"}, {"gate__champion_margin": 0.02}, {"seed": 3}],
+    ids=["policy", "threshold", "seed"],
+)
+def test_another_policy_or_seed_is_decided_again(decided: tuple[Project, Outcome], knobs: dict[str, object]) -> None:
+    assert decided[0].with_params(**knobs).remembered() is None
+
+
+def _other_rows(project: Project) -> None:
+    file = project.layout.prepared / "test.parquet"
+    pq.write_table(pq.read_table(file).slice(1), file)
+
+
+def _other_lock(project: Project) -> None:
+    project.layout.lock.write_text("stages: {other: {}}\n")
+
+
+def _no_champion(project: Project) -> None:
+    retire(project.registry, "a test", current_requester("a test"), {})
+
+
+def _other_champion(project: Project) -> None:
+    promote(project.inputs(), Request(current_requester("a test"), "2", force=True, reason="a test"))
+
+
+def _rolled_back(project: Project) -> None:
+    """The same candidate and the same champion as at the refusal, but the last word on the candidate is another."""
+    _other_champion(project)
+    roll_back(project.registry, "1", "a test", current_requester("a test"), {})
+
+
+@pytest.mark.parametrize("change", [_other_rows, _other_lock, _no_champion, _other_champion, _rolled_back])
+def test_a_refusal_is_reconsidered_when_anything_it_is_based_on_changes(
+    refused: Project, change: Callable[[Project], None]
+) -> None:
+    assert refused.remembered() is not None
+    change(refused)
+    assert refused.remembered() is None
+
+
+def test_a_refusal_by_another_gate_is_decided_again(
+    decided: tuple[Project, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code was edited, or Headway was updated."""
+    monkeypatch.setattr(existing_decision, "gate_code", lambda: "another")
+    assert decided[0].remembered() is None
+
+
+def test_the_same_rows_in_another_file_are_the_same_rows(refused: Project) -> None:
+    file = refused.layout.prepared / "test.parquet"
+    before = file.read_bytes()
+    table = pq.read_table(file)
+    pq.write_table(table.take(list(reversed(range(len(table))))), file, compression="none")
+    assert file.read_bytes() != before
+    assert refused.remembered() is not None
+
+
+def test_a_summary_that_a_kill_cut_off_is_completed_without_another_decision(refused: Project) -> None:
+    tracker = refused.tracker
+    run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert run is not None
+    tracker.client.delete_tag(run.info.run_id, DECISION_TAG)
+    decided = len(refused.decisions())
+    with disable_run_logger():
+        assert gate.fn(refused.params, refused.layout, refused.tracker).result == REFUSED
+    assert tracker.client.get_run(run.info.run_id).data.tags[DECISION_TAG] == refused.registry.log.entries().last
+    assert len(refused.decisions()) == decided
+
+
+def test_runs_that_were_deleted_in_mlflow_stop_nothing(refused: Project) -> None:
+    tracker, record = refused.tracker, refused.decisions()[-1]
+    run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert run is not None
+    for deleted in (run.info.run_id, record.candidate.run):
+        tracker.client.delete_run(deleted)
+    with disable_run_logger():
+        assert gate.fn(refused.params, refused.layout, refused.tracker).result == REFUSED
+    anew = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert anew is not None
+    assert anew.data.tags[KIND_TAG] == REFUSAL
+
+
+def test_a_second_refusal_of_the_same_execution_takes_the_place_of_the_first(refused: Project) -> None:
+    first = refused.registry.log.entries().last
+    _rolled_back(refused)
+    found = refused.decide()
+    assert found.decision is not None
+    assert (found.result, found.decision.id) == (REFUSED, refused.registry.log.entries().last)
+    assert found.decision.id != first
+    run = refused.tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
+    assert run is not None
+    assert run.data.tags[DECISION_TAG] == found.decision.id
+    kept = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/decision.json")
+    assert kept["id"] == found.decision.id
+
+
+def test_a_refusal_for_the_latency_alone_is_decided_again(refused: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may have been busy."""
+    slow = refused.with_params(gate__min_test_rows=10, gate__max_latency_ms=1.0, gate__policy="non_inferior")
+    slow = slow.with_params(gate__champion_margin=0.9)
+    record = slow.decide().decision
+    assert record is not None
+    assert "latency" in [check.name for check in record.failed]
+    only = record.model_copy(update={"checks": tuple(one for one in record.checks if one.passed or one.name == "latency")})
+    monkeypatch.setattr(queries, "last_decision_on", lambda *_: only)
+    assert slow.remembered() is None
+    monkeypatch.setattr(existing_decision, "_may_pass_later", lambda _: False)
+    assert slow.remembered() is not None, "it was decided again for another reason"
+
+
+def test_a_run_does_not_promote_a_model_again_that_was_rolled_back(refused: Project) -> None:
+    _rolled_back(refused)
+    decided = len(refused.decisions())
+    with disable_run_logger():
+        found = gate.fn(refused.params, refused.layout, refused.tracker)
+    assert (found.result, found.version, found.champion) == (REFUSED, "2", "1")
+    assert found.lines[0] == "version 1 is restored: a test"
+    assert "was removed as champion" in found.lines[1]
+    assert "`headway promote 2`" in found.lines[1]
+    assert len(refused.decisions()) == decided
+    assert refused.registry.champion().version == 1
+
+
+def test_a_run_does_not_promote_a_retired_model_again_unless_its_files_are_lost(refused: Project) -> None:
+    _other_champion(refused)
+    retire(refused.registry, "a test", current_requester("a test"), {})
+    decided = len(refused.decisions())
+    with disable_run_logger():
+        found = gate.fn(refused.params, refused.layout, refused.tracker)
+    assert (found.result, found.version, found.champion) == (REFUSED, "2", None)
+    assert found.lines[0] == "version 2 is retired: a test"
+    assert "was removed as champion" in found.lines[1]
+    assert len(refused.decisions()) == decided
+    source = refused.registry.version("2").source
+    (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{source.split('/')[-1]}/artifacts")
+    lost = stored.rename(stored.with_name("lost"))
+    try:
+        with disable_run_logger():
+            found = gate.fn(refused.params, refused.layout, refused.tracker)
+    finally:
+        lost.rename(stored)
+    assert found.decision.number == decided + 1
+    assert found.version == "3", "made again, it has a version of its own"
+
+
+def test_a_refusal_for_what_could_not_be_computed_is_decided_again(refused: Project) -> None:
+    """The champion's files are lost: the reason lies outside of all that is compared, and may be fixed."""
+    champion = refused.registry.champion()
+    (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{champion.source.split('/')[-1]}/artifacts")
+    lost = stored.rename(stored.with_name("lost"))
+    try:
+        assert refused.remembered() is None, "a refusal was remembered though the champion is gone since"
+        assert "cannot be loaded" in refused.decide().problem
+    finally:
+        lost.rename(stored)
+    assert refused.remembered() is None
+
+
+def test_a_candidate_that_was_never_decided_on_is_decided(decided: tuple[Project, Outcome], tmp_path: Path) -> None:
+    project = Project(decided[0].params, Layout(tmp_path))
+    shutil.copytree(decided[0].layout.candidate, project.layout.candidate)
+    assert project.remembered() is None
+    assert project.unchanged() is None
+
+
+def test_a_champion_that_is_this_very_model_stays_without_a_decision(refused: Project) -> None:
+    _other_champion(refused)
+    found = refused.unchanged()
+    assert found is not None
+    assert (found.result, found.version, found.champion) == (UNCHANGED, "2", "2")
+    assert found.lines == ["nothing to decide: the candidate is version 2, which is champion"]
+    assert list(found.scores) == [CANDIDATE, BASELINE]
+    assert found.decision is not None
+    assert found.decision.headline == "version 2 is promoted by force: a test"
