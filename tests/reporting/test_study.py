@@ -34,7 +34,7 @@ def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(trials: 
     for line in summary_lines(trials, tune_params()):
         assert line in html
     assert html.count("<tr") == 1 + len(trials)
-    assert html.count('<tr class="winner"') == 1
+    assert html.count('<tr class="best"') == 1
 
 
 def test_a_front_is_drawn_where_there_are_two_objectives(tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ def test_a_model_without_a_linear_part_is_explained_by_attention_alone(package: 
     assert found.linear is None
     np.testing.assert_allclose(torch.from_numpy(found.attention.logits).softmax(dim=0), found.probabilities, atol=1e-5)
     assert "This model has no linear part." in page.render(found)
-    label, parts = page.in_words(found)
+    label, parts = page.describe(found)
     assert label.split("\t")[0] == CLASSES[found.predicted]
     assert "n-grams" not in parts
 
@@ -431,7 +431,7 @@ def test_the_command_writes_the_page_and_prints_its_gist(
     file = tmp_path / "new" / "page.html"
     done = CliRunner().invoke(cli.app, ["explain", TEXTS[1], "--out", str(file)], catch_exceptions=False)
     found: Explanation = explain(package, TEXTS[1])
-    assert done.output.splitlines() == [*page.in_words(found), f"page: {file}"]
+    assert done.output.splitlines() == [*page.describe(found), f"page: {file}"]
     label, parts, strongest_for, against, _ = done.output.splitlines()
     name, probability = label.split("\t")
     assert name == CLASSES[found.predicted]

@@ -41,7 +41,7 @@ def explain(
     explained = explain_prediction(_champion(), text)
     page = Path(out) if out else Layout.find().scratch / "explanation.html"
     explanation.write(page, explained)
-    for line in explanation.in_words(explained):
+    for line in explanation.describe(explained):
         print(line)
     print(f"page: {page}")
 

@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 from headway.evaluation.headlines import HEADLINES
 
-ABSENT = "absent"
-#: What is no metric among the numbers.
+ABSENT = "—"
+MINUS = "−"
+#: Entries of a model's scores that are numbers but no metrics.
 COUNTS = {"rows", "positive_class"}
 ENDINGS = ("_low", "_high")
 
 
 class Measured(NamedTuple):
-    """A number with its interval, None where there is none."""
+    """A metric with its interval. A bound is None where there is no interval."""
 
     name: str
     value: float | None
@@ -33,7 +34,7 @@ class Measured(NamedTuple):
 
 
 def measured(scores: Mapping[str, Any]) -> list[Measured]:
-    """The metrics of one model: every number that stands at the top, with the interval that stands beside it."""
+    """The metrics of one model, each with its interval: every number at the top level of its scores."""
     return [
         Measured(readable(name), value, scores.get(f"{name}_low"), scores.get(f"{name}_high"))
         for name, value in scores.items()
@@ -42,16 +43,31 @@ def measured(scores: Mapping[str, Any]) -> list[Measured]:
 
 
 def readable(name: str) -> str:
+    """A metric's name for people."""
     return HEADLINES.get(name, name.replace("_", " "))
 
 
 def shown(value: float | None) -> str:
+    """A number to four significant decimals, with a true minus sign; "—" for None."""
     if value is None:
         return ABSENT
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+    words = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"
+    return words.replace("-", MINUS)
+
+
+def signed(value: float, decimals: int = 3) -> str:
+    """A number with its sign; 0 has none."""
+    words = f"{value:+.{decimals}f}"
+    return words.replace("-", MINUS) if float(words) else words[1:]
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points, as "+2.40 points"."""
+    return f"{signed(100 * difference, 2)} points"
 
 
 def interval(low: float | None, high: float | None) -> str:
+    """Both bounds, as "0.9072 to 0.9288"; "—" where one is None."""
     return ABSENT if low is None or high is None else f"{shown(low)} to {shown(high)}"
 
 

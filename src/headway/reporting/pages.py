@@ -8,10 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.reporting.figures import PALETTE, to_svg
+from headway.reporting.formatting import clip, interval, share, shown, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: How every template can show numbers and texts.
+FILTERS: dict[str, Callable[..., Any]] = {
+    "count": "{:,}".format,
+    "shown": shown,
+    "interval": interval,
+    "share": share,
+    "visible": visible,
+    "clip": clip,
+}
 #: The folder of frame.html, which every template extends, and of macros.html.
 SHARED = Path(__file__).parent
 
@@ -31,17 +41,17 @@ class Page:
 
 def render(
     template: Path,
-    filters: Mapping[str, Callable[..., Any]],
     figures: Mapping[str, tuple[Figure, str]] | None = None,
+    filters: Mapping[str, Callable[..., Any]] | None = None,
     **content: Any,
 ) -> Page:
     """Fill a template.
 
     Args:
         template: extends frame.html and fills its blocks: title, body, style, and policy for scripts that may run.
-        filters: by their names in the template. ``count`` (a whole number with thousands separators) is always there.
         figures: name → the figure and a description of it, which is read out where the figure cannot be seen.
             The template gets them as SVG elements, by name, as ``figures``.
+        filters: the template's own, besides those of :data:`FILTERS`.
         content: what else the template names. It is escaped unless it is marked as HTML.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -54,7 +64,7 @@ def render(
         lstrip_blocks=True,
         loader=FileSystemLoader([template.parent, SHARED]),
     )
-    environment.filters |= {"count": "{:,}".format, **filters}
+    environment.filters |= {**FILTERS, **(filters or {})}
     figures = figures or {}
     drawn = {name: Markup(to_svg(figure, name, description)) for name, (figure, description) in figures.items()}
     html = environment.get_template(template.name).render(figures=drawn, palette=PALETTE, **content)

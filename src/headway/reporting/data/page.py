@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from headway.reporting import pages
 from headway.reporting.data import charts
 from headway.reporting.data.charts import MAX_BARS, SPLIT_NAMES, by_size, rows_of_class
 from headway.reporting.data.remarks import remarks, rows_lost, rows_unsplit
-from headway.reporting.formatting import clip, share, visible
+from headway.reporting.formatting import visible
 from headway.reporting.pages import Page
 
 if TYPE_CHECKING:
@@ -28,18 +28,14 @@ def data_page(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]])
         profile: from :func:`headway.data.preparation.profile.profile`.
         examples: some quarantined rows: file, row, reason, label (or None) and text (an excerpt, or None).
     """
-    filters: dict[str, Callable[..., Any]] = {
-        "visible": visible,
-        "clip": clip,
-        "share": share,
-        "per_cent": lambda value: f"{100 * value:g}%",
-        "rows": rows_of_class,
-        "delimiter": lambda delimiter: DELIMITERS.get(delimiter, visible(delimiter)),
-    }
     return pages.render(
         TEMPLATE,
-        filters,
         _figures(profile),
+        {
+            "percentage": lambda value: f"{100 * value:g}%",
+            "rows": rows_of_class,
+            "delimiter": lambda delimiter: DELIMITERS.get(delimiter, visible(delimiter)),
+        },
         profile=profile,
         examples=examples,
         files=profile.get("files", ()),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headway.reporting import pages
-from headway.reporting.formatting import interval, measured, shown
+from headway.reporting.formatting import measured
 
 if TYPE_CHECKING:
     from headway.promotion.decision import Decision
@@ -20,10 +20,9 @@ def render(record: Decision) -> str:
     scores = {model: {one.name: one for one in measured(values)} for model, values in record.scores.items()}
     return pages.render(
         TEMPLATE,
-        {"shown": shown, "as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False)},
+        filters={"as_json": lambda value: json.dumps(value, indent=2, ensure_ascii=False)},
         record=record,
         scores=scores,
         metrics=list(dict.fromkeys(name for values in scores.values() for name in values)),
-        interval=interval,
         origins=[("the candidate", record.lineage), ("the project at the decision", record.project)],
     ).html

@@ -12,7 +12,6 @@ from headway.evaluation.predictions import Predictions
 from headway.params import EvaluationParams
 from headway.reporting import pages
 from headway.reporting.evaluation import charts
-from headway.reporting.formatting import clip, visible
 from headway.reporting.pages import Page
 from headway.reporting.training.charts import learning_curve
 
@@ -62,7 +61,6 @@ def evaluation_page(
     }
     return pages.render(
         TEMPLATE,
-        {"visible": visible, "clip": clip, "number": _number, "per_cent": "{:.0%}".format},
         {name: (figures[name], title) for name, (title, _) in CAPTIONS.items()},
         metrics=metrics,
         headlines=HEADLINES,
@@ -74,7 +72,3 @@ def evaluation_page(
         bootstrap_samples=params.bootstrap_samples,
         min_slice_rows=params.min_slice_rows,
     )
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"

@@ -56,7 +56,7 @@ function open(room) {
     const most = given.map((value, k) => [value, k]).sort((a, b) => b[0] - a[0]).slice(0, 5);
     // Each word in an element of its own direction, the quotes in ours.
     const word = (k) => ["“", Object.assign(document.createElement("bdi"), { textContent: words[k].textContent.trim() }), "”"];
-    says.replaceChildren(`${figures[head].dataset.name}: `, ...word(from), " takes from ",
+    says.replaceChildren(`${figures[head].dataset.name}: `, ...word(from), " attends to ",
       ...most.flatMap(([value, k], rank) => [rank ? ", " : "", ...word(k), ` ${percent(value)}`]));
   }
 

@@ -1,4 +1,4 @@
-"""The page on an explanation, which opens anywhere and loads nothing, and its gist in a few lines of words."""
+"""The explanation page, and a summary of an explanation in a few lines."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ import numpy as np
 
 from headway.files import write_chosen
 from headway.reporting import pages
-from headway.reporting.formatting import clip, share, visible
+from headway.reporting.formatting import share, signed, visible
 from headway.serving.explain import AttentionPart, Explanation, Ngram
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SCRIPT = Path(__file__).with_name("page.js")
-#: Attention weights that a page holds; of more windows the first and the last are shown.
+#: Attention weights that a page can hold. With more, only the first and the last windows are shown.
 MAX_WEIGHTS = 2_000_000
 MAX_CLASSES = 12
-#: Of a longer run of characters that no token stands for, the beginning and the end are shown.
+#: Of a longer run of characters outside all tokens, only the beginning and the end are shown.
 LONGEST_GAP = 400
-MINUS = "−"
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A run of the text: between tokens, left out, or tokens that share characters and so are shown as one.
+    """A part of the text: one token or several that share characters, characters between tokens, or characters left out.
 
     Attributes:
         kind: ``"gap"``, ``"unseen"`` or ``"token"``.
@@ -42,7 +41,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Coloured:
-    """A piece with what it adds, and how full its colour is, from -1 to 1."""
+    """A piece with its contribution, and the strength of its colour from -1 (against) to 1 (for)."""
 
     piece: Piece
     value: float
@@ -52,12 +51,12 @@ class Coloured:
 
 @dataclass(frozen=True)
 class Window:
-    """Attention maps of a run of positions.
+    """The attention maps of one window of positions.
 
     Attributes:
         number: from 1.
         weights: base64 of uint16, little endian, shares of 65,535; (layers · heads, length, length).
-        start: number of the piece that is looked from at first.
+        start: number of the token piece that is chosen at first.
     """
 
     number: int
@@ -69,16 +68,16 @@ class Window:
 
 
 def write(path: Path, explanation: Explanation) -> None:
-    """Write the page, all at once.
+    """Write the page in one step.
 
     Raises:
-        HeadwayError: it cannot be written there.
+        HeadwayError: the file cannot be written.
     """
     write_chosen(path, render(explanation), "page")
 
 
-def in_words(explanation: Explanation) -> list[str]:
-    """The label, what the parts add, and the strongest n-grams for and against, a line each."""
+def describe(explanation: Explanation) -> list[str]:
+    """The label, the contributions of the parts, and the strongest n-grams for and against it, one line each."""
     predicted, linear = explanation.predicted, explanation.linear
     label = visible(explanation.classes[predicted])
     attention = explanation.attention.logits[predicted]
@@ -87,7 +86,7 @@ def in_words(explanation: Explanation) -> list[str]:
         parts.insert(0, f"n-grams {signed(linear.logits[predicted])}")
     lines = [
         f"{label}\t{explanation.probabilities[predicted]:.4f}",
-        f"logit above the classes' mean: {', '.join(parts)}",
+        f"logit above the mean of all classes: {', '.join(parts)}",
     ]
     if linear is not None:
         lines += [f"for {label}: {_list(linear.strongest_for)}", f"against: {_list(linear.strongest_against)}"]
@@ -99,7 +98,7 @@ def _list(ngrams: Sequence[Ngram], most: int = 6) -> str:
 
 
 def render(explanation: Explanation) -> str:
-    """The page as HTML that refers to nothing outside itself; its policy lets no script run but its own."""
+    """The page as HTML. It loads nothing from outside itself, and its policy allows its own script only."""
     from markupsafe import Markup
 
     predicted, linear, attention = explanation.predicted, explanation.linear, explanation.attention
@@ -109,7 +108,7 @@ def render(explanation: Explanation) -> str:
     script = SCRIPT.read_text(encoding="utf-8")
     return pages.render(
         TEMPLATE,
-        {"visible": visible, "clip": clip, "share": share, "signed": signed},
+        filters={"signed": signed},
         label=explanation.classes[predicted],
         probability=float(explanation.probabilities[predicted]),
         classes=[
@@ -142,22 +141,16 @@ def render(explanation: Explanation) -> str:
     ).html
 
 
-def signed(value: float) -> str:
-    """A contribution to three decimals, with its sign unless it is 0.000."""
-    words = f"{value:+.3f}".replace("-", MINUS)
-    return words[1:] if not float(f"{value:.3f}") else words
-
-
 def _terms(explanation: Explanation) -> list[dict[str, object]]:
-    """What the predicted class's logit is the sum of: part, name, value."""
+    """The terms that sum to the predicted class's logit: part, name, value."""
     linear, attention = explanation.linear, explanation.attention
     terms: list[dict[str, object]] = []
     if linear is not None:
         terms.append({"part": "n-grams", "name": "the text's n-grams", "value": float(linear.tokens.sum())})
-        terms.append({"part": "n-grams", "name": "bias, without any n-gram", "value": linear.bias})
+        terms.append({"part": "n-grams", "name": "bias", "value": linear.bias})
     terms.append({"part": "attention", "name": "the text's tokens", "value": float(attention.tokens.sum())})
     terms.append({"part": "attention", "name": "a blank text of this length", "value": attention.blank})
-    terms.append({"part": "attention", "name": "left over by the integral", "value": attention.left_over})
+    terms.append({"part": "attention", "name": "error of the numerical integral", "value": attention.left_over})
     return terms
 
 
@@ -165,12 +158,12 @@ def _terms(explanation: Explanation) -> list[dict[str, object]]:
 
 
 def pieces(text: str, spans: np.ndarray, kept: np.ndarray) -> list[Piece]:
-    """A text cut at its tokens' edges; joined again, the pieces are the text, but for what is elided.
+    """A text cut at the edges of its tokens. Joined again, the pieces are the text, except for elided characters.
 
     Args:
-        text: the whole of it, or its part up to where the last token ends.
-        spans: of the tokens that are shown, ascending, (S, 2).
-        kept: their numbers in the text, (S,); where one is missing, what stands between is unseen.
+        text: the whole text, or its part up to the end of the last token.
+        spans: start and end of each token that is shown, ascending, (S, 2).
+        kept: the tokens' positions in the text, (S,). Text between positions that do not follow each other was not read.
     """
     groups: list[list[int]] = []  # first and last token, first and last character
     for number, (start, end) in enumerate(spans.tolist()):
@@ -202,7 +195,7 @@ def _elide(text: str) -> str:
 
 
 def _coloured(explanation: Explanation, seen: np.ndarray, values: np.ndarray) -> list[Coloured]:
-    """The text with what each token adds."""
+    """The text with the contribution of each token."""
     largest = _largest(values) or 1.0
     found = []
     for piece in pieces(explanation.text, explanation.spans[seen], explanation.kept[seen]):
@@ -214,7 +207,7 @@ def _coloured(explanation: Explanation, seen: np.ndarray, values: np.ndarray) ->
 
 
 def _pooled(explanation: Explanation) -> list[Coloured]:
-    """The text with the share that the pooling's heads take of each token, on average."""
+    """The text with each token's mean share in the pooling heads."""
     attention = explanation.attention
     values = attention.pooling.mean(axis=1)
     found = []
@@ -243,7 +236,7 @@ def _map_names(attention: AttentionPart) -> list[str]:
 
 
 def _windows(explanation: Explanation) -> tuple[list[Window], int]:
-    """The windows that are shown, none where one is too large, the first and the last of many; and how many there are."""
+    """The windows that are shown, and the number of all windows. Of many windows only the first and the last are shown."""
     attention = explanation.attention
     if attention.maps is None:
         return [], 0
@@ -263,7 +256,7 @@ def _window(explanation: Explanation, number: int) -> Window:
     end = min(begin + attention.window_size, len(attention.seen))
     inside = attention.seen[begin:end]
     spans = explanation.spans[inside]
-    # From the first of these tokens to the last: what stands before and after belongs to other windows.
+    # The text from the first of these tokens to the last. The rest belongs to other windows.
     offset = int(spans[0, 0])
     found = pieces(explanation.text[offset : int(spans[:, 1].max())], spans - offset, explanation.kept[inside])
     weights = np.concatenate([layer[number, :, : end - begin, : end - begin] for layer in attention.maps])

@@ -19,11 +19,11 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 
 TITLES = {
-    "search_front": "The front: what can only be bettered in one objective by losing in the other",
-    "search_history": "History",
-    "search_importances": "What decided",
-    "search_parallel": "All knobs at once: the winner red, pruned trials grey",
-    "search_slices": "Each knob alone: the winner red, pruned trials as crosses",
+    "search_front": "Pareto front: trials that no other trial beats in both objectives",
+    "search_history": "Score of each trial",
+    "search_importances": "Importance of each hyperparameter",
+    "search_parallel": "All hyperparameters at once: the best trial in red, pruned trials in grey",
+    "search_slices": "Each hyperparameter alone: the best trial in red, pruned trials as crosses",
 }
 
 
@@ -45,11 +45,11 @@ def study_page(trials: Sequence[TrialResult], params: TuneParams) -> Page:
     second = second_objective(params)
     return pages.render(
         TEMPLATE,
-        {"short": short},
         {name: (figure, TITLES[name]) for name, figure in figures.items()},
+        {"short": short},
         trials=trials,
         epochs_of=epochs_of,
-        winner=best(trials, params).number,
+        best=best(trials, params).number,
         knobs=list(params.space),
         objective=objective(params).title,
         second=second.title if second else "",
