@@ -1,10 +1,11 @@
-"""What each option of the classifier is worth: it is switched off, or another is chosen, and everything else stays.
+"""The effect of each option of the classifier: it is switched off or changed, and everything else stays the same.
 
-Ideas that the classifier does not have are tried as well (``benchmarks/ideas.py``).
+Variants that Headway does not offer are measured too (``benchmarks/ideas.py``).
 
-``make bench-ablation`` trains each variant with three seeds, each on another fold of the training and validation rows
-(``benchmarks/folds.py``), and scores it on rows it never saw; the test split, which no choice may be made on, is not read. It
-writes ``benchmarks/ablation.md``. Finished fits are kept in ``.headway/bench-ablation``; an interrupted run goes on from them.
+``make bench-ablation`` trains each variant with three seeds, each on a different fold of the training and validation rows
+(``benchmarks/folds.py``), and scores it on rows it was not trained on. The test split is not read, because no choice may depend
+on it. The results are written to ``benchmarks/ablation.md``. Finished fits are kept in ``.headway/bench-ablation``, so that an
+interrupted run can continue.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Train what is not trained yet, and write the page."""
+    """Train the missing variants and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--subset", default="imdb", choices=SUBSETS)
     parser.add_argument("--max-rows", type=int, default=0, help="a sample of the rows, for a quick try")
@@ -90,7 +91,7 @@ def main() -> None:
 
 
 def by_attention(names: Sequence[str]) -> list[list[str]]:
-    """The variants in groups that have the same attention part, which one training makes for all of them."""
+    """Groups of variants with the same attention part, which is trained once per group."""
     groups: dict[str, list[str]] = {}
     for name in names:
         knobs = {path: value for path, value in VARIANTS.get(name, {}).items() if not path.startswith("ngrams.")}
@@ -101,13 +102,13 @@ def by_attention(names: Sequence[str]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Fit:
-    """A variant trained with one seed, and what it says of the rows of its fold that it never saw.
+    """A variant trained with one seed, and its predictions on the test rows of its fold.
 
     Attributes:
-        baseline: which rows the linear baseline has right, bool, (rows,).
-        right: which rows the linear part, the attention part and the whole have right, bool, (3, rows).
-        loss: the whole's negative log-likelihood of each row in nats, (rows,).
-        seconds: of attention's training.
+        baseline: whether the linear baseline is correct, bool, (rows,).
+        right: whether the linear part, the attention part and the joint model are correct, bool, (3, rows).
+        loss: negative log-likelihood of the joint model per row, in nats, (rows,).
+        seconds: training time of the attention part.
     """
 
     baseline: np.ndarray
@@ -117,11 +118,11 @@ class Fit:
 
 
 class Fits:
-    """The variants' fits on one data set.
+    """Fits of the variants on one data set.
 
     Args:
         folds: of its rows.
-        word_vectors: a file of them, for the variant that starts from these.
+        word_vectors: a file, for the variant whose embeddings are initialised from it.
     """
 
     def __init__(self, folds: Folds, word_vectors: Path | None = None) -> None:
@@ -129,7 +130,7 @@ class Fits:
         self._vectors_hash = sha256_of_file(word_vectors) if word_vectors else ""
 
     def make(self, groups: Sequence[Sequence[str]], seeds: Sequence[int], workers: int, console: Console) -> None:
-        """Train each group of variants with each seed, unless that was done before."""
+        """Train each group of variants with each seed, except finished ones."""
         missing = [
             (alike, seed)
             for alike, seed in itertools.product(groups, seeds)
@@ -160,7 +161,7 @@ class Fits:
 
 
 def _train(params: Params, fold: Fold, seed: int, paths: Mapping[str, Path], word_vectors: Path | None) -> None:
-    """Train variants that have the same attention part, and keep what they say."""
+    """Train variants with the same attention part and save their predictions."""
     first = next(iter(paths))
     start = fold.vectors(word_vectors)
     started = time.monotonic()
@@ -185,7 +186,7 @@ def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> st
     """The table as Markdown, with the command that makes it.
 
     Args:
-        found: by variant, a fit a seed; USUAL is among them, and each seed has the same rows in all.
+        found: fits by variant, one per seed, USUAL included; a seed has the same rows in all variants.
         params: of everything.
         command: that makes the page.
     """
@@ -196,8 +197,8 @@ def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> st
         worse = [1000 * (fit.loss - at.loss) for fit, at in zip(fits, usual, strict=True)]
         nats, by_seed = _interval(worse, params), " ".join(f"{one.mean():+.1f}" for one in worse)
         lines.append(
-            f"| {name} | {_accuracy(fits, 2):.4f} | {'' if name == USUAL else _said(points, 2)} "
-            f"| {'' if name == USUAL else _said(nats, 1)} | {'' if name == USUAL else by_seed} "
+            f"| {name} | {_accuracy(fits, 2):.4f} | {'' if name == USUAL else _formatted(points, 2)} "
+            f"| {'' if name == USUAL else _formatted(nats, 1)} | {'' if name == USUAL else by_seed} "
             f"| {_accuracy(fits, 1):.4f} | {statistics.median(fit.seconds for fit in fits):.0f} |"
         )
     rows = sum(fit.right.shape[1] for fit in usual)
@@ -206,20 +207,20 @@ def page(found: Mapping[str, Sequence[Fit]], params: Params, command: str) -> st
     level = f"{params.gate.confidence:.0%}"
     return "\n".join(
         [
-            "# What each option is worth",
+            "# Effect of each option",
             "",
             f"{params.data.subset}, {datetime.date.today():%d %B %Y}, `{command}`.",
             "",
             f"Each of {len(usual)} seeds is trained on four of five folds of the training and validation rows and scored on the "
-            f"fifth, another for each seed: {rows:,} rows that the models never saw; the test split is not read. Differences are "
-            f"between answers to the same rows, with the {level} paired bootstrap interval over rows. It leaves out what another "
-            "seed would change; an option is worth something where the seeds agree as well.",
+            f"fifth, which differs between seeds: {rows:,} rows in total. The test split is not read. Differences are paired by "
+            f"row, with a {level} bootstrap interval over rows. The interval does not include the variation between seeds, so an "
+            "effect counts only where the seeds agree.",
             "",
-            f"The linear part alone: {_accuracy(usual, 0):.4f}. Attention adds {_said(over_linear, 2)} points; both are "
-            f"{_said(over_baseline, 2)} points above the linear baseline.",
+            f"The linear part alone: {_accuracy(usual, 0):.4f}. Attention adds {_formatted(over_linear, 2)} points; both are "
+            f"{_formatted(over_baseline, 2)} points above the linear baseline.",
             "",
-            "| variant | accuracy | points against params.yaml | negative log-likelihood against it, thousandths of a nat (less "
-            "is better) | by seed | attention alone | seconds of attention's training |",
+            "| variant | accuracy | difference from params.yaml (points) | difference in negative log-likelihood (mnat per row, "
+            "lower is better) | by seed | attention alone | training time of attention (s) |",
             "| --- | --- | --- | --- | --- | --- | --- |",
             *lines,
             "",
@@ -236,7 +237,7 @@ def _interval(differences: Sequence[np.ndarray], params: Params) -> Interval:
     return bootstrap_mean(np.concatenate(differences), params.gate.confidence, params.gate.bootstrap_samples, params.seed)
 
 
-def _said(interval: Interval, digits: int) -> str:
+def _formatted(interval: Interval, digits: int) -> str:
     value, low, high = (f"{one:+.{digits}f}" for one in (interval.value, interval.low, interval.high))
     return f"{value} ({low} to {high})"
 

@@ -1,8 +1,8 @@
-"""How accurate the classifier is, on rows that it never saw, against the linear baseline on the same rows.
+"""Accuracy of the classifier on rows it was not trained on, compared with the linear baseline on the same rows.
 
 ``make bench-accuracy`` trains the configuration of params.yaml on five folds, so that each row is scored once by a model that
-was neither trained nor chosen on it (``benchmarks/folds.py``). Finished fits are kept in
-``.headway/bench-accuracy``; an interrupted run goes on from them.
+was neither trained nor selected on it (``benchmarks/folds.py``). Finished fits are kept in ``.headway/bench-accuracy``, so that
+an interrupted run can continue.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from headway.params import Params
 from headway.promotion.bootstrap import bootstrap_mean
 
 MODELS = (BASELINE, *PARTS, JOINT)
-#: Points of accuracy that the joint model is to be above the linear baseline.
+#: Targets for the gain in accuracy of the joint model over the linear baseline, in points.
 LEAST = {"imdb": 1.0, "rotten_tomatoes": 0.0}
 
 
@@ -54,11 +54,11 @@ def main() -> None:
 
 
 class Scores:
-    """What models say of a data set's rows, whatever split they are in.
+    """Scores of the models on all rows of a data set.
 
     Args:
         params: of everything.
-        word_vectors: a file that the embeddings start from.
+        word_vectors: a file from which embeddings are initialised.
     """
 
     def __init__(self, params: Params, word_vectors: Path | None = None) -> None:
@@ -67,7 +67,7 @@ class Scores:
         self._name = f"from-{sha256_of_file(word_vectors)[:8]}-" if word_vectors else ""
 
     def of(self, number: int, seeds: int, console: Console) -> dict[str, np.ndarray]:
-        """By model, which test rows of a fold are right: bool, (seeds, rows); and the seconds each fit took, (seeds,)."""
+        """By model: correctness on the test rows of a fold, bool, (seeds, rows), and seconds of each fit, (seeds,)."""
         found: dict[str, list[np.ndarray]] = {}
         for seed in range(1, seeds + 1):
             path = self.folds.folder / f"{self._name}fold-{number}-seed-{seed}.npz"
@@ -91,20 +91,20 @@ class Scores:
 
 
 def target(subset: str, above: Interval) -> Target:
-    """What the joint model is to be above the linear baseline, in points, surely above 0 where it is to be above at all."""
+    """The gain of the joint model over the linear baseline and whether it meets its target, significantly if that is above 0."""
     least = LEAST[subset]
     words = f"{subset}: {100 * above.value:+.2f} points above the linear baseline, target {least:+.1f}"
     return words, 100 * above.value >= least and (not least or above.low > 0)
 
 
 def _above(scores: Sequence[dict[str, np.ndarray]], name: str, params: Params) -> Interval:
-    """What a model's accuracy is above the baseline's, the mean over seeds, with its paired interval over rows."""
+    """Gain in accuracy over the baseline, the mean over seeds, with a paired bootstrap interval over rows."""
     both = [np.concatenate([fold[one] for fold in scores], axis=1).mean(axis=0) for one in (name, BASELINE)]
     return bootstrap_mean(both[0] - both[1], params.gate.confidence, params.gate.bootstrap_samples, params.seed)
 
 
 def table(subset: str, scores: Sequence[dict[str, np.ndarray]], params: Params) -> Table:
-    """Pooled over the folds: accuracy, what it is above the baseline's, and what that rests on."""
+    """Accuracies pooled over the folds, and gains over the baseline with their evidence."""
     pooled = {name: np.concatenate([fold[name] for fold in scores], axis=1) for name in MODELS}
     seeds, n = pooled["joint"].shape
     shown = Table("model", "accuracy", "by seed", "points above the baseline", "wins : losses", "McNemar p", "s a fit")

@@ -1,13 +1,15 @@
-"""How the data stages grow with the rows: time, peak memory and the exponent of growth. `make bench-data` runs it.
+"""How the data stages grow with the rows (time, peak memory, exponent of growth), and how often `ingest` reads a source's bytes.
 
-The rows are made of sentences of the shipped reviews, put together anew at random to about two hundred words each; a tenth
-of them are near twins of others. How fast texts are encoded is measured on the reviews themselves.
+`make bench-data` runs it. The rows are made of sentences of the shipped reviews, put together at random to about 200 words
+each; a tenth of them are near-duplicates of others. The encoding speed is measured on the reviews themselves.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import gzip
+import json
 import math
 import random
 import re
@@ -30,17 +32,19 @@ from headway.data.tokenization import encoded, fitting
 from headway.data.tokenization.tokenizer import TextEncoder
 from headway.layout import Layout
 from headway.params import load
-from headway.stages.tokenize import Texts, encode_rows
+from headway.stages.tokenize import SplitTexts, encode_rows
 
 STAGES = ("ingest", "prepare", "tokenize")
 WORDS = 200
-TWINS, CHANGED, REMEMBERED = 0.1, 3, 1_000  # share of near twins; words that differ; earlier rows that they may be of
-FEW = 100  # rows that take no time beside a stage's start
-PASSES = 3  # of which the fastest counts: others compute here, too
-SHORTEST = 1.0  # seconds; how what is shorter grows cannot be told from noise
-ENCODED, GROWTH, MEMORY = 5_000, 1.1, 1_500  # reviews a second at least, exponent and MB at most
+NEAR_DUPLICATES, CHANGED, REMEMBERED = 0.1, 3, 1_000  # their share; words changed; earlier rows that they may be made from
+FEW = 100  # rows, which take no time compared with a stage's start
+PASSES = 3  # of which the fastest counts, because others use the machine too
+SHORTEST = 1.0  # seconds; growth from a shorter time is mostly noise
+ENCODED, GROWTH, MEMORY = 5_000, 1.1, 1_500  # targets: reviews per second at least, exponent and MB at most
+KINDS = ("csv", "csv.gz", "jsonl", "parquet")
+READ_ONCE, READ_TWICE = 1.02, 2.02  # targets: bytes read per byte of the source; Parquet is hashed apart from its columns
 PROJECT = Path(__file__).resolve().parents[1]
-# Runs a stage in a process of its own, and tells how much memory that took at most, mapped files included (Linux).
+# Runs a stage in its own process, and prints the most memory that it took, mapped files included (Linux).
 RUN = """
 import re, sys
 from pathlib import Path
@@ -51,6 +55,21 @@ try:
 except SystemExit as end:
     assert not end.code, end.code
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+# Ingests two files, and prints the bytes that were read for the second (Linux); the first loads all modules.
+READ = """
+import re, sys
+from pathlib import Path
+from headway.layout import Layout
+from headway.params import load
+from headway.stages.ingest import ingest
+layout = Layout(Path.cwd())
+for name in sys.argv[1:]:
+    params = load(layout.params).override({"data.source": "file", "data.path": name})
+    before = int(re.search(r"rchar: (\\d+)", Path("/proc/self/io").read_text())[1])
+    ingest(params, layout)
+    after = int(re.search(r"rchar: (\\d+)", Path("/proc/self/io").read_text())[1])
+print(after - before)
 """
 
 
@@ -69,8 +88,10 @@ def main() -> None:
         console.print("Reading the shipped reviews")
         reviews = shipped_reviews(layout)
         console.print(f"Encoding {len(reviews):,} of them")
-        encoded_a_second = encoding_speed(reviews, layout)
+        encoded_per_second = encoding_speed(reviews, layout)
         sentences = sentences_of(reviews)
+        console.print("Counting the bytes read by ingest")
+        reads = {kind: bytes_read_per_byte(kind, layout, sentences, min(arguments.rows)) for kind in KINDS}
         console.print(f"Timing start-up, on {FEW:,} rows")
         write_rows(layout.root / "rows.csv", sentences, FEW)
         runs = [{stage: measure(stage, layout)[0] for stage in STAGES} for _ in range(PASSES)]
@@ -89,33 +110,70 @@ def main() -> None:
                 taken[stage].append((rows, seconds))
             table.add_section()
     console.print(table)
-    told = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in start_up.items())
-    console.print(f"seconds: without those that a stage takes for {FEW:,} rows ({told})")
-    console.print("growth: the exponent of time in rows since the size before; 1 is linear")
-    print_targets(console, targets(encoded_a_second, taken, peaks))
+    shown = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in start_up.items())
+    console.print(f"seconds: minus those that a stage takes for {FEW:,} rows ({shown})")
+    console.print("growth: exponent of time in rows since the previous size; 1 is linear")
+    console.print(_reads_table(reads))
+    print_targets(console, targets(encoded_per_second, taken, peaks, reads))
 
 
-def targets(encoded_a_second: float, taken: dict[str, list[tuple[int, float]]], peaks: dict[str, float]) -> list[Target]:
-    """Each target, with what was measured and whether that meets it.
+def targets(
+    encoded_per_second: float, taken: dict[str, list[tuple[int, float]]], peaks: dict[str, float], reads: dict[str, float]
+) -> list[Target]:
+    """Each target with the measured value, and whether it is met.
 
     Args:
-        encoded_a_second: IMDB reviews.
+        encoded_per_second: IMDB reviews.
         taken: by stage, rows and seconds of each size.
         peaks: by stage, MB at the last size.
+        reads: by kind of file, bytes read per byte of the source.
     """
     rows = taken[STAGES[0]][-1][0]
-    told = [(f"IMDB reviews encoded: {encoded_a_second:,.0f} a second, target {ENCODED:,}", encoded_a_second >= ENCODED)]
+    speed = f"IMDB reviews encoded: {encoded_per_second:,.0f} per second, target {ENCODED:,}"
+    found = [(speed, encoded_per_second >= ENCODED)]
     for stage, sizes in taken.items():
         first = next((size for size in sizes[:-1] if size[1] >= SHORTEST), None)
-        if first:  # else every run but the last was too short to tell
+        if first:  # else every run but the last was too short
             value = growth(first, sizes[-1])
-            told.append(
-                (f"growth of {stage} from {first[0]:,} rows to {rows:,}: {value}, target {GROWTH}", float(value) <= GROWTH)
-            )
-    return told + [
-        (f"peak memory of {stage} at {rows:,} rows: {peak:,.0f} MB, target {MEMORY:,}", peak <= MEMORY)
-        for stage, peak in peaks.items()
-    ]
+            text = f"growth of {stage} from {first[0]:,} rows to {rows:,}: {value}, target {GROWTH}"
+            found.append((text, float(value) <= GROWTH))
+    for stage, peak in peaks.items():
+        found.append((f"peak memory of {stage} at {rows:,} rows: {peak:,.0f} MB, target {MEMORY:,}", peak <= MEMORY))
+    for kind, count in reads.items():
+        most = READ_TWICE if kind == "parquet" else READ_ONCE
+        found.append((f"bytes read per byte of a .{kind} source: {count:.2f}, target {most}", count <= most))
+    return found
+
+
+def bytes_read_per_byte(kind: str, layout: Layout, sentences: list[str], rows: int) -> float:
+    """How many bytes `ingest` reads per byte of a file."""
+    for name, count in (("few", FEW), ("many", rows)):
+        write_rows(layout.root / "rows.csv", sentences, count)
+        convert(layout.root / "rows.csv", layout.root / f"{name}.{kind}")
+    done = run_python(READ, layout, f"few.{kind}", f"many.{kind}")
+    return int(done.split()[-1]) / (layout.root / f"many.{kind}").stat().st_size
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write a CSV as another kind of file."""
+    with source.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    match target.suffix:
+        case ".jsonl":
+            target.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        case ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), target)
+        case ".gz":
+            target.write_bytes(gzip.compress(source.read_bytes(), compresslevel=1))
+        case _:
+            shutil.copyfile(source, target)
+
+
+def _reads_table(reads: dict[str, float]) -> Table:
+    table = Table("source", "bytes read per byte", title="Reads of ingest")
+    for kind, count in reads.items():
+        table.add_row(f".{kind}", f"{count:.2f}")
+    return table
 
 
 def new_project(root: Path) -> Layout:
@@ -126,7 +184,7 @@ def new_project(root: Path) -> Layout:
 
 
 def shipped_reviews(layout: Layout) -> list[str]:
-    """All shipped IMDB reviews; the project's source is a file from now on."""
+    """All shipped IMDB reviews; afterwards, the project's source is a file."""
     measure("ingest", layout)
     texts: list[str] = pq.read_table(layout.raw / "rows.parquet", columns=["text"])["text"].to_pylist()
     params = layout.params.read_text(encoding="utf-8")
@@ -136,13 +194,13 @@ def shipped_reviews(layout: Layout) -> list[str]:
 
 
 def encoding_speed(reviews: list[str], layout: Layout) -> float:
-    """Reviews a second that are encoded and written as the stage tokenize does it, once the tokenizer is fitted."""
+    """Reviews per second that are encoded and written as in the stage tokenize, without fitting the tokenizer."""
     knobs = load(layout.params).tokenizer
     path = layout.root / "reviews.parquet"
     columns = {"id": [text_id(text) for text in reviews], "text": pa.array(reviews, pa.large_string())}
     pq.write_table(pa.table(columns), path)
-    texts = Texts(path)
-    fitted = fitting.fit(texts, knobs, fitting.survey(texts))
+    texts = SplitTexts(path)
+    fitted = fitting.fit(texts, knobs, fitting.measure(texts))
     encoder = TextEncoder(fitted, knobs.max_length)
     seconds = []
     for _ in range(PASSES):
@@ -158,7 +216,7 @@ def sentences_of(reviews: list[str]) -> list[str]:
 
 
 def write_rows(path: Path, sentences: list[str], rows: int) -> None:
-    """A CSV of so many rows, some of which are near twins of earlier ones: a few words in them are others."""
+    """A CSV some of whose rows are near-duplicates of earlier ones: a few of their words are changed."""
     draw = random.Random(rows)
     earlier: list[list[str]] = []
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -166,7 +224,7 @@ def write_rows(path: Path, sentences: list[str], rows: int) -> None:
         writer.writerow(["text", "label"])
         for number in range(rows):
             words: list[str] = []
-            if earlier and draw.random() < TWINS:
+            if earlier and draw.random() < NEAR_DUPLICATES:
                 words = list(draw.choice(earlier))
                 for _ in range(CHANGED):
                     words[draw.randrange(len(words))] = draw.choice(draw.choice(sentences).split() or ["and"])
@@ -182,15 +240,22 @@ def write_rows(path: Path, sentences: list[str], rows: int) -> None:
 def measure(stage: str, layout: Layout) -> tuple[float, float]:
     """Seconds and peak memory in MB of a stage."""
     started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", RUN, stage], cwd=layout.root, capture_output=True, text=True, check=False)
+    printed = run_python(RUN, layout, stage)
     seconds = time.monotonic() - started
+    return seconds, int(printed.split()[-1]) / 1024
+
+
+def run_python(code: str, layout: Layout, *arguments: str) -> str:
+    """What code prints in a process of its own in the project's folder."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{stage} failed: {done.stderr[-2000:]}")
-    return seconds, int(done.stdout.split()[-1]) / 1024
+        sys.exit(f"{' '.join(arguments)} failed: {done.stderr[-2000:]}")
+    return done.stdout
 
 
 def growth(before: tuple[int, float], now: tuple[int, float]) -> str:
-    """The exponent with which time grows with rows between two sizes; "" where the first took too short a time to tell."""
+    """The exponent with which time grows with rows between two sizes; "" if the first time is too short."""
     if before[1] < SHORTEST:
         return ""
     return f"{math.log(now[1] / before[1]) / math.log(now[0] / before[0]):.2f}"

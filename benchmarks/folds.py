@@ -1,6 +1,6 @@
-"""Five folds of a data set's rows, so that each row can be scored once by a model that was neither trained nor chosen on it.
+"""Five folds of a data set's rows, so that each row is scored once by a model that was neither trained nor selected on it.
 
-A row's fold is a hash of its text: that fold is tested, a tenth of the other four is for validation, the rest for training.
+A row's fold is a hash of its text. One fold is the test set; a tenth of the other four is for validation, the rest for training.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ JOINT = "joint"
 
 
 def keep(path: Path, **arrays: Any) -> None:
-    """Write a fit's arrays, all at once."""
+    """Write a fit's arrays to a file atomically."""
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -49,10 +49,10 @@ def keep(path: Path, **arrays: Any) -> None:
 
 @dataclass(frozen=True)
 class Fold:
-    """A fold whose texts are encoded by a tokenizer of its training rows, with a linear baseline fitted on the same.
+    """A fold with encoded texts, and with a tokenizer and a linear baseline fitted on its training rows.
 
     Attributes:
-        folder: where all of that lies.
+        folder: with all of these.
         n_classes: of the data set.
     """
 
@@ -65,20 +65,20 @@ class Fold:
 
     @property
     def baseline_right(self) -> np.ndarray:
-        """Which test rows the linear baseline has right, bool, (rows,)."""
+        """Whether the linear baseline is correct on each test row, bool, (rows,)."""
         return np.asarray(np.load(self.folder / "baseline-right.npy"))
 
     @property
     def seconds(self) -> dict[str, float]:
-        """That making the tokenizer and the linear baseline took."""
+        """Seconds that fitting the tokenizer and the linear baseline took."""
         return dict(read_json(self.folder / "seconds.json", made_by="benchmark"))
 
     def vectors(self, file: Path | None) -> np.ndarray | None:
-        """Those of a file of word vectors, if there is one, for the tokenizer's words."""
+        """Vectors of the tokenizer's words from a file of word vectors; None without a file."""
         return vectors.read(file, tokenizer.load(self.folder / "tokenizer.json")) if file else None
 
     def attention(self, knobs: Params, start: np.ndarray | None = None) -> AttentionClassifier:
-        """The trained attention part; its embeddings start from word vectors, or at random."""
+        """The trained attention part, with embeddings initialised from word vectors or at random."""
         checkpoints = self.folder / f"checkpoints-{uuid4().hex}"
         try:
             model, _ = fit_attention(
@@ -95,7 +95,7 @@ class Fold:
         return model
 
     def ngrams(self, knobs: Params) -> tuple[NgramClassifier | None, float]:
-        """The fitted linear part, kept since no seed is in it, and the seconds that its fit took."""
+        """The fitted linear part and the seconds of its fit. It is saved, because it does not depend on a seed."""
         key = sha256_of_json([knobs.ngrams.model_dump(), knobs.training.class_weights])
         kept = self.folder / f"ngrams-{key[:12]}.pt"
         if not kept.exists():
@@ -108,29 +108,29 @@ class Fold:
         return model, seconds
 
     def joined(self, ngrams: NgramClassifier | None, attention: AttentionClassifier) -> JointClassifier:
-        """The two parts as one, weighed on the validation rows."""
+        """The joint model of both parts, with weights fitted on the validation rows."""
         model = JointClassifier(ngrams, attention)
         join(model, self.part("validation"))
         return model
 
     def logits(self, model: JointClassifier) -> np.ndarray:
-        """What the model's PARTS and the whole say of the test rows: float32, (3, rows, C)."""
+        """Logits of the PARTS and of the joint model on the test rows, float32, (3, rows, C)."""
         test = self.part("test")
-        order = np.argsort(test.lengths, kind="stable")  # in which in_batches goes through them
-        said, labels = [], []
+        order = np.argsort(test.lengths, kind="stable")  # the order of in_batches
+        logits, labels = [], []
         with torch.inference_mode():
             for tokens, some_labels in in_batches(test):
                 labels.append(some_labels)
                 parts = model.parts(tokens)
-                said.append(torch.stack([*parts, model.combine(*parts)]))
-        assert np.array_equal(torch.cat(labels).numpy(), test.labels[order]), "the rows came in another order"
-        together = torch.cat(said, dim=1).numpy()
+                logits.append(torch.stack([*parts, model.combine(*parts)]))
+        assert np.array_equal(torch.cat(labels).numpy(), test.labels[order]), "unexpected order of rows"
+        together = torch.cat(logits, dim=1).numpy()
         found = np.empty_like(together)
         found[:, order] = together
         return found
 
     def right(self, logits: np.ndarray) -> np.ndarray:
-        """Which test rows logits, (…, rows, C), have right: bool, (…, rows)."""
+        """Whether logits, (…, rows, C), are correct on the test rows, bool, (…, rows)."""
         return np.asarray(logits.argmax(axis=-1) == self.part("test").labels)
 
 
@@ -139,8 +139,8 @@ class Folds:
 
     Args:
         params: of everything.
-        benchmark: whose folder they lie in.
-        splits: whose rows are taken, of those that the stage ``prepare`` makes.
+        benchmark: name of the folder for results.
+        splits: of the stage ``prepare``, whose rows are used.
     """
 
     def __init__(self, params: Params, benchmark: str, splits: Sequence[str]) -> None:
@@ -154,7 +154,7 @@ class Folds:
         self._validation = np.array([unit_hash(row, "validation") < 0.1 for row in ids])
 
     def fold(self, number: int) -> Fold:
-        """A fold, 0 to FOLDS - 1, which is made where it was not yet."""
+        """Fold ``number``, 0 to FOLDS - 1, created if necessary."""
         folder = self.folder / f"fold-{number}"
         if not folder.exists():
             tested = self._fold == number
@@ -168,11 +168,11 @@ class Folds:
         labels = {name: rows["label_id"].to_numpy() for name, rows in parts.items()}
         started = time.monotonic()
         baseline = linear.fit(texts["train"], labels["train"].tolist(), self.params.baseline)
-        said = linear.predict_proba(baseline, texts["test"], self.n_classes)
-        np.save(folder / "baseline-right.npy", said.argmax(axis=1) == labels["test"])
+        probabilities = linear.predict_proba(baseline, texts["test"], self.n_classes)
+        np.save(folder / "baseline-right.npy", probabilities.argmax(axis=1) == labels["test"])
         seconds = {BASELINE: time.monotonic() - started}
         started = time.monotonic()
-        words = fitting.fit(texts["train"], self.params.tokenizer, fitting.survey(texts["train"]))
+        words = fitting.fit(texts["train"], self.params.tokenizer, fitting.measure(texts["train"]))
         words.save(str(folder / "tokenizer.json"))
         encoder = TextEncoder(words, self.params.tokenizer.max_length)
         for name, rows in parts.items():

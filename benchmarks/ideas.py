@@ -1,6 +1,6 @@
-"""Ideas for the attention part that its code leaves out: the ablation tries them, to show what each would be worth.
+"""Variants of the attention part that Headway does not offer; the ablation measures the effect of each.
 
-Each is a context manager, inside which the classifier is built and trained in that other way.
+Each is a context manager, within which the classifier is built and trained in that variant.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from headway.model.lightning import ClassifierModule
 from headway.params import ModelParams
 from headway.stages import train
 
-DECAY, EVERY = 0.95, 10  # the average takes in the weights of every tenth step
+DECAY, EVERY = 0.95, 10  # of the moving average, and steps between its updates
 REPLACED = 0.15  # share of tokens in pre-training
-BLANKED = 0.2  # share of words
+DROPPED = 0.2  # share of words
 SMOOTHING = 0.1
-SHRINKING = 0.05
+WEIGHT_DECAY = 0.05
 
 
 class NoPositions(Encoder):
-    """Queries and keys are not turned: within a window attention does not know where anything stands."""
+    """No rotation of queries and keys: attention within a window ignores positions."""
 
     def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         windows, visible, rotation = super()._cut(x, attention_mask)
@@ -39,7 +39,7 @@ class NoPositions(Encoder):
 
 
 class LearnedPositions(NoPositions):
-    """A learned vector for each position in a window, added at the start (Devlin et al. 2019, "BERT")."""
+    """A learned embedding of each position in a window, added to the input (Devlin et al. 2019, "BERT")."""
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__(params)
@@ -52,18 +52,18 @@ class LearnedPositions(NoPositions):
 
 
 class SinusoidalPositions(LearnedPositions):
-    """Sines and cosines of the position instead (Vaswani et al. 2017, "Attention Is All You Need")."""
+    """Fixed sinusoidal embeddings of positions (Vaswani et al. 2017, "Attention Is All You Need")."""
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__(params)
         length, d = self.positions.weight.shape
         angles = torch.outer(torch.arange(length), torch.exp(torch.arange(0, d, 2) * (-math.log(10_000) / d)))
         waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
-        self.positions.weight = nn.Parameter(0.1 * waves, requires_grad=False)  # of the size that the embeddings have
+        self.positions.weight = nn.Parameter(0.1 * waves, requires_grad=False)  # the scale of the token embeddings
 
 
 class SwiGLU(Block):
-    """A gated feed-forward layer with as many weights (Shazeer 2020, "GLU Variants Improve Transformer")."""
+    """A gated feed-forward layer with the same number of weights (Shazeer 2020, "GLU Variants Improve Transformer")."""
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__(params)
@@ -71,13 +71,13 @@ class SwiGLU(Block):
         self.expand = nn.Linear(params.d_model, 2 * width)
         self.contract = nn.Linear(width, params.d_model)
 
-    def _feed(self, x: Tensor) -> Tensor:
+    def _feedforward(self, x: Tensor) -> Tensor:
         gate, value = self.expand(self.feedforward_norm(x)).chunk(2, dim=-1)
         return x + self.dropout(self.contract(F.silu(gate) * value))
 
 
 class PlainPooling(AttentionPooling):
-    """One vector a text without a learned query: d_model wide."""
+    """One vector per text without a learned query, (B, d_model)."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__(d_model, n_heads)
@@ -101,14 +101,14 @@ class MaxPooling(PlainPooling):
 
 
 class FirstToken(PlainPooling):
-    """The first position, which is the text's first word: there is no token that stands for the text."""
+    """The first position, which is the text's first word, since there is no classification token."""
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         return x[:, 0]
 
 
 class WordDropout(AttentionClassifier):
-    """Training blanks a fifth of the words (Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text
+    """Training drops a fifth of the words (Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text
     Classification").
     """
 
@@ -116,19 +116,19 @@ class WordDropout(AttentionClassifier):
         x = super().embed(tokens)
         if not self.training:
             return x
-        keep = torch.rand(tokens.shape, device=x.device) >= BLANKED
-        return x * (keep[:, :, None].to(x.dtype) / (1 - BLANKED))
+        keep = torch.rand(tokens.shape, device=x.device) >= DROPPED
+        return x * (keep[:, :, None].to(x.dtype) / (1 - DROPPED))
 
 
 class Smoothed(ClassifierModule):
-    """A tenth of a label is shared by all classes (Szegedy et al. 2016, "Rethinking the Inception Architecture")."""
+    """Label smoothing of 0.1 (Szegedy et al. 2016, "Rethinking the Inception Architecture")."""
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, self.class_weights, label_smoothing=SMOOTHING)
 
 
 class Decayed(ClassifierModule):
-    """Matrices shrink with each step (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization")."""
+    """Decoupled weight decay of matrices (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization")."""
 
     def on_train_batch_end(self, *batch: Any) -> None:
         optimisers = self.optimizers()
@@ -136,13 +136,13 @@ class Decayed(ClassifierModule):
         with torch.no_grad():
             for name, weight in self.classifier.named_parameters():
                 if weight.ndim == 2 and "embedding" not in name:
-                    weight.mul_(1 - SHRINKING * rate)
+                    weight.mul_(1 - WEIGHT_DECAY * rate)
 
 
 class Averaged(ClassifierModule):
     """Validates and keeps an exponential moving average of the weights (Kingma & Ba 2015, "Adam", section 7.2).
 
-    The average is without what it started from: the share of the new weights falls from 1 to 1 - DECAY.
+    The average is bias-corrected: the share of the new weights falls from 1 to 1 - DECAY.
     """
 
     def on_fit_start(self) -> None:
@@ -172,9 +172,9 @@ class Averaged(ClassifierModule):
 
 
 class Pretrained(ClassifierModule):
-    """Learns first, for an epoch, which tokens of the training texts were exchanged for others of the same batch.
+    """Pre-trained for one epoch to detect tokens that were replaced by others of the same batch.
 
-    A simple form of Clark et al. 2020, "ELECTRA": there is no generator, the others are drawn by their frequency.
+    A simple form of Clark et al. 2020, "ELECTRA": replacements are drawn by frequency, not by a generator.
     """
 
     def on_fit_start(self) -> None:

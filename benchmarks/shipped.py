@@ -1,4 +1,4 @@
-"""The shipped data sets for the benchmarks of the model: prepared once, and a folder for the fits that are finished."""
+"""The data sets that ship with Headway, prepared for the benchmarks of the model."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ SUBSETS = ("imdb", "rotten_tomatoes")
 
 
 def params_for(subset: str, max_rows: int) -> Params:
-    """params.yaml with a shipped data set for its source; ``max_rows`` keeps a sample, 0 keeps all.
+    """params.yaml with a shipped data set as its source.
 
-    Nothing is searched, so that a knob may also have a value that the search leaves out; and all is trained on the CPU.
+    The search space is empty, so that a knob may have a value outside its range; training is on the CPU.
+
+    Args:
+        subset: one of SUBSETS.
+        max_rows: size of a sample; 0 for all rows.
     """
     chosen = {"data.source": "package", "data.subset": subset, "data.max_rows": max_rows, **PLAIN}
     return parameters.load(PROJECT / "params.yaml").override(chosen)
 
 
 def prepared(params: Params, benchmark: str) -> Layout:
-    """The data set as ``ingest`` and ``prepare`` leave it, in a folder of its own for these params and this code."""
+    """The data set after ``ingest`` and ``prepare``, in a folder that belongs to these params and this code."""
     fits = params.model_dump(exclude={"tune", "gate", "registry"})
     key = sha256_of_json([fits, code_fingerprint(Layout(PROJECT))])[:16]
     layout = Layout(PROJECT / ".headway" / benchmark / key / "data")

@@ -1,8 +1,8 @@
-"""How fast the classifier trains: against its peers, against the machine, by length, and to a given accuracy.
+"""Training speed of the classifier: compared with peers and with the machine's peak, by text length, and until an accuracy.
 
-``make bench-speed`` runs it on the rows that ``make run`` has left. What is compared is trained in turn, round by round, on
-the same rows and threads, and medians are printed; the time to an accuracy is that of one training. What was expected, what
-came out and what follows from it is kept in ``benchmarks/notes.md``.
+``make bench-speed`` runs it on the rows of the last ``make run``. Models are trained in alternation, round by round, on the same
+rows and threads, and medians are reported; the time to an accuracy is that of one training. Predictions, outcomes and conclusions
+are in ``benchmarks/notes.md``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from headway.params import Params
 from headway.stages.train import fit_attention, fit_ngrams, join
 from headway.tables import read_table
 
-#: The peer's sizes for our model, without the hashed embeddings of pairs, which the peer has not.
+#: Knobs that give our model the peer's sizes, without bigram embeddings, which the peer lacks.
 PEER_SIZES = {
     "model.d_model": 128,
     "model.n_heads": 4,
@@ -58,9 +58,9 @@ PEER = "nn.TransformerEncoder, padded"
 SAME, SAME_FULL = "Headway, the same sizes, in windows", "Headway, the same sizes, full attention"
 OURS, OURS_BFLOAT16 = "Headway, params.yaml", "Headway, params.yaml in bfloat16"
 MATRIX = 2048  # rows and columns of the product that measures the machine's peak
-MORE = 8  # times as many rows with and without Lightning, whose own time is little: there must be many steps
+MORE = 8  # times as many rows for the comparison with Lightning, whose small overhead needs many steps to measure
 VALIDATION_ROWS = 64
-LENGTHS = (128, 200, 300, 512, 1000, 2048, 4096)  # some of which fill their windows, and some do not
+LENGTHS = (128, 200, 300, 512, 1000, 2048, 4096)  # some are multiples of the window size, some are not
 #: What https://keras.io/examples/nlp/text_classification_with_transformer reaches on IMDB, on a test split of its own.
 KERAS = 0.875
 SPEEDS = ("documents/s", "lowest", "highest")
@@ -72,7 +72,7 @@ def main() -> None:
     """Measure and print.
 
     Raises:
-        HeadwayError: no run has left rows to train on.
+        HeadwayError: there are no encoded rows.
     """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -112,7 +112,7 @@ class Bench:
         self.n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
 
     def peers(self, rows: int) -> list[Target]:
-        """Documents a second, and the share of the machine's peak, of the models in turn."""
+        """Documents per second of the models, and their share of the machine's peak."""
         texts = self._some(rows)
         sizes = self.params.override(PEER_SIZES)
         trainees = {
@@ -122,12 +122,14 @@ class Bench:
             OURS: self._ours(self.params, texts),
             OURS_BFLOAT16: self._ours(self.params, texts, bfloat16=True),
         }
-        self.console.print(f"Training {len(trainees)} models in turn on {len(texts)} texts, {self.rounds} rounds")
+        self.console.print(f"Training {len(trainees)} models in alternation on {len(texts)} texts, {self.rounds} rounds")
         flops = {name: trainee.flops() for name, trainee in trainees.items()}
         square = torch.randn(MATRIX, MATRIX)
         contests: dict[str, Callable[[], object]] = {name: trainee.epoch for name, trainee in trainees.items()}
         loader = self._loader(self.params, texts)
-        seconds = self._in_turn({**contests, "peak": lambda: square @ square, "loader": lambda: deque(loader(), maxlen=0)})
+        seconds = self._alternated(
+            {**contests, "peak": lambda: square @ square, "loader": lambda: deque(loader(), maxlen=0)}
+        )
         peak = 2 * MATRIX**3 / statistics.median(seconds.pop("peak"))
         loading = ratio(seconds.pop("loader"), seconds[OURS])
         table = Table("training", *SPEEDS, "times the first", "Gflop/s", "of peak")
@@ -141,8 +143,8 @@ class Bench:
         for name, times in seconds.items():
             shares[name] = flops[name] / statistics.median(times) / peak
             ratios[name] = ratio(seconds[PEER], times)
-            told = f"{ratios[name]:.1f}", f"{shares[name] * peak / 1e9:.0f}", f"{shares[name]:.0%}"
-            table.add_row(name, *speeds(len(texts), times), *told)
+            cells = f"{ratios[name]:.1f}", f"{shares[name] * peak / 1e9:.0f}", f"{shares[name]:.0%}"
+            table.add_row(name, *speeds(len(texts), times), *cells)
         self._print(table)
         best = "bfloat16" if ratios[OURS_BFLOAT16] > ratios[OURS] else "float32"
         self.console.print(f"On this machine's CPU, training.precision: {best} is the faster one")
@@ -157,7 +159,7 @@ class Bench:
         ]
 
     def trainer(self, rows: int) -> list[Target]:
-        """What Lightning's Trainer adds to a loop of our own that takes the same steps."""
+        """The overhead of Lightning's Trainer over a plain loop with the same steps."""
         texts = self._some(rows)
         ways = {"a plain loop": train_plainly, "Lightning's Trainer": train_by_lightning}
         taken: dict[str, list[float]] = {name: [] for name in ways}
@@ -176,9 +178,9 @@ class Bench:
         return [(f"Lightning's Trainer adds {added:.1%} to the steps' time, target {OVERHEAD:.0%}", added <= OVERHEAD)]
 
     def lengths(self, lengths: Iterable[int]) -> list[Target]:
-        """How the cost of a step grows with the length of texts: full attention, and within windows."""
+        """Growth of a step's cost with the length of texts, for full attention and for windows."""
         kinds = {"full attention": {"model.window_size": 0}, "windows": {}}
-        table = Table("tokens of a text", *(f"{kind}, ms a text" for kind in kinds), "full / windows")
+        table = Table("tokens of a text", *(f"{kind}, ms per text" for kind in kinds), "full / windows")
         taken: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
         for length in lengths:
             self.console.print(f"Training on texts of {length} tokens")
@@ -189,7 +191,7 @@ class Bench:
             for kind, knobs in kinds.items():
                 params = self.params.override({"model.max_length": length, **knobs})
                 contests[kind] = ours(partial(iter, [batch]), params, self.vocabulary_size, self.n_classes).epoch
-            for kind, times in self._in_turn(contests).items():
+            for kind, times in self._alternated(contests).items():
                 taken[kind].append((length, statistics.median(times) / len(tokens)))
             full, windows = (sizes[-1][1] for sizes in taken.values())
             table.add_row(str(length), f"{1000 * full:.1f}", f"{1000 * windows:.1f}", f"{full / windows:.1f}")
@@ -203,7 +205,7 @@ class Bench:
         return [(f"growth of the cost with the length, windows: {grown:.2f}, target {WINDOWED}", grown <= WINDOWED)]
 
     def accuracy(self) -> list[Target]:
-        """Seconds of training, and the validation accuracy that is reached by then."""
+        """Validation accuracy over the seconds of training."""
         self.console.print(f"Training params.yaml's model on all {len(self.train):,} texts")
         reference = self._linear()
         reached: list[tuple[str, float, float]] = []
@@ -229,7 +231,7 @@ class Bench:
                 lambda entry: note(f"attention alone, epoch {entry['epoch']}", entry["validation_accuracy"]),
             )
         report = join(JointClassifier(ngrams, attention), self.validation)
-        note("both, joined", report["validation_accuracy"])
+        note("both", report["validation_accuracy"])
         table = Table("what is trained", "seconds", "accuracy")
         table.title = f"Time to accuracy: {len(self.train):,} training, {len(self.validation):,} validation texts"
         table.add_row("linear baseline", f"{reference[0]:.0f}", f"{reference[1]:.4f}")
@@ -237,8 +239,8 @@ class Bench:
         for name, seconds, accuracy in reached:
             table.add_row(name, f"{seconds:.0f}", f"{accuracy:.4f}")
         table.caption = (
-            "seconds since the training began, on encoded texts, for which the stage tokenize took some before; the baseline's "
-            "are its own, on raw texts"
+            "seconds since the start of training, on texts that the stage tokenize has encoded; the baseline trains on raw "
+            "texts"
         )
         self._print(table)
         scores = {"the linear baseline's": reference[1]}
@@ -258,7 +260,7 @@ class Bench:
         return ours(self._loader(params, texts), params, self.vocabulary_size, self.n_classes, bfloat16)
 
     def _loader(self, params: Params, texts: EncodedTexts) -> Callable[[], Iterable[Any]]:
-        """Makes an epoch's batches, as the training has them."""
+        """A function that gives an epoch's batches as in training."""
         data = TextDataModule(texts, texts, params.model.max_length, params.training.tokens_per_batch, params.seed)
         return data.train_dataloader
 
@@ -280,8 +282,8 @@ class Bench:
         predicted = linear.predict_proba(fitted, validation["text"].to_pylist(), self.n_classes).argmax(axis=1)
         return seconds, float((predicted == validation["label_id"].to_numpy()).mean())
 
-    def _in_turn(self, contests: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-        """Seconds of each by round, after a round that is not counted."""
+    def _alternated(self, contests: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
+        """Seconds of each by round, after a warm-up round."""
         seconds: dict[str, list[float]] = {name: [] for name in contests}
         for counted in [False] + [True] * self.rounds:
             for name, contest in contests.items():
@@ -299,7 +301,7 @@ class Bench:
 
 
 class Timed(ClassifierModule):
-    """Knows how long its training epoch took, from asking for the first batch to the end of the last step."""
+    """Measures its training epoch, from the request for the first batch to the end of the last step."""
 
     seconds = 0.0
 
@@ -319,7 +321,7 @@ def train_by_lightning(module: Timed, data: TextDataModule) -> float:
 
 
 def train_plainly(module: Timed, data: TextDataModule) -> float:
-    """Seconds of the same steps, written down one after another."""
+    """Seconds of the same steps in a plain loop."""
     optimisers, schedulers = module.configure_optimizers()
     started = time.perf_counter()
     for tokens, labels in data.train_dataloader():
@@ -336,18 +338,18 @@ def train_plainly(module: Timed, data: TextDataModule) -> float:
 
 
 def speeds(rows: int, seconds: list[float]) -> list[str]:
-    """Rows a second of all rounds, as SPEEDS names them."""
+    """Rows per second: median, lowest and highest of all rounds, as in SPEEDS."""
     found = [rows / value for value in seconds]
     return [f"{value:.0f}" for value in (statistics.median(found), min(found), max(found))]
 
 
 def ratio(first: list[float], second: list[float]) -> float:
-    """Median, over the rounds, of the first's time over the second's."""
+    """Median over the rounds of the first time divided by the second."""
     return statistics.median(one / other for one, other in zip(first, second, strict=True))
 
 
 def exponent(sizes: list[tuple[int, float]]) -> float:
-    """Slope of the straight line through the logarithms of lengths and times, by least squares."""
+    """Growth exponent: the slope of the least-squares line through the logarithms of lengths and times."""
     lengths, times = np.log(np.array(sizes, dtype=float)).T
     return float(np.polyfit(lengths, times, 1)[0])
 

@@ -1,4 +1,4 @@
-"""How a benchmark tells what it aims at, and whether that was reached."""
+"""Targets of a benchmark, and whether they are met."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Target = tuple[str, bool]
 
 
 def print_targets(console: Console, targets: Iterable[Target]) -> None:
-    """A line for each target: what was measured and what is aimed at, and whether that is met."""
+    """Print a line per target: the measurement, the target and whether it is met."""
     console.print("\nTargets")
     for words, is_met in targets:
         console.print(f"  {words}: {'met' if is_met else 'not met'}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What the speed benchmark trains in turn: a model with its batches and optimisers; and the peer, as tutorials have it."""
+"""The models that the speed benchmark trains in alternation: ours, and PyTorch's encoder as in tutorials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 
 
 class PaddedTransformer(nn.Module):
-    """PyTorch's own encoder with mean pooling, as tutorials build it."""
+    """PyTorch's encoder with mean pooling, as in tutorials."""
 
     def __init__(self, params: Params, vocabulary_size: int, n_classes: int) -> None:
         super().__init__()
@@ -65,14 +65,17 @@ class Trainee:
                 optimiser.step()
 
     def flops(self) -> int:
-        """Floating-point operations of an epoch's matrix products and attention, padding included."""
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # the fused kernel is not counted
+        """Floating-point operations of matrix products and attention in an epoch, padding included."""
+        with (
+            FlopCounterMode(display=False) as counter,
+            sdpa_kernel(SDPBackend.MATH),
+        ):  # fused kernels are not counted
             self.epoch()
         return int(counter.get_total_flops())
 
 
 def peer(texts: EncodedTexts, params: Params, vocabulary_size: int, n_classes: int) -> Trainee:
-    """PyTorch's encoder of the sizes in the params, on batches of 32 texts, each padded to 512 tokens."""
+    """PyTorch's encoder with the sizes in the params, on batches of 32 texts padded to 512 tokens."""
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         rows = TextBatches(texts, PEER_LENGTH)
@@ -85,7 +88,7 @@ def peer(texts: EncodedTexts, params: Params, vocabulary_size: int, n_classes: i
 
 
 def ours(batches: Batches, params: Params, vocabulary_size: int, n_classes: int, bfloat16: bool = False) -> Trainee:
-    """The classifier's attention part as the params have it."""
+    """The classifier's attention part with the sizes in the params."""
     model = AttentionClassifier(params.model, vocabulary_size, n_classes).train()
     dense, sparse = parameter_groups(model)
     optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, fused=True)]

@@ -19,7 +19,7 @@ from headway.errors import HeadwayError
 from headway.evaluation import slices
 from headway.layout import Layout
 from headway.params import Params
-from headway.process import noted_interrupts
+from headway.process import recorded_interrupts
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Requester, current_requester
 from headway.promotion.existing_decision import existing_outcome
@@ -107,7 +107,7 @@ def run_stages(layout: Layout) -> list[StageResult]:
     """
     changed = changed_stages(layout)
     results = []
-    with noted_interrupts() as interrupts:
+    with recorded_interrupts() as interrupts:
         for stage in graph.read(layout.graph):
             # A stage without dependencies reads an outside source, where a retry can help.
             retries = 0 if stage.after else SOURCE_RETRIES

@@ -1,4 +1,4 @@
-"""Functions run in a process of their own, which may be killed there: none of this process's threads goes along."""
+"""Functions run in a separate process, where they can be killed. The process is not forked from this one and its threads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-#: Forks from a server that has started no thread. A module has it load what is heavy with
-#: ``CONTEXT.set_forkserver_preload([__name__])`` before the first process.
+#: Forks from a server process without threads. ``CONTEXT.set_forkserver_preload([__name__])`` loads a module there in advance.
 CONTEXT = multiprocessing.get_context("forkserver")
 SECONDS = 120.0
 
 
 def is_killed(target: Callable[..., Any], *args: Any) -> bool:
-    """Run a module's function to its end; whether it was killed with kill -9 before that."""
+    """Run a function of a module in a separate process. Returns whether the process was killed by SIGKILL."""
     process = CONTEXT.Process(target=target, args=args)
     process.start()
     process.join(SECONDS)
@@ -25,7 +24,7 @@ def is_killed(target: Callable[..., Any], *args: Any) -> bool:
 
 
 def dying(function: Callable[..., Any], call: int, last: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """The function, but for one call of it: there the process is killed, after ``last`` has been called in its stead."""
+    """Wrap a function so that its ``call``-th call kills the process, after calling ``last`` instead of the function."""
     left = call
 
     @wraps(function)

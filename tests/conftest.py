@@ -1,6 +1,6 @@
-"""What tests share: the project's own params, a temporary project to run in, and a slice of the reviews that ship.
+"""Fixtures for all tests: the repository's params, temporary projects, and a slice of real reviews.
 
-Nothing here is synthetic: the slice went through the real stages, once a session.
+The slice is made by the real stages, once per session.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,12 @@ import pytest
 from headway import environment
 
 environment.configure()
-os.environ.pop("MLFLOW_TRACKING_URI", None)  # tests track into their own project, whatever server a person works with
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # tests track into their own project
 
-from headway.layout import Layout  # noqa: E402 - the switches come before anything that reads them
+from headway.layout import Layout  # noqa: E402 - the environment is configured before modules that read it are imported
 from headway.params import Params, load  # noqa: E402
 
-hypothesis.settings.register_profile("headway", deadline=None)  # how long an example takes depends on who else is computing
+hypothesis.settings.register_profile("headway", deadline=None)  # the time per example depends on the load of the machine
 hypothesis.settings.load_profile("headway")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -39,15 +40,22 @@ class Slice:
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts() -> Iterator[None]:
-    """Ctrl+C raises, also where the tests were started in the background of a shell, which ignores it there."""
+    """Make Ctrl+C raise, even if the tests were started in the background of a shell, which ignores it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(autouse=True)
+def subnormal_numbers() -> None:
+    """Every test starts with subnormal numbers enabled. A training in an earlier test of this process switches them off."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
-    """The checkout's root."""
+    """The root of the checkout."""
     return REPOSITORY
 
 
@@ -59,13 +67,13 @@ def params() -> Params:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Layout:
-    """An empty project in a folder of its own: params.yaml and dvc.yaml, nothing has run yet."""
+    """A new project in a temporary folder: params.yaml and dvc.yaml, without any outputs."""
     return new_project(tmp_path / "project")
 
 
 @pytest.fixture(scope="session")
 def ingested(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Slice:
-    """All Rotten Tomatoes sentences, ingested; only to be read."""
+    """A project with all Rotten Tomatoes sentences, ingested. Read-only."""
     from headway.stages.ingest import ingest
 
     chosen = params.override({"data.subset": "rotten_tomatoes"})
@@ -76,7 +84,7 @@ def ingested(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Slice:
 
 @pytest.fixture(scope="session")
 def reviews(ingested: Slice, tmp_path_factory: pytest.TempPathFactory) -> Slice:
-    """About 600 sentences in three encoded splits, made by the real stages; only to be read: all tests share it."""
+    """A project with about 600 sentences in three encoded splits. Read-only, because all tests share it."""
     from headway.stages.prepare import prepare
     from headway.stages.tokenize import tokenize
 
@@ -90,14 +98,14 @@ def reviews(ingested: Slice, tmp_path_factory: pytest.TempPathFactory) -> Slice:
 
 @pytest.fixture
 def own_reviews(reviews: Slice, tmp_path: Path) -> Slice:
-    """The same slice in a folder of the test's own, to write into."""
+    """A copy of ``reviews`` that the test may modify."""
     root = tmp_path / "reviews"
     shutil.copytree(reviews.layout.root, root)
     return Slice(reviews.params, Layout(root))
 
 
 def new_project(root: Path) -> Layout:
-    """A folder with copies of the files that make a project."""
+    """Create a project: a folder with copies of params.yaml and dvc.yaml."""
     root.mkdir(parents=True)
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copyfile(REPOSITORY / name, root / name)

@@ -1,4 +1,4 @@
-"""Whether two folders are the same."""
+"""A hash of a folder, to compare folders."""
 
 from __future__ import annotations
 

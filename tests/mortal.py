@@ -1,5 +1,4 @@
-"""A process that dies before a call to MLflow that would have changed something, as often as there are such calls; and one that
-really does, by SIGKILL, between any two writes."""
+"""Simulated kills before each MLflow call that changes something, and real kills, by SIGKILL, between any two writes."""
 
 from __future__ import annotations
 
@@ -18,11 +17,11 @@ CHANGES = ("create_", "set_", "log_", "delete_", "update_", "restore_")
 
 
 class Killed(BaseException):
-    """Nothing that catches errors catches it; unlike after kill -9, what ends in any case (``finally``) still does."""
+    """A simulated kill. No ``except Exception`` catches it, but unlike after SIGKILL, ``finally`` blocks run."""
 
 
 class Mortal:
-    """MLflow's client until its n-th call that changes something, before which the process dies."""
+    """An MLflow client that raises :class:`Killed` before a call that changes something, after ``deadline`` such calls."""
 
     def __init__(self, client: Any, deadline: int) -> None:
         self._client, self._left = client, deadline
@@ -32,24 +31,25 @@ class Mortal:
         if not name.startswith(CHANGES):
             return found
 
-        def call(*words: Any, **more: Any) -> Any:
+        def call(*arguments: Any, **more: Any) -> Any:
             self._left -= 1
             if self._left < 0:
                 raise Killed(name)
-            return found(*words, **more)
+            return found(*arguments, **more)
 
         return call
 
 
 def each_kill(database: Path, act: Callable[[int], object], step: int = 1) -> Iterator[int]:
-    """Every place in which a kill can fall, or every so many-th, one after the other, until the act is through without one.
+    """Run an act repeatedly, each time killed one changing call later, until it completes without a kill.
 
     Args:
-        database: MLflow's, as it stands now before every attempt.
-        act: with the number of calls that go through before the one that kills.
+        database: MLflow's database file, which is restored before each attempt.
+        act: takes the number of changing calls that succeed before the kill.
+        step: try only every ``step``-th number of calls.
 
     Yields:
-        That number, after each kill.
+        the number of calls that succeeded, after each kill.
     """
     before = database.read_bytes()
     for deadline in count(0, step):
@@ -63,14 +63,16 @@ def each_kill(database: Path, act: Callable[[int], object], step: int = 1) -> It
 
 
 def die_at(deadline: int | None) -> Callable[[], int]:
-    """End this process by SIGKILL, like kill -9, before its n-th write from now on: a statement that changes a database, a
-    commit, a file that is opened to be written, renamed or removed, or a new folder.
+    """Kill this process by SIGKILL before its n-th write from now on.
+
+    Writes are statements that change a database, commits, opening a file for writing, renaming or removing a file, and
+    creating a folder.
 
     Args:
-        deadline: from 0; None lets it live.
+        deadline: number of writes that succeed before the kill; None never kills.
 
     Returns:
-        Tells how many writes there were.
+        a function that returns the number of writes so far.
     """
     seen = 0
 
@@ -80,9 +82,9 @@ def die_at(deadline: int | None) -> Callable[[], int]:
             os.kill(os.getpid(), signal.SIGKILL)
         seen += 1
 
-    def audit(name: str, words: tuple[Any, ...]) -> None:
-        to_write = name == "open" and isinstance(words[2], int) and words[2] & (os.O_WRONLY | os.O_RDWR)
-        if (to_write and not str(words[0]).startswith("/dev/")) or name in ("os.rename", "os.remove", "os.mkdir"):
+    def audit(name: str, arguments: tuple[Any, ...]) -> None:
+        to_write = name == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if (to_write and not str(arguments[0]).startswith("/dev/")) or name in ("os.rename", "os.remove", "os.mkdir"):
             write()
 
     def execute(connection: Any, cursor: Any, statement: str, *_: Any) -> None:

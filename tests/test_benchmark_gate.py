@@ -1,4 +1,4 @@
-"""The gate's benchmark draws what it says, and judges it by the gate's own rule; its figures are seeded."""
+"""The gate's benchmark draws what it describes and applies the gate's own rule; its figures are seeded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def answers(correct: np.ndarray) -> Predictions:
 
 @settings(max_examples=60)
 @given(st.integers(0, 60), st.integers(0, 40), st.integers(1, 60), st.sampled_from(["superior", "non_inferior"]))
-def test_a_simulated_candidate_is_judged_as_the_gate_judges_a_real_one(
+def test_a_simulated_candidate_gets_the_gates_result_for_a_real_one(
     simulation: Simulation, wins: int, losses: int, number: int, policy: str
 ) -> None:
     assume(wins or losses)  # of the very same answers there is nothing to be unsure of
@@ -59,7 +59,7 @@ def test_candidates_differ_from_the_champion_as_often_and_by_as_much_as_stated(d
     assert len(wins) == 50
     assert (wins + losses).mean() == pytest.approx(disagreement, rel=0.01)
     assert (wins - losses).mean() == pytest.approx(gain, abs=5e-4)
-    # One champion on the same rows: the verdicts of a sequence go up and down together.
+    # One champion on the same rows: the looks of a sequence are correlated.
     difference = wins - losses
     assert np.corrcoef(difference[0], difference[1])[0, 1] == pytest.approx(0.5, abs=0.07)
 

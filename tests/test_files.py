@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, folders likewise, and hashes of what stands there."""
+"""Files and folders are written completely or not at all, readers name the stage that writes a file, and hashes are stable."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.errors import HeadwayError
+from headway.errors import StageOutputError
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from tests.folders import sha256_of_folder
 
@@ -21,19 +21,19 @@ values = st.recursive(
 
 
 @given(values.filter(lambda value: "\\ud" not in json.dumps(value)))
-def test_what_is_written_as_json_is_what_is_read(tmp_path_factory, value):
+def test_json_reads_back_as_it_was_written(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "some" / "value.json"
     write_json(path, value)
     assert read_json(path, made_by="prepare") == value
 
 
-def test_json_keeps_the_order_of_keys_and_scripts_legible(tmp_path):
+def test_json_keeps_the_order_of_keys_and_does_not_escape_other_scripts(tmp_path):
     write_json(tmp_path / "value.json", {"zh": "好", "ar": "جيد"})
     assert (tmp_path / "value.json").read_text(encoding="utf-8") == '{\n  "zh": "好",\n  "ar": "جيد"\n}\n'
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object()])
-def test_a_value_that_json_cannot_hold_leaves_the_old_file_as_it_was(tmp_path, value):
+def test_a_value_that_json_cannot_express_leaves_the_old_file_unchanged(tmp_path, value):
     write_json(tmp_path / "value.json", {"before": 1})
     with pytest.raises((ValueError, TypeError)):
         write_json(tmp_path / "value.json", {"after": value})
@@ -41,16 +41,18 @@ def test_a_value_that_json_cannot_hold_leaves_the_old_file_as_it_was(tmp_path, v
     assert [path.name for path in tmp_path.iterdir()] == ["value.json"]
 
 
-def test_a_missing_file_is_told_with_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(HeadwayError, match=r"labels\.json: missing; it is made by `dvc repro prepare`"):
+def test_a_missing_file_is_reported_with_the_stage_that_writes_it(tmp_path):
+    with pytest.raises(StageOutputError, match=r"labels\.json: missing; write it with `dvc repro prepare`$") as error:
         read_json(tmp_path / "labels.json", made_by="prepare")
+    assert (error.value.path, error.value.stage, error.value.damage) == (tmp_path / "labels.json", "prepare", "")
 
 
 @pytest.mark.parametrize("content", [b"", b'{"half": ', b"\xff\xfe\x00"])
-def test_a_damaged_file_is_told_with_how_to_make_it_again(tmp_path, content):
+def test_a_damaged_file_is_reported_with_the_stage_that_writes_it(tmp_path, content):
     (tmp_path / "labels.json").write_bytes(content)
-    with pytest.raises(HeadwayError, match=r"labels\.json: damaged .*`dvc repro --force prepare`"):
+    with pytest.raises(StageOutputError, match=r"\(not JSON\); write it again with `dvc repro --force prepare`$") as error:
         read_json(tmp_path / "labels.json", made_by="prepare")
+    assert error.value.damage
 
 
 def test_a_folder_appears_only_when_it_is_complete(tmp_path):
@@ -69,7 +71,7 @@ def test_a_new_folder_holds_nothing_of_the_old_one(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_a_folder_that_could_not_be_filled_leaves_the_old_one_and_nothing_else(tmp_path, error):
+def test_a_folder_that_could_not_be_filled_leaves_only_the_old_one(tmp_path, error):
     with fresh_folder(tmp_path / "raw") as folder:
         (folder / "old").touch()
 
@@ -83,7 +85,7 @@ def test_a_folder_that_could_not_be_filled_leaves_the_old_one_and_nothing_else(t
     assert [path.name for path in tmp_path.rglob("*")] == ["raw", "old"]
 
 
-def test_what_a_kill_left_half_filled_is_not_taken_over(tmp_path):
+def test_files_left_by_a_killed_process_are_not_kept(tmp_path):
     (tmp_path / "raw.partial").mkdir()
     (tmp_path / "raw.partial" / "half").touch()
     with fresh_folder(tmp_path / "raw") as folder:
@@ -91,7 +93,7 @@ def test_what_a_kill_left_half_filled_is_not_taken_over(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["raw", "new"]
 
 
-def test_a_files_hash_is_the_sha256_of_its_bytes(tmp_path):
+def test_the_hash_of_a_file_is_the_sha256_of_its_bytes(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -107,18 +109,18 @@ def tree(tmp_path):
     return tmp_path / "tree"
 
 
-def test_a_folders_hash_takes_its_files_in_the_order_of_their_names(tree):
+def test_the_hash_of_a_folder_covers_its_files_sorted_by_name(tree):
     lines = [f"{name}\0{sha256_of_file(tree / name)}\n" for name in sorted(NAMES)]
     assert sha256_of_folder(tree) == hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def test_a_folders_hash_depends_on_names_and_contents_alone(tree):
+def test_the_hash_of_a_folder_depends_only_on_names_and_contents(tree):
     before = sha256_of_folder(tree)
-    twin = tree.with_name("elsewhere")
+    copy = tree.with_name("elsewhere")
     for name in NAMES[::-1]:  # made in another order, at another time
-        (twin / name).parent.mkdir(parents=True, exist_ok=True)
-        (twin / name).write_text(name)
-    assert sha256_of_folder(twin) == before
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text(name)
+    assert sha256_of_folder(copy) == before
 
 
 @pytest.mark.parametrize(
@@ -133,13 +135,13 @@ def test_a_folders_hash_depends_on_names_and_contents_alone(tree):
     ],
     ids=["content", "name", "folder", "gone", "new", "swapped"],
 )
-def test_a_folders_hash_changes_with_any_of_its_files(tree, change):
+def test_the_hash_of_a_folder_changes_with_any_of_its_files(tree, change):
     before = sha256_of_folder(tree)
     change(tree)
     assert sha256_of_folder(tree) != before
 
 
-def test_a_values_hash_does_not_depend_on_the_order_of_its_keys():
+def test_the_hash_of_a_value_does_not_depend_on_the_order_of_its_keys():
     assert sha256_of_json({"a": 1, "b": [2, "好"]}) == sha256_of_json({"b": [2, "好"], "a": 1})
     assert sha256_of_json({"a": 1}) != sha256_of_json({"a": 2})
     assert sha256_of_json([1, 2]) != sha256_of_json([2, 1])

@@ -1,4 +1,4 @@
-"""The commit that a result comes from, in real repositories."""
+"""The commit of a result, in real repositories."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def committed(request: pytest.FixtureRequest, tmp_path: Path) -> Layout:
     return layout
 
 
-def test_what_a_run_rewrites_itself_does_not_change_the_commit_it_started_from(committed: Layout) -> None:
+def test_files_rewritten_by_a_run_do_not_change_its_commit(committed: Layout) -> None:
     head = git(committed.root, "rev-parse", "HEAD")
     committed.lock.write_text("schema: '2.0'\nstages: {}\n")
     committed.metrics("test").write_text('{"accuracy": 0.9}')
@@ -42,7 +42,7 @@ def test_what_a_run_rewrites_itself_does_not_change_the_commit_it_started_from(c
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "dvc.yaml", "code.py"])
-def test_a_change_to_anything_that_a_person_edits_is_told(committed: Layout, file: str) -> None:
+def test_a_change_of_any_edited_file_is_marked(committed: Layout, file: str) -> None:
     head = git(committed.root, "rev-parse", "HEAD")
     with (committed.root / file).open("a") as edited:
         edited.write("# another line\n")
@@ -50,13 +50,13 @@ def test_a_change_to_anything_that_a_person_edits_is_told(committed: Layout, fil
     assert git_commit(committed) == f"{head}+changes"
 
 
-def test_a_change_elsewhere_in_the_repository_is_told(committed: Layout) -> None:
+def test_a_change_elsewhere_in_the_repository_is_marked(committed: Layout) -> None:
     top = Path(git(committed.root, "rev-parse", "--show-toplevel"))
     (top / "elsewhere.txt").write_text("changed")
     assert git_commit(committed).endswith("+changes")
 
 
-def test_without_git_or_without_a_commit_there_is_none(tmp_path: Path) -> None:
+def test_without_git_or_a_commit_the_hash_is_empty(tmp_path: Path) -> None:
     layout = new_project(tmp_path / "project")
     assert git_commit(layout) == ""
     git(layout.root, "init", "-q")

@@ -1,4 +1,4 @@
-"""params.yaml as types: whatever a person gets wrong in it is told in one line that says where, what and what instead."""
+"""params.yaml as types: every mistake in it is reported in one line, with its place and what to write instead."""
 
 import re
 import string
@@ -70,12 +70,12 @@ def test_the_repositorys_own_params_are_accepted(params):
 @pytest.mark.parametrize(
     ("path", "line", "says"),
     [
-        # Unknown keys, at the top and in a section: the nearest key.
+        # Unknown keys, at the top and in a section.
         ("seed", "sed: 1", "sed: unknown key; did you mean seed?"),
         ("tokenizer", "tokeniser:", "tokeniser: unknown key; did you mean tokenizer?"),
         ("data.subset", "subst: imdb", "data.subst: unknown key; did you mean subset?"),
         ("seed", "int: 3", "int: unknown key; known: seed"),
-        # Wrong types: no value is bent into another type.
+        # Wrong types: no value is converted.
         ("seed", "seed: one", "seed: 'one' is not allowed: input should be a valid integer"),
         ("seed", "seed: 1.0", "seed: 1.0 is not allowed: input should be a valid integer"),
         ("tokenizer.lowercase", "lowercase: yes", "tokenizer.lowercase: 'yes' is not allowed: input should be a valid bool"),
@@ -114,7 +114,7 @@ def test_the_repositorys_own_params_are_accepted(params):
         ("model.n_heads", "n_heads: ]2", "not valid YAML: "),
     ],
 )
-def test_a_wrong_key_or_value_is_told_with_its_line_what_was_given_and_what_is_allowed(tmp_path, path, line, says):
+def test_a_wrong_key_or_value_is_reported_with_its_line_and_what_is_allowed(tmp_path, path, line, says):
     message = refusal(tmp_path, edited({path: line}))
     assert message.startswith(f"params.yaml:{line_of(path)}: {says}")
 
@@ -133,7 +133,7 @@ def test_a_wrong_key_or_value_is_told_with_its_line_what_was_given_and_what_is_a
         ),
     ],
 )
-def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, changes, says):
+def test_values_that_conflict_are_reported_at_their_section(tmp_path, changes, says):
     section = says.split(":")[0]
     message = refusal(tmp_path, edited(changes))
     assert message.startswith(f"params.yaml:{line_of(section)}: {says}")
@@ -156,17 +156,17 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
             ": no knob of model, training or tokenizer; did you mean tok",
         ),
         ("ngrams.max_order: {type: int, low: 1, high: 3}", ": no knob of model, training or tokenizer; "),
-        ("training.max_epochs: {type: int, low: 1, high: 5}", ": is a budget, which the search does not turn; see tune.max"),
-        ("training.threads: {type: int, low: 1, high: 2}", ": is a budget, which the search does not turn"),
+        ("training.max_epochs: {type: int, low: 1, high: 5}", ": is a budget, which is not searched; see tune.max"),
+        ("training.threads: {type: int, low: 1, high: 2}", ": is a budget, which is not searched"),
         # A value between allowed ends: 3 does not divide the width of 64.
         ("model.n_heads: {type: int, low: 1, high: 4}", ": 3 is not allowed: d_model (64) must be divisible by"),
-        # The kind of range.
+        # The type of a range.
         (
             "model.embedding_dropout: {type: flaot, low: 0.0, high: 0.9}",
             ".type: 'flaot' is not allowed: expected 'float', 'int', ",
         ),
         ("model.embedding_dropout: {low: 0.0, high: 0.9}", ".type: missing; expected 'float', 'int' or 'categorical'"),
-        # What a range may hold.
+        # The fields of a range.
         ("model.embedding_dropout: {type: float, low: 0.0, high: 0.9, lg: true}", ".lg: unknown key; did you mean log?"),
         ("model.embedding_dropout: {type: float, high: 0.9}", ".low: missing; add it"),
         (
@@ -194,7 +194,7 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
             "model.embedding_dropout: {type: float, low: 0.0, high: 0.9, log: true}",
             ": low (0) must be above 0 on a log scale",
         ),
-        # What the knob itself may be.
+        # Values that the knob does not allow.
         (
             "model.embedding_dropout: {type: float, low: 0.0, high: 1.4}",
             ": 1.4 is not allowed: input should be less than 1",
@@ -237,13 +237,13 @@ def test_values_that_do_not_fit_together_are_told_at_their_section(tmp_path, cha
         ("training.learning_rate: {type: int, low: 1, high: 2}", ": the range lacks 0."),
     ],
 )
-def test_a_wrong_range_of_the_search_is_told_with_its_knob_and_line(tmp_path, knob, says):
+def test_a_wrong_range_is_reported_with_its_knob_and_line(tmp_path, knob, says):
     name = knob.split(":")[0]
     message = refusal(tmp_path, with_space("model.dropout: {type: float, low: 0.0, high: 0.9}", knob))
     assert message.startswith(f"params.yaml:{line_of('tune.space') + 2}: tune.space.{name}{says}")
 
 
-def test_a_condition_has_to_ask_for_what_its_knob_can_be(tmp_path):
+def test_a_condition_may_only_require_values_that_its_knob_can_have(tmp_path):
     layers = "model.n_layers: {type: int, low: 1, high: 2}"
     asked = "model.window_size: {type: int, low: 0, high: 128, when: {model.n_layers: [%s]}}"
     for value in ("3", "two"):
@@ -253,14 +253,14 @@ def test_a_condition_has_to_ask_for_what_its_knob_can_be(tmp_path):
     assert load(tmp_path / "params.yaml").tune.space["model.window_size"].when == {"model.n_layers": [2]}
 
 
-def test_values_that_are_allowed_alone_have_to_be_allowed_beside_one_another(tmp_path):
+def test_values_of_two_knobs_must_be_allowed_together(tmp_path):
     width = "model.d_model: {type: categorical, choices: [64, 36]}"
     message = refusal(tmp_path, with_space(width, "model.n_heads: {type: categorical, choices: [2, 8]}"))
     assert (
         "tune.space.model.n_heads: 8 is not allowed together with model.d_model: 36: d_model (36) must be divisible by"
         in message
     )
-    # A condition that keeps the two apart mends it, and one that brings them together alone is seen.
+    # A condition that excludes the conflicting pair resolves it; one that leaves only that pair does not.
     apart = "model.n_heads: {type: categorical, choices: [2, 8], when: {model.d_model: [64]}}"
     (tmp_path / "params.yaml").write_text(with_space(width, apart), encoding="utf-8")
     assert len(load(tmp_path / "params.yaml").tune.space) == 2
@@ -268,7 +268,7 @@ def test_values_that_are_allowed_alone_have_to_be_allowed_beside_one_another(tmp
     assert "tune.space.model.n_heads: 8 is not allowed" in refusal(tmp_path, with_space(width, together))
 
 
-def test_a_knob_that_trial_0_is_not_asked_for_may_leave_out_its_value(tmp_path):
+def test_the_range_of_a_knob_that_is_inactive_in_trial_0_may_lack_its_value(tmp_path):
     layers = "model.n_layers: {type: int, low: 1, high: 2}"
     width = "model.dim_feedforward: {type: int, low: 500, high: 600, when: {model.n_layers: [%s]}}"
     (tmp_path / "params.yaml").write_text(with_space(layers, width % "2"), encoding="utf-8")
@@ -276,9 +276,9 @@ def test_a_knob_that_trial_0_is_not_asked_for_may_leave_out_its_value(tmp_path):
     assert "model.dim_feedforward: the range lacks 128" in refusal(tmp_path, with_space(layers, width % "1"))
 
 
-def test_a_password_is_refused_in_the_address_of_the_studys_storage(tmp_path):
+def test_a_password_in_the_url_of_the_storage_is_refused(tmp_path):
     with_password = edited({"tune.storage": "storage: postgresql://me:secret@host/studies"})
-    assert "tune.storage: holds a password, which has no place in a file" in refusal(tmp_path, with_password)
+    assert "tune.storage: contains a password" in refusal(tmp_path, with_password)
     assert "tune.storage: 'mysql://host' is not allowed" in refusal(
         tmp_path, edited({"tune.storage": "storage: mysql://host"})
     )
@@ -296,7 +296,7 @@ def test_a_password_is_refused_in_the_address_of_the_studys_storage(tmp_path):
         ("n_layers: 5", "{type: int, low: 1, high: 5}", True),
     ],
 )
-def test_a_range_holds_the_value_in_the_file_exactly_when_the_search_could_draw_it(tmp_path, chosen, knob, fits):
+def test_a_range_must_contain_the_value_in_the_file(tmp_path, chosen, knob, fits):
     text = with_space(f"model.n_layers: {knob}").splitlines()
     text[line_of("model.n_layers") - 1] = f"  {chosen}"
     (tmp_path / "params.yaml").write_text("\n".join(text), encoding="utf-8")
@@ -306,7 +306,7 @@ def test_a_range_holds_the_value_in_the_file_exactly_when_the_search_could_draw_
         assert "model.n_layers: the range lacks 4" in refusal(tmp_path, "\n".join(text))
 
 
-def test_a_search_over_nothing_is_allowed(tmp_path):
+def test_an_empty_search_space_is_allowed(tmp_path):
     lines = edited({"tune.space": "space: {}"}).splitlines()
     (tmp_path / "params.yaml").write_text("\n".join(line for line in lines if not line.startswith("    ")), encoding="utf-8")
     assert load(tmp_path / "params.yaml").tune.space == {}
@@ -328,13 +328,13 @@ def test_a_key_given_twice_is_refused_with_the_line_of_the_second(tmp_path):
         (TEXT.encode("utf-16"), "not UTF-8; save it as UTF-8"),
     ],
 )
-def test_a_file_that_is_no_params_file_at_all_is_refused_with_the_reason(tmp_path, text, says):
+def test_a_file_that_cannot_be_a_params_file_is_refused_with_the_reason(tmp_path, text, says):
     message = refusal(tmp_path, text)
     assert "params.yaml: " in message
     assert says in message
 
 
-def test_a_missing_file_is_told_with_what_to_do(tmp_path):
+def test_a_missing_file_is_reported_with_what_to_do(tmp_path):
     with pytest.raises(HeadwayError, match=r"params\.yaml: no such file; run inside a Headway project"):
         load(tmp_path / "params.yaml")
 
@@ -365,7 +365,7 @@ def one_edit(word):
 
 @given(st.sampled_from(KEYS).flatmap(lambda key: st.tuples(st.just(key), one_edit(key.rpartition(".")[2]))))
 @example(("model.dropout", "droput"))
-def test_any_misspelt_key_is_refused_and_the_true_one_is_suggested(tmp_path_factory, misspelt):
+def test_a_misspelt_key_is_refused_and_the_correct_one_suggested(tmp_path_factory, misspelt):
     key, wrong = misspelt
     section, _, name = key.rpartition(".")
     assume(wrong not in dict(sections())[tuple(section.split(".")) if section else ()].model_fields)
@@ -393,12 +393,28 @@ def test_a_renamed_knob_is_an_error_that_gives_its_present_name(tmp_path, params
         params.override({former: 1})
 
 
-def test_several_mistakes_are_counted_behind_the_first(tmp_path):
+def test_the_comment_of_a_key_in_the_file_is_its_description():
+    for path, kind in sections():
+        for name, field in kind.model_fields.items():
+            key = ".".join((*path, name))
+            described = field.description or " ".join(field.annotation.__doc__.split()).rstrip(".")
+            assert TEXT.splitlines()[line_of(key) - 1].partition("  # ")[2] == described, key
+
+
+def test_the_schema_describes_every_key():
+    schema = Params.model_json_schema()
+    for name, section in schema["$defs"].items():
+        assert section["description"], name
+        if name.endswith("Params"):
+            assert all(value["description"] for value in section["properties"].values()), name
+
+
+def test_further_mistakes_are_counted_after_the_first(tmp_path):
     text = edited({"seed": "seed: x", "model.n_layers": "n_layers: 0", "baseline.max_ngram": "max_ngram: 0"})
     assert refusal(tmp_path, text).endswith("(and 2 more)")
 
 
-def test_a_whole_number_is_fine_where_a_real_one_is_asked(tmp_path):
+def test_an_integer_is_accepted_for_a_real_number(tmp_path):
     (tmp_path / "params.yaml").write_text(edited({"tune.timeout_minutes": "timeout_minutes: 12"}), encoding="utf-8")
     assert load(tmp_path / "params.yaml").tune.timeout_minutes == 12.0
 
@@ -448,15 +464,15 @@ def test_params_cannot_be_changed_in_place(params, path):
         setattr(node, name, getattr(node, name))
 
 
-def test_the_values_are_the_files_and_only_a_ranges_options_have_defaults(params):
+def test_only_the_options_of_a_range_have_defaults(params):
     in_file = set(flatten(YAML(typ="safe").load(TEXT)))
     in_types = set(flatten(params.model_dump()))
     assert in_file <= in_types
     assert all(path.startswith("tune.space.") and path.endswith((".log", ".step", ".when")) for path in in_types - in_file)
 
 
-def test_params_at_a_point_take_it_whatever_the_space_says_around_it(params: Params) -> None:
-    """The space is about trial 0, whose values it has to hold; around another point it need not hold."""
+def test_params_at_a_point_need_not_lie_in_the_search_space(params: Params) -> None:
+    """The space must contain the values of trial 0; another point replaces these values."""
     space = {"model.n_layers": {"type": "categorical", "choices": [1, 2]}}
     found = params.override({"tune.space": space}).at({"model.n_layers": 3})
     assert (found.model.n_layers, found.tune.space) == (3, {})

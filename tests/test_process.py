@@ -1,4 +1,4 @@
-"""Child processes end with their parents, and a command that is given up takes its whole group along. All of it for real."""
+"""Child processes end with their parent, and an aborted command ends with its whole group. Real processes throughout."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ import pytest
 
 from headway.process import SECONDS_TO_END, stream
 
-PATIENCE = 20.0  # seconds for the kernel and a busy machine; nothing waits that long when all is well
+PATIENCE = 20.0  # seconds, for a busy machine; a successful test does not wait that long
 
-# A parent that starts a child with die_with_parent, and says its process id.
+# A parent that starts a child with die_with_parent, and prints its process id.
 PARENT = """
 import subprocess, sys, time
 from headway.process import die_with_parent
@@ -23,7 +23,7 @@ print(child.pid, flush=True)
 time.sleep(600)
 """
 
-# A command that starts a child and says both process ids; it ignores SIGINT and SIGTERM, or its child does, when told so.
+# A command that starts a child and prints both process ids. Arguments say which of them ignore SIGINT and SIGTERM.
 COMMAND = """
 import os, signal, subprocess, sys, time
 who = sys.argv[1:]
@@ -40,7 +40,7 @@ time.sleep(600)
 
 
 def is_gone(pid):
-    """Whether a process ends within our patience; one that only waits to be reaped has ended. It never outlives the test."""
+    """Whether a process ends within PATIENCE seconds, zombies included. If not, it is killed."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
@@ -58,7 +58,7 @@ def run(tmp_path, program, on_line, *arguments):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_a_child_dies_when_its_parent_is_killed_with_kill_9():
+def test_a_child_dies_when_its_parent_is_killed():
     with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
         child = int(parent.stdout.readline())
         assert psutil.pid_exists(child)
@@ -67,7 +67,7 @@ def test_a_child_dies_when_its_parent_is_killed_with_kill_9():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
-def test_a_streamed_command_dies_when_the_process_that_reads_it_is_killed_with_kill_9(tmp_path):
+def test_a_streamed_command_dies_when_the_process_that_reads_it_is_killed(tmp_path):
     reader = (
         "import os, pathlib, sys; from headway.process import stream; "
         "command = [sys.executable, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(600)']; "
@@ -84,14 +84,14 @@ def test_the_exit_status_is_returned(tmp_path, status):
     assert run(tmp_path, f"raise SystemExit({status})", lambda line: None) == status
 
 
-def test_lines_come_in_order_from_both_outputs_without_their_ends(tmp_path):
+def test_lines_of_stdout_and_stderr_arrive_in_order_without_line_ends(tmp_path):
     lines = []
     program = "import sys; print('one'); sys.stdout.flush(); print('zwei 好', file=sys.stderr); print('three', end='')"
     assert run(tmp_path, program, lines.append) == 0
     assert lines == ["one", "zwei 好", "three"]
 
 
-def test_a_line_is_handed_over_while_the_command_still_runs(tmp_path):
+def test_a_line_arrives_while_the_command_is_running(tmp_path):
     (tmp_path / "unanswered").touch()
     program = (
         "import pathlib, time; print('question', flush=True)\n"
@@ -102,19 +102,19 @@ def test_a_line_is_handed_over_while_the_command_still_runs(tmp_path):
 
     def answer(line):
         lines.append(line)
-        (tmp_path / "unanswered").unlink(missing_ok=True)  # which the command waits for
+        (tmp_path / "unanswered").unlink(missing_ok=True)  # the command waits for this
 
     assert run(tmp_path, program, answer) == 0
     assert lines == ["question", "answer"]
 
 
-def test_bytes_that_are_no_utf8_do_not_end_the_command(tmp_path):
+def test_invalid_utf8_does_not_end_the_command(tmp_path):
     lines = []
     assert run(tmp_path, r"import sys; sys.stdout.buffer.write(b'caf\xe9\n')", lines.append) == 0
     assert lines == ["caf\ufffd"]
 
 
-def test_a_command_runs_in_its_folder_with_its_environment_and_no_input(tmp_path):
+def test_a_command_runs_in_the_given_folder_and_environment_without_input(tmp_path):
     lines = []
     program = "import os, sys; print(os.getcwd()); print(os.environ['WORD']); print(repr(sys.stdin.read()))"
     environment = {**os.environ, "WORD": "headway"}
@@ -123,61 +123,61 @@ def test_a_command_runs_in_its_folder_with_its_environment_and_no_input(tmp_path
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_an_exception_in_the_reader_ends_the_command_and_its_child_and_is_raised_on(tmp_path, error):
+def test_an_exception_in_the_reader_ends_the_command_and_its_child_and_is_raised_again(tmp_path, error):
     group = []
 
-    def give_up(line):
+    def abort(line):
         group.extend(map(int, line.split()))
         raise error
 
     with pytest.raises(error):
-        run(tmp_path, COMMAND, give_up)
+        run(tmp_path, COMMAND, abort)
     assert len(group) == 2
     assert all(is_gone(pid) for pid in group)
 
 
 @pytest.mark.parametrize("who", ["both", "child"])
-def test_a_group_that_ignores_the_polite_signal_is_killed(tmp_path, monkeypatch, who):
+def test_a_group_that_ignores_sigint_and_sigterm_is_killed(tmp_path, monkeypatch, who):
     monkeypatch.setattr("headway.process.SECONDS_TO_END", 0.3)
     assert SECONDS_TO_END > 1
     group = []
 
-    def give_up(line):
+    def abort(line):
         group.extend(map(int, line.split()))
         raise ValueError
 
     with pytest.raises(ValueError, match=r"^$"):
-        run(tmp_path, COMMAND, give_up, who)
+        run(tmp_path, COMMAND, abort, who)
     assert all(is_gone(pid) for pid in group)
 
 
-def test_a_command_may_clean_up_when_it_is_given_up(tmp_path):
+def test_an_aborted_command_can_clean_up(tmp_path):
     program = (
         "import pathlib, signal, sys, time\n"
         "def end(*_):\n    pathlib.Path('cleaned').touch()\n    sys.exit(0)\n"
         "signal.signal(signal.SIGINT, end); print('ready', flush=True); time.sleep(600)"
     )
 
-    def give_up(line):
+    def abort(line):
         raise ValueError(line)
 
     with pytest.raises(ValueError, match="ready"):
-        run(tmp_path, program, give_up)
+        run(tmp_path, program, abort)
     assert (tmp_path / "cleaned").is_file()
 
 
-def test_a_terminal_signal_to_our_group_does_not_reach_the_command(tmp_path):
+def test_the_command_is_not_in_our_process_group(tmp_path):
     groups = []
     assert run(tmp_path, "import os; print(os.getpgid(0))", lambda line: groups.append(int(line))) == 0
     assert groups[0] != os.getpgid(0)
 
 
-def test_a_command_that_a_signal_ended_returns_its_negative(tmp_path):
+def test_a_command_killed_by_a_signal_returns_its_negative_number(tmp_path):
     assert run(tmp_path, "import os; os.kill(os.getpid(), 9)", lambda line: None) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("after", ["print('two', flush=True); time.sleep(60)", "pass"])
-def test_an_interrupt_that_other_code_swallows_ends_the_command_all_the_same(tmp_path, after):
+def test_an_interrupt_swallowed_by_other_code_still_ends_the_command(tmp_path, after):
     seen = []
 
     def swallowing(line):

@@ -1,4 +1,4 @@
-"""A space is refused exactly when the search could draw a point from it that a section does not take."""
+"""A search space is refused exactly if some point of it is not allowed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Pair = frozenset[tuple[str, int]]
 
 
 def section(refused: set[Pair]) -> type[Section]:
-    """Four whole numbers, of which some do not go with some others."""
+    """Four integers, some pairs of whose values are not allowed."""
 
     class Knobs(Section):
         a: int
@@ -49,7 +49,7 @@ def section(refused: set[Pair]) -> type[Section]:
 
 @st.composite
 def spaces(draw: st.DrawFn) -> dict[str, Choices]:
-    """Knobs of which each may be asked for some values of earlier ones alone; all ranges have 0, the value in the file."""
+    """Knobs that may depend on earlier ones; every range contains 0, the value in the file, unless its condition excludes it."""
     space: dict[str, Choices] = {}
     for knob in KNOBS:
         choices = sorted({0, *draw(FEW)})
@@ -62,7 +62,7 @@ def spaces(draw: st.DrawFn) -> dict[str, Choices]:
 
 
 def drawable(space: Space) -> Iterator[dict[str, Any]]:
-    """Every point of a space of choices, worked out the long way."""
+    """Every point of a space of choices, by enumeration."""
     for values in product(*(space[path].choices for path in space)):  # type: ignore[union-attr]
         every, point = dict(zip(space, values, strict=True)), {}
         for path in parents_first(space):
@@ -80,7 +80,7 @@ def whole(point: dict[str, Any]) -> set[tuple[str, int]]:
     spaces(),
     st.sets(st.frozensets(st.tuples(st.sampled_from("abcd"), st.integers(0, 2)), min_size=2, max_size=2), max_size=2),
 )
-def test_a_space_is_refused_exactly_when_the_search_could_draw_what_is_not_allowed(space: Space, refused: set[Pair]) -> None:
+def test_a_space_is_refused_exactly_if_it_has_a_point_that_is_not_allowed(space: Space, refused: set[Pair]) -> None:
     points = list(drawable(space))
     never = [path for path in space if not any(path in point for point in points)]
     first = active_subset(space, dict.fromkeys(KNOBS, 0))
@@ -97,7 +97,7 @@ def test_a_space_is_refused_exactly_when_the_search_could_draw_what_is_not_allow
         assert not bad
 
 
-def test_a_knob_is_checked_beside_what_its_parents_own_condition_asks_for() -> None:
+def test_a_knob_is_checked_with_the_values_that_make_its_parents_active() -> None:
     space = {
         "k.a": Choices(type="categorical", choices=[0, 1]),
         "k.b": Choices(type="categorical", choices=[0, 2], when={"k.a": [1]}),
@@ -121,8 +121,8 @@ def test_conditions_that_exclude_one_another_are_refused() -> None:
     assert caught.value.knob == "k.c"
 
 
-def test_two_long_ranges_are_held_against_each_other_at_every_remainder() -> None:
-    """Of whole numbers too many to try each beside each, the first ones tell as much as all where divisors are asked for."""
+def test_two_long_ranges_are_checked_together_at_every_remainder() -> None:
+    """Too many integers to check in all combinations: the first ones leave every remainder that the others leave."""
 
     class Knobs(Section):
         a: int

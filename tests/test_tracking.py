@@ -1,4 +1,4 @@
-"""MLflow as the pipeline uses it: one database whoever comes first, runs that are closed whatever happens, and lineage."""
+"""MLflow tracking: one database for concurrent processes, runs that are always closed, and lineage."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def shared(params: Params, repository: Path, tmp_path_factory: pytest.TempPathFa
     processes = [forked.Process(target=start, args=(params, layout, ready, answers)) for _ in range(3)]
     for process in processes:
         process.start()
-    told = [answers.get(timeout=120) for _ in processes]
+    answered = [answers.get(timeout=120) for _ in processes]
     for process in processes:
         process.join(60)
-    return layout, told
+    return layout, answered
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def status(tracker: Tracker, key: str) -> str:
 def test_processes_that_start_at_once_create_one_database_and_one_experiment(
     shared: tuple[Layout, list[str]], tracker: Tracker
 ) -> None:
-    _, told = shared
-    assert told == [tracker.experiment_id] * 3
+    _, answered = shared
+    assert answered == [tracker.experiment_id] * 3
     named = [experiment.name for experiment in tracker.client.search_experiments()]
     assert named.count(tracker.params.registry.experiment) == 1
     runs = tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'")
@@ -142,11 +142,11 @@ def test_a_server_that_does_not_answer_is_one_line_within_half_a_minute(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_mlflow_fails_with_is_one_line_that_says_nothing_of_the_work(error: Exception) -> None:
+def test_any_error_of_mlflow_is_one_line(error: Exception) -> None:
     one_line = r"^MLflow at sqlite:///x failed: .*no connection.*; start that server"
-    with pytest.raises(Unreachable, match=one_line) as told, reachable("sqlite:///x"):
+    with pytest.raises(Unreachable, match=one_line) as caught, reachable("sqlite:///x"):
         raise error
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 # How a run ends.
@@ -164,7 +164,7 @@ def test_whatever_mlflow_fails_with_is_one_line_that_says_nothing_of_the_work(er
         (BrokenPipeError, "KILLED"),  # a flow that is killed takes its stages' output with it before it takes the stages
     ],
 )
-def test_a_run_is_closed_whatever_ends_it(tracker: Tracker, error: type[BaseException] | None, expected: str) -> None:
+def test_a_run_is_closed_however_it_ends(tracker: Tracker, error: type[BaseException] | None, expected: str) -> None:
     key = f"ends with {error and error.__name__}"
 
     def work() -> None:
@@ -195,7 +195,7 @@ def kill(params: Params, layout: Layout, key: str) -> None:
     assert process.exitcode == -signal.SIGKILL
 
 
-def test_the_run_of_a_killed_process_is_marked_so_by_the_next(params: Params, layout: Layout, tracker: Tracker) -> None:
+def test_the_run_of_a_killed_process_is_marked_killed_by_the_next(params: Params, layout: Layout, tracker: Tracker) -> None:
     kill(params, layout, "orphan")
     assert status(tracker, "orphan") == "RUNNING"
     with tracker.nested("trial", "another", "not the orphan"):
@@ -204,7 +204,7 @@ def test_the_run_of_a_killed_process_is_marked_so_by_the_next(params: Params, la
         assert status(tracker, "not the orphan") == "RUNNING"  # its process lives
 
 
-def test_the_same_work_continues_the_run_that_a_kill_left(params: Params, layout: Layout, tracker: Tracker) -> None:
+def test_restarted_work_continues_its_interrupted_run(params: Params, layout: Layout, tracker: Tracker) -> None:
     kill(params, layout, "continued")
     left = tracker.find(kind="trial", key="continued")
     assert left is not None
@@ -225,9 +225,7 @@ def test_the_same_work_continues_the_run_that_a_kill_left(params: Params, layout
 
 
 @pytest.mark.parametrize("error", [None, RuntimeError])
-def test_work_that_came_to_an_end_of_its_own_gets_a_new_run_when_it_is_done_again(
-    tracker: Tracker, error: type[Exception] | None
-) -> None:
+def test_finished_work_gets_a_new_run_when_repeated(tracker: Tracker, error: type[Exception] | None) -> None:
     key = f"done twice, {error and error.__name__}"
     ids = []
     for _ in range(2):
@@ -254,7 +252,7 @@ def parent_status(tracker: Tracker) -> str:
 
 
 @pytest.mark.parametrize(("error", "expected"), [(None, "FINISHED"), (RuntimeError, "FAILED"), (SystemExit, "KILLED")])
-def test_without_a_flow_the_parent_runs_as_long_as_what_is_below_it(
+def test_without_a_flow_the_parent_runs_as_long_as_its_nested_runs(
     tracker: Tracker, error: type[BaseException] | None, expected: str
 ) -> None:
     with contextlib.suppress(RuntimeError, SystemExit), tracker.nested("trial", "trial", f"below, {expected}"):
@@ -267,7 +265,7 @@ def test_without_a_flow_the_parent_runs_as_long_as_what_is_below_it(
 
 
 @pytest.mark.parametrize(("error", "expected"), [(None, "FINISHED"), (HeadwayError, "FAILED"), (SystemExit, "KILLED")])
-def test_a_stage_of_many_runs_tells_how_the_parent_ends_and_a_run_that_failed_does_not(
+def test_a_stage_decides_the_status_of_the_parent_and_a_failed_nested_run_does_not(
     tracker: Tracker, error: type[BaseException] | None, expected: str
 ) -> None:
     with contextlib.suppress(HeadwayError, SystemExit), tracker.parent() as parent:
@@ -294,7 +292,7 @@ def test_the_parent_of_a_killed_stage_is_killed_with_it_and_runs_again_when_the_
     assert parent_status(tracker) == "FINISHED"
 
 
-def test_a_parent_that_another_machine_has_left_running_is_taken_over(
+def test_a_parent_left_running_by_another_machine_is_taken_over(
     params: Params, layout: Layout, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a container leaves it that is killed, since the next one has another name."""
@@ -348,7 +346,7 @@ def flow_that_is_killed(params: Params, layout: Layout) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_the_parent_of_a_killed_flow_is_marked_so_by_the_next(params: Params, layout: Layout, tracker: Tracker) -> None:
+def test_the_parent_of_a_killed_flow_is_marked_killed_by_the_next(params: Params, layout: Layout, tracker: Tracker) -> None:
     process = forked.Process(target=flow_that_is_killed, args=(params, layout))
     process.start()
     process.join(60)
@@ -359,7 +357,7 @@ def test_the_parent_of_a_killed_flow_is_marked_so_by_the_next(params: Params, la
     assert parent_status(tracker) == "FINISHED"  # there was nothing left to do
 
 
-def test_a_flow_closes_its_parent_also_when_the_project_was_edited_meanwhile(tracker: Tracker, layout: Layout) -> None:
+def test_a_flow_closes_its_parent_even_if_the_project_was_edited_meanwhile(tracker: Tracker, layout: Layout) -> None:
     graph = layout.graph.read_text()
     try:
         with tracker.execution():
@@ -373,7 +371,7 @@ def test_a_flow_closes_its_parent_also_when_the_project_was_edited_meanwhile(tra
 # What a run tells.
 
 
-def test_every_nested_run_lies_below_the_one_run_of_the_execution(tracker: Tracker) -> None:
+def test_every_nested_run_is_a_child_of_the_run_of_the_execution(tracker: Tracker) -> None:
     parent = tracker.pipeline_run()
     assert tracker.pipeline_run().id == parent.id
     with tracker.nested("trial", "trial", "nested") as run:
@@ -390,9 +388,7 @@ def test_other_params_are_another_execution_unless_no_stage_reads_them(
     assert Tracker(params.override({"seed": params.seed + 1}), layout).pipeline_run().id != parent
 
 
-def test_the_execution_shows_every_param_its_data_set_and_where_it_comes_from(
-    params: Params, layout: Layout, tracker: Tracker
-) -> None:
+def test_the_run_of_the_execution_has_params_data_set_and_lineage(params: Params, layout: Layout, tracker: Tracker) -> None:
     run = tracker.client.get_run(tracker.pipeline_run().id)
     assert set(run.data.params) == set(flatten(params.model_dump(exclude={"gate", "registry"})))
     assert run.data.params["model.d_model"] == str(params.model.d_model)

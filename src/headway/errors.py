@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 
 class HeadwayError(Exception):
@@ -17,6 +18,23 @@ class Unreachable(HeadwayError):
 
     The interrupted work has neither failed nor been refused: it can continue once the service answers again.
     """
+
+
+class StageOutputError(HeadwayError):
+    """An output of a stage is missing or damaged.
+
+    Attributes:
+        path: the file.
+        stage: name of the stage that writes it.
+        damage: why it cannot be read; "" if there is no such file.
+    """
+
+    def __init__(self, path: Path, stage: str, damage: str = "") -> None:
+        if damage:
+            super().__init__(f"{path}: damaged ({damage}); write it again with `dvc repro --force {stage}`")
+        else:
+            super().__init__(f"{path}: missing; write it with `dvc repro {stage}`")
+        self.path, self.stage, self.damage = path, stage, damage
 
 
 def first_line(error: BaseException | str) -> str:

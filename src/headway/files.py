@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one; and hashing what stands there."""
+"""Atomic writes of files and folders, readers for what other stages wrote, and hashes."""
 
 from __future__ import annotations
 
@@ -11,59 +11,81 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, StageOutputError, first_line
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as JSON, keys in the order given, all at once."""
+    """Write a value as JSON with its keys in the given order; a reader sees the old file or the new one.
+
+    Raises:
+        ValueError, TypeError: the value contains NaN, infinity or an object that JSON cannot express.
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, all at once; where it cannot be written, no part of it is left."""
+    """Write a UTF-8 text file and its folder; a reader sees the old file or the new one, and a failure leaves no part of it."""
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError:
-        with suppress(OSError):  # such as that the folder is a file
+        with suppress(OSError):  # there is no partial file if the folder could not be created
             partial.unlink()
         raise
 
 
 def write_chosen(path: Path, text: str, what: str) -> None:
-    """Write what a person asked for where ``--out`` says, all at once.
+    """Write the file that a person named with ``--out``.
 
     Args:
-        what: it is, for the message.
+        what: name of the content, for the message.
 
     Raises:
-        HeadwayError: it cannot be written there.
+        HeadwayError: the file cannot be written.
     """
     try:
         write_text(path, text)
     except OSError as error:
-        raise HeadwayError(f"{path}: the {what} cannot be written: {error.strerror}; name another file with --out") from None
+        raise HeadwayError(f"{path}: cannot write the {what}: {error.strerror}; name another file with --out") from None
 
 
 def read_json(path: Path, made_by: str) -> Any:
-    """Read a JSON file that a stage made.
+    """Read a JSON file that a stage wrote.
 
     Raises:
-        HeadwayError: the file is missing or damaged; the message names the stage that makes it.
+        StageOutputError: the file is missing or not JSON.
+    """
+    with stage_output(path, made_by):
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise StageOutputError(path, made_by, "not JSON") from None
+
+
+@contextmanager
+def stage_output(path: Path, made_by: str, *damage: type[Exception]) -> Iterator[None]:
+    """Turn errors while reading an output of a stage into one that names the file and the stage.
+
+    Args:
+        made_by: the stage that writes the file.
+        damage: exceptions that mean the file is damaged.
+
+    Raises:
+        StageOutputError: the block raised FileNotFoundError or one of ``damage``.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        yield
     except FileNotFoundError:
-        raise HeadwayError(f"{path}: missing; it is made by `dvc repro {made_by}`") from None
-    except ValueError:
-        raise HeadwayError(f"{path}: damaged (not JSON); make it again with `dvc repro --force {made_by}`") from None
+        raise StageOutputError(path, made_by) from None
+    except damage as error:
+        raise StageOutputError(path, made_by, first_line(error)) from None
 
 
 @contextmanager
 def fresh_folder(path: Path) -> Iterator[Path]:
-    """An empty folder to fill, put in the place of ``path`` when the block ends well and removed when it does not."""
+    """An empty folder to fill. It replaces ``path`` if the block succeeds and is deleted if the block raises."""
     partial = path.with_name(path.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -83,5 +105,5 @@ def sha256_of_file(path: Path) -> str:
 
 
 def sha256_of_json(value: Any) -> str:
-    """Hex SHA-256 of a value's canonical JSON."""
+    """Hex SHA-256 of a value's canonical JSON: sorted keys, no escapes."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Where a result comes from: the commit, the lock, the data and the params, as hashes that can be compared."""
+"""Lineage of a result: hashes of the commit, dvc.lock, data, params and code that it was made from."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from headway.files import read_json, sha256_of_file, sha256_of_json
-from headway.git import GitError, git
+from headway.git import GitError, commit_hash, git
 from headway.layout import Layout
 from headway.params import Params
 
-#: Sections that no stage reads: they say what is done with a result, not how it is made.
+#: Sections of params.yaml that no stage reads: they determine what is done with a result, not the result.
 AFTERWARDS = {"gate", "registry"}
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Attributes: git_commit (see :func:`git_commit`), dvc_lock and data_fingerprint (hex SHA-256, "" when there is none
-    yet), params (of all sections)."""
+    """Identity of everything that a result was made from.
+
+    Attributes:
+        git_commit: see :func:`git_commit`.
+        dvc_lock: hex SHA-256 of dvc.lock; "" if it does not exist.
+        data_fingerprint: hex SHA-256 of the ingested rows; "" before ingestion.
+        params: hex SHA-256 of params.yaml's values.
+    """
 
     git_commit: str
     dvc_lock: str
@@ -25,12 +31,12 @@ class Lineage:
     params: str
 
     def as_tags(self) -> dict[str, str]:
-        """Tags for an MLflow run or version."""
+        """Tags for an MLflow run or model version."""
         return {f"headway.{name}": value for name, value in asdict(self).items()}
 
 
 def trace(params: Params, layout: Layout) -> Lineage:
-    """The lineage of what the project holds now."""
+    """The lineage of the project's current state."""
     return Lineage(
         git_commit=git_commit(layout),
         dvc_lock=sha256_of_file(layout.lock) if layout.lock.is_file() else "",
@@ -46,9 +52,9 @@ def data_fingerprint(layout: Layout) -> str:
 
 
 def code_fingerprint(layout: Layout, stage: str = "") -> str:
-    """SHA-256 over the files of the code folders that dvc.yaml names as dependencies of a stage, or of any stage.
+    """SHA-256 of the files in the code folders that dvc.yaml lists as dependencies of a stage, or of all stages.
 
-    A test checks that these are all the folders whose code shapes the stage's outs.
+    A test checks that these are all folders whose code affects the stage's outs.
     """
     from ruamel.yaml import YAML
 
@@ -60,40 +66,37 @@ def code_fingerprint(layout: Layout, stage: str = "") -> str:
 
 
 def _is_code(file: Path) -> bool:
-    """Whether a file is code or a template, and not something that Python or an editor leaves beside them."""
+    """Whether a file is code or a template, not a cache of Python's or a backup of an editor's."""
     return file.is_file() and file.suffix in (".py", ".html", ".js", ".css", ".md")
 
 
 def execution_key(params: Params, layout: Layout) -> str:
-    """Identity of a pipeline execution: the params that stages read, the data, the stage graph and the code.
+    """Identity of a pipeline execution: a hash of the params that stages read, the data, the stage graph and the code.
 
-    An execution that is killed and started again has the same key, which is how it finds its MLflow run again.
+    A restarted execution has the same key, by which it finds its MLflow run.
     """
     values = params.model_dump(exclude=AFTERWARDS)
     return sha256_of_json([values, data_fingerprint(layout), sha256_of_file(layout.graph), code_fingerprint(layout)])
 
 
 def git_commit(layout: Layout) -> str:
-    """HEAD's commit, with "+changes" behind it when tracked files differ from it; "" when there is no commit or no git.
+    """Hash of HEAD, followed by "+changes" if tracked files differ from it; "" without git or without a commit.
 
-    dvc.lock and the metrics are left out: a run rewrites them itself. What they hold is told by the lock's own hash.
+    Changes of dvc.lock and the metrics do not count, because every run rewrites them; the hash of dvc.lock identifies them.
     """
-    head = _git(layout.root, "rev-parse", "HEAD")
-    if not head:
-        return ""
     outputs = [path.relative_to(layout.root).as_posix() for path in (layout.lock, layout.metrics("*"))]
-    chosen = [":/", *(f":(exclude){path}" for path in outputs)]
-    return head + ("+changes" if _git(layout.root, "status", "--porcelain", "--untracked-files=no", "--", *chosen) else "")
+    pathspecs = [":/", *(f":(exclude){path}" for path in outputs)]
+    try:
+        head = git(layout.root, "rev-parse", "HEAD")
+        changes = git(layout.root, "status", "--porcelain", "--untracked-files=no", "--", *pathspecs)
+    except GitError:
+        return ""
+    return f"{head}+changes" if changes else head
 
 
 def commit_of(layout: Layout, revision: str) -> str:
-    """The commit that git takes a revision for, as HEAD or a branch; "" when it knows none."""
-    return _git(layout.root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-
-
-def _git(root: Path, *words: str) -> str:
-    """What git prints, or "" if it is not installed or reports an error."""
+    """Hash of the commit that a revision, such as HEAD or a branch, names; "" if there is none."""
     try:
-        return git(root, *words)
+        return commit_hash(layout.root, revision)
     except GitError:
         return ""

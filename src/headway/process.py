@@ -1,4 +1,4 @@
-"""Child processes that end with their parents, and commands whose whole process group can be ended."""
+"""Child processes that end with their parent, and commands that are ended with their whole process group."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from pathlib import Path
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+#: How long a process group has to end after each signal.
 SECONDS_TO_END = 10.0
-#: DVC sets this for the command of a stage.
+#: Environment variable that DVC sets for the command of a stage.
 RUN_BY_DVC = "DVC_STAGE"
 
 
 def die_with_parent() -> None:
-    """Ask Linux to end this process when the one that started it is gone, even by kill -9; elsewhere it does nothing."""
+    """On Linux, have the kernel kill this process when its parent ends, even by SIGKILL. Does nothing on other systems."""
     if sys.platform == "linux":
         parent = os.getppid()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1 and parent != 1:
-            os._exit(1)  # it was gone before it could be watched
+            os._exit(1)  # the parent ended before prctl was called
 
 
 def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]) -> int:
-    """Run a command in a process group of its own, hand over its output line by line, return its exit status.
+    """Run a command in its own process group, pass each line of its output to ``on_line``, and return its exit status.
 
-    Whatever ends this call early, an exception in ``on_line`` or Ctrl+C, ends the whole group before it is raised on. Ctrl+C
-    does so also when other code, a logging handler or a finaliser that it happened to fall into, has swallowed it.
+    An exception in ``on_line``, or Ctrl+C, ends the whole group and is then raised again. That holds for Ctrl+C even if other
+    code that happened to run, such as a logging handler or a finalizer, has swallowed the KeyboardInterrupt.
     """
-    with noted_interrupts() as interrupts:
+    with recorded_interrupts() as interrupts:
         return _stream(command, cwd, environment, on_line, interrupts)
 
 
@@ -76,34 +77,33 @@ def _stream(
 
 
 @contextmanager
-def noted_interrupts() -> Iterator[Sequence[int]]:
-    """The SIGINTs that arrive within the block, each of which is handled as before; none outside of the main thread."""
-    noted: list[int] = []
+def recorded_interrupts() -> Iterator[Sequence[int]]:
+    """Record the SIGINTs that arrive within the block, and handle them as before. Outside the main thread, none are recorded."""
+    recorded: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield noted
+        yield recorded
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
-        noted.append(number)
+    def record(number: int, frame: FrameType | None) -> None:
+        recorded.append(number)
         before(number, frame)
 
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, record)
     try:
-        yield noted
+        yield recorded
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    """SIGINT to the group, as Ctrl+C gives it, so that a search knows that a person ended it; after some seconds SIGTERM to
-    what is left, and in the end SIGKILL."""
-    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+    """Send SIGINT to the group, as Ctrl+C does, so that a search knows that a person ended it; then SIGTERM, then SIGKILL."""
+    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
-            os.killpg(process.pid, sign)
+            os.killpg(process.pid, signal_number)
         except ProcessLookupError:
             break
         try:
-            process.wait(None if sign == signal.SIGKILL else SECONDS_TO_END)
+            process.wait(None if signal_number == signal.SIGKILL else SECONDS_TO_END)
         except subprocess.TimeoutExpired:
             continue

@@ -1,9 +1,9 @@
-"""Everything that talks to MLflow tracking: one parent run per pipeline execution, nested runs for trials and training.
+"""Everything that talks to MLflow tracking: one parent run per pipeline execution, with nested runs for search and training.
 
-Runs are found by content, never by a remembered id: a run carries the key of what it was made from, so a stage that was
-killed continues its run, and a cached stage still finds its own. The parent run is RUNNING from the first nested run of
-a flow to that flow's end, and without a flow as long as a stage works below it: whoever opened it closes it, and it is KILLED
-when that process is gone.
+No run id is stored. Each run is tagged with a key, a hash of its inputs, by which a restarted stage finds the run to continue and
+a cached stage the run that it made. The parent run is RUNNING from a flow's first nested run to the flow's end; without a flow it
+is RUNNING while a stage works under it. The process that opened a run closes it; if that process is gone, the next process marks
+the run as KILLED.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from headway.network import check_reachable
 from headway.params import Params, flatten
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
-#: Tells the stages of a flow which process that flow is: the tags of its parent run, as JSON.
+#: Set by a flow for its stages: JSON of the tags that identify the flow's process.
 FLOW_VARIABLE = "HEADWAY_FLOW"
-#: What ends work from outside, which says nothing against the work: a broken pipe is a reader of the output that is gone.
-ENDED_FROM_OUTSIDE = (KeyboardInterrupt, SystemExit, BrokenPipeError)
+#: Interruptions from outside, after which a run is KILLED, not FAILED. BrokenPipeError: the reader of the output has exited.
+INTERRUPTIONS = (KeyboardInterrupt, SystemExit, BrokenPipeError)
 REMEDY = f"start that server or unset {URI_VARIABLE}, then run again"
 
 
 def tracking_uri(layout: Layout) -> str:
-    """The server that MLFLOW_TRACKING_URI names, else a SQLite file in the project, by its absolute path."""
+    """The URI in MLFLOW_TRACKING_URI, else that of a SQLite file in the project, with its absolute path."""
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{layout.tracking / 'mlflow.db'}"
 
 
 @contextmanager
 def reachable(uri: str) -> Iterator[None]:
-    """Turns MLflow's own failures into one line that names the server.
+    """Turn errors of MLflow into one line with the server's address.
 
     Raises:
-        Unreachable: MLflow does not answer, or refuses.
+        Unreachable: MLflow does not answer, or reports an error.
     """
     try:
         yield
@@ -61,11 +61,11 @@ def reachable(uri: str) -> Iterator[None]:
 
 
 class RunningRun:
-    """A run that is being written.
+    """A run to write to.
 
     Args:
-        client, run_id, uri: which one, and where.
-        continued: it was left unfinished; a metric that it has at a step with the same value is not logged a second time.
+        client, run_id, uri: the run and its server.
+        continued: the run was interrupted before, so a metric that it already has at a step is not logged again.
     """
 
     def __init__(self, client: MlflowClient, run_id: str, uri: str, continued: bool = False) -> None:
@@ -75,7 +75,7 @@ class RunningRun:
         self.id = run_id
 
     def log_params(self, values: Mapping[str, Any]) -> None:
-        """Log params; MLflow refuses to change one, so values that stand already are left alone."""
+        """Log params. Existing ones are skipped, because MLflow refuses to change them."""
         with reachable(self._uri):
             known = self._client.get_run(self.id).data.params
             new = [Param(key, str(value)) for key, value in values.items() if key not in known]
@@ -83,7 +83,7 @@ class RunningRun:
                 self._client.log_batch(self.id, params=new)
 
     def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers at a step."""
+        """Log metrics at a step."""
         now = int(time.time() * 1000)
         with reachable(self._uri):
             metrics = [Metric(key, float(value), now, step) for key, value in values.items()]
@@ -107,7 +107,7 @@ class RunningRun:
                 self._client.log_artifact(self.id, str(path), folder)
 
     def log_dataset(self, manifest: Mapping[str, Any]) -> None:
-        """Name the ingested data set as the run's input."""
+        """Log the ingested data set, described by its manifest, as the run's input."""
         dataset = Dataset(
             name=str(manifest["source"]),
             digest=str(manifest["rows_sha256"])[:32],
@@ -123,27 +123,27 @@ class RunningRun:
 
 
 class Tracker:
-    """MLflow, as one project uses it.
+    """The MLflow experiment of one project; created, or restored after deletion, if necessary.
 
     Attributes:
         client: MLflow's own client.
         uri: of the tracking server or database.
-        experiment_id: of the experiment that params.yaml names.
+        experiment_id: of the experiment in params.yaml.
     """
 
     def __init__(self, params: Params, layout: Layout) -> None:
         self.params, self.layout = params, layout
         self.uri = tracking_uri(layout)
         if self.uri.startswith("http"):
-            # Told at once, not after the minutes that MLflow's own retries take.
+            # Fail at once: MLflow's own retries take minutes.
             check_reachable(f"{self.uri.rstrip('/')}/health", f"MLflow at {redact_credentials(self.uri)}", REMEDY)
         own = self.uri == f"sqlite:///{layout.tracking / 'mlflow.db'}"
         if own:
             layout.tracking.mkdir(exist_ok=True)
         layout.scratch.mkdir(exist_ok=True)
         for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # the tables of a new database are not news
-        # Processes that create the database at the same time break one another.
+            logging.getLogger(name).setLevel(logging.WARNING)  # they report every new table
+        # Concurrent creation of the database fails, so one process creates it at a time.
         with reachable(self.uri), FileLock(layout.scratch / "tracking.lock"):
             self.client = MlflowClient(self.uri, self.uri)
             name = params.registry.experiment
@@ -158,20 +158,21 @@ class Tracker:
                 self.experiment_id = experiment.experiment_id
 
     def find(self, **tags: str) -> Run | None:
-        """The newest run whose tags ``headway.<name>`` have these values."""
+        """The newest run whose tags ``headway.<name>`` have the given values."""
         wanted = " and ".join(f"tags.`headway.{name}` = '{value}'" for name, value in tags.items())
         with reachable(self.uri):
             runs = self.client.search_runs([self.experiment_id], wanted, max_results=1, order_by=["start_time DESC"])
         return runs[0] if runs else None
 
     def run(self, run_id: str) -> RunningRun:
-        """A run that is there already, to write more into it; its status stays."""
+        """An existing run, to write more to; its status does not change."""
         return RunningRun(self.client, run_id, self.uri)
 
     def pipeline_run(self) -> RunningRun:
-        """The parent run of the present execution, made if it is not there yet, with params, data set and lineage.
+        """The parent run of the current execution, with params, data set and lineage; created if it does not exist.
 
-        Within a flow it is then RUNNING in that flow's name; else its status stays, and a new one is FINISHED.
+        Within a flow the run becomes RUNNING and belongs to the flow's process. Otherwise its status does not change, and a new
+        run is FINISHED.
         """
         key = execution_key(self.params, self.layout)
         flow = os.environ.get(FLOW_VARIABLE)
@@ -199,34 +200,36 @@ class Tracker:
 
     @contextmanager
     def execution(self) -> Iterator[None]:
-        """A flow from begin to end: its parent run, where one came to be, tells how it ended."""
+        """The duration of a flow; its parent run, if there is one, is closed with the flow's outcome."""
         self.close_orphans()
         status = "FAILED"
-        me = _process_tags()
-        os.environ[FLOW_VARIABLE] = json.dumps(me)
+        own_tags = _process_tags()
+        os.environ[FLOW_VARIABLE] = json.dumps(own_tags)
         try:
             yield
             status = "FINISHED"
-        except ENDED_FROM_OUTSIDE:
+        except INTERRUPTIONS:
             status = "KILLED"
             raise
         finally:
             del os.environ[FLOW_VARIABLE]
             found = self.find(kind="pipeline", key=execution_key(self.params, self.layout))
-            # By the process, too: whoever edits params.yaml or code meanwhile has changed the key.
+            # Also by process: an edit of params.yaml or code during the flow changes the key.
             opened = [
-                run for run in self._running_here() if run.data.tags.items() >= {**me, "headway.kind": "pipeline"}.items()
+                run
+                for run in self._running_here()
+                if run.data.tags.items() >= {**own_tags, "headway.kind": "pipeline"}.items()
             ]
             self._close({run.info.run_id for run in [found, *opened] if run}, status)
 
     @contextmanager
     def nested(self, kind: str, name: str, key: str) -> Iterator[RunningRun]:
-        """A run below the pipeline's, closed whatever happens: FINISHED, FAILED, or KILLED when ended from outside.
+        """A run nested in the pipeline's, closed as FINISHED, FAILED, or KILLED if interrupted.
 
         Args:
-            kind: what the run is of, as ``"train"``.
+            kind: of the run, such as ``"training"``.
             name: shown in MLflow.
-            key: of what the run consumes; an unfinished run of the same key, left by a kill, is continued.
+            key: hash of the run's inputs; an interrupted run with the same key is continued.
         """
         with self.parent() as parent:
             found = self.find(kind=kind, key=key)
@@ -241,10 +244,10 @@ class Tracker:
 
     @contextmanager
     def parent(self) -> Iterator[RunningRun]:
-        """The pipeline's run, RUNNING while the block runs, and closed as a nested run is by whoever opened it.
+        """The pipeline's run, RUNNING during the block.
 
-        So within a flow, or within another such block, how this block ends says nothing about the pipeline. A run that another
-        machine has left RUNNING is taken over: nobody there could be told from somebody killed.
+        If this block opened the run, it closes it with the block's outcome; within a flow or another such block it does not. A
+        run that another machine left RUNNING is taken over, because this machine cannot tell whether its process is alive.
         """
         self.close_orphans()
         run = self.pipeline_run()
@@ -259,32 +262,32 @@ class Tracker:
 
     @contextmanager
     def _closed(self, run: RunningRun) -> Iterator[None]:
-        """A run is closed with the block: FINISHED, FAILED, or KILLED when ended from outside."""
+        """Close a run after the block: FINISHED, FAILED, or KILLED if interrupted."""
         status = "FAILED"
         try:
             yield
             status = "FINISHED"
-        except (*ENDED_FROM_OUTSIDE, Unreachable):
+        except (*INTERRUPTIONS, Unreachable):
             status = "KILLED"
             raise
         finally:
             self._close([run.id], status)
 
     def close_orphans(self) -> None:
-        """Mark as KILLED the runs of this machine whose process is gone: kill -9 gives it no time to say so itself."""
+        """Mark this machine's RUNNING runs whose process is gone as KILLED; after kill -9 a process cannot do so itself."""
         for run in self._running_here():
             tags = run.data.tags
             if not _is_alive(int(tags["headway.process"]), float(tags["headway.process_started"])):
                 self._close([run.info.run_id], "KILLED")
 
     def _running_here(self) -> list[Run]:
-        """The runs of this machine that are RUNNING."""
+        """This machine's RUNNING runs."""
         wanted = f"attributes.status = 'RUNNING' and tags.`headway.host` = '{socket.gethostname()}'"
         with reachable(self.uri):
             return list(self.client.search_runs([self.experiment_id], wanted))
 
     def _open(self, run: RunningRun, process: Mapping[str, str]) -> None:
-        """RUNNING, in the name of a process."""
+        """Mark a run as RUNNING, as a run of the process with these tags."""
         run.set_tags(process)
         with reachable(self.uri):
             self.client.update_run(run.id, status="RUNNING")
@@ -310,16 +313,16 @@ class Tracker:
 
 
 def _process_tags() -> dict[str, str]:
-    me = psutil.Process()
+    process = psutil.Process()
     return {
         "headway.host": socket.gethostname(),
-        "headway.process": str(me.pid),
-        "headway.process_started": str(me.create_time()),
+        "headway.process": str(process.pid),
+        "headway.process_started": str(process.create_time()),
     }
 
 
 def _is_alive(pid: int, started: float) -> bool:
-    """Whether that very process still runs; a number that another process has got since does not count."""
+    """Whether the process is still running; its start time tells it from a later process with the same id."""
     try:
         return bool(abs(psutil.Process(pid).create_time() - started) < 1)
     except psutil.NoSuchProcess:

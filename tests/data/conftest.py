@@ -1,4 +1,4 @@
-"""What the tests of the sources share: a file of one's own, read; real text in many scripts."""
+"""Fixtures that read a file as a source, and real text in many scripts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests import real_texts
 
 
 class Reading(NamedTuple):
-    """What came out of a source."""
+    """The rows and the manifest of a source."""
 
     table: pa.Table
     manifest: Manifest
@@ -46,7 +46,7 @@ def read_all(source: Source) -> Reading:
 
 @pytest.fixture
 def read_file(params: Any, tmp_path: Path) -> Callable[..., Reading]:
-    """Reads a file, a folder or a URL, after writing ``content`` there if there is any; further knobs by name."""
+    """Reads a file, folder or URL, after writing ``content`` to it if given; other knobs of params by name."""
 
     def reader(
         name: str, content: str | bytes | None = None, text: str = "text", label: str = "label", **knobs: Any
@@ -62,7 +62,7 @@ def read_file(params: Any, tmp_path: Path) -> Callable[..., Reading]:
 
 @pytest.fixture
 def refusal(read_file: Callable[..., Reading]) -> Callable[..., str]:
-    """The one line that a file is refused with."""
+    """The one-line error with which a file is refused."""
 
     def reader(*args: Any, **knobs: Any) -> str:
         with pytest.raises(HeadwayError) as caught:
@@ -75,7 +75,7 @@ def refusal(read_file: Callable[..., Reading]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def sentences(ingested: Any) -> Any:
-    """A thousand real sentences with their labels, as a data frame."""
+    """1,067 real sentences with their labels, as a data frame."""
     table = pq.read_table(ingested.layout.raw / "rows.parquet", columns=["text", "label"])
     return table.to_pandas()[::8].reset_index(drop=True)
 

@@ -1,4 +1,4 @@
-"""The linear baseline: honest enough to be beaten only with effort, and the same every time."""
+"""The linear baseline: it learns, and it is deterministic."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,14 +26,14 @@ def test_it_learns_from_a_few_hundred_real_sentences(params, splits):
     assert np.mean(predicted == labels) > 0.56
 
 
-def test_labels_that_mean_nothing_teach_it_nothing(params, splits):
+def test_random_labels_give_chance_accuracy(params, splits):
     random = np.random.default_rng(0)
     fitted = linear.fit(splits["train"][0], random.permutation(splits["train"][1]).tolist(), params.baseline)
     texts, labels = (splits["validation"][part] + splits["test"][part] for part in (0, 1))
     assert np.mean(linear.predict_proba(fitted, texts, 2).argmax(axis=1) == labels) < 0.62
 
 
-def test_probabilities_are_proper_and_the_same_every_time(params, splits):
+def test_probabilities_sum_to_one_and_are_deterministic(params, splits):
     twice = [linear.predict_proba(linear.fit(*splits["train"], params.baseline), splits["test"][0], 2) for _ in range(2)]
     np.testing.assert_array_equal(*twice)
     np.testing.assert_allclose(twice[0].sum(axis=1), 1, atol=1e-5)
@@ -67,15 +67,15 @@ def test_words_count_in_every_script_and_single_letters_too(params, good, bad):
 
 
 @pytest.mark.parametrize("texts", [["one", "two", "three", "four"], ["!", "?", "…", "—"]])
-def test_texts_that_share_no_word_are_told_with_the_knob_to_turn(params, texts):
+def test_texts_that_share_no_word_are_refused_with_the_knob_to_change(params, texts):
     with pytest.raises(
-        HeadwayError, match=r"no word in 2 training texts .* lower baseline\.min_document_frequency"
+        HeadwayError, match=r"no word in at least 2 training texts .* lower baseline\.min_document_frequency"
     ) as caught:
         linear.fit(texts, [0, 1, 0, 1], params.baseline.model_copy(update={"min_document_frequency": 2}))
     assert "\n" not in str(caught.value)
 
 
-def test_the_stage_leaves_test_predictions_and_metrics_of_both_splits(own_reviews):
+def test_the_stage_writes_test_predictions_and_metrics_of_both_splits(own_reviews):
     layout = own_reviews.layout
     report = baseline(own_reviews.params, layout)
     assert read_json(layout.metrics("baseline"), made_by="baseline") == report
@@ -88,7 +88,7 @@ def test_the_stage_leaves_test_predictions_and_metrics_of_both_splits(own_review
     assert report["validation"]["rows"] == pq.read_table(layout.prepared / "validation.parquet").num_rows
 
 
-def test_the_stages_outs_are_the_same_bytes_every_time(own_reviews):
+def test_the_outs_are_deterministic(own_reviews):
     hashes = []
     for _ in range(2):
         baseline(own_reviews.params, own_reviews.layout)

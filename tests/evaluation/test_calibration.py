@@ -1,4 +1,4 @@
-"""Calibration by hand-worked numbers, by scikit-learn's, and by models whose faults are known."""
+"""Calibration error and Brier score against numbers by hand, scikit-learn, and models with known errors."""
 
 import numpy as np
 import pytest
@@ -45,13 +45,13 @@ def test_the_error_of_eight_rows_in_two_bins_worked_by_hand():
     assert expected_calibration_error(predictions, bins=1) == pytest.approx(0.0, abs=1e-12)
 
 
-def test_each_bin_has_about_as_many_rows_wherever_the_confidences_lie():
+def test_bins_have_about_equally_many_rows():
     confidence = np.random.default_rng(0).beta(20, 1, 1000)
     assert np.bincount(bins_of(confidence, 15)).tolist() == pytest.approx([67] * 15, abs=1)
 
 
 @given(st.lists(st.sampled_from([0.5, 0.6, 0.9]), min_size=1, max_size=40), st.integers(1, 20))
-def test_rows_that_are_equally_sure_are_never_parted(confidence, bins):
+def test_rows_of_equal_confidence_share_a_bin(confidence, bins):
     values = np.array(confidence)
     bin_of = bins_of(values, bins)
     assert all(len(set(bin_of[values == value])) == 1 for value in values)
@@ -100,7 +100,7 @@ def test_the_brier_score_is_scikit_learns(rows, n_classes, seed):
     assert brier_by_row(predictions).mean() == pytest.approx(expected)
 
 
-def test_a_label_that_the_model_does_not_know_is_as_far_as_a_class_it_rules_out():
+def test_an_unknown_label_scores_like_a_class_of_probability_zero():
     unknown = Predictions(["u"], np.array([-1]), np.array([[0.25, 0.75, 0.0]]), ["a", "b", "c"])
     ruled_out = Predictions(["u"], np.array([2]), unknown.probabilities, unknown.classes)
     assert brier_by_row(unknown) == brier_by_row(ruled_out) == pytest.approx([0.0625 + 0.5625 + 1])

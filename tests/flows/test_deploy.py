@@ -22,7 +22,7 @@ def in_the_project(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
 
-def test_a_server_that_nobody_named_is_not_looked_for() -> None:
+def test_without_a_server_none_is_checked() -> None:
     server.check()
 
 
@@ -35,10 +35,10 @@ def test_a_schedule_without_a_server_says_how_to_start_one() -> None:
 @pytest.mark.parametrize("required", [False, True])
 def test_a_named_server_that_is_away_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch, required: bool) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api/")
-    said = (
+    message = (
         r"^the Prefect server at http://127\.0\.0\.1:9/api does not answer \(.*refused\); start it, or unset PREFECT_API_URL"
     )
-    with pytest.raises(HeadwayError, match=said):
+    with pytest.raises(HeadwayError, match=message):
         server.check(required)
 
 

@@ -83,8 +83,8 @@ def test_a_stage_that_dies_without_a_word_may_be_tried_again(small: Layout) -> N
 
 
 def test_a_second_holder_of_the_lock_is_told_who_holds_it(small: Layout) -> None:
-    told = rf"another flow is running .*process {os.getpid()}"
-    with exclusive(small), pytest.raises(HeadwayError, match=told), exclusive(small):
+    message = rf"another flow is running .*process {os.getpid()}"
+    with exclusive(small), pytest.raises(HeadwayError, match=message), exclusive(small):
         pytest.fail("the lock was given twice")
     with exclusive(small):
         pass

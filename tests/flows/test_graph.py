@@ -48,9 +48,9 @@ def test_names_that_merely_begin_alike_do_not_depend_on_each_other(tmp_path: Pat
     assert [stage.after for stage in graph.read(file)] == [(), ()]
 
 
-def test_a_circle_is_refused_and_named(tmp_path: Path) -> None:
+def test_a_cycle_is_refused_and_named(tmp_path: Path) -> None:
     file = written(tmp_path, "stages:\n  a: {cmd: x, deps: [two], outs: [one]}\n  b: {cmd: y, deps: [one], outs: [two]}\n")
-    with pytest.raises(HeadwayError, match=r"circle: .*→"):
+    with pytest.raises(HeadwayError, match=r"cycle: .*→"):
         graph.read(file)
 
 

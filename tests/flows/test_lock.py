@@ -1,6 +1,6 @@
 """The committed dvc.lock is of the committed dvc.yaml, params.yaml and metrics: seen in seconds, where `dvc status` takes a run.
 
-Whether the code is still that of the lock is left to DVC: a comment is no reason to train anew.
+Whether the code is still that of the lock is left to DVC: a comment is no reason to train again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from flows.execution import changed_stages
 from headway.layout import Layout
 
 KINDS = ("outs", "metrics", "plots")
@@ -90,6 +91,25 @@ def written(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Layou
     return layout
 
 
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("frame.html", "max-width: 62rem", "max-width: 60rem"),
+        ("evaluation/page.py", "Precision at each recall.", "How precision falls as recall rises."),
+        ("figures.py", "#2166ac", "#2166ff"),
+        ("training/live.py", "SECONDS_BETWEEN_LINES = 10.0", "SECONDS_BETWEEN_LINES = 5.0"),
+    ],
+    ids=["style sheet", "caption", "palette", "progress bar"],
+)
+def test_a_change_of_how_things_look_reruns_the_report_alone(
+    written: Layout, tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    layout = Layout(Path(shutil.copytree(written.root, tmp_path / "project")))
+    assert changed_stages(layout) == set()
+    _edit(layout.root / "src" / "headway" / "reporting" / file, old, new)
+    assert changed_stages(layout) == {"report"}
+
+
 @pytest.fixture
 def fresh(written: Layout, tmp_path: Path) -> Layout:
     """What of that is compared, to be changed."""
@@ -110,7 +130,7 @@ def _edit(file: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda layout: _edit(layout.params, "salt: headway", "salt: other"), "prepare: params ['split.salt']"),
         (lambda layout: _edit(layout.params, "lowercase: true", "lowercase: false"), "tokenize: params ['tokenizer']"),
@@ -129,9 +149,9 @@ def _edit(file: Path, old: str, new: str) -> None:
     ],
     ids=["param", "section", "path", "command", "stage", "out", "declaration", "metric"],
 )
-def test_what_is_stale_is_named(fresh: Layout, change: Callable[[Layout], None], said: str) -> None:
+def test_what_is_stale_is_named(fresh: Layout, change: Callable[[Layout], None], message: str) -> None:
     change(fresh)
-    assert said in list(stale(fresh))
+    assert message in list(stale(fresh))
 
 
 def test_a_stage_that_read_another_file_than_the_one_before_made_is_named(fresh: Layout) -> None:

@@ -1,4 +1,4 @@
-"""What a flow run tells a person: the headline, the closing tables, and the same as artifacts."""
+"""What a flow run prints: the headline, the closing tables, and the same as artifacts."""
 
 from __future__ import annotations
 
@@ -76,16 +76,16 @@ def test_an_outcome_of_one_line_shows_that_line(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("found", "told"),
+    ("found", "description"),
     [
         ({"trials": 8, "pruned": 2, "failed": 0}, "8 trials, 2 pruned"),
         ({"trials": 9, "pruned": 0, "failed": 1}, "9 trials, 1 failed"),
         ({"trials": 1, "pruned": 0, "failed": 0}, "1 trial"),
     ],
 )
-def test_the_search_is_described_in_numbers(project: Layout, found: dict[str, int], told: str) -> None:
+def test_the_search_is_described_in_numbers(project: Layout, found: dict[str, int], description: str) -> None:
     write_json(project.metrics("search"), found)
-    assert report.describe_search(project) == told
+    assert report.describe_search(project) == description
 
 
 def test_without_a_search_there_is_no_description(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What the model's tests share: a classifier's sizes small enough to run hundreds of times, and nothing random in it."""
+"""Fixtures of the model's tests: small classifiers without randomness, fast enough to run hundreds of times."""
 
 from __future__ import annotations
 

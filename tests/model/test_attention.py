@@ -72,7 +72,7 @@ def test_the_fast_path_gives_what_the_plain_path_gives_in_bfloat16(case: Case) -
 
 @settings(max_examples=40, deadline=None)
 @given(cases())
-def test_weights_of_each_position_sum_to_one_and_padding_receives_exactly_nothing(case: Case) -> None:
+def test_weights_of_each_position_sum_to_one_and_are_zero_at_padding(case: Case) -> None:
     _, weights = case.attention.forward_with_weights(case.x, case.mask, case.rotation)
     B, T, _ = case.x.shape
     assert weights.shape == (B, case.attention.n_heads, T, T)
@@ -83,7 +83,7 @@ def test_weights_of_each_position_sum_to_one_and_padding_receives_exactly_nothin
 
 @settings(max_examples=40, deadline=None)
 @given(cases(), st.integers(0, 1000))
-def test_what_stands_at_padding_reaches_no_position(case: Case, seed: int) -> None:
+def test_padding_does_not_affect_any_position(case: Case, seed: int) -> None:
     torch.manual_seed(seed)
     other = torch.where(case.mask[:, :, None], case.x, 100 * torch.randn_like(case.x))
     here = case.attention(case.x, case.mask, case.rotation)[case.mask]
@@ -197,6 +197,6 @@ def test_gradients_are_those_of_finite_differences(similarity: str, rotated: boo
     assert torch.autograd.gradcheck(run, (x, *values))
 
 
-def test_a_width_that_the_heads_do_not_divide_is_refused() -> None:
+def test_a_width_not_divisible_by_the_heads_is_refused() -> None:
     with pytest.raises(ValueError, match=r"d_model \(10\) must be divisible by n_heads \(4\)"):
         SelfAttention(10, 4)

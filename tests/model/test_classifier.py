@@ -1,4 +1,4 @@
-"""The classifier: padding is invisible, pairs of words add meaning once trained, and dropout is for training."""
+"""The attention classifier: padding is ignored, trained bigrams add information, and dropout applies in training only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_padding_is_invisible_around_multiples_of_the_window_size(classifier: Ma
 
 @pytest.mark.parametrize("n_classes", [2, 50])
 @pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
-def test_there_is_one_logit_a_class(classifier: Make, n_classes: int, similarity: str) -> None:
+def test_there_is_one_logit_per_class(classifier: Make, n_classes: int, similarity: str) -> None:
     logits = classifier(n_classes, similarity=similarity)(pad([[1, 2, 3], [4], [5, 6]]))
     assert logits.shape == (3, n_classes)
     assert logits.isfinite().all()
@@ -58,7 +58,7 @@ def test_every_class_is_equally_likely_before_training(sizes: Callable[..., Mode
     assert (logits.softmax(dim=1) == 1 / 3).all()
 
 
-def test_bigrams_change_nothing_at_the_start(sizes: Callable[..., ModelParams]) -> None:
+def test_untrained_bigrams_do_not_change_the_logits(sizes: Callable[..., ModelParams]) -> None:
     torch.manual_seed(0)
     with_pairs = AttentionClassifier(sizes(), VOCABULARY_SIZE, 3).eval()
     torch.nn.init.normal_(with_pairs.output.weight)
@@ -71,7 +71,7 @@ def test_bigrams_change_nothing_at_the_start(sizes: Callable[..., ModelParams]) 
     torch.testing.assert_close(with_pairs(tokens), without(tokens), rtol=0, atol=0)
 
 
-def test_trained_bigrams_tell_two_orders_of_the_same_words_apart(sizes: Callable[..., ModelParams]) -> None:
+def test_trained_bigrams_distinguish_two_orders_of_the_same_words(sizes: Callable[..., ModelParams]) -> None:
     torch.manual_seed(0)
     model = AttentionClassifier(sizes(), VOCABULARY_SIZE, 2).eval()
     readout = torch.randn(8, 2)
@@ -93,7 +93,7 @@ def test_trained_bigrams_tell_two_orders_of_the_same_words_apart(sizes: Callable
 
 
 @pytest.mark.parametrize("pair_of", [(7, 0), (0, 0)])
-def test_a_pair_that_touches_padding_never_changes_a_result(classifier: Make, pair_of: tuple[int, int]) -> None:
+def test_a_bigram_with_padding_does_not_affect_the_result(classifier: Make, pair_of: tuple[int, int]) -> None:
     model = classifier(bigram_buckets=4099, window_size=0)
     tokens = pad([[5, 6, 7], [8, 9, 10, 11, 12, 13]])
     before = model(tokens)
@@ -106,7 +106,7 @@ def test_a_pair_that_touches_padding_never_changes_a_result(classifier: Make, pa
 
 
 @pytest.mark.parametrize("n", [3, 8, 30])
-def test_embeddings_that_start_from_vectors_keep_what_lies_in_these(sizes: Callable[..., ModelParams], n: int) -> None:
+def test_embeddings_initialised_from_vectors_keep_their_angles(sizes: Callable[..., ModelParams], n: int) -> None:
     """Eight features hold the angles between eight vectors and their mean exactly; the spread is that of random embeddings."""
     torch.manual_seed(0)
     model = AttentionClassifier(sizes(), VOCABULARY_SIZE, 3)
@@ -126,7 +126,7 @@ def test_embeddings_that_start_from_vectors_keep_what_lies_in_these(sizes: Calla
     torch.testing.assert_close(F.normalize(started) @ F.normalize(started).T, angles, rtol=0, atol=1e-5)
 
 
-def test_of_more_features_than_the_model_has_the_widest_are_kept(sizes: Callable[..., ModelParams]) -> None:
+def test_the_principal_components_with_the_largest_variance_are_kept(sizes: Callable[..., ModelParams]) -> None:
     torch.manual_seed(0)
     model = AttentionClassifier(sizes(), 200, 3)
     spread = torch.tensor([1.0] * 8 + [1e-3] * 20)
@@ -149,7 +149,7 @@ def test_features_of_the_embeddings_are_dropped_in_training_only(classifier: Mak
     assert dropped.float().mean().item() == pytest.approx(0.5, abs=0.25)
 
 
-def test_pairs_are_blanked_in_training_only(classifier: Make) -> None:
+def test_bigrams_are_dropped_in_training_only(classifier: Make) -> None:
     model = classifier(bigram_dropout=0.5)
     tokens = torch.randint(1, VOCABULARY_SIZE, (200, 20))
     words, both = model.embedding(tokens), model.embed(tokens)
@@ -159,7 +159,7 @@ def test_pairs_are_blanked_in_training_only(classifier: Make) -> None:
     torch.testing.assert_close(blanked[~alone], (words + 2 * (both - words))[~alone])
 
 
-def test_a_pair_that_training_drops_is_not_even_looked_up(classifier: Make) -> None:
+def test_a_dropped_bigram_is_not_looked_up(classifier: Make) -> None:
     model = classifier(bigram_dropout=0.5, bigram_buckets=4099).train()
     tokens = pad([[5, 6, 7, 8, 9], [10, 11]])
     model.embed(tokens).sum().backward()
@@ -171,7 +171,7 @@ def test_a_pair_that_training_drops_is_not_even_looked_up(classifier: Make) -> N
     assert set(rows) < pairs
 
 
-def test_pooling_weighs_real_positions_alone(sizes: Callable[..., ModelParams]) -> None:
+def test_pooling_ignores_padding(sizes: Callable[..., ModelParams]) -> None:
     torch.manual_seed(0)
     pooling = AttentionPooling(8, 2)
     x = torch.randn(1, 6, 8)

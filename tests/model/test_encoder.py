@@ -1,4 +1,4 @@
-"""The encoder: blocks of tokens that attend within themselves, whatever is padding, and dropout of whole features."""
+"""The encoder: tokens attend within windows, padding is ignored, and dropout drops whole features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def right_padded(lengths: list[int], length: int | None = None) -> tuple[torch.T
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 3 * BLOCK + 1), min_size=1, max_size=5), st.sampled_from([0, 1, BLOCK, 100]))
-def test_a_padded_batch_gives_each_text_what_it_gets_alone(sizes: Sizes, lengths: list[int], window_size: int) -> None:
+def test_a_padded_batch_encodes_each_text_as_alone(sizes: Sizes, lengths: list[int], window_size: int) -> None:
     model = encoder(sizes, window_size)
     x, mask = right_padded(lengths)
     together = model(x, mask)
@@ -43,7 +43,7 @@ def test_a_padded_batch_gives_each_text_what_it_gets_alone(sizes: Sizes, lengths
 
 
 @pytest.mark.parametrize("window_size", [0, 1, BLOCK])
-def test_the_plain_path_encodes_the_same_where_windows_are_nothing_but_padding(
+def test_both_paths_agree_where_windows_contain_only_padding(
     sizes: Sizes, window_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = encoder(sizes, window_size)
@@ -62,7 +62,7 @@ def test_the_plain_path_encodes_the_same_where_windows_are_nothing_but_padding(
     st.sampled_from([0, 1, BLOCK, 100]),
     st.sampled_from(["inner_product", "cosine"]),
 )
-def test_the_plain_path_encodes_the_same_and_its_weights_are_shares_of_the_own_window(
+def test_both_paths_agree_and_weights_sum_to_one_within_a_window(
     sizes: Sizes, lengths: list[int], window_size: int, similarity: str
 ) -> None:
     torch.manual_seed(2)
@@ -80,7 +80,7 @@ def test_the_plain_path_encodes_the_same_and_its_weights_are_shares_of_the_own_w
             assert (layer[row, last, :, :, used + 1 :] == 0).all()
 
 
-def test_a_token_reaches_its_own_window_and_no_other(sizes: Sizes) -> None:
+def test_a_token_affects_its_own_window_only(sizes: Sizes) -> None:
     model = encoder(sizes, BLOCK)
     x, mask = right_padded([3 * BLOCK])
     changed = x.clone()
@@ -89,7 +89,7 @@ def test_a_token_reaches_its_own_window_and_no_other(sizes: Sizes) -> None:
     assert moved.tolist() == [False] * BLOCK + [True] * BLOCK + [False] * BLOCK
 
 
-def test_without_windows_a_token_reaches_all_others(sizes: Sizes) -> None:
+def test_without_windows_a_token_affects_all_others(sizes: Sizes) -> None:
     model = encoder(sizes, 0)
     x, mask = right_padded([3 * BLOCK])
     changed = x.clone()
@@ -98,7 +98,7 @@ def test_without_windows_a_token_reaches_all_others(sizes: Sizes) -> None:
 
 
 @pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
-def test_an_encoder_is_its_blocks_one_after_another_and_a_norm(sizes: Sizes, similarity: str) -> None:
+def test_an_encoder_is_its_blocks_in_sequence_and_a_norm(sizes: Sizes, similarity: str) -> None:
     torch.manual_seed(2)
     model = Encoder(sizes(n_layers=3, dim_feedforward=20, window_size=0, similarity=similarity)).eval()
     torch.nn.init.normal_(model.norm.weight)
@@ -130,7 +130,7 @@ def test_sequence_dropout_keeps_the_expectation(p: float) -> None:
     assert mean == pytest.approx(1, abs=5 * (p / (1 - p) / n) ** 0.5)  # five standard deviations
 
 
-def test_a_block_normalises_before_it_attends_and_before_it_feeds_forward(sizes: Sizes) -> None:
+def test_a_block_normalises_the_input_of_both_its_parts(sizes: Sizes) -> None:
     torch.manual_seed(3)
     block = Block(sizes(dropout=0.5)).eval()
     for weight in block.parameters():
@@ -143,7 +143,7 @@ def test_a_block_normalises_before_it_attends_and_before_it_feeds_forward(sizes:
     torch.testing.assert_close(block(x, mask, rotation), fed)
 
 
-def test_training_drops_features_of_what_attention_and_feed_forward_add(sizes: Sizes) -> None:
+def test_training_drops_features_of_both_parts_of_a_block(sizes: Sizes) -> None:
     torch.manual_seed(3)
     block = Block(sizes(dropout=0.5)).train()
     x, mask = right_padded([4, 4])

@@ -1,4 +1,4 @@
-"""The linear part: its features and its fit against the equations, spelled out over tuples of tokens."""
+"""The linear part: features and fit agree with the equations, written out over tuples of tokens."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from headway.data.batching.datamodule import in_batches, subset
 from headway.data.tokenization.encoded import EncodedTexts
+from headway.model.combination import PRIOR
 from headway.model.ngrams import NgramClassifier, ngrams
-from headway.model.weighing import PRIOR
 from headway.params import NgramParams
 
 KNOBS = {"max_order": 2, "min_document_frequency": 1, "max_features": 10_000, "inverse_regularisation": [5.0]}
@@ -57,7 +57,7 @@ def test_every_ngram_of_every_text_is_found_as_often_as_it_occurs(texts: Texts, 
 
 
 def test_different_ngrams_have_different_hashes() -> None:
-    """All pairs of a thousand numbers, and as many triples: a hash of 32 bits would let hundreds of them meet."""
+    """All pairs of a thousand numbers, and as many triples: a hash of 32 bits would have hundreds of collisions."""
     pairs = torch.cartesian_prod(torch.arange(1, 1001), torch.arange(1, 1001))
     triples = torch.cartesian_prod(*[torch.arange(1, 101)] * 3)
     found = [torch.arange(1, 1001)] + [ngrams(some, some.shape[1])[1][-len(some) :] for some in (pairs, triples)]
@@ -66,7 +66,7 @@ def test_different_ngrams_have_different_hashes() -> None:
 
 
 def textbook(texts: Texts, labels: list[int], n_classes: int, params: NgramParams) -> tuple[list[tuple[int, ...]], Any]:
-    """The n-grams, and a function from texts to logits, by the equations of the module's docstring, one after the other."""
+    """The n-grams and a function from texts to logits, computed by the equations in the module's docstring."""
     holds = [set(tuples(text, params.max_order)) for text in texts]
     frequency = Counter(ngram for some in holds for ngram in some)
     known = sorted(ngram for ngram, count in frequency.items() if count >= params.min_document_frequency)
@@ -115,13 +115,13 @@ def test_a_text_has_the_logits_it_has_alone_and_the_bias_when_nothing_is_known(t
     torch.testing.assert_close(together[-2], model.bias)
 
 
-def test_of_too_many_ngrams_the_most_frequent_are_kept() -> None:
+def test_the_most_frequent_ngrams_are_kept() -> None:
     texts, labels = [[1, 2], [1, 3], [1, 2], [4, 2]], [0, 1, 0, 1]
     assert fit(texts, labels, 2, max_features=2).keys.tolist() == sorted([key((1,)), key((2,))])
     assert set(fit(texts, labels, 2, min_document_frequency=2).keys.tolist()) == {key((1,)), key((2,)), key((1, 2))}
 
 
-def test_a_class_without_texts_is_spoken_against_and_the_others_are_learned() -> None:
+def test_a_class_without_texts_gets_a_low_bias_and_the_others_are_learned() -> None:
     model = fit([[1, 2], [3, 4], [1, 1], [4, 3]] * 5, [0, 2, 0, 2] * 5, 3)
     probabilities = model(padded([[1, 2], [3, 4]])).softmax(dim=1)
     assert probabilities.argmax(dim=1).tolist() == [0, 2]
@@ -129,21 +129,21 @@ def test_a_class_without_texts_is_spoken_against_and_the_others_are_learned() ->
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [0, 1]])
-def test_nothing_to_learn_from_leaves_the_classes_shares(labels: list[int]) -> None:
+def test_without_ngrams_or_with_one_class_the_bias_is_the_class_shares(labels: list[int]) -> None:
     model = fit([[1], [2]], labels, 2, min_document_frequency=2)
     assert len(model.keys) == 0
     shares = (np.bincount(labels, minlength=2) + 1) / 4
     np.testing.assert_allclose(model(padded([[1, 2], [3]])).softmax(dim=1), [shares] * 2, atol=1e-6)
 
 
-def test_a_rare_class_weighs_as_much_as_a_frequent_one_when_balanced() -> None:
+def test_balanced_classes_have_equal_weight() -> None:
     texts, labels = [[1, 2]] * 18 + [[1, 3]] * 2, [0] * 18 + [1] * 2
     plain, balanced = (fit(texts, labels, 2, balanced=chosen, inverse_regularisation=[0.01]) for chosen in (False, True))
     assert plain(padded([[1]])).argmax() == 0
     assert balanced(padded([[1, 3]])).argmax() == 1 != plain(padded([[1, 3]])).argmax()
 
 
-def test_the_batches_do_not_matter_and_real_sentences_are_told_apart(reviews: Any) -> None:
+def test_batches_do_not_matter_and_real_sentences_are_classified(reviews: Any) -> None:
     splits = {name: EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")}
     train = subset(splits["train"], np.arange(min(2_000, len(splits["train"]))))
     validation = in_batches(splits["validation"])
@@ -160,9 +160,7 @@ def test_the_batches_do_not_matter_and_real_sentences_are_told_apart(reviews: An
 
 
 @pytest.mark.parametrize("strengths", [[0.03, 1.0, 30.0, 1000.0], [1000.0, 0.03, 30.0], [300.0, 3000.0], [2.0]])
-def test_of_several_regularisations_the_one_is_taken_that_makes_validation_texts_likeliest(
-    reviews: Any, strengths: list[float]
-) -> None:
+def test_the_regularisation_with_the_lowest_validation_loss_is_chosen(reviews: Any, strengths: list[float]) -> None:
     train, validation = (EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation"))
     batches = in_batches(train), in_batches(validation)
     chosen = NgramClassifier.fit(*batches, 2, knobs(inverse_regularisation=strengths))
@@ -181,19 +179,19 @@ def test_of_several_regularisations_the_one_is_taken_that_makes_validation_texts
     assert loss(chosen) == pytest.approx(loss(alone[best]), abs=2e-3)
 
 
-def test_validation_texts_that_tell_nothing_do_not_free_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uninformative_validation_texts_keep_the_strongest_regularisation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headway.model.ngrams.fit_weights", lambda parts, labels: (torch.ones(1), 0.5))
     fitted = fit([[1, 2], [3, 4], [1, 1], [4, 3]] * 9, [0, 1, 0, 1] * 9, 2, inverse_regularisation=[10.0, 100.0, 1000.0])
     assert fitted.inverse_regularisation == 10
 
 
-def test_nothing_is_tried_beyond_the_first_that_does_worse(reviews: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_weaker_regularisation_is_tried_once_the_loss_rises(reviews: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     splits = [EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
     batches = [in_batches(some) for some in splits]
     tried = []
-    take = NgramClassifier._take
+    take = NgramClassifier._copy_from
     monkeypatch.setattr(
-        NgramClassifier, "_take", lambda self, solver, scale: [tried.append(solver.C), take(self, solver, scale)]
+        NgramClassifier, "_copy_from", lambda self, solver, scale: [tried.append(solver.C), take(self, solver, scale)]
     )
     fitted = NgramClassifier.fit(*batches, 2, knobs(inverse_regularisation=[1e4, 1.0, 1e3, 1e2, 1e5]))
     assert fitted.inverse_regularisation < 1e4

@@ -1,4 +1,4 @@
-"""Training under the real Trainer on real sentences: it learns, repeats itself bit for bit, and survives interruptions."""
+"""Training with the real Trainer on real sentences: it learns, is deterministic, and survives interruptions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VOCABULARY_SIZE = 2000
 
 
 class Interrupted(Exception):
-    """Stands for whatever ends a training from outside."""
+    """An interruption of a training from outside."""
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def trained(
 
 
 def assert_same(first: ClassifierModule, second: ClassifierModule) -> None:
-    """Bit for bit the same weights and history."""
+    """Assert bit-identical weights and history."""
     assert first.history == second.history
     there = second.classifier.state_dict()
     for name, weight in first.classifier.state_dict().items():
@@ -91,7 +91,7 @@ def assert_same(first: ClassifierModule, second: ClassifierModule) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(knobs: Params, encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifierModule:
-    """What a training gives that nothing disturbs; its history is of three epochs."""
+    """The result of an uninterrupted training of three epochs."""
     module = trained(new(knobs, encoded), tmp_path_factory.mktemp("uninterrupted"))
     assert [entry["epoch"] for entry in module.history] == [1, 2, 3]
     return module
@@ -110,7 +110,7 @@ def test_a_few_steps_move_every_parameter(knobs: Params, encoded: Path) -> None:
 
 
 @pytest.mark.parametrize("similarity", ["inner_product", "cosine"])
-def test_one_batch_can_be_learned_by_heart(knobs: Params, encoded: Path, similarity: str) -> None:
+def test_one_batch_can_be_memorised(knobs: Params, encoded: Path, similarity: str) -> None:
     still = {f"model.{name}": 0.0 for name in ("bigram_dropout", "embedding_dropout", "dropout")}
     chosen = knobs.override(
         {**still, "model.similarity": similarity, "training.max_epochs": 40, "training.patience": 40, "seed": 3}
@@ -163,7 +163,7 @@ def test_the_dense_gradient_is_clipped_by_its_norm(knobs: Params, encoded: Path)
     assert min(norms[1e3]) > 1e-2
 
 
-def test_the_history_tells_losses_and_metrics_of_the_validation_split(knobs: Params, encoded: Path) -> None:
+def test_the_history_has_losses_and_validation_metrics(knobs: Params, encoded: Path) -> None:
     module, data = new(knobs.override({"training.max_epochs": 1}), encoded)
     trained((module, data))
     module.eval()
@@ -177,7 +177,7 @@ def test_the_history_tells_losses_and_metrics_of_the_validation_split(knobs: Par
     assert set(entry) == {"epoch", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1"}
 
 
-def test_a_loss_that_is_no_number_ends_the_training_with_advice(knobs: Params, encoded: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_the_training_with_advice(knobs: Params, encoded: Path) -> None:
     with pytest.raises(
         HeadwayError, match=r"^training diverged: .* in epoch 1; lower training\.learning_rate \(now 1e\+30\)"
     ):
@@ -205,7 +205,7 @@ def test_another_seed_trains_another_model(
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_training_interrupted_in_its_report_ends_as_if_nothing_had_been(
+def test_a_training_interrupted_in_its_report_resumes_bit_identically(
     knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, epoch: int
 ) -> None:
     def interrupt(entry: dict[str, float]) -> None:
@@ -234,7 +234,7 @@ def train_until_killed(knobs: Params, encoded: Path, checkpoints: Path) -> None:
     trained(new(knobs, encoded, Killed), checkpoints)
 
 
-def test_a_training_killed_in_its_second_epoch_ends_as_if_nothing_had_been(
+def test_a_training_killed_in_its_second_epoch_resumes_bit_identically(
     knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
 ) -> None:
     process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(knobs, encoded, tmp_path))
@@ -248,7 +248,7 @@ def test_a_training_killed_in_its_second_epoch_ends_as_if_nothing_had_been(
 
 
 @pytest.mark.parametrize("damage", ["", "not a checkpoint", "truncated"])
-def test_a_damaged_last_checkpoint_is_set_aside(
+def test_a_damaged_last_checkpoint_is_skipped(
     knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, damage: str, capsys: Any
 ) -> None:
     def interrupt(entry: dict[str, float]) -> None:
@@ -266,7 +266,7 @@ def test_a_damaged_last_checkpoint_is_set_aside(
     assert_same(resumed, uninterrupted)
 
 
-def test_when_no_checkpoint_can_be_read_the_training_starts_afresh(
+def test_a_training_without_a_readable_checkpoint_starts_over(
     knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
 ) -> None:
     for name in ("best.ckpt", "last.ckpt"):
@@ -290,7 +290,7 @@ def test_a_training_killed_after_its_last_epoch_gives_the_same_model_without_ano
 
 
 def spoiled(knobs: Params, encoded: Path) -> tuple[ClassifierModule, TextDataModule]:
-    """Validation labels turned round: the better the model learns, the worse it scores, so an early epoch is the best."""
+    """Data with inverted validation labels: the model scores worse as it learns, so an early epoch is the best."""
     module, data = new(knobs, encoded)
     texts = data.validation.texts
     turned = EncodedTexts(texts.tokens, texts.offsets, 1 - texts.labels, texts.ids)
@@ -314,7 +314,7 @@ def test_the_weights_of_the_best_epoch_are_returned(knobs: Params, encoded: Path
     assert not torch.equal(kept[best]["output.weight"], kept[-1]["output.weight"])
 
 
-def test_an_interrupted_training_goes_on_from_its_last_epoch_not_from_its_best(
+def test_an_interrupted_training_resumes_from_its_last_epoch_not_its_best(
     knobs: Params, encoded: Path, tmp_path: Path
 ) -> None:
     chosen = knobs.override({"training.max_epochs": 5})
@@ -334,7 +334,7 @@ def test_an_interrupted_training_goes_on_from_its_last_epoch_not_from_its_best(
     assert_same(resumed, expected)
 
 
-def test_without_checkpoints_the_weights_of_the_last_epoch_stay(knobs: Params, encoded: Path) -> None:
+def test_without_checkpoints_the_weights_of_the_last_epoch_are_returned(knobs: Params, encoded: Path) -> None:
     module, data = spoiled(knobs, encoded)
     kept: list[dict[str, Tensor]] = []
     trained((module, data), None, weights_by_epoch(module, kept))
@@ -342,16 +342,14 @@ def test_without_checkpoints_the_weights_of_the_last_epoch_stay(knobs: Params, e
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_training_stops_after_as_many_epochs_without_gain_as_patience_allows(
-    knobs: Params, encoded: Path, patience: int
-) -> None:
+def test_training_stops_after_patience_epochs_without_gain(knobs: Params, encoded: Path, patience: int) -> None:
     # So small a rate moves nothing: the first epoch is the best.
     chosen = {"training.learning_rate": 1e-60, "training.max_epochs": 6, "training.patience": patience}
     module = trained(new(knobs.override(chosen), encoded))
     assert [entry["epoch"] for entry in module.history] == list(range(1, patience + 2))
 
 
-def test_a_training_killed_after_it_stopped_early_does_not_go_on(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+def test_a_training_killed_after_early_stopping_does_not_continue(knobs: Params, encoded: Path, tmp_path: Path) -> None:
     chosen = knobs.override({"training.learning_rate": 1e-60, "training.max_epochs": 6, "training.patience": 1})
     stopped = trained(new(chosen, encoded), tmp_path)
     assert len(stopped.history) == 2
@@ -361,8 +359,8 @@ def test_a_training_killed_after_it_stopped_early_does_not_go_on(knobs: Params, 
 # Epochs and steps.
 
 
-class Watched(ClassifierModule):
-    """Notes what each training step is given and at which learning rates it is taken."""
+class Recording(ClassifierModule):
+    """Records the batch and the learning rates of each training step."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -375,7 +373,7 @@ class Watched(ClassifierModule):
         return super().training_step(batch)
 
 
-def test_every_text_comes_exactly_once_an_epoch(knobs: Params) -> None:
+def test_every_text_is_used_exactly_once_per_epoch(knobs: Params) -> None:
     # A text of its own first token; lengths so uneven that epochs differ in their number of batches.
     lengths = np.random.default_rng(0).integers(1, 20, size=450)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -383,7 +381,7 @@ def test_every_text_comes_exactly_once_an_epoch(knobs: Params) -> None:
     tokens[offsets[:-1]] = np.arange(2, 452)
     texts = EncodedTexts(tokens, offsets, np.arange(450, dtype=np.int32) % 2, [str(index) for index in range(450)])
     data = TextDataModule(texts, subset(texts, [0, 1]), 512, 50, 1)
-    module, _ = module_for(knobs.override({"training.max_epochs": 3}), data, Watched)
+    module, _ = module_for(knobs.override({"training.max_epochs": 3}), data, Recording)
     trained((module, data))
     batches = Counter(epoch for epoch, _ in module.rows)
     assert len(set(batches.values())) > 1
@@ -396,7 +394,7 @@ def test_every_text_comes_exactly_once_an_epoch(knobs: Params) -> None:
 
 
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, encoded: Path) -> None:
-    module, data = new(knobs.override({"training.warmup_ratio": 0.25}), encoded, Watched)
+    module, data = new(knobs.override({"training.warmup_ratio": 0.25}), encoded, Recording)
     trained((module, data))
     rates = [rate[0] for rate in module.rates]
     assert len(rates) == module.total_steps
@@ -414,15 +412,15 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, en
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
-def test_devices_that_the_machine_has_not_are_one_line(knobs: Params, encoded: Path) -> None:
+def test_missing_devices_are_reported_in_one_line(knobs: Params, encoded: Path) -> None:
     module, data = new(knobs.override({"training.accelerator": "gpu"}), encoded)
     with pytest.raises(
-        HeadwayError, match=r"^this machine cannot .* \(gpu\) and .* \(1\) ask: .*; set accelerator: auto, or"
+        HeadwayError, match=r"^this machine lacks devices for .*: gpu and .*: 1 \(.*\); set accelerator: auto, or"
     ):
         fit(module, data, max_epochs=1)
 
 
-def test_the_table_of_pairs_alone_has_sparse_gradients_and_none_on_a_gpu(knobs: Params, encoded: Path) -> None:
+def test_only_bigram_embeddings_have_sparse_gradients_and_not_on_a_gpu(knobs: Params, encoded: Path) -> None:
     module, data = new(knobs, encoded)
     names = {weight: name for name, weight in module.classifier.named_parameters()}
     dense, table = module.configure_optimizers()[0]
@@ -440,7 +438,7 @@ def test_the_table_of_pairs_alone_has_sparse_gradients_and_none_on_a_gpu(knobs: 
     assert not torch.equal(module.classifier.bigram_embedding.weight, before)
 
 
-def test_ctrl_c_in_a_training_is_ctrl_c_to_whoever_started_it(knobs: Params, encoded: Path) -> None:
+def test_ctrl_c_in_a_training_raises_keyboard_interrupt(knobs: Params, encoded: Path) -> None:
     def end(_: dict[str, float]) -> None:
         raise KeyboardInterrupt
 
@@ -467,7 +465,7 @@ def out_of_memory(*_: Any) -> Any:
 @pytest.mark.parametrize(
     ("embed", "reason"), [(out_of_memory, "you tried to allocate 4000000000000000 bytes"), (out_of_gpu_memory, "2 TiB")]
 )
-def test_too_little_memory_is_one_line_with_advice(
+def test_running_out_of_memory_is_one_line_with_advice(
     knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch, embed: Any, reason: str
 ) -> None:
     module, data = new(knobs, encoded)
@@ -478,7 +476,7 @@ def test_too_little_memory_is_one_line_with_advice(
     assert re.search(rf"^training ran out of memory \(.*{reason}.*\); lower training.tokens_per_batch \(now ", line)
 
 
-def test_too_little_memory_for_the_validation_is_told_as_well(
+def test_running_out_of_memory_in_validation_is_reported_too(
     knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, data = new(knobs, encoded)
@@ -490,7 +488,7 @@ def test_too_little_memory_for_the_validation_is_told_as_well(
         trained((module, data))
 
 
-def test_other_errors_in_a_step_stay_what_they_are(knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_in_a_step_are_not_changed(knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, data = new(knobs, encoded)
     monkeypatch.setattr(module.classifier, "embed", lambda _: torch.ones(2) @ torch.ones(3))
     with pytest.raises(RuntimeError, match="size"):
@@ -516,7 +514,7 @@ def test_bfloat16_multiplies_in_bfloat16_and_learns_in_float32(knobs: Params, en
 # Class weights
 
 
-def test_balanced_weights_make_every_class_weigh_the_same_and_the_mean_row_one():
+def test_balanced_weights_equalise_classes_and_average_one_per_row():
     rows = [90, 9, 1]
     weights = balanced_weights(rows)
     assert (weights * torch.tensor(rows)).tolist() == pytest.approx([100 / 3] * 3)
@@ -554,7 +552,7 @@ class InStep(ClassifierModule):
 def together(
     knobs: Params, encoded: Path, checkpoints: Path, report: Any = None, embed: Any = None
 ) -> tuple[ClassifierModule, TextDataModule]:
-    """Trained by two processes on this machine's CPUs, each on every second batch."""
+    """Trained by two CPU processes, each on every second batch."""
     chosen = knobs.override({"training.max_epochs": 2, "training.accelerator": "cpu"})
     module, data = new(chosen, encoded, InStep)
     module.classifier.embed = embed or module.classifier.embed  # type: ignore[method-assign]
@@ -562,11 +560,11 @@ def together(
     return fit(module, data, max_epochs=2, report=report, checkpoints=checkpoints, devices=2), data
 
 
-def test_two_processes_train_one_model_and_hand_it_over(knobs: Params, encoded: Path, tmp_path: Path) -> None:
-    told: list[dict[str, float]] = []
-    module, data = together(knobs, encoded, tmp_path / "first", told.append)
+def test_two_processes_train_one_model(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+    reported: list[dict[str, float]] = []
+    module, data = together(knobs, encoded, tmp_path / "first", reported.append)
     assert [entry["epoch"] for entry in module.history] == [1, 2]
-    assert told == module.history
+    assert reported == module.history
     # The weights that came back are those of the best epoch, for they give its metrics.
     module.eval()
     with torch.inference_mode():
@@ -579,11 +577,11 @@ def test_two_processes_train_one_model_and_hand_it_over(knobs: Params, encoded: 
     assert steps == data.steps(2, world_size=2) < data.steps(2)
 
 
-def test_two_processes_say_in_one_line_why_they_cannot_go_on(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+def test_an_error_in_one_of_two_processes_is_one_line(knobs: Params, encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(HeadwayError, match=r"^training diverged: .* in epoch 1; lower training\.learning_rate"):
         together(knobs.override({"training.learning_rate": 1e30}), encoded, tmp_path)
 
 
-def test_two_processes_say_in_one_line_that_memory_is_short(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+def test_running_out_of_memory_in_one_of_two_processes_is_one_line(knobs: Params, encoded: Path, tmp_path: Path) -> None:
     with pytest.raises(HeadwayError, match=r"^training ran out of memory \(CUDA.*; lower training\.tokens_per_batch"):
         together(knobs, encoded, tmp_path, embed=out_of_gpu_memory)

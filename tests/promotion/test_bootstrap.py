@@ -54,7 +54,7 @@ def test_macro_f1_and_its_interval_are_those_of_drawn_rows(compared: PairedPredi
 
 
 def test_negative_log_likelihood_is_that_of_the_true_labels(compared: PairedPredictions, policy: GateParams) -> None:
-    measured = nll_difference(compared.first, compared.second, policy, seed=1)
+    measured = nll_difference(compared.candidate, compared.opponent, policy, seed=1)
     rows = np.arange(len(compared.labels))
     first, second = (-np.log(one.probabilities[rows, compared.labels]) for one in (compared.candidate, compared.opponent))
     assert measured.value == pytest.approx((first - second).mean(), abs=1e-6)

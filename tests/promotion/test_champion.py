@@ -13,8 +13,8 @@ import pytest
 
 from headway.errors import HeadwayError, Unreachable
 from headway.promotion import champion as promotion
-from headway.promotion import history
-from headway.promotion.champion import DECISION_TAG, KIND_TAG, RETIRED_TAG, reconcile, ref_of, roll_back
+from headway.promotion import history, rollback
+from headway.promotion.champion import DECISION_TAG, KIND_TAG, RETIRED_TAG, reconcile, ref_of
 from headway.promotion.decision import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import CHALLENGER, CHAMPION, MAX_DESCRIPTION, Registry
@@ -48,11 +48,11 @@ def refuse(house: House) -> None:
 
 
 def back(house: House) -> None:
-    roll_back(house.registry, None, "a reason", REQUESTER, {})
+    rollback.roll_back(house.registry, None, "a reason", REQUESTER, {})
 
 
 def retire(house: House) -> None:
-    promotion.retire(house.registry, "a reason", REQUESTER, {})
+    rollback.retire(house.registry, "a reason", REQUESTER, {})
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_a_real_kill_leaves_what_the_next_process_completes(two: House) -> None:
 import os, pathlib, signal
 from headway.layout import Layout
 from headway.params import Params
-from headway.promotion import champion
+from headway.promotion import rollback
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 from tests.promotion.conftest import REQUESTER
 params = Params.model_validate_json({two.stock.params.model_dump_json()!r})
 registry = Registry(Tracker(params, Layout(pathlib.Path({str(layout.root)!r}))))
 registry.set_champion = lambda version: os.kill(os.getpid(), signal.SIGKILL)
-champion.roll_back(registry, "1", "a reason", REQUESTER, {{}})
+rollback.roll_back(registry, "1", "a reason", REQUESTER, {{}})
 """
     done = subprocess.run([sys.executable, "-c", program], env={**os.environ}, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
@@ -173,20 +173,20 @@ def test_a_process_overtaken_before_it_moves_the_alias_leaves_it_alone(two: Hous
     assert moved in ([], ["4"]), "the champion was replaced for a moment"
 
 
-@pytest.mark.parametrize(("late", "said"), [("1", "record 1"), (None, "record 3")], ids=["a promotion", "a retirement"])
+@pytest.mark.parametrize(("late", "record"), [("1", "record 1"), (None, "record 3")], ids=["a promotion", "a retirement"])
 def test_an_alias_that_a_killed_process_moved_late_is_not_blamed_on_a_person_alone(
-    two: House, late: str | None, said: str
+    two: House, late: str | None, record: str
 ) -> None:
     """What is left when the kill falls between reading the history and the end of the call that moves the alias."""
     if late is None:
         retire(two)
         promote(two)
     two.registry.set_champion(late and two.registry.version(late))
-    with pytest.raises(HeadwayError) as told:
+    with pytest.raises(HeadwayError) as error:
         reconcile(two.registry)
-    cause = f"was changed by hand, or by a process that carried out {said} too late and was killed: the history"
-    assert cause in str(told.value)
-    assert "`headway rollback --to" in str(told.value)
+    cause = f"was changed by hand, or by a process that carried out {record} too late and was killed: the history"
+    assert cause in str(error.value)
+    assert "`headway rollback --to" in str(error.value)
 
 
 def test_a_full_artifact_store_is_one_line_and_does_not_block_the_promotion(
@@ -259,17 +259,17 @@ def test_each_rollback_restores_the_champion_before(two: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "said"),
+    ("to", "message"),
     [
         ("3", r"^version 3 of headway never was champion; `headway promote 3` lets the gate decide on it$"),
         ("9", r"^version 9 of headway never was champion"),
         ("2", r"^version 2 of headway is champion already$"),
     ],
 )
-def test_only_former_champions_can_be_restored(two: House, to: str, said: str) -> None:
+def test_only_former_champions_can_be_restored(two: House, to: str, message: str) -> None:
     refuse(two)
-    with pytest.raises(HeadwayError, match=said):
-        roll_back(two.registry, to, "a reason", REQUESTER, {})
+    with pytest.raises(HeadwayError, match=message):
+        rollback.roll_back(two.registry, to, "a reason", REQUESTER, {})
     assert two.champion() == "2"
     assert len(two.kinds()) == 3
 
@@ -309,11 +309,11 @@ def test_a_former_champion_that_was_deleted_is_not_restored(two: House) -> None:
 
 def test_a_deleted_champion_is_reported_with_remedies_that_work(two: House) -> None:
     two.registry.client.delete_model_version(two.registry.name, "2")
-    said = (
+    message = (
         r"^the champion of headway was changed by hand: the history \(record 2\) has version 2, which was deleted, the registry "
         r"has none; `headway rollback --reason …` restores .*, `headway retire --reason …` records that there is no champion$"
     )
-    with pytest.raises(HeadwayError, match=said):
+    with pytest.raises(HeadwayError, match=message):
         reconcile(two.registry)
     back(two)
     assert reconcile(two.registry).champion.version == two.registry.version("1").version
@@ -325,10 +325,12 @@ def test_a_deleted_champion_is_reported_with_remedies_that_work(two: House) -> N
 def test_a_manually_moved_alias_is_reported_and_can_be_restored_or_recorded(two: House) -> None:
     move = two.registry.client.set_registered_model_alias
     move(two.registry.name, CHAMPION, "3")
-    said = r"\(record 2\) has version 2, the registry has version 3; `headway rollback --to 2 .* `headway promote 3 --force"
-    with pytest.raises(HeadwayError, match=said):
+    message = (
+        r"\(record 2\) has version 2, the registry has version 3; `headway rollback --to 2 .* `headway promote 3 --force"
+    )
+    with pytest.raises(HeadwayError, match=message):
         reconcile(two.registry)
-    roll_back(two.registry, "2", "moved by mistake", REQUESTER, {})
+    rollback.roll_back(two.registry, "2", "moved by mistake", REQUESTER, {})
     assert reconcile(two.registry).champion.version == two.registry.version("2").version
     move(two.registry.name, CHAMPION, "3")
     two.decide(
@@ -362,7 +364,7 @@ def test_a_retirement_is_recorded_with_the_version_too(two: House) -> None:
 
 def test_a_retirement_with_a_reason_longer_than_mlflow_takes_is_recorded_whole(two: House) -> None:
     reason = "a reason " * 2000
-    promotion.retire(two.registry, reason, REQUESTER, {})
+    rollback.retire(two.registry, reason, REQUESTER, {})
     assert two.decisions()[-1].reason == reason
     kept = two.registry.version("2").tags[RETIRED_TAG]
     assert len(kept) == MAX_DESCRIPTION
@@ -370,7 +372,7 @@ def test_a_retirement_with_a_reason_longer_than_mlflow_takes_is_recorded_whole(t
 
 
 def test_a_number_that_belongs_to_another_model_now_is_not_restored(two: House) -> None:
-    """The registered model was deleted and made again: its numbers begin anew, and an old record speaks of another model."""
+    """The registered model was deleted and made again: its numbers start again, and an old decision refers to another model."""
     known = ref_of(two.registry.version("1"))
     assert two.registry.find(known.model_copy(update={"model": "another"})) is None
     two.registry.client.set_model_version_tag(two.registry.name, "1", "headway.model", "another")

@@ -31,7 +31,7 @@ def headway(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
 
 
-def said(*words: str) -> str:
+def error_of(*words: str) -> str:
     """The one line of a command that goes wrong."""
     done = headway(*words)
     assert isinstance(done.exception, HeadwayError), done.output
@@ -62,10 +62,10 @@ def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_rec
     assert headway("history", "--verify").output == f"3 decisions, unaltered, the last one is {records[-1].id}\n"
     (file,) = (two.stock.layout.tracking / "artifacts").rglob(f"{records[1].id}.json")
     file.write_text(file.read_text().replace("a demonstration", "a good reason"))
-    line = said("history", "--verify")
+    line = error_of("history", "--verify")
     assert line.startswith("the history of headway is broken: record 2: altered: its SHA-256 is ")
     assert line.endswith("; the 1 before it are unaltered")
-    assert said("history") == line
+    assert error_of("history") == line
     assert len(cells(headway("history").output)) == 1, "what is whole is still shown"
 
 
@@ -102,7 +102,7 @@ def test_nothing_is_promoted_on_rows_that_are_older_than_the_params(
     two: House, monkeypatch: pytest.MonkeyPatch, force: bool, changed: set[str] | None, named: str
 ) -> None:
     monkeypatch.setattr("flows.execution.changed_stages", lambda _: changed)
-    line = said("promote", "9", *(("--force", "--reason", "x") if force else ()))
+    line = error_of("promote", "9", *(("--force", "--reason", "x") if force else ()))
     assert (f"changed since {named} ran, so" if named else "has no version 9") in line
 
 
@@ -129,7 +129,7 @@ def test_a_retirement_is_in_the_history(two: House) -> None:
 )
 def test_a_mistake_is_one_line_and_changes_nothing(two: House, words: tuple[str, ...], line: str) -> None:
     before = two.another().kinds()
-    assert line in said(*words)
+    assert line in error_of(*words)
     assert two.another().kinds() == before
     assert two.champion() == "2"
 
@@ -144,7 +144,7 @@ def test_the_card_is_printed_or_written(two: House, tmp_path: Path) -> None:
 
 def test_a_card_that_cannot_be_written_is_one_line(two: House, tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
-    assert "the card cannot be written: " in said("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
+    assert "the card cannot be written: " in error_of("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
 
 
 def test_lineage_is_printed(two: House) -> None:
@@ -173,8 +173,8 @@ def test_a_command_that_is_killed_after_its_decision_and_given_again_decides_not
     assert len(decided) == 4
     assert headway(verb, "--reason", "complaints").exit_code == 0
     assert two.another().kinds() == decided
-    # It was reported by now, so the same words are a new command, with nobody left to remove.
-    assert "no " in said(verb, "--reason", "complaints")
+    # It was reported by now, so the same words are a new command, without a champion to change.
+    assert "no " in error_of(verb, "--reason", "complaints")
     assert two.another().kinds() == decided
     assert not (two.registry.tracker.layout.scratch / "by-hand.json").exists()
 

@@ -194,15 +194,15 @@ def test_a_record_from_before_there_were_sketches_keeps_its_id() -> None:
 
 
 def test_every_headline_says_what_happened_and_why() -> None:
-    said = {
+    expected = {
         PROMOTION: "version 2 is promoted",
-        FORCED: "version 2 is promoted by force: we said so",
+        FORCED: "version 2 is promoted by force: a good reason",
         REFUSAL: "version 2 is refused",
-        ROLLBACK: "version 2 is restored: we said so",
-        RETIREMENT: "version 2 is retired: we said so",
+        ROLLBACK: "version 2 is restored: a good reason",
+        RETIREMENT: "version 2 is retired: a good reason",
     }
-    for kind, headline in said.items():
-        reason = "we said so" if "we said so" in headline else ""
+    for kind, headline in expected.items():
+        reason = "a good reason" if "a good reason" in headline else ""
         assert a_record(kind=kind, reason=reason).headline == headline
 
 

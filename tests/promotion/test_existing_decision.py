@@ -21,11 +21,12 @@ from headway.promotion import existing_decision
 from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
-from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile, retire, roll_back
+from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile
 from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, current_requester
 from headway.promotion.existing_decision import existing_refusal, unchanged
 from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
 from headway.promotion.promote import Request, promote
+from headway.promotion.rollback import retire, roll_back
 from headway.promotion.test_rows import TestRows
 from headway.registry.registry import Registry
 from headway.stages.baseline import baseline
@@ -142,7 +143,7 @@ def test_a_commit_alone_changes_nothing_that_was_decided_on(
     [{"gate__policy": "non_inferior"}, {"gate__champion_margin": 0.02}, {"seed": 3}],
     ids=["policy", "threshold", "seed"],
 )
-def test_another_policy_or_seed_is_decided_anew(decided: tuple[Project, Outcome], knobs: dict[str, object]) -> None:
+def test_another_policy_or_seed_is_decided_again(decided: tuple[Project, Outcome], knobs: dict[str, object]) -> None:
     assert decided[0].with_params(**knobs).remembered() is None
 
 
@@ -170,7 +171,7 @@ def _rolled_back(project: Project) -> None:
 
 
 @pytest.mark.parametrize("change", [_other_rows, _other_lock, _no_champion, _other_champion, _rolled_back])
-def test_whatever_the_refusal_rests_on_is_decided_anew_once_it_is_another(
+def test_a_refusal_is_reconsidered_when_anything_it_is_based_on_changes(
     refused: Project, change: Callable[[Project], None]
 ) -> None:
     assert refused.remembered() is not None
@@ -178,7 +179,7 @@ def test_whatever_the_refusal_rests_on_is_decided_anew_once_it_is_another(
     assert refused.remembered() is None
 
 
-def test_a_refusal_by_another_gate_is_decided_anew(
+def test_a_refusal_by_another_gate_is_decided_again(
     decided: tuple[Project, Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its code was edited, or Headway was updated."""
@@ -234,7 +235,7 @@ def test_a_second_refusal_of_the_same_execution_takes_the_place_of_the_first(ref
     assert kept["id"] == found.decision.id
 
 
-def test_a_refusal_for_the_latency_alone_is_decided_anew(refused: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_for_the_latency_alone_is_decided_again(refused: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine may have been busy."""
     slow = refused.with_params(gate__min_test_rows=10, gate__max_latency_ms=1.0, gate__policy="non_inferior")
     slow = slow.with_params(gate__champion_margin=0.9)
@@ -245,7 +246,7 @@ def test_a_refusal_for_the_latency_alone_is_decided_anew(refused: Project, monke
     monkeypatch.setattr(queries, "last_decision_on", lambda *_: only)
     assert slow.remembered() is None
     monkeypatch.setattr(existing_decision, "_may_pass_later", lambda _: False)
-    assert slow.remembered() is not None, "it was decided anew for another reason"
+    assert slow.remembered() is not None, "it was decided again for another reason"
 
 
 def test_a_run_does_not_promote_a_model_again_that_was_rolled_back(refused: Project) -> None:
@@ -283,8 +284,8 @@ def test_a_run_does_not_promote_a_retired_model_again_unless_its_files_are_lost(
     assert found.version == "3", "made again, it has a version of its own"
 
 
-def test_a_refusal_for_what_could_not_be_computed_is_decided_anew(refused: Project) -> None:
-    """The champion's files are lost: the reason lies outside of all that is compared, and may be mended."""
+def test_a_refusal_for_what_could_not_be_computed_is_decided_again(refused: Project) -> None:
+    """The champion's files are lost: the reason lies outside of all that is compared, and may be fixed."""
     champion = refused.registry.champion()
     (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{champion.source.split('/')[-1]}/artifacts")
     lost = stored.rename(stored.with_name("lost"))
@@ -296,7 +297,7 @@ def test_a_refusal_for_what_could_not_be_computed_is_decided_anew(refused: Proje
     assert refused.remembered() is None
 
 
-def test_a_candidate_that_was_never_judged_is_decided(decided: tuple[Project, Outcome], tmp_path: Path) -> None:
+def test_a_candidate_that_was_never_decided_on_is_decided(decided: tuple[Project, Outcome], tmp_path: Path) -> None:
     project = Project(decided[0].params, Layout(tmp_path))
     shutil.copytree(decided[0].layout.candidate, project.layout.candidate)
     assert project.remembered() is None

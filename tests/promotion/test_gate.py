@@ -23,7 +23,7 @@ CLASSES = ("negative", "positive")
 SEED = 1
 
 
-#: What is asked besides accuracy, so wide that only the test that narrows it sees it fail.
+#: Margins of the other checks, so wide that they fail only in the test that narrows them.
 WIDE = {"macro_f1_margin": 0.99, "nll_margin": 100.0, "calibration_margin": 0.99, "minimum_gain": 0.0, "min_slice_rows": 50}
 CHAMPION_CHECKS = ["same_labels", "better_than_champion", "macro_f1", "negative_log_likelihood", "calibration", "slices"]
 EVERY_CHECK = ["enough_test_rows", "proper_probabilities", "no_worse_than_baseline", *CHAMPION_CHECKS, "power"]
@@ -91,7 +91,7 @@ def unsure(given_predictions: Predictions, seed: int) -> Predictions:
 
 
 def lucky(wins: int, losses: int, rows: int = 400) -> tuple[Predictions, Predictions, Predictions]:
-    """Candidate, baseline and champion: the candidate alone is right on so many rows, the champion alone on others."""
+    """Candidate, baseline and champion: only the candidate is correct on ``wins`` rows, only the champion on ``losses``."""
     row = np.arange(rows)
     candidate, champion = row >= losses, (row < losses) | (row >= losses + wins)
     return predictions(candidate), right(0.5, rows), predictions(champion)
@@ -323,7 +323,7 @@ def test_losing_more_than_the_margin_to_the_baseline_refuses(gate: GateParams, m
     baseline = right(0.9, 2000)
     assert decide(right(0.9, 2000), baseline, None, policy, SEED).promotes
     assert failed(decide(right(0.9 - 1.1 * margin, 2000), baseline, None, policy, SEED)) == ["no_worse_than_baseline"]
-    # By less than the margin, and yet the interval's lower end lies below it.
+    # By less than the margin, and yet the lower bound is below it.
     assert failed(decide(right(0.9 - 0.95 * margin, 2000), baseline, None, policy, SEED)) == ["no_worse_than_baseline"]
     assert decide(right(0.9 - 0.3 * margin, 2000), baseline, None, policy, SEED).promotes
 
@@ -373,7 +373,7 @@ def test_a_margin_is_held_against_the_worse_end_of_the_interval(non_inferior: Ga
 
 
 def gives_up_a_class(missed: int) -> Predictions:
-    """Right but for so many of the 20 rows that the rarer of two classes has among 1,000."""
+    """Wrong on ``missed`` of the 20 rows that the rarer of two classes has among 1,000, right elsewhere."""
     labels = (np.arange(1000) < 20).astype(int)
     guesses = np.where(np.arange(1000) < missed, 0, labels)
     return Predictions([f"row {index}" for index in range(1000)], labels, np.eye(2, dtype=np.float32)[guesses], CLASSES)
@@ -527,7 +527,7 @@ def test_the_first_champion_is_held_against_absolute_limits_only(gate: GateParam
 # What cannot be computed refuses, and the other checks are still reported.
 
 
-#: All that is asked about champion and candidate side by side.
+#: The checks that compare champion and candidate row by row.
 SIDE_BY_SIDE = [*CHAMPION_CHECKS[1:], "power"]
 
 

@@ -1,4 +1,4 @@
-"""The chain in a real MLflow: append-only, one chain whoever writes, and an alteration anywhere shows."""
+"""The chain in a real MLflow: append-only, one chain with any number of writers, and every alteration is detected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def registry(house: House) -> Registry:
 
 @pytest.fixture
 def three(registry: Registry) -> Registry:
-    """A history of three records that were carried out, read by nobody yet."""
+    """A history of three records that were carried out, not read yet."""
     for version in (1, 2, 3):
         record = append(registry, version)
     registry.log.mark_carried_out(record.number, record.id)
@@ -69,7 +69,7 @@ def test_a_registry_without_decisions_has_an_empty_whole_history(house: House) -
     assert (registry.log.entries().last, registry.log.entries().carried_out[0]) == ("", 0)
 
 
-def test_records_come_back_in_their_order_to_whoever_reads(three: Registry) -> None:
+def test_decisions_are_read_in_order(three: Registry) -> None:
     found, problem = history.examine(three)
     assert problem == ""
     assert [record.candidate.version for record in found] == ["1", "2", "3"]
@@ -110,7 +110,7 @@ def test_many_writers_at_once_lose_no_record_and_leave_one_chain(house: House) -
                         break
                     except LogConflict:
                         continue
-        except BaseException as error:  # noqa: BLE001 - told below, in the test's own thread
+        except BaseException as error:  # noqa: BLE001 - asserted below, in the test's own thread
             failures.append(error)
 
     threads = [threading.Thread(target=write, args=(writer,)) for writer in range(writers)]
@@ -195,20 +195,20 @@ def test_a_history_that_was_replaced_is_named(three: Registry) -> None:
     assert history.examine(three)[1].startswith("record 3: it was carried out and is missing")
 
 
-def test_a_history_whose_run_is_no_longer_named_is_told(three: Registry) -> None:
+def test_a_history_whose_run_is_no_longer_named_is_broken(three: Registry) -> None:
     three.client.delete_registered_model_tag(three.name, RUN_TAG)
     found, problem = history.examine(three)
     assert found == []
     assert problem.startswith("record 3: it was carried out and is missing")
 
 
-def test_a_new_history_can_be_begun_as_the_way_out_says(three: Registry) -> None:
+def test_a_new_history_can_be_begun_as_the_error_says(three: Registry) -> None:
     file_of(three, history.decisions(Registry(three.tracker))[0]).unlink()
     with pytest.raises(
         HeadwayError, match=r"to begin a new history, delete the tags (.+) and (.+) of the registered model"
-    ) as told:
+    ) as error:
         history.decisions(three)
-    for tag in re.findall(r"headway\.\w+", str(told.value)):
+    for tag in re.findall(r"headway\.\w+", str(error.value)):
         three.client.delete_registered_model_tag(three.name, tag)
     three.log.create()
     append(three, 4)
@@ -216,11 +216,11 @@ def test_a_new_history_can_be_begun_as_the_way_out_says(three: Registry) -> None
     assert ([record.candidate.version for record in found], problem) == (["4"], "")
 
 
-def test_a_broken_history_is_one_line_with_a_way_out_and_nothing_is_decided_on_it(three: Registry, house: House) -> None:
+def test_a_broken_history_is_one_line_with_a_remedy_and_nothing_is_decided_on_it(three: Registry, house: House) -> None:
     file_of(three, history.decisions(Registry(three.tracker))[0]).unlink()
-    said = r"^the history of headway is broken: record 1: its file is missing; see `headway history --verify`; restore .* backup"
+    message = r"^the history of headway is broken: record 1: its file is missing; see `headway history --verify`; restore "
     for asked in (lambda: history.decisions(three), lambda: reconcile(house.another().registry)):
-        with pytest.raises(HeadwayError, match=said) as error:
+        with pytest.raises(HeadwayError, match=message) as error:
             asked()
         assert "\n" not in str(error.value)
 
@@ -232,7 +232,7 @@ def test_the_histories_run_can_be_deleted_and_comes_back_with_the_next_record(th
     assert (len(found), problem) == (4, "")
 
 
-def test_a_run_that_is_gone_for_good_is_told(three: Registry) -> None:
+def test_a_permanently_deleted_run_is_reported(three: Registry) -> None:
     three.client.set_registered_model_tag(three.name, RUN_TAG, "0" * 32)
     assert history.examine(three) == ([], f"its run {'0' * 32} is gone")
 
@@ -257,7 +257,7 @@ def test_a_registry_from_before_there_were_histories_gets_one(house: House) -> N
     assert len(house.another().decisions()) == 1
 
 
-def test_whoever_comes_second_to_begin_takes_the_first_ones_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_process_to_create_the_log_uses_the_first_ones_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both found no registered model; the other one was quicker to make it."""
     slow, quick = house.another().registry, house.another().registry
     make = slow.log._empty_run
@@ -276,7 +276,7 @@ def test_whoever_comes_second_to_begin_takes_the_first_ones_run(house: House, mo
 
 
 @pytest.mark.parametrize("decided", [False, True], ids=["begun", "begun and decided"])
-def test_of_two_that_give_an_old_model_its_history_the_second_takes_the_first_ones(
+def test_of_two_processes_that_give_an_old_model_a_log_the_second_uses_the_first_ones(
     house: House, monkeypatch: pytest.MonkeyPatch, decided: bool
 ) -> None:
     """Both found a registered model without a history, and no run for one."""

@@ -78,20 +78,20 @@ def test_a_run_that_led_to_no_version_says_so(two: House) -> None:
 
 
 @pytest.mark.parametrize("what", ["7", "nonsense", "--all", "abcdef0", ""])
-def test_what_nobody_knows_is_one_line(two: House, what: str) -> None:
+def test_an_unknown_name_is_one_line(two: House, what: str) -> None:
     with pytest.raises(HeadwayError, match=r"no version of headway, no run of experiment headway and no commit") as error:
         traced(two, what)
     assert "\n" not in str(error.value)
 
 
-def test_what_may_be_two_things_is_one_line_that_names_both(two: House) -> None:
+def test_an_ambiguous_name_is_one_line_that_names_both(two: House) -> None:
     client = two.registry.client
     other = "a" * 39 + "b"
     client.set_model_version_tag(two.registry.name, "2", "headway.git_commit", other)
-    with pytest.raises(HeadwayError, match=rf"^aaaaaaaa: may be commit {COMMIT} or commit {other}; give more of it$"):
+    with pytest.raises(HeadwayError, match=rf"^aaaaaaaa: may be commit {COMMIT} or commit {other}; give more characters$"):
         traced(two, "a" * 8)
 
 
-def test_a_run_that_was_deleted_is_told(two: House) -> None:
+def test_a_deleted_run_is_reported(two: House) -> None:
     two.registry.client.delete_run(two.stock.run)
     assert f"run {two.stock.run} (deleted, or of another experiment)" in traced(two, "1")

@@ -139,7 +139,7 @@ def test_where_mcnemar_is_sure_the_interval_that_is_shown_says_the_same(case: tu
 
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=30), st.sampled_from([0.05, 0.2]))
-def test_many_counts_at_once_are_judged_as_each_alone(pairs: list[tuple[int, int]], level: float) -> None:
+def test_arrays_of_counts_give_the_result_of_each_alone(pairs: list[tuple[int, int]], level: float) -> None:
     wins, losses = np.array(pairs).T
     together = is_superior(wins, losses, 200, level, 0.01)
     assert together.tolist() == [bool(is_superior(won, lost, 200, level, 0.01)) for won, lost in pairs]
@@ -211,7 +211,7 @@ def test_a_gain_that_has_to_be_seen_is_part_of_what_can_be_detected() -> None:
     rows, level, minimum = 25_000, 0.025, 0.01
     gain = detectable_difference(rows, 0.1, level, minimum=minimum)
     wins, losses, _ = np.random.default_rng(1).multinomial(rows, [(0.1 + gain) / 2, (0.1 - gain) / 2, 0.9], size=4000).T
-    assert is_superior(wins, losses, rows, level, 0.0).mean() > 0.99, "which is sure, but less than was asked for"
+    assert is_superior(wins, losses, rows, level, 0.0).mean() > 0.99, "which is significant, but below the minimum"
     assert is_superior(wins, losses, rows, level, minimum).mean() == pytest.approx(0.8, abs=0.04)
     assert detectable_difference(rows, 0.1, level, minimum=0.001) == detectable_difference(rows, 0.1, level)
 
@@ -220,7 +220,7 @@ def test_a_gain_that_has_to_be_seen_is_part_of_what_can_be_detected() -> None:
 
 
 def test_the_levels_are_those_worked_by_hand() -> None:
-    """H_2 is 3/2, and of 2 planned verdicts the k-th gets 2 / (k (k + 2)) of it; H_50 is 4.499205."""
+    """H_2 is 3/2, and of 2 planned looks the k-th gets 2 / (k (k + 2)) of it; H_50 is 4.499205."""
     assert [significance(number, 0.09, planned=2) for number in (1, 2, 3)] == pytest.approx([0.04, 0.015, 0.008])
     assert significance(4, 0.05, planned=1) == pytest.approx(0.05 / 20)
     assert significance(1, 0.05) == pytest.approx(0.05 * 50 / 51 / 4.499205)
@@ -229,7 +229,7 @@ def test_the_levels_are_those_worked_by_hand() -> None:
 
 @settings(max_examples=50)
 @given(st.floats(0.001, 0.5), st.integers(1, 100))
-def test_all_verdicts_together_spend_the_budget_and_each_a_little(budget: float, planned: int) -> None:
+def test_all_looks_together_spend_the_budget_and_each_a_part(budget: float, planned: int) -> None:
     levels = [significance(number, budget, planned) for number in range(1, 5001)]
     assert 0.9 * budget < sum(levels) < budget
     assert all(0 < later < earlier for earlier, later in pairwise(levels))

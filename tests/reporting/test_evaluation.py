@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 
 from headway.evaluation import metrics
 from headway.evaluation.headlines import HEADLINES
@@ -73,17 +73,27 @@ def test_the_learning_curve_holds_the_history():
     assert [list(line.get_ydata()) for line in accuracy.lines] == [[0.61, 0.74]]
 
 
-def test_a_curve_on_the_grid_is_a_step_function_with_the_area_that_scikit_learn_gives():
-    random = np.random.default_rng(0)
-    positive = random.random(400) < 0.3
-    values = random.normal(size=400) + positive
-    on_grid = charts._on_grid(*charts._precision_of(positive, values), rising=False)
-    assert np.mean(on_grid) == pytest.approx(average_precision_score(positive, values), abs=0.02)
-    false, true = charts._roc_of(positive, values)
-    on_grid = charts._on_grid(false, true, rising=True)
-    assert on_grid[0] == true[false == 0].max()
-    assert on_grid[-1] == 1
-    assert (np.diff(on_grid) >= 0).all()
+def test_the_curves_are_those_of_scikit_learn():
+    predictions = some(120, 2, seed=1)
+    (_, curve) = charts.roc(predictions, report_of(predictions)).axes[0].lines
+    area = roc_auc_score(predictions.labels, predictions.probabilities[:, 1])
+    assert np.trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(area)
+    (curve,) = charts.precision_recall(predictions, report_of(predictions)).axes[0].lines
+    assert f"(AP = {average_precision_score(predictions.labels, predictions.probabilities[:, 1]):.2f})" in curve.get_label()
+
+
+def test_of_many_classes_the_ten_largest_have_a_curve_and_all_have_a_micro_average():
+    predictions = some(300, 12, seed=1)
+    (_, *curves) = charts.roc(predictions, report_of(predictions)).axes[0].lines
+    assert len(curves) == charts.MAX_CURVES + 1
+    assert curves[-1].get_label().startswith("micro-average of 12 classes")
+
+
+def test_the_confusion_matrix_counts_rows_by_true_and_predicted_label():
+    predictions = some(60, 3, seed=1)
+    (axes,) = charts.confusion_matrix(predictions).axes
+    counts = confusion_matrix(predictions.labels, predictions.predicted, labels=range(3))
+    assert [text.get_text().split("\n")[0] for text in axes.texts] == [str(count) for count in counts.flat]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -1,4 +1,4 @@
-"""The explanation: what is said to add up does, whatever the text, and the page shows it without loading or running a thing."""
+"""Explanations: contributions sum to the logits for any text, and the page needs no network and no other script."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
         for weight in (linear.weight, linear.bias, attention.output.weight, attention.output.bias):
             weight.normal_()
         attention.bigram_embedding.weight[1:].normal_(std=0.1)
-        made.mix[:] = torch.tensor([0.7, 0.4])
+        made.weights[:] = torch.tensor([0.7, 0.4])
     return ModelPackage(made, TextEncoder(tokenizer, MAX_LENGTH), CLASSES)
 
 
@@ -131,7 +131,7 @@ def test_the_tokens_and_the_bias_add_up_to_the_linear_parts_logit_exactly(packag
 
 @given(some_texts())
 @settings(max_examples=25)
-def test_a_token_gets_its_share_of_every_known_ngram_that_it_stands_in(package: ModelPackage, text: str) -> None:
+def test_a_token_gets_its_share_of_every_known_ngram_that_contains_it(package: ModelPackage, text: str) -> None:
     found = explain(package, text)
     model, tokens = package.classifier.ngrams, tokens_of(package, text)
     assert found.linear is not None
@@ -150,7 +150,7 @@ def test_a_token_gets_its_share_of_every_known_ngram_that_it_stands_in(package: 
     np.testing.assert_allclose(found.linear.tokens, expected, atol=1e-6)
 
 
-def test_ngrams_are_named_as_they_stand_in_the_text_the_strongest_first(package: ModelPackage) -> None:
+def test_ngrams_are_listed_as_in_the_text_strongest_first(package: ModelPackage) -> None:
     found = explain(package, "Not bad, not <br/> bad at all")
     assert found.linear is not None
     named = [*found.linear.strongest_for, *found.linear.strongest_against]
@@ -186,7 +186,7 @@ def test_integrated_gradients_are_complete_within_a_few_per_cent(package: ModelP
     assert part.blank + part.tokens.sum() + part.left_over == pytest.approx(part.logits[predicted], abs=1e-5)
 
 
-def test_integrated_gradients_are_the_mean_gradient_on_the_straight_way_from_a_blank_text(package: ModelPackage) -> None:
+def test_integrated_gradients_are_the_mean_gradient_along_the_line_from_a_blank_text(package: ModelPackage) -> None:
     model = package.classifier.attention
     torch.manual_seed(2)
     words, pairs = torch.randn(2, 11, 8) / 4
@@ -206,7 +206,7 @@ def test_integrated_gradients_are_the_mean_gradient_on_the_straight_way_from_a_b
     np.testing.assert_allclose(found, expected, atol=0.02 * float(expected.abs().sum()))
 
 
-def test_what_a_pair_adds_is_shared_by_its_two_tokens(package: ModelPackage) -> None:
+def test_the_contribution_of_a_bigram_is_divided_between_its_tokens(package: ModelPackage) -> None:
     model = package.classifier.attention
     torch.manual_seed(1)
     pair = torch.stack([torch.zeros(8), torch.randn(8)])
@@ -216,7 +216,9 @@ def test_what_a_pair_adds_is_shared_by_its_two_tokens(package: ModelPackage) -> 
     assert first != second == 0  # the first token's partner is the start of the text
 
 
-def test_steps_are_added_until_little_is_left_over(package: ModelPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_integration_steps_increase_until_the_residual_is_small(
+    package: ModelPackage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     left_over = []
     for steps in [(2,), (2, 256)]:
         monkeypatch.setattr(explaining, "STEPS", steps)
@@ -246,7 +248,7 @@ def test_maps_and_pooling_are_the_weights_that_the_model_uses(package: ModelPack
     assert all(np.array_equal(ours, theirs[0]) for ours, theirs in zip(part.maps, weights, strict=True))
 
 
-def test_of_a_long_text_both_cuts_are_told_and_shown(package: ModelPackage) -> None:
+def test_both_truncations_of_a_long_text_are_shown(package: ModelPackage) -> None:
     found = explain(package, LONG)
     n_tokens = len(package.encoder.tokenizer.encode(LONG).ids)
     assert n_tokens > MAX_LENGTH > SEEN
@@ -261,7 +263,7 @@ def test_of_a_long_text_both_cuts_are_told_and_shown(package: ModelPackage) -> N
     assert html.count('class="unseen"') == 4  # n-grams, gradients, pooling, the window across the cut
 
 
-def test_of_too_many_windows_the_first_and_the_last_are_shown_and_of_too_many_weights_none(
+def test_only_some_windows_are_shown_if_there_are_many_and_no_maps_above_the_limit(
     package: ModelPackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = explain(package, LONG)
@@ -283,7 +285,7 @@ def test_of_too_many_windows_the_first_and_the_last_are_shown_and_of_too_many_we
 def any_tokenizer(request: pytest.FixtureRequest, reviews: Any) -> Tokenizer:
     sizes = reviews.params.tokenizer.model_copy(update={"kind": request.param, "vocabulary_size": 600})
     texts = english(200)[0] + chinese(100)[0] + translations("ar")[:100]
-    return fitting.fit(texts, sizes, fitting.survey(texts))
+    return fitting.fit(texts, sizes, fitting.measure(texts))
 
 
 def test_the_pieces_of_a_text_in_any_language_are_the_text(any_tokenizer: Tokenizer) -> None:
@@ -358,7 +360,7 @@ def test_the_page_loads_nothing_and_runs_no_script_but_its_own(package: ModelPac
     assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
-def test_the_text_stands_on_the_page_in_its_own_direction_each_token_with_its_number(package: ModelPackage) -> None:
+def test_the_page_shows_the_text_in_its_own_direction_with_a_number_per_token(package: ModelPackage) -> None:
     found = explain(package, TEXTS[1])
     assert found.linear is not None
     read = Reader(page.render(found))
@@ -407,13 +409,13 @@ def test_a_model_without_a_linear_part_is_explained_by_attention_alone(package: 
 # Mistakes, and the command.
 
 
-def test_a_text_that_is_no_unicode_is_refused(package: ModelPackage) -> None:
-    with pytest.raises(HeadwayError, match=r"not Unicode from character 5 on"):
+def test_a_text_that_is_not_unicode_is_refused(package: ModelPackage) -> None:
+    with pytest.raises(HeadwayError, match=r"not valid Unicode at character 5"):
         explain(package, "good\udcff")
 
 
 @pytest.mark.parametrize(("place", "reason"), [("", "Is a directory"), ("file/page.html", "File exists")])
-def test_a_page_that_cannot_be_written_is_one_line(package: ModelPackage, tmp_path: Path, place: str, reason: str) -> None:
+def test_an_unwritable_page_is_one_line(package: ModelPackage, tmp_path: Path, place: str, reason: str) -> None:
     (tmp_path / "file").touch()
     found = explain(package, "good")
     with pytest.raises(HeadwayError, match=f"the page cannot be written: {reason}; name another file with --out"):

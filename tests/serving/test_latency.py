@@ -1,4 +1,4 @@
-"""Latency is measured fairly: on the same texts, in turns, without what only the first answers pay."""
+"""Latency is measured on the same texts for all models, in alternation, after a warm-up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Machine:
 
 
 class Model:
-    """Takes so many milliseconds a character, and twice that while its machine is busy."""
+    """Takes a number of milliseconds per character, and twice that while its machine is busy."""
 
     def __init__(self, machine: Machine, name: str, milliseconds: float) -> None:
         self.machine, self.name, self.milliseconds = machine, name, milliseconds
@@ -51,7 +51,7 @@ def test_latency_is_the_95th_percentile_over_texts(machine: Machine) -> None:
     assert latency["candidate"] == pytest.approx(192)
 
 
-def test_the_models_take_turns_on_every_text_and_at_going_first(machine: Machine) -> None:
+def test_models_alternate_on_every_text_and_rotate_who_is_first(machine: Machine) -> None:
     texts = [f"{'text' * index} {index}" for index in range(20)]
     measure(models(machine), texts, machine.clock)
     measured = machine.asked[2 * WARM_UP :]
@@ -63,7 +63,7 @@ def test_the_models_take_turns_on_every_text_and_at_going_first(machine: Machine
     assert pairs[0][0][0] != pairs[len(texts)][0][0]
 
 
-def test_what_disturbs_one_round_is_not_counted(machine: Machine) -> None:
+def test_a_disturbance_in_one_round_does_not_count(machine: Machine) -> None:
     undisturbed = measure(models(machine), ["a text", "another text"], machine.clock)
     calls = 0
 
@@ -78,7 +78,7 @@ def test_what_disturbs_one_round_is_not_counted(machine: Machine) -> None:
     assert measure(one, ["a text", "another text"], machine.clock)["candidate"] == pytest.approx(undisturbed["candidate"])
 
 
-def test_many_texts_are_sampled_evenly_by_length_whatever_their_order(machine: Machine) -> None:
+def test_texts_are_sampled_evenly_by_length_in_any_order(machine: Machine) -> None:
     texts = ["x" * length for length in np.random.default_rng(0).permutation(np.arange(1, 5001))]
     measure(models(machine), texts, machine.clock)
     lengths = sorted({len(text) for _, text in machine.asked})
@@ -87,7 +87,7 @@ def test_many_texts_are_sampled_evenly_by_length_whatever_their_order(machine: M
     assert max(np.diff(lengths)) <= 26
 
 
-def test_without_texts_there_is_no_latency(machine: Machine) -> None:
+def test_latency_without_texts_is_refused(machine: Machine) -> None:
     with pytest.raises(HeadwayError, match="no texts"):
         measure(models(machine), [], machine.clock)
 

@@ -1,4 +1,4 @@
-"""The model package: what is loaded is what was saved, whatever was altered is refused, and loading needs little."""
+"""The model package: it loads as it was saved, alterations are refused, and loading needs few libraries."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def tokenizer_file(reviews: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
-    """With random weights throughout: one that is not trained calls every class equally likely."""
+    """With random weights everywhere, because an untrained classifier gives equal probabilities."""
     sizes = reviews.params.override({"model.d_model": 8, "model.window_size": 16, "model.bigram_buckets": 64}).model
     torch.manual_seed(0)
     tokenizer = tokenization.load(tokenizer_file)
@@ -65,25 +65,35 @@ def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
     with torch.no_grad():
         for weight in (*attention.parameters(), linear.weight):
             weight.normal_()
-        made.mix[:] = torch.tensor([0.41, 0.24])
+        made.weights[:] = torch.tensor([0.41, 0.24])
     return made.eval()
 
 
 @pytest.fixture(scope="module")
 def saved(classifier: JointClassifier, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package; only to be read."""
+    """A package that tests only read."""
     return save(tmp_path_factory.mktemp("package"), classifier, tokenizer_file)
 
 
 @pytest.fixture
 def copy(saved: Path, tmp_path: Path) -> Path:
-    """The package, to be altered."""
+    """A copy of the package that a test may alter."""
     return Path(shutil.copytree(saved, tmp_path / "copy"))
 
 
 @pytest.fixture(scope="module")
 def model(saved: Path) -> ModelPackage:
     return ModelPackage.load(saved)
+
+
+def test_a_package_of_format_6_gives_the_probabilities_that_it_gave_when_it_was_written() -> None:
+    """Headway 0.1.0 wrote it: config.json has former names of knobs, the weights file a former name of a tensor."""
+    model = ModelPackage.load(Path(__file__).parent / "package_format_6")
+    assert model.classes == ["negative", "positive"]
+    assert model.classifier.attention.params.dim_feedforward == 8
+    found = model.predict_proba(["a charming film", "a tedious mess"])
+    written = [[0.30120065808296204, 0.6987993121147156], [0.49737629294395447, 0.5026237368583679]]
+    np.testing.assert_allclose(found, written, rtol=1e-5)
 
 
 def save(folder: Path, classifier: JointClassifier, tokenizer_file: Path) -> Path:
@@ -119,14 +129,14 @@ def test_probabilities_are_proper(model: ModelPackage) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from([*TEXTS, "good", "a b c d e f g"]), max_size=12))
-def test_neither_the_order_nor_the_company_of_a_text_matters(model: ModelPackage, texts: list[str]) -> None:
+def test_the_result_for_a_text_does_not_depend_on_the_other_texts(model: ModelPackage, texts: list[str]) -> None:
     together = model.predict_proba(texts)
     alone = np.array([model.predict_proba([text])[0] for text in texts], dtype=np.float32).reshape(len(texts), len(CLASSES))
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(model.predict_proba(texts[::-1])[::-1], together, atol=1e-5)
 
 
-def test_more_texts_than_one_batch_holds_come_back_in_their_order(model: ModelPackage) -> None:
+def test_texts_of_several_batches_keep_their_order(model: ModelPackage) -> None:
     texts = [" ".join(["good", "film", "bad", "plot"][: 1 + index % 4] * (1 + index % 9)) for index in range(2000)]
     assert sum(len(text.split()) for text in texts) > package.TOKENS_PER_BATCH
     together = model.predict_proba(texts)
@@ -191,24 +201,24 @@ def drop(key: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("alter", "message"),
     [
-        pytest.param(lambda folder: flip_a_byte(folder / WEIGHTS), f"{WEIGHTS}: its SHA-256 is not", id="weights"),
-        pytest.param(lambda folder: flip_a_byte(folder / TOKENIZER), f"{TOKENIZER}: its SHA-256 is not", id="tokenizer"),
-        pytest.param(edit(classes=CLASSES[::-1]), f"{CONFIG}: its SHA-256 is not", id="swapped labels"),
-        pytest.param(edit(max_length=7), f"{CONFIG}: its SHA-256 is not", id="truncation"),
-        pytest.param(edit(extra=1), f"{CONFIG}: its SHA-256 is not", id="one key more"),
-        pytest.param(drop("model"), f"{CONFIG}: its SHA-256 is not", id="one key less"),
-        pytest.param(drop("sha256"), f"{CONFIG}: its SHA-256 is not", id="no hashes"),
-        pytest.param(edit(sha256={}), f"{CONFIG}: its SHA-256 is not", id="empty hashes"),
-        pytest.param(edit(sha256="abc"), f"{CONFIG}: its SHA-256 is not", id="odd hashes"),
-        pytest.param(edit(format=5), f"{CONFIG}: format 5, this Headway reads format 6", id="an earlier format"),
-        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads format 6", id="no format"),
+        pytest.param(lambda folder: flip_a_byte(folder / WEIGHTS), f"{WEIGHTS}: SHA-256 differs", id="weights"),
+        pytest.param(lambda folder: flip_a_byte(folder / TOKENIZER), f"{TOKENIZER}: SHA-256 differs", id="tokenizer"),
+        pytest.param(edit(classes=CLASSES[::-1]), f"{CONFIG}: SHA-256 differs", id="swapped labels"),
+        pytest.param(edit(max_length=7), f"{CONFIG}: SHA-256 differs", id="truncation"),
+        pytest.param(edit(extra=1), f"{CONFIG}: SHA-256 differs", id="one key more"),
+        pytest.param(drop("model"), f"{CONFIG}: SHA-256 differs", id="one key less"),
+        pytest.param(drop("sha256"), f"{CONFIG}: SHA-256 differs", id="no hashes"),
+        pytest.param(edit(sha256={}), f"{CONFIG}: SHA-256 differs", id="empty hashes"),
+        pytest.param(edit(sha256="abc"), f"{CONFIG}: SHA-256 differs", id="odd hashes"),
+        pytest.param(edit(format=5), f"{CONFIG}: format 5, this Headway reads formats 6 and 7", id="an earlier format"),
+        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads formats 6 and 7", id="no format"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("{"), "damaged (not JSON)", id="not JSON"),
         pytest.param(lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged (not JSON)", id="not text"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("[1]"), "expected an object, found list", id="a list"),
         pytest.param(lambda folder: (folder / WEIGHTS).unlink(), f"{WEIGHTS}: missing", id="no weights"),
         pytest.param(lambda folder: (folder / TOKENIZER).unlink(), f"{TOKENIZER}: missing", id="no tokenizer"),
-        pytest.param(lambda folder: (folder / CONFIG).unlink(), "no model package here", id="no config"),
-        pytest.param(shutil.rmtree, "no model package here", id="no folder"),
+        pytest.param(lambda folder: (folder / CONFIG).unlink(), "not a model package", id="no config"),
+        pytest.param(shutil.rmtree, "not a model package", id="no folder"),
     ],
 )
 def test_an_altered_or_incomplete_package_is_refused_in_one_line(
@@ -231,12 +241,12 @@ def test_an_altered_or_incomplete_package_is_refused_in_one_line(
         "odd sizes",
         "no vocabulary",
         "no max_length",
-        "mix that is no number",
-        "mix below 0",
+        "weight that is not finite",
+        "negative weight",
     ],
 )
-def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_line(copy: Path, change: str) -> None:
-    """As a faulty program could write one: all hashes are right, and the contents are not."""
+def test_a_package_with_correct_hashes_but_wrong_contents_is_refused_in_one_line(copy: Path, change: str) -> None:
+    """Such a package could come from a faulty program."""
     config = json.loads((copy / CONFIG).read_text(encoding="utf-8"))
     hashes = config.pop("sha256")
     if change == "other weights":
@@ -247,9 +257,9 @@ def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_li
         (copy / WEIGHTS).write_bytes(b"nothing")
     elif change == "other sizes":
         config["model"]["d_model"] = 16
-    elif change.startswith("mix"):
-        odd = torch.nan if change == "mix that is no number" else -0.1
-        save_file({**load_file(copy / WEIGHTS), "mix": torch.tensor([0.5, odd])}, copy / WEIGHTS)
+    elif change in ("weight that is not finite", "negative weight"):
+        odd = torch.nan if change == "weight that is not finite" else -0.1
+        save_file({**load_file(copy / WEIGHTS), "weights": torch.tensor([0.5, odd])}, copy / WEIGHTS)
     elif change == "no max_length":
         del config["max_length"]
     elif change == "no vocabulary":
@@ -258,7 +268,7 @@ def test_a_package_sealed_around_what_does_not_fit_together_is_refused_in_one_li
         config["model"]["n_heads"] = 3
     hashes |= {CONFIG: sha256_of_json(config), WEIGHTS: sha256_of_file(copy / WEIGHTS)}
     (copy / CONFIG).write_text(json.dumps({**config, "sha256": hashes}), encoding="utf-8")
-    with pytest.raises(HeadwayError, match="not a model package this Headway can load") as refusal:
+    with pytest.raises(HeadwayError, match="cannot be loaded as a model package") as refusal:
         ModelPackage.load(copy)
     assert "\n" not in str(refusal.value)
 
@@ -289,8 +299,8 @@ def test_the_fingerprint_changes_with_a_single_weight(
         weight.data.copy_(before)
 
 
-def test_what_is_no_package_has_no_fingerprint(tmp_path: Path) -> None:
-    with pytest.raises(HeadwayError, match="no model package here"):
+def test_a_folder_without_a_package_has_no_fingerprint(tmp_path: Path) -> None:
+    with pytest.raises(HeadwayError, match="not a model package"):
         package.fingerprint(tmp_path)
 
 
@@ -345,7 +355,7 @@ def modules_beyond(extra: str) -> set[str]:
     return modules.keys() - ours - {"headway"}
 
 
-def test_a_process_with_only_the_serving_extra_loads_a_model_and_asks_it(saved: Path, model: ModelPackage) -> None:
+def test_a_process_with_only_the_serving_extra_loads_a_model_and_predicts(saved: Path, model: ModelPackage) -> None:
     absent = modules_beyond("serving")
     training = {"pytorch_lightning", "optuna", "datasets", "sklearn", "scipy", "prefect", "dvc", "mlflow", "matplotlib"}
     assert absent > training | {"torchmetrics", "ruamel", "rensa", "fontTools"}

@@ -41,7 +41,7 @@ TINY = {
 
 
 def through(params: Params, layout: Layout, database: Path, rows: list[tuple[str, str]], **knobs: Any) -> dict[str, Any]:
-    """The test metrics of a small model of these rows; what else came out lies in the project."""
+    """Run all stages on these rows with a small model. Returns the test metrics; the other outputs are in the project."""
     with (layout.root / "own.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     chosen = params.override({**TINY, "data.source": "file", "data.path": "own.csv", "data.max_rows": 0, **knobs})
@@ -58,7 +58,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_fifty_classes_go_all_the_way(params: Params, project: Layout, database: Path) -> None:
+def test_fifty_classes_are_trained_and_evaluated(params: Params, project: Layout, database: Path) -> None:
     chosen = languages()[:50]
     rows = [(text, code) for code in chosen for text in [text for text in translations(code) if len(text) > 25][:60]]
     report = through(params, project, database, rows)
@@ -69,7 +69,7 @@ def test_fifty_classes_go_all_the_way(params: Params, project: Layout, database:
     assert probabilities.shape == (5, 50)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert report["rows"] > 400
-    assert report["accuracy"] > 0.5  # languages are told apart by their words, even by so small a model
+    assert report["accuracy"] > 0.5  # languages differ in their words, so that even a small model can distinguish them
     assert report["positive_class"] is None
     assert report["roc_auc_low"] < report["roc_auc"] < report["roc_auc_high"] <= 1
     assert set(report["classes"]) == set(chosen)
@@ -101,7 +101,7 @@ def test_a_class_with_a_single_row_is_learned_and_never_tested(
     assert all(np.isfinite(value) for value in report.values() if isinstance(value, float))
     untested = report["classes"]["alone"]
     assert untested["rows"] == 0
-    assert untested["recall"] is untested["recall_low"] is None  # which nobody can know, and is not 0
+    assert untested["recall"] is untested["recall_low"] is None  # undefined without test rows, and not 0
     assert "label: alone" not in read(project.slices)
     assert read(project.metrics("test")) == report
     written = project.metrics("training").read_text(encoding="utf-8") + project.mistakes.read_text(encoding="utf-8")

@@ -82,7 +82,7 @@ def test_all_of_imdb_gives_the_same_bytes_here_and_in_another_process(project):
 
 
 @pytest.mark.e2e
-def test_the_data_stages_give_what_dvc_lock_says(tmp_path):
+def test_the_data_stages_reproduce_the_outs_in_dvc_lock(tmp_path):
     """In a copy of the project as git has it; on any machine, for no weights are involved."""
     assert (ROOT / "dvc.lock").is_file(), "dvc.lock is not there yet: run `dvc repro` and commit it"
     committed = YAML(typ="safe").load((ROOT / "dvc.lock").read_text(encoding="utf-8"))["stages"]
@@ -101,7 +101,7 @@ def test_the_data_stages_give_what_dvc_lock_says(tmp_path):
 
 def test_every_row_is_in_one_split_or_counted(reviews):
     report = read_json(reviews.layout.metrics("data"), made_by="prepare")
-    left = report["rows_kept"] + report["rows_left_by_sampling"] + sum(report["rows_quarantined"].values())
+    left = report["rows_kept"] + report["rows_not_sampled"] + sum(report["rows_quarantined"].values())
     assert report["rows_in"] == left == 8530
     assert report["rows_kept"] == sum(report["splits"].values())
     for name in SPLITS:
@@ -110,12 +110,12 @@ def test_every_row_is_in_one_split_or_counted(reviews):
         assert report["splits"][name] == rows.num_rows == len(encoded)
 
 
-def test_no_text_stands_in_two_splits(reviews):
+def test_no_text_is_in_two_splits(reviews):
     texts = [pq.read_table(reviews.layout.prepared / f"{name}.parquet")["text"].to_pylist() for name in SPLITS]
     assert len(set().union(*texts)) == sum(map(len, texts))
 
 
-def test_label_ids_are_the_ranks_of_the_labels(reviews):
+def test_label_ids_are_indices_into_the_labels(reviews):
     labels = read_json(reviews.layout.prepared / "labels.json", made_by="prepare")
     assert labels == ["negative", "positive"]
     for name in SPLITS:
@@ -123,7 +123,7 @@ def test_label_ids_are_the_ranks_of_the_labels(reviews):
         assert [labels[index] for index in rows["label_id"].to_pylist()] == rows["label"].to_pylist()
 
 
-def test_the_tokenizer_has_seen_the_training_split_and_no_other(own_reviews):
+def test_the_tokenizer_is_fitted_on_the_training_split_alone(own_reviews):
     layout = own_reviews.layout
     before = (layout.encoded / "tokenizer.json").read_bytes()
     for name in ("validation", "test"):
@@ -133,10 +133,10 @@ def test_the_tokenizer_has_seen_the_training_split_and_no_other(own_reviews):
         pq.write_table(table.set_column(column, "text", [unseen]), layout.prepared / f"{name}.parquet")
     report = tokenize(own_reviews.params, layout)
     assert (layout.encoded / "tokenizer.json").read_bytes() == before
-    assert report["test"]["unknown_share"] >= 0.5
+    assert report.splits["test"].unknown_share >= 0.5
 
 
-def test_a_file_of_ones_own_goes_all_the_way(project):
+def test_ones_own_file_passes_all_data_stages(project):
     sentiments = {"好": "很好看的电影", "坏": "非常无聊", "جيد": "فيلم رائع"}
     lines = [f'"{text}, {number}\nend",{label}' for number in range(40) for label, text in sentiments.items()]
     (project.root / "own.csv").write_text("\n".join(["comment,mood", *lines, ",好", "alone,"]), encoding="utf-8")
@@ -155,7 +155,7 @@ def test_a_file_of_ones_own_goes_all_the_way(project):
     assert all("\nend" in text for text in train["text"].to_pylist())
 
 
-def test_what_is_odd_about_the_files_is_remarked_upon(project):
+def test_oddities_of_the_files_are_remarked_upon(project):
     folder = project.root / "own"
     (folder / "more").mkdir(parents=True)
     rows = "".join(f"a film number {number} or more;{('good', 'bad')[number % 2]}\n" for number in range(60))
@@ -165,7 +165,9 @@ def test_what_is_odd_about_the_files_is_remarked_upon(project):
     (folder / "texts.csv").write_text("text\nno label here\n\n<br>")
     params, layout = project_with(project.root, source="file", path="own", unlabelled_files="texts.csv", max_rows=0)
     ingest(params, layout)
-    found = {remark.key: remark.words.striptags() for remark in remarks(prepare(params, layout)) if remark.warning}
+    found = {
+        remark.key: remark.words.striptags() for remark in remarks(prepare(params, layout).model_dump()) if remark.warning
+    }
     assert list(found) == ["files_left", "cut_files", "encodings", "columns", "imbalance", "rare_classes"]
     assert "One data file is in the folder not read: more/c.csv." in found["files_left"]
     assert found["cut_files"].endswith(": b.csv.")
@@ -173,7 +175,7 @@ def test_what_is_odd_about_the_files_is_remarked_upon(project):
     assert found["columns"].endswith(": b.csv (id).")
 
 
-def test_a_source_that_cannot_be_read_leaves_the_last_data_and_no_scratch(own_reviews):
+def test_an_unreadable_source_leaves_the_old_data_and_no_scratch_files(own_reviews):
     layout = own_reviews.layout
     before = hashes(layout)
     (layout.root / "own.csv").write_text("text,mood\nfine,1\ndull,0\n")
@@ -184,12 +186,12 @@ def test_a_source_that_cannot_be_read_leaves_the_last_data_and_no_scratch(own_re
     assert not (layout.scratch / "ingest").exists()
 
 
-def test_rows_that_cannot_be_split_leave_the_last_splits(own_reviews):
+def test_rows_that_cannot_be_split_leave_the_old_splits(own_reviews):
     layout = own_reviews.layout
     before = hashes(layout)
     (layout.root / "own.csv").write_text("text,label\nfine,1\ndull,0\n")
     params, _ = project_with(layout.root, source="file", path="own.csv")
     ingest(params, layout)
-    with pytest.raises(HeadwayError, match=r"no row of 2 falls into it"):
+    with pytest.raises(HeadwayError, match=r"split\.validation"):
         prepare(params, layout)
     assert hashes(layout)[1:] == before[1:]

@@ -1,4 +1,4 @@
-"""Rows encoded with other knobs than those of params.yaml: made once, and anew when what they are made of has changed."""
+"""Rows encoded with a tokenizer that the search proposes: computed once, and again after a change of the inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_rows_are_encoded_once_and_again_after_a_change_of_the_code_that_encodes
     assert not before.exists()
 
 
-def test_word_vectors_lie_beside_the_tokenizer_and_are_read_again_when_their_file_has_changed(
+def test_word_vectors_are_stored_with_the_tokenizer_and_read_again_after_a_change(
     tunable: tuple[Params, Layout],
 ) -> None:
     params, layout = tunable

@@ -1,4 +1,4 @@
-"""The evaluation stage: the packed model on the test split, from raw text, as it would be served."""
+"""The stage evaluate: the packaged model on the test split, from raw text, as it would be served."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_slices_and_mistakes_are_written_beside_the_predictions(trained: Any, tm
     assert all(entry["text"] == texts[entry["id"]] and entry["label"] != entry["predicted"] for entry in mistakes)
 
 
-def test_a_slice_of_a_column_that_is_not_there_is_refused_before_anything_is_written(trained: Any, tmp_path: Path) -> None:
+def test_a_slice_of_an_unknown_column_is_refused_before_anything_is_written(trained: Any, tmp_path: Path) -> None:
     layout = Layout(Path(shutil.copytree(trained.layout.root, tmp_path / "project")))
     with pytest.raises(
         HeadwayError, match=r"evaluation\.slices\.dear: 'price > 3': no column 'price'; known: id, text, label"
@@ -57,7 +57,7 @@ def test_a_slice_of_a_column_that_is_not_there_is_refused_before_anything_is_wri
     assert not layout.evaluation.exists()
 
 
-def test_the_stages_outs_are_the_same_bytes_every_time(trained: Any, tmp_path: Path) -> None:
+def test_the_outs_are_deterministic(trained: Any, tmp_path: Path) -> None:
     layout = Layout(Path(shutil.copytree(trained.layout.root, tmp_path / "project")))
     hashes = []
     for _ in range(2):
@@ -66,7 +66,7 @@ def test_the_stages_outs_are_the_same_bytes_every_time(trained: Any, tmp_path: P
     assert hashes[0] == hashes[1]
 
 
-def test_a_label_that_the_model_does_not_know_counts_as_a_mistake(trained: Any) -> None:
+def test_an_unknown_label_counts_as_a_mistake(trained: Any) -> None:
     model = ModelPackage.load(trained.layout.candidate)
     known = predict_split(model, trained.layout, "test")
     model.classes = ["something else", model.classes[1]]

@@ -1,4 +1,4 @@
-"""Stage prepare on real texts in many languages, and with the mess that comes with them."""
+"""Stage prepare on real texts in many languages, with the errors that real files have."""
 
 import csv
 import json
@@ -86,7 +86,7 @@ def english(ingested):
     return [rows[index] for index in np.random.default_rng(0).permutation(len(rows))]
 
 
-def test_bad_rows_are_listed_with_their_number_reason_and_text_and_the_others_are_kept(knobs, project, english):
+def test_bad_rows_are_quarantined_with_their_number_reason_and_text(knobs, project, english):
     good = english[:200]
     good[7] = (good[7][0], f" {good[7][1]}\u00a0")
     bad = [
@@ -115,9 +115,9 @@ def test_bad_rows_are_listed_with_their_number_reason_and_text_and_the_others_ar
     ]
     assert listed[6]["text"] == 'a,"torn line'
     assert len(listed[5]["text"]) < 500
-    assert result["rows_in"] == 208
-    assert result["rows_kept"] == 199 == sum(result["splits"].values())
-    assert {reason: count for reason, count in result["rows_quarantined"].items() if count} == {
+    assert result.rows_in == 208
+    assert result.rows_kept == 199 == sum(result.splits.values())
+    assert {reason: count for reason, count in result.rows_quarantined.items() if count} == {
         "unreadable": 1,
         "missing text": 2,
         "missing label": 2,
@@ -125,11 +125,11 @@ def test_bad_rows_are_listed_with_their_number_reason_and_text_and_the_others_ar
         "conflicting labels": 2,
         "duplicate": 1,
     }
-    assert result["bad_share"] == pytest.approx(8 / 208, abs=1e-6)
+    assert result.bad_share == pytest.approx(8 / 208, abs=1e-6)
     assert splits_of(project).keys() == {text for text, _ in good} - {good[1][0]}
 
 
-def test_too_many_bad_rows_stop_the_stage_with_the_counts_and_a_list_and_leave_the_last_data(own_reviews):
+def test_too_many_bad_rows_are_an_error_with_counts_and_a_list_and_leave_the_old_data(own_reviews):
     layout = own_reviews.layout
     before = sha256_of_folder(layout.prepared)
     put(layout, [("fine film", "good"), ("dull film", "bad")] * 40 + [("", "bad")] * 15 + [("text", None)] * 5)
@@ -138,42 +138,48 @@ def test_too_many_bad_rows_stop_the_stage_with_the_counts_and_a_list_and_leave_t
     ) as caught:
         prepare(own_reviews.params.override({"data.max_bad_share": 0.19}), layout)
     listed = os.path.relpath(layout.scratch / "quarantine.csv")
-    assert f"missing text 15, missing label 5; each is listed in {listed}: mend them" in str(caught.value)
+    assert f"missing text 15, missing label 5; {listed} lists them" in str(caught.value)
     with (layout.scratch / "quarantine.csv").open(encoding="utf-8", newline="") as file:
         assert Counter(row["reason"] for row in csv.DictReader(file))["missing text"] == 15
     assert sha256_of_folder(layout.prepared) == before
 
 
-def test_quotes_that_make_many_rows_bad_are_told_with_their_knob(knobs, project, english):
+def test_many_rows_with_quoting_problems_are_an_error_that_names_the_knob(knobs, project, english):
     put(project, [*english[:40], *[('"Great" film', None, False, "text follows a closing quote")] * 20])
-    with pytest.raises(HeadwayError, match=r"if quotes are letters in your file, set data\.quoting to none$"):
+    with pytest.raises(HeadwayError, match=r"set data\.quoting to none$"):
         prepare(knobs, project)
 
 
-def test_labels_that_look_the_same_are_one_class_and_told(knobs, project, english):
+def test_labels_that_look_the_same_are_one_class_and_reported(knobs, project, english):
     ways = {"positive": ["1", "1.0", "1\u200b", "\ufeff1 "], "negative": ["0", "0.00"]}
     put(project, [(text, ways[label][number % len(ways[label])]) for number, (text, label) in enumerate(english[:200])])
     result = prepare(knobs, project)
-    assert [entry["label"] for entry in result["classes"]] == ["0", "1"]
-    assert result["spellings"] == {"0": ["0", "0.00"], "1": ["1", "1.0", "1\u200b", "\ufeff1"]}
+    assert [entry.label for entry in result.classes] == ["0", "1"]
+    assert result.label_spellings == {"0": ["0", "0.00"], "1": ["1", "1.0", "1\u200b", "\ufeff1"]}
 
 
-def test_repeats_and_near_repeats_are_not_counted_as_bad(knobs, project, english):
+def test_duplicates_do_not_count_as_bad(knobs, project, english):
     put(project, english[:150] * 5)
     result = prepare(knobs.override({"data.max_bad_share": 0.0}), project)
-    assert result["rows_quarantined"]["duplicate"] == 600
-    assert result["bad_share"] == 0
+    assert result.rows_quarantined["duplicate"] == 600
+    assert result.bad_share == 0
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([("fine", "good")] * 3, "the 1 usable rows have 1 label ('good'); expected two or more"),
-        ([("fine", "good"), ("dull", "bad")], "split.validation: no row of 2 falls into it, for the first 5 of every class"),
-        ([(f"text {number}", f"label {number}") for number in range(1001)], "1,001 different labels in 1,001 rows, at most"),
+        ([("fine", "good")] * 3, "only the label 'good' in 1 usable rows, expected two or more labels"),
+        (
+            [("fine", "good"), ("dull", "bad")],
+            "split.validation: none of 2 rows is in this split, because the first 5 of every class",
+        ),
+        (
+            [(f"text {number}", f"label {number}") for number in range(1001)],
+            "1,001 different labels in 1,001 rows, expected at most",
+        ),
     ],
 )
-def test_labels_that_are_no_classes_and_rows_that_are_too_few_are_one_line(knobs, project, rows, message):
+def test_unusable_labels_and_too_few_rows_are_a_one_line_error(knobs, project, rows, message):
     put(project, rows)
     with pytest.raises(HeadwayError) as caught:
         prepare(knobs, project)
@@ -188,10 +194,10 @@ def test_fifty_languages_are_fifty_classes(knobs, project):
     result = prepare(knobs, project)
     assert read_json(project.prepared / "labels.json", made_by="prepare") == sorted(chosen)
     # Sentences that closely related languages share have two labels.
-    assert 0 < result["rows_quarantined"]["conflicting labels"] < 300
-    assert {entry["label"] for entry in result["classes"] if entry["test"]} == set(chosen)
-    assert result["leakage"]["after"] == 0
-    assert {"Latin", "Cyrillic", "Hebrew", "Greek"} <= result["scripts"].keys()
+    assert 0 < result.rows_quarantined["conflicting labels"] < 300
+    assert {entry.label for entry in result.classes if entry.test} == set(chosen)
+    assert result.leakage.actual_split == 0
+    assert {"Latin", "Cyrillic", "Hebrew", "Greek"} <= result.scripts.keys()
 
 
 def test_a_thousand_classes_are_possible(knobs, project):
@@ -199,42 +205,42 @@ def test_a_thousand_classes_are_possible(knobs, project):
     different = {normal_form(text): text for text in texts}.values()
     put(project, [(text, f"class {number % 1000}") for number, text in enumerate(different)])
     result = prepare(knobs.override({"data.max_bad_share": 1.0, "split.first_rows_in_training": 1}), project)
-    assert len(result["classes"]) == 1000
-    assert all(entry["train"] for entry in result["classes"])
-    assert set(result["rare_classes"]) == {e["label"] for e in result["classes"] if not (e["validation"] and e["test"])}
-    assert 0 < len(result["rare_classes"]) < 1000
+    assert len(result.classes) == 1000
+    assert all(entry.train for entry in result.classes)
+    assert set(result.rare_classes) == {entry.label for entry in result.classes if not (entry.validation and entry.test)}
+    assert 0 < len(result.rare_classes) < 1000
 
 
-def test_a_split_that_first_rows_leave_empty_is_told_with_their_knob(knobs, project):
+def test_a_split_left_empty_by_first_rows_in_training_is_an_error_that_names_the_knob(knobs, project):
     texts = [text for code in languages()[:3] for text in translations(code) if len(text) > 8]
     different = list({normal_form(text): text for text in texts}.values())[:600]
     put(project, [(text, f"class {number % 200}") for number, text in enumerate(different)])
     with pytest.raises(
-        HeadwayError, match=r"^split\.validation: no row of \d+ falls into it, for .* leaves 0 rows; lower split\.f"
+        HeadwayError, match=r"^split\.validation: none of \d+ rows .* leaves 0; lower split\.first_rows_in_training"
     ):
         prepare(knobs, project)
-    assert prepare(knobs.override({"split.first_rows_in_training": 1}), project)["splits"]["validation"] > 50
+    assert prepare(knobs.override({"split.first_rows_in_training": 1}), project).splits["validation"] > 50
 
 
-def test_a_class_with_a_single_row_is_trained_and_told_but_not_tested(knobs, project, english):
+def test_a_class_with_a_single_row_is_in_training_and_reported(knobs, project, english):
     put(project, [*english[:300], ("一个人的看法", "alone")])
     result = prepare(knobs, project)
-    assert result["rare_classes"] == ["alone"]
+    assert result.rare_classes == ["alone"]
     assert splits_of(project)["一个人的看法"] == "train"
 
 
 @pytest.mark.parametrize("language", ["ar", "he", "th", "ja", "ko", "zh_Hans", "hi"])
-def test_texts_in_every_script_are_kept_as_they_are(knobs, project, language):
+def test_texts_in_every_script_are_kept_unchanged(knobs, project, language):
     texts = [text for text in translations(language) if len(text) > 10]
     put(project, [(text, ("ثقيل", "קל")[len(text) % 2]) for text in texts])
     result = prepare(knobs, project)
-    assert result["rows_in"] == result["rows_kept"] + sum(result["rows_quarantined"].values()) == len(texts)
+    assert result.rows_in == result.rows_kept + sum(result.rows_quarantined.values()) == len(texts)
     assert splits_of(project).keys() <= set(texts)
-    assert result["rows_kept"] > 0.9 * len(texts)
+    assert result.rows_kept > 0.9 * len(texts)
     assert set(pq.read_table(project.prepared / "train.parquet")["label"].to_pylist()) == {"ثقيل", "קל"}
 
 
-def test_appended_chinese_reviews_move_none_that_was_there(knobs, project):
+def test_appended_chinese_reviews_do_not_move_existing_ones(knobs, project):
     reviews = [(text.strip(), str(label)) for text, label in zip(*chinese(2000), strict=True) if len(text.strip()) > 10]
     reviews = [reviews[index] for index in np.random.default_rng(0).permutation(len(reviews))]
     rows = reviews[:1200]
@@ -249,35 +255,35 @@ def test_appended_chinese_reviews_move_none_that_was_there(knobs, project):
     assert len(after) > len(before) + 400
 
 
-def test_a_test_file_is_the_test_split_and_what_resembles_it_is_not_trained_on(knobs, project, english):
+def test_a_test_file_is_the_test_split_and_its_near_duplicates_are_not_trained_on(knobs, project, english):
     tested = [(*row, True) for row in english[:300]]
-    twins = [(text + " !", label) for text, label in english[:60] if len(text.split()) > 15]
+    near_duplicates = [(text + " !", label) for text, label in english[:60] if len(text.split()) > 15]
     rest = english[1000:1600]
-    put(project, [*tested, english[0], *twins, *rest])
+    put(project, [*tested, english[0], *near_duplicates, *rest])
     result = prepare(knobs, project)
     split = splits_of(project)
     assert {text for text, name in split.items() if name == "test"} == {text for text, _, _ in tested}
-    assert result["rows_quarantined"]["twin of a test row"] >= 0.9 * len(twins)
-    assert result["rows_quarantined"]["duplicate"] == 1
+    assert result.rows_quarantined["near-duplicate of a held-out row"] >= 0.9 * len(near_duplicates)
+    assert result.rows_quarantined["duplicate"] == 1
     assert quarantined(project)[0] == {
         "file": "own.csv",
         "row": "1",
         "reason": "duplicate of row 1 of test.csv",
         **dict(zip(("text", "label"), english[0], strict=True)),
     }
-    assert result["leakage"]["before"] > 0.1
-    assert result["leakage"]["after"] == 0
+    assert result.leakage.random_split > 0.1
+    assert result.leakage.actual_split == 0
 
 
-def test_unlabelled_texts_are_kept_apart_once_each_and_without_twins_of_what_is_tested(knobs, project, english):
+def test_unlabelled_texts_are_kept_apart_once_each_without_near_duplicates_of_held_out_rows(knobs, project, english):
     unlabelled = [text for text, _ in english[1000:1100]] * 2 + ["", None] + [text for text, _ in english[:300]]
     put(project, english[:300], unlabelled)
     result = prepare(knobs, project)
     texts = pq.read_table(project.prepared / "unlabelled.parquet")["text"].to_pylist()
     assert texts == [text for text, _ in english[1000:1100]]
-    assert result["unlabelled_rows"] == 100
-    assert result["unlabelled_quarantined"] == {"missing text": 2, "duplicate": 400}
-    assert result["rows_in"] == 300 == result["rows_kept"]
+    assert result.unlabelled_rows == 100
+    assert result.unlabelled_quarantined == {"missing text": 2, "duplicate": 400}
+    assert result.rows_in == 300 == result.rows_kept
     reasons = Counter(row["reason"].split(" of row")[0] for row in quarantined(project))
     assert reasons == {"unlabelled: duplicate": 400, "unlabelled: missing text": 2}
     first = next(row for row in quarantined(project) if row["reason"].startswith("unlabelled: duplicate"))
@@ -285,52 +291,50 @@ def test_unlabelled_texts_are_kept_apart_once_each_and_without_twins_of_what_is_
 
 
 @pytest.mark.parametrize("kind", ["labelled", "unlabelled"])
-def test_a_row_that_gets_lost_on_its_way_stops_the_stage_and_leaves_the_last_data(
-    knobs, project, english, monkeypatch, kind
-):
+def test_a_lost_row_is_an_error_that_leaves_the_old_data(knobs, project, english, monkeypatch, kind):
     put(project, english[:300], [text for text, _ in english[1000:1100]])
     prepare(knobs, project)
     before = sha256_of_folder(project.prepared)
     add = writing.SplitWriter.add
 
-    def forget(writer, texts, label_ids, more):
+    def forget(writer, texts, label_ids, extra):
         kept = [index for index, label in enumerate(label_ids) if (label < 0) != (kind == "unlabelled") or index]
         add(writer, [texts[index] for index in kept], [label_ids[index] for index in kept])
 
     monkeypatch.setattr(writing.SplitWriter, "add", forget)
-    with pytest.raises(HeadwayError, match=r"rows that ingest has read, .* are kept and .* in quarantine: \d were lost"):
+    with pytest.raises(HeadwayError, match=r"rows, but .* are kept and .* quarantined: \d were lost"):
         prepare(knobs, project)
     assert sha256_of_folder(project.prepared) == before
 
 
-def test_raw_rows_that_are_not_those_of_the_manifest_are_refused(knobs, project, english):
+def test_rows_that_do_not_match_the_manifest_are_refused(knobs, project, english):
     put(project, english[:300], ["one text", "another text"])
     (project.raw / "unlabelled.parquet").unlink()
-    with pytest.raises(HeadwayError, match=r"^of 2 unlabelled rows .*: 2 were lost; run `dvc repro --force ingest`"):
+    with pytest.raises(HeadwayError, match=r"2 unlabelled rows, .*: 2 were lost"):
         prepare(knobs, project)
 
 
-def test_documents_of_a_megabyte_and_control_characters_go_through(knobs, project, english):
+def test_documents_of_a_megabyte_and_control_characters_are_kept(knobs, project, english):
     long = [(" ".join(text for text, _ in english[start : start + 9_000 : 1]) * 1, "long") for start in range(0, 40, 2)]
     assert all(len(text) > 900_000 for text, _ in long)
     put(project, [*english[:100], ("bell\x07 and nul\x00", "positive"), *long[:4]])
     result = prepare(knobs, project)
-    assert result["remarks"]["control_characters"] == 1
+    assert result.markup_noise["control_characters"] == 1
     assert "bell\x07 and nul\x00" in splits_of(project)
-    # All but the first resemble it, so they are where it is.
+    # The others are near-duplicates of the first, so they join its split.
     assert {splits_of(project)[text] for text, _ in long[:4]} == {"train"}
 
 
-def test_rows_that_sampling_leaves_are_counted_and_are_no_quarantine(knobs, project, english):
+def test_rows_not_sampled_are_counted_but_not_quarantined(knobs, project, english):
     put(project, [*english[:400], english[0]])
     result = prepare(knobs.override({"data.max_rows": 200}), project)
     assert [row["reason"] for row in quarantined(project)] == ["duplicate of row 1"]
-    assert result["rows_left_by_sampling"] == 400 - result["rows_kept"]
-    assert result["rows_kept"] == pytest.approx(200, rel=0.2)
+    assert result.rows_not_sampled == 400 - result.rows_kept
+    assert result.rows_kept == pytest.approx(200, rel=0.2)
 
 
-def test_long_texts_are_written_in_small_groups_and_read_a_group_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "CHARACTERS_AT_A_TIME", 1000)
+def test_long_texts_are_written_and_read_in_small_row_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "GROUP_CHARACTERS", 1000)
     with writing.SplitWriter(tmp_path / "split.parquet", ["a"]) as writer:
         for _ in range(10):
             writer.add(["x" * 600], [0])

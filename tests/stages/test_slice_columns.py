@@ -1,4 +1,4 @@
-"""Columns that are carried along for slices: from every kind of source to the test split, and nothing else changes by them."""
+"""Slice columns are carried from every kind of source to the test split, and change nothing else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def carrying(params, columns, **knobs):
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_they_are_carried_as_text_out_of_every_kind_of_file_and_an_empty_cell_is_a_gap(params, project, name):
+def test_slice_columns_are_read_as_text_from_every_kind_of_file_and_an_empty_cell_is_missing(params, project, name):
     WRITERS[name](pd.DataFrame(ROWS), project.root / name)
     ingest(carrying(params, ["stars", "shop"], source="file", path=name), project)
     table = pq.read_table(project.raw / "rows.parquet")
@@ -47,7 +47,7 @@ def test_they_are_carried_as_text_out_of_every_kind_of_file_and_an_empty_cell_is
     assert table["shop"].to_pylist() == ["Köln", None, "Ulm", "Ulm"]
 
 
-def test_they_are_carried_from_the_hub_too(params, project, monkeypatch):
+def test_slice_columns_are_read_from_the_hub(params, project, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", project.root / "cache")
     (project.root / "own" / "data").mkdir(parents=True)
     pd.DataFrame(ROWS).to_csv(project.root / "own" / "data" / "train.csv", index=False)
@@ -55,7 +55,7 @@ def test_they_are_carried_from_the_hub_too(params, project, monkeypatch):
     assert pq.read_table(project.raw / "rows.parquet")["stars"].to_pylist() == ["5", "1", "2", "4"]
 
 
-def test_a_row_that_cannot_be_read_carries_nothing_and_odd_cells_are_no_reason_for_quarantine(params, project):
+def test_an_unreadable_row_has_no_slice_cells_and_undecodable_slice_cells_do_not_make_a_row_bad(params, project):
     (project.root / "own.csv").write_bytes(b"text,label,shop\nfine,1,caf\xff\nbroken,0\ndull,0,Ulm\n")
     ingest(carrying(params, ["shop"], source="file", path="own.csv", encoding="utf-8"), project)
     table = pq.read_table(project.raw / "rows.parquet")
@@ -63,7 +63,7 @@ def test_a_row_that_cannot_be_read_carries_nothing_and_odd_cells_are_no_reason_f
     assert [bool(problem) for problem in table["problem"].to_pylist()] == [False, True, False]
 
 
-def test_the_splits_have_them_beside_the_same_rows_as_without(ingested, tmp_path):
+def test_slice_columns_do_not_change_the_splits(ingested, tmp_path):
     params = ingested.params.override({"data.max_rows": 600})
     layouts = []
     for columns in ([], ["source"]):
@@ -88,7 +88,7 @@ def test_the_splits_have_them_beside_the_same_rows_as_without(ingested, tmp_path
     assert manifests[0] == manifests[1]
 
 
-def test_texts_without_labels_need_not_have_them(params, project):
+def test_unlabelled_texts_need_no_slice_columns(params, project):
     (project.root / "input").mkdir()
     rows = [f"{word} number {index},{index % 2},s{index % 3}" for index in range(60) for word in ("film", "book")]
     (project.root / "input" / "a.csv").write_text("\n".join(["text,label,shop", *rows]))
@@ -103,7 +103,7 @@ def test_texts_without_labels_need_not_have_them(params, project):
         assert shop == f"s{int(text.split()[-1]) % 3}"
 
 
-def test_one_that_is_not_there_is_refused_with_the_nearest(params, project):
+def test_an_unknown_slice_column_is_an_error_that_names_the_nearest(params, project):
     (project.root / "own.csv").write_text("text,label,store\nfine,1,Ulm\n")
     with pytest.raises(HeadwayError, match=r"has no column 'stor' \(data\.slice_columns\); did you mean store\?"):
         ingest(carrying(params, ["stor"], source="file", path="own.csv"), project)
@@ -120,6 +120,6 @@ def test_one_that_is_not_there_is_refused_with_the_nearest(params, project):
         (["id"], "'id' is what Headway calls a column of its own"),
     ],
 )
-def test_names_that_are_taken_are_refused(params, columns, message):
+def test_reserved_column_names_are_refused(params, columns, message):
     with pytest.raises(HeadwayError, match=message):
         carrying(params, columns)

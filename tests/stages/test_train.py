@@ -1,4 +1,4 @@
-"""The real training stage on real sentences: it trains what the search found, and leaves all that others read."""
+"""The stage train on real sentences: it trains what the search found and writes what later stages read."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from headway.data.batching.datamodule import in_batches, subset
 from headway.data.tokenization import tokenizer
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.data.tokenization.vectors import FILE
-from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import likelihood_by_row
+from headway.evaluation.predictions import Predictions
 from headway.files import write_json
 from headway.model.ngrams import NgramClassifier
 from headway.serving import package
@@ -30,7 +30,7 @@ from headway.tables import read_table
 from headway.tracking import Tracker
 
 
-def test_the_package_is_of_the_model_that_the_search_found(trained: Any) -> None:
+def test_the_package_has_the_hyperparameters_that_the_search_found(trained: Any) -> None:
     config = json.loads((trained.layout.candidate / "config.json").read_text(encoding="utf-8"))
     assert config["model"]["d_model"] == trained.found["model.d_model"] != trained.params.model.d_model
     assert config["model"]["similarity"] == trained.found["model.similarity"] != trained.params.model.similarity
@@ -41,7 +41,7 @@ def test_the_package_is_of_the_model_that_the_search_found(trained: Any) -> None
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_mlflow_shows_what_was_trained_and_how_each_epoch_went(trained: Any) -> None:
+def test_mlflow_has_the_params_and_the_metrics_of_each_epoch(trained: Any) -> None:
     tracker = Tracker(trained.params, trained.layout)
     run = tracker.find(kind="training")
     assert run is not None
@@ -71,7 +71,7 @@ def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any
     assert written["attention"]["validation_accuracy"] == round(best["validation_accuracy"], 6)
     model = ModelPackage.load(trained.layout.candidate)
     assert [written[part]["weight"] for part in ("ngrams", "attention")] == np.round(
-        model.classifier.mix.tolist(), 6
+        model.classifier.weights.tolist(), 6
     ).tolist()
     assert written["ngrams"]["features"] == len(model.classifier.ngrams.keys) > 100
     assert written["ngrams"]["inverse_regularisation"] in trained.params.ngrams.inverse_regularisation
@@ -79,15 +79,23 @@ def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any
     assert written["validation_accuracy"] == round(float(found.correct.mean()), 6)
 
 
-def test_the_parts_weights_are_fitted_on_validation_rows_and_shipped(trained: Any) -> None:
+def calibration_error(predictions: Predictions, bins: int = 15) -> float:
+    """Mean gap between confidence and accuracy over bins of equal width."""
+    confidence = predictions.probabilities.max(axis=1)
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = np.bincount(bin_of, weights=predictions.correct - confidence)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def test_the_weights_of_the_parts_are_fitted_on_validation_rows_and_packaged(trained: Any) -> None:
     report, model = trained.report, ModelPackage.load(trained.layout.candidate)
     found = predict_split(model, trained.layout, "validation")
     assert report["validation_nll"]["after"] == pytest.approx(likelihood_by_row(found).mean(), abs=1e-5)
-    assert report["validation_calibration_error"]["after"] == pytest.approx(expected_calibration_error(found), abs=1e-5)
-    model.classifier.mix = torch.ones(2)
+    assert report["validation_calibration_error"]["after"] == pytest.approx(calibration_error(found), abs=1e-5)
+    model.classifier.weights = torch.ones(2)
     before = predict_split(model, trained.layout, "validation")
     assert report["validation_nll"]["before"] == pytest.approx(likelihood_by_row(before).mean(), abs=1e-5)
-    assert report["validation_calibration_error"]["before"] == pytest.approx(expected_calibration_error(before), abs=1e-5)
+    assert report["validation_calibration_error"]["before"] == pytest.approx(calibration_error(before), abs=1e-5)
     assert report["validation_nll"]["after"] < report["validation_nll"]["before"]
 
 
@@ -161,7 +169,7 @@ def test_without_ngrams_the_package_is_attention_alone(tunable: Any) -> None:
     assert ModelPackage.load(layout.candidate).classifier.ngrams is None
 
 
-def test_of_too_many_tokens_the_linear_part_sees_every_kth_text(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_linear_part_is_fitted_on_every_kth_text_of_a_large_split(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = EncodedTexts.open(trained.layout.encoded / "train.arrow")
     monkeypatch.setattr("headway.stages.train.MAX_NGRAM_TOKENS", len(texts.tokens) // 2)
     third = subset(texts, np.arange(0, len(texts), 3))  # a half would still be a token too much

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from headway.cli.project import project, tracker
 from headway.phrases import listed
 
+if TYPE_CHECKING:
+    from headway.layout import Layout
+    from headway.params import Params
+
 app = typer.Typer()
+Result = TypeVar("Result")
 PANEL = "Stages (dvc.yaml calls these, in its order)"
 
 
@@ -31,11 +36,11 @@ def prepare() -> None:
     from headway.stages.prepare import prepare as stage
 
     report = _run(stage)
-    quarantined = {reason: count for reason, count in report["rows_quarantined"].items() if count}
+    quarantined = {reason: count for reason, count in report.rows_quarantined.items() if count}
     print(
-        f"{report['rows_in']:,} rows in, {report['rows_kept']:,} kept"
+        f"{report.rows_in:,} rows in, {report.rows_kept:,} kept"
         + (f", in quarantine: {_counts(quarantined)}" if quarantined else "")
-        + f"; splits: {_counts(report['splits'])}"
+        + f"; splits: {_counts(report.splits)}"
     )
 
 
@@ -46,8 +51,8 @@ def tokenize() -> None:
 
     report = _run(stage)
     print(
-        f"vocabulary of {report['vocabulary_size']:,}; {report['train']['tokens']:,} training tokens; "
-        f"{report['validation']['unknown_share']:.1%} of the validation tokens are unknown"
+        f"vocabulary of {report.vocabulary_size:,}; {report.splits['train'].tokens:,} training tokens; "
+        f"{report.splits['validation'].unknown_share:.1%} of the validation tokens are unknown"
     )
 
 
@@ -104,7 +109,7 @@ def report() -> None:
     print("pages: " + ", ".join(os.path.relpath(page) for page in _run(stage)))
 
 
-def _run(stage: Callable[..., Any]) -> Any:
+def _run(stage: Callable[[Params, Layout], Result]) -> Result:
     _end_with_dvc()
     layout, params = project()
     return stage(params, layout)

@@ -1,1 +1,1 @@
-"""Evaluation: predictions, metrics with intervals, the linear baseline, and plots."""
+"""Evaluation: predictions, metrics with confidence intervals, calibration, slices and the linear baseline."""

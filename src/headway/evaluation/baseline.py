@@ -1,4 +1,4 @@
-"""The linear baseline: TF-IDF and logistic regression, which an attention model has to measure up to."""
+"""The linear baseline that an attention model is compared with: TF-IDF and logistic regression."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from headway.errors import HeadwayError
 from headway.params import BaselineParams
 
-# Words, as scikit-learn's default has them but single letters too. Of scripts that put no space between words (Thai, Lao,
-# Burmese, Khmer, Japanese, Chinese) every character is a word.
+# Words as in scikit-learn's default pattern, and single letters. In scripts without spaces between words (Thai, Lao, Burmese,
+# Khmer, Japanese, Chinese) every character is a word.
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 TOKEN = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
 
@@ -42,8 +42,8 @@ def fit(texts: Sequence[str], labels: Sequence[int], params: BaselineParams) -> 
         return baseline.fit(texts, labels)
     except ValueError as error:
         raise HeadwayError(
-            f"the linear baseline finds no word in {params.min_document_frequency} training texts ({error}); "
-            "bring more rows or lower baseline.min_document_frequency"
+            f"the linear baseline found no word in at least {params.min_document_frequency} training texts ({error}); "
+            "add rows or lower baseline.min_document_frequency"
         ) from None
 
 

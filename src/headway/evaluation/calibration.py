@@ -1,4 +1,4 @@
-"""Are the probabilities as sure as they are right: calibration error and Brier score."""
+"""Calibration error and Brier score of predicted probabilities."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ BINS = 15
 
 
 def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> float:
-    """The mean gap between how sure the likeliest class is and how often it is right, from 0 to 1.
+    """Expected calibration error: the mean gap between confidence and accuracy over bins of rows, from 0 to 1.
 
-    Rows are binned by the probability of their likeliest class (Naeini, Cooper & Hauskrecht 2015, "Obtaining Well Calibrated
-    Probabilities Using Bayesian Binning"), about equally many in each bin, which is less biased than bins of equal width
-    (Roelofs et al. 2022, "Mitigating Bias in Calibration Error Estimation"). Equal probabilities are never parted, so the
+    Rows are binned by confidence, the probability of their most likely class (Naeini, Cooper & Hauskrecht 2015, "Obtaining Well
+    Calibrated Probabilities Using Bayesian Binning"), with about equally many rows per bin, which is less biased than bins of
+    equal width (Roelofs et al. 2022, "Mitigating Bias in Calibration Error Estimation"). Equal confidences share a bin, so the
     order of the rows does not matter.
 
     Args:
-        bins: at most so many.
+        predictions: on at least one row.
+        bins: number of bins, at most.
     """
     confidence = confidences(predictions)
     bin_of = bins_of(confidence, bins)
@@ -27,10 +28,10 @@ def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> fl
 
 
 def errors_if_calibrated(predictions: Predictions, samples: int, seed: int, bins: int = BINS) -> np.ndarray:
-    """Calibration errors that these rows would show if each were right exactly as often as it is sure, (samples,).
+    """Calibration errors of a calibrated model with these confidences, (samples,): each row's label is drawn from its confidence.
 
-    They are above 0, for chance alone leaves gaps; an error among them is no evidence against the model (Bröcker & Smith 2007,
-    "Increasing the Reliability of Reliability Diagrams").
+    They are above 0, because chance alone leaves gaps. A calibration error in their range is no evidence of miscalibration
+    (Bröcker & Smith 2007, "Increasing the Reliability of Reliability Diagrams").
     """
     confidence = confidences(predictions)
     order = np.argsort(confidence, kind="stable")
@@ -44,22 +45,22 @@ def errors_if_calibrated(predictions: Predictions, samples: int, seed: int, bins
 
 
 def bins_of(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """The bin of each row, int, shape (rows,): as many rows in each as equal values allow, from the least sure upwards."""
+    """Bin of each row, int, (rows,), in ascending order of confidence; bins have equally many rows, as far as ties allow."""
     ascending = np.sort(confidence)
     edges = np.unique(ascending[np.arange(1, bins) * len(ascending) // bins])
     return np.searchsorted(edges, confidence, side="right")
 
 
 def confidences(predictions: Predictions) -> np.ndarray:
-    """The probability of each row's likeliest class, float64, shape (rows,)."""
+    """Probability of each row's most likely class, float64, (rows,)."""
     return np.asarray(predictions.probabilities.max(axis=1), dtype=np.float64)
 
 
 def brier_by_row(predictions: Predictions) -> np.ndarray:
-    """Squared distance of each row's probabilities from the truth, float64, shape (rows,).
+    """Brier score of each row: the squared distance of its probabilities from the true label's one-hot vector, float64, (rows,).
 
-    The sum over all classes (Brier 1950, "Verification of Forecasts Expressed in Terms of Probability"), from 0 to 2; of two
-    classes half of that, as is usual, from 0 to 1. A label that the model does not know (-1) is a class of probability 0.
+    It is summed over classes (Brier 1950, "Verification of Forecasts Expressed in Terms of Probability"), from 0 to 2; for two
+    classes it is halved, as is usual, from 0 to 1. A label unknown to the model (-1) counts as a class of probability 0.
     """
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
     labels = np.asarray(predictions.labels)

@@ -1,7 +1,7 @@
-"""Conditions on a table's columns, as ``length > 2000 and label == "negative"``: a few of Python's operators, nothing that runs.
+"""Conditions on a table's columns, such as ``length > 2000 and label == "negative"``.
 
-An expression is parsed, never executed: of the tree only names of columns, constants, comparisons, ``in``, ``and``, ``or``,
-``not`` and arithmetic are understood, and Arrow's own functions compute them.
+An expression has the syntax of Python but is never executed: it is parsed, and only names of columns, constants, comparisons,
+``in``, ``and``, ``or``, ``not`` and arithmetic are accepted, which Arrow's functions compute.
 """
 
 from __future__ import annotations
@@ -36,23 +36,24 @@ GRAMMAR = "expected columns, numbers, strings, comparisons, in, and, or, not, + 
 
 
 def mask_of(expression: str, columns: Mapping[str, pa.ChunkedArray], where: str) -> np.ndarray:
-    """The rows for which a condition holds, bool, shape (rows,); where a value is missing it does not.
+    """The rows for which a condition is true, bool, (rows,); it is false where a value is missing.
 
-    A column's name alone is a condition where the column is true or false. ``"word" in text`` asks for a part of the text,
-    ``label in ["a", "b"]`` for one of the values. A column that is written as text is compared with a number as a number.
+    The name of a boolean column is a condition. ``"word" in text`` is true for texts that contain the word, and
+    ``label in ["a", "b"]`` for labels in the list. Strings in a column are read as numbers if compared with a number.
 
     Args:
-        columns: by name, all of one length.
-        where: the expression came from, as ``evaluation.slices.long``.
+        expression: the condition.
+        columns: by name, all of the same length.
+        where: key of the expression in params.yaml, such as ``evaluation.slices.long``, for the message.
 
     Raises:
-        HeadwayError: it is no such condition, or names a column that is not there.
+        HeadwayError: the expression is not a condition, or names a column that does not exist.
     """
     try:
         result = _value(ast.parse(expression.strip(), mode="eval").body, columns)
         if not isinstance(result, pa.ChunkedArray) or not pa.types.is_boolean(result.type):
-            raise _Unclear("it is no condition: expected something that is true or false by row")
-    except _Unclear as error:
+            raise _InvalidExpression("not a condition; expected a comparison or a boolean column")
+    except _InvalidExpression as error:
         raise HeadwayError(f"{where}: {expression!r}: {error}") from None
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError, pa.ArrowException) as error:
         reason = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
@@ -61,10 +62,10 @@ def mask_of(expression: str, columns: Mapping[str, pa.ChunkedArray], where: str)
 
 
 def require_columns(expression: str, known: Sequence[str], where: str) -> None:
-    """See, before there is a table, that a condition can be read and names columns that there will be.
+    """Check, before there is a table, that a condition is valid Python syntax and names only known columns.
 
     Raises:
-        HeadwayError: as :func:`mask_of`.
+        HeadwayError: it is not, or it names another column.
     """
     try:
         tree = ast.parse(expression.strip(), mode="eval")
@@ -80,18 +81,18 @@ def _no_column(name: str, known: Sequence[str]) -> str:
     return f"no column {name!r}; {nearest(name, list(known))}"
 
 
-class _Unclear(Exception):
-    """What is wrong with an expression, in words."""
+class _InvalidExpression(Exception):
+    """The reason why an expression cannot be evaluated."""
 
 
 def _value(node: ast.expr, columns: Mapping[str, pa.ChunkedArray]) -> Any:
-    """What a node stands for: a column, a list of constants as an array, or a scalar, all of Arrow's."""
+    """The value of a node, as Arrow's: a column, an array for a list of constants, or a scalar."""
     match node:
         case ast.Constant(value=bool() | int() | float() | str() as constant):
             return pa.scalar(constant)
         case ast.Name(id=name):
             if name not in columns:
-                raise _Unclear(_no_column(name, list(columns)))
+                raise _InvalidExpression(_no_column(name, list(columns)))
             return columns[name]
         case ast.List(elts=elements) | ast.Tuple(elts=elements):
             return pa.array([_constant(element) for element in elements])
@@ -107,32 +108,32 @@ def _value(node: ast.expr, columns: Mapping[str, pa.ChunkedArray]) -> Any:
         case ast.Compare(left=left, ops=ops, comparators=comparators):
             sides = [_value(one, columns) for one in (left, *comparators)]
             return reduce(pc.and_kleene, map(_compared, ops, sides, sides[1:]))
-    raise _Unclear(f"{ast.unparse(node)!r} is not understood; {GRAMMAR}")
+    raise _InvalidExpression(f"{ast.unparse(node)!r} is not supported; {GRAMMAR}")
 
 
 def _constant(node: ast.expr) -> Any:
-    """An element of a list."""
+    """The value of an element in a list."""
     try:
         value = ast.literal_eval(node)
     except ValueError:
         value = None
     if not isinstance(value, str | int | float):
-        raise _Unclear(f"{ast.unparse(node)!r} in a list is not understood; expected strings or numbers")
+        raise _InvalidExpression(f"{ast.unparse(node)!r} in a list is not supported; expected strings or numbers")
     return value
 
 
 def _compared(op: ast.cmpop, left: Any, right: Any) -> Any:
-    """One comparison of two values."""
+    """The result of one comparison."""
     if isinstance(op, ast.In | ast.NotIn):
         if isinstance(right, pa.Array):
             found = pc.is_in(_number(left), _number(right)) if _is_number(right) else pc.is_in(left, right.cast(left.type))
         elif isinstance(left, pa.StringScalar):
             found = pc.match_substring(right, left.as_py())
         else:
-            raise _Unclear('after in, expected a list, or before it a string, as "word" in text')
+            raise _InvalidExpression('expected a list after in, or a string before it, such as "word" in text')
         return pc.invert(found) if isinstance(op, ast.NotIn) else found
     if type(op) not in COMPARISONS:
-        raise _Unclear(f"{type(op).__name__} is not understood; {GRAMMAR}")
+        raise _InvalidExpression(f"{type(op).__name__} is not supported; {GRAMMAR}")
     if _is_number(left) or _is_number(right):
         return COMPARISONS[type(op)](_number(left), _number(right))
     return COMPARISONS[type(op)](left, right)
@@ -143,8 +144,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """A value as float64, of a column that is written as text too."""
+    """A value as float64; strings are parsed."""
     try:
         return value.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise _Unclear(f"expected a number ({' '.join(str(error).split())})") from None
+        raise _InvalidExpression(f"expected a number ({' '.join(str(error).split())})") from None

@@ -1,4 +1,4 @@
-"""Metrics of a model, each with a bootstrap interval."""
+"""Metrics of a model with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix as count_confusions
 from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from headway.evaluation import resampling
@@ -30,19 +29,27 @@ class Interval:
 
 
 def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> dict[str, Any]:
-    """Metrics of a model on a split, as plain numbers for JSON, rounded to six places, None where undefined: for want of rows,
-    or because a probability is no number.
+    """Metrics of a model on a split, as numbers for JSON.
 
-    Each of ``HEADLINES`` stands with the bounds of its interval, as ``accuracy``, ``accuracy_low``, ``accuracy_high``:
+    Each metric in ``HEADLINES`` comes with its interval, as ``accuracy``, ``accuracy_low`` and ``accuracy_high``:
 
-    - macro F1 is the mean over the classes that have rows here, weighted F1 the same by their rows
-    - ROC-AUC and average precision rank the rows by the probability of ``positive_class``, the second of two classes; of more
-      classes (``positive_class`` is None then) they are the mean over those that have rows, each against the rest
-    - negative log-likelihood is in nats a row; calibration error and Brier score are those of
+    - macro F1 is the mean over the classes with rows in the split; weighted F1 weights them by their rows
+    - for two classes, ROC-AUC and average precision rank rows by the probability of ``positive_class``, the second class; for
+      more classes they are the mean over the classes with rows, one against the rest, and ``positive_class`` is None
+    - negative log-likelihood is in nats per row; for calibration error and Brier score see
       :mod:`headway.evaluation.calibration`
 
-    Then precision, recall, F1 and rows by class. A resample that leaves a metric undefined does not count for its interval.
-    Bounds are percentiles of the resamples, but for the calibration error; see :func:`_of_calibration_error`.
+    Intervals are percentiles of bootstrap resamples in which the metric is defined, except for the calibration error; see
+    :func:`_calibration_error_interval`.
+
+    Args:
+        predictions: on the split's rows.
+        params: number of resamples and confidence level.
+        seed: of the resamples.
+
+    Returns:
+        number of rows, the metrics, and precision, recall, F1 and rows of each class. Numbers are rounded to six places, and
+        None where undefined, because rows are missing or a probability is NaN.
     """
     labels, predicted, n_classes = predictions.labels, predictions.predicted, len(predictions.classes)
     by_row = {
@@ -73,7 +80,7 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
         **{name: value.mean() for name, value in by_row.items()},
     }
     intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
-    intervals["expected_calibration_error"] = _of_calibration_error(
+    intervals["expected_calibration_error"] = _calibration_error_interval(
         predictions, resamples["expected_calibration_error"], params, seed
     )
     return {
@@ -89,16 +96,23 @@ def evaluate_slices(
 ) -> dict[str, dict[str, Any]]:
     """Rows, accuracy and macro F1 of each slice, with intervals, for JSON.
 
-    ``small`` marks one of fewer than ``min_slice_rows`` rows: its interval is too wide, and too rough, to conclude from.
+    ``small`` marks a slice with fewer than ``min_slice_rows`` rows, whose interval is too wide to draw conclusions.
 
     Args:
-        slices: name to mask over the rows, as :func:`headway.evaluation.slices.slices` gives them.
+        predictions: on all rows.
+        slices: a mask over the rows for each name, as from :func:`headway.evaluation.slices.slices`.
+        params: number of resamples, confidence level and ``min_slice_rows``.
+        seed: of the resamples.
     """
     report, predicted_of_all = {}, predictions.predicted
     for name, mask in slices.items():
         labels, predicted = predictions.labels[mask], predicted_of_all[mask]
         present = np.unique(np.concatenate([labels, predicted]))
-        own = (np.searchsorted(present, labels), np.searchsorted(present, predicted), len(present))  # numbered anew: few
+        own = (
+            np.searchsorted(present, labels),
+            np.searchsorted(present, predicted),
+            len(present),
+        )  # renumbered, since a slice may have few of the classes
         correct = labels == predicted
 
         def statistics(
@@ -134,7 +148,7 @@ def _by_class(predictions: Predictions, resamples: Mapping[str, np.ndarray], con
 
 
 def _interval(value: float, resamples: np.ndarray, confidence: float) -> Interval:
-    """An estimate with the percentiles of its resamples; all NaN where it is undefined."""
+    """An estimate with percentiles of its resamples; all NaN if it is undefined."""
     defined = resamples[np.isfinite(resamples)]
     if math.isnan(value) or not len(defined):
         return Interval(math.nan, math.nan, math.nan)
@@ -142,25 +156,27 @@ def _interval(value: float, resamples: np.ndarray, confidence: float) -> Interva
     return Interval(value, float(low), float(high))
 
 
-def _of_calibration_error(predictions: Predictions, resamples: np.ndarray, params: EvaluationParams, seed: int) -> Interval:
-    """The calibration error with its bounds, which can lie below it.
+def _calibration_error_interval(
+    predictions: Predictions, resamples: np.ndarray, params: EvaluationParams, seed: int
+) -> Interval:
+    """The calibration error with its interval, which may lie below the estimate.
 
-    Sampling adds to an error that is a sum of absolute gaps, and resampling adds again. So the percentiles are mirrored at the
-    estimate, which takes most of that off (the basic bootstrap: Davison & Hinkley 1997, "Bootstrap Methods and their
-    Application", 5.2.1); and the lower bound is 0 when a calibrated model would show as large an error by chance.
+    Sampling biases a sum of absolute gaps upwards, and resampling does so again. The basic bootstrap reflects the percentiles
+    about the estimate, which removes most of this bias (Davison & Hinkley 1997, "Bootstrap Methods and their Application",
+    5.2.1). The lower bound is 0 if a calibrated model would show as large an error by chance.
     """
     value = expected_calibration_error(predictions)
-    mirrored = _interval(value, resamples, params.confidence)
-    if math.isnan(mirrored.value):
-        return mirrored
-    by_chance = errors_if_calibrated(predictions, params.bootstrap_samples, seed)
-    proven = value > np.quantile(by_chance, (1 + params.confidence) / 2)
-    low = max(0.0, 2 * value - mirrored.high) if proven else 0.0
-    return Interval(value, low, max(0.0, 2 * value - mirrored.low))
+    percentiles = _interval(value, resamples, params.confidence)
+    if math.isnan(percentiles.value):
+        return percentiles
+    if_calibrated = errors_if_calibrated(predictions, params.bootstrap_samples, seed)
+    significant = value > np.quantile(if_calibrated, (1 + params.confidence) / 2)
+    low = max(0.0, 2 * value - percentiles.high) if significant else 0.0
+    return Interval(value, low, max(0.0, 2 * value - percentiles.low))
 
 
 def _plain(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
-    """Intervals as numbers for JSON, three a name, None for NaN."""
+    """Intervals as numbers for JSON, three per name, None for NaN."""
     numbers = {}
     for name, interval in intervals.items():
         for key, value in ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)):
@@ -169,18 +185,13 @@ def _plain(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
 
 
 def likelihood_by_row(predictions: Predictions) -> np.ndarray:
-    """-log p(true label) of each row, in nats, float64, (rows,); a label that the model does not know (-1) has the smallest
-    probability there is."""
+    """-log p(true label) of each row, in nats, float64, (rows,).
+
+    A label unknown to the model (-1) has the smallest representable probability.
+    """
     probabilities = np.asarray(predictions.probabilities, dtype=np.float64)
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     labels = np.asarray(predictions.labels)
     of_truth = np.where(labels >= 0, probabilities[np.arange(len(labels)), labels], 0.0)
     losses: np.ndarray = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))
     return losses
-
-
-def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """Counts, shape (classes, classes): rows are true labels, columns predicted ones."""
-    every = list(range(len(predictions.classes)))
-    counts: np.ndarray = count_confusions(predictions.labels, predictions.predicted, labels=every)
-    return counts

@@ -1,4 +1,4 @@
-"""Predictions on labelled rows: what every model leaves behind, and what metrics and gate are computed from."""
+"""Predictions of a model on labelled rows, from which metrics and promotion decisions are computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headway.errors import HeadwayError
+from headway.errors import StageOutputError
 from headway.tables import read_table
 
 
@@ -20,10 +20,10 @@ class Predictions:
     """Class probabilities of a model on labelled rows.
 
     Attributes:
-        ids: the rows' identities, one string a row, without repeats.
-        labels: true label ids, int, shape (rows,).
-        probabilities: float32, shape (rows, classes), in the order of ``classes``.
-        classes: the labels' names.
+        ids: unique ids of the rows.
+        labels: true label ids, int, (rows,); -1 for a label unknown to the model.
+        probabilities: float32, (rows, classes), in the order of ``classes``.
+        classes: names of the labels.
     """
 
     ids: Sequence[str]
@@ -33,23 +33,23 @@ class Predictions:
 
     @property
     def predicted(self) -> np.ndarray:
-        """The likeliest class of each row, int, shape (rows,)."""
+        """Most likely class of each row, int, (rows,)."""
         predicted: np.ndarray = self.probabilities.argmax(axis=1)
         return predicted
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether each row's likeliest class is its label, bool, shape (rows,)."""
+        """Whether each row's most likely class is its label, bool, (rows,)."""
         correct: np.ndarray = self.predicted == self.labels
         return correct
 
     def take(self, rows: np.ndarray) -> Predictions:
-        """Some of the rows, in the order of the given indices."""
+        """The rows at the given indices, in their order."""
         ids = [self.ids[row] for row in rows.tolist()]
         return Predictions(ids, self.labels[rows], self.probabilities[rows], self.classes)
 
     def save(self, path: Path) -> None:
-        """Write as Parquet: id, label_id, probability (a list), with the classes in the schema's metadata."""
+        """Write as Parquet: id, label_id and probability (a list), with the classes in the schema's metadata."""
         classes = self.probabilities.shape[1]
         flat = pa.array(np.ascontiguousarray(self.probabilities, dtype=np.float32).reshape(-1))
         table = pa.table(
@@ -67,11 +67,11 @@ class Predictions:
         """Read what :meth:`save` wrote.
 
         Raises:
-            HeadwayError: the file is missing or damaged; the message names the stage that makes it.
+            StageOutputError: the file is missing or damaged.
         """
         table = read_table(path, made_by)
         if table.column_names != ["id", "label_id", "probability"]:
-            raise HeadwayError(f"{path}: damaged (no predictions); make it again with `dvc repro --force {made_by}`")
+            raise StageOutputError(path, made_by, "not predictions")
         metadata = table.schema.metadata
         classes = [metadata[f"class {index}".encode()].decode() for index in range(table["probability"].type.list_size)]
         probabilities = table["probability"].combine_chunks().flatten().to_numpy().reshape(-1, len(classes))

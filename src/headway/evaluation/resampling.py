@@ -1,6 +1,8 @@
-"""Metrics of bootstrap resamples, many at once: a resample is how often it draws each row, and a metric a sum over rows.
+"""Metrics of many bootstrap resamples at once.
 
-Nothing here knows about intervals; each function gives, for every resample, exactly what the metric would be on its rows.
+A resample is represented by how often it draws each row, and metrics are computed as weighted sums over the rows: each function
+takes weights, float32, (rows, samples), and returns, for every resample, exactly the metric on its rows. Intervals are computed
+elsewhere.
 """
 
 from __future__ import annotations
@@ -14,16 +16,16 @@ from scipy.sparse import csr_array
 from headway.evaluation.calibration import BINS, confidences
 from headway.evaluation.predictions import Predictions
 
-#: Counts that are held at a time: resamples times rows.
+#: Weights in memory at a time: resamples times rows.
 CELLS = 1 << 22
-#: Of a class with at most so many thresholds, a matrix product sums faster than sorting does; thresholds in one product.
+#: For a class with at most FEW thresholds, a matrix product is faster than sorting; TOGETHER is the thresholds of one product.
 FEW, TOGETHER = 200, 1_000
 
 Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
 def draws(rows: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each row is drawn, float32, shape (rows, some of the resamples); every column sums to ``rows``."""
+    """Weights of the resamples in batches, float32, (rows, samples of the batch); every column sums to ``rows``."""
     random = np.random.default_rng(seed)
     at_once = max(1, CELLS // max(1, rows))
     for start in range(0, samples, at_once):
@@ -34,7 +36,14 @@ def draws(rows: int, samples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def resample(statistics: Statistics, rows: int, samples: int, seed: int) -> dict[str, np.ndarray]:
-    """Statistics of many resamples: functions of the draws that give an array whose last axis is the resample."""
+    """Statistics of many resamples.
+
+    Args:
+        statistics: from weights, (rows, samples), to arrays whose last axis is the resample.
+        rows: number of rows.
+        samples: number of resamples.
+        seed: of the draws.
+    """
     parts = [statistics(weights) for weights in draws(rows, samples, seed)]
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
@@ -42,14 +51,13 @@ def resample(statistics: Statistics, rows: int, samples: int, seed: int) -> dict
 def by_class(labels: np.ndarray, predicted: np.ndarray, n_classes: int, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Precision, recall and F1 of each class, each (classes, samples), NaN where undefined; macro and weighted F1, (samples,).
 
-    The macro mean is over the classes that a resample has rows of. A label that the model does not know (-1) is a class too
-    there, of F1 0.
+    The macro mean is over the classes with rows in the resample, among them labels unknown to the model (-1), with an F1 of 0.
     """
     true = _sums(np.where(labels < 0, n_classes, labels), n_classes + 1, weights)
-    called = _sums(predicted, n_classes + 1, weights)
+    n_predicted = _sums(predicted, n_classes + 1, weights)
     right = _sums(predicted, n_classes + 1, weights * (predicted == labels)[:, None])
     with np.errstate(invalid="ignore"):
-        precision, recall, f1 = right / called, right / true, 2 * right / (true + called)
+        precision, recall, f1 = right / n_predicted, right / true, 2 * right / (true + n_predicted)
     f1_of_present = np.where(true > 0, f1, 0)
     return {
         "precision": precision[:n_classes],
@@ -61,17 +69,17 @@ def by_class(labels: np.ndarray, predicted: np.ndarray, n_classes: int, weights:
 
 
 def means(values: Mapping[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The mean of numbers that each row has, (samples,)."""
+    """Means of one value per row, (samples,)."""
     return {name: value.astype(np.float32) @ weights / len(value) for name, value in values.items()}
 
 
 def calibration_error(predictions: Predictions, weights: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """Each resample's expected calibration error, in bins of its own, (samples,); see :mod:`headway.evaluation.calibration`."""
+    """Expected calibration error, (samples,), with bins from each resample; see :mod:`headway.evaluation.calibration`."""
     confidence = confidences(predictions)
     order = np.argsort(confidence, kind="stable")
     ascending, drawn, rows = confidence[order], weights[order], len(confidence)
     first_of_equal = np.searchsorted(ascending, ascending, side="left")
-    up_to = np.cumsum(drawn, axis=0)  # draws of a row and those before it
+    up_to = np.cumsum(drawn, axis=0)  # draws of a row and the rows before it
     gap = (predictions.correct[order] - ascending)[:, None] * drawn
     gaps = np.concatenate([np.zeros((1, weights.shape[1])), np.cumsum(gap, axis=0, dtype=np.float64)])
     inner = [first_of_equal[(up_to <= index * rows // bins).sum(axis=0)] for index in range(1, bins)]
@@ -82,8 +90,10 @@ def calibration_error(predictions: Predictions, weights: np.ndarray, bins: int =
 
 
 def ranking(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """ROC-AUC and average precision, (samples,), NaN where undefined: of the second of two classes, or the mean over all
-    classes that a resample has rows of, each against the rest."""
+    """ROC-AUC and average precision, each (samples,), NaN where undefined.
+
+    For two classes they are those of the second; for more, the mean over the classes with rows, one against the rest.
+    """
     sums = {name: np.zeros(weights.shape[1]) for name in ("roc_auc", "average_precision")}
     counts = {name: np.zeros(weights.shape[1]) for name in sums}
     for batch in _batches(ranked_classes(predictions), predictions):
@@ -97,20 +107,21 @@ def ranking(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarr
 
 
 def ranked_classes(predictions: Predictions) -> list[int]:
-    """The classes by whose probability rows are ranked: the second of two, else all that have rows."""
+    """The classes by whose probability rows are ranked: the second of two, else all classes with rows."""
     present = np.unique(predictions.labels[predictions.labels >= 0]).tolist()
     return [index for index in present if index == 1 or len(predictions.classes) != 2]
 
 
 def _rank_metrics(found: np.ndarray, above: np.ndarray, up_to: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """ROC-AUC (the share of pairs in the right order, half for equal scores) and average precision, each (samples,).
+    """ROC-AUC (share of pairs in the right order, ties counting half) and average precision, each (samples,).
 
-    Only the scores of positive rows matter as thresholds, from the highest down.
+    The thresholds are the scores of positive rows, in descending order.
 
     Args:
-        found: draws of positive rows at each threshold, (thresholds, samples).
-        above, up_to: draws of all rows that score more than it, and of those that score as much or more.
-        rows: draws in all.
+        found: draws of positive rows with a score equal to each threshold, (thresholds, samples).
+        above: draws of all rows with a higher score.
+        up_to: draws of all rows with an equal or higher score.
+        rows: draws in total.
     """
     true_up_to = np.cumsum(found, axis=0)
     positives = true_up_to[-1]
@@ -125,7 +136,7 @@ def _rank_metrics(found: np.ndarray, above: np.ndarray, up_to: np.ndarray, rows:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """A class: its number, its rows from the highest score down, their distinct scores, and where each of these starts."""
+    """A class: its index, its rows by descending score, their distinct scores, and the first row of each score."""
 
     index: int
     rows: np.ndarray
@@ -134,7 +145,7 @@ class _Ranked:
 
 
 def _batches(classes: Sequence[int], predictions: Predictions) -> Iterator[list[_Ranked]]:
-    """Classes to be summed together; one with many thresholds is alone."""
+    """Classes to be computed together; a class with many thresholds is computed alone."""
     batch: list[_Ranked] = []
     for index in classes:
         positive = np.flatnonzero(predictions.labels == index)
@@ -173,7 +184,7 @@ def _rows_above(batch: list[_Ranked], predictions: Predictions, weights: np.ndar
 
 
 def _sums(group: np.ndarray, groups: int, weights: np.ndarray) -> np.ndarray:
-    """Sums of the draws over the rows of each group, float64, (groups, samples)."""
+    """Sums of the weights over the rows of each group, float64, (groups, samples)."""
     rows = np.arange(len(group))
     membership = csr_array((np.ones(len(group), np.float32), (group, rows)), shape=(groups, len(group)))
     return np.asarray(membership @ weights, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Slices: named parts of a split, in which a model may do better or worse than on the whole."""
+"""Slices: named subsets of a split for which metrics are reported separately."""
 
 from __future__ import annotations
 
@@ -13,35 +13,34 @@ from headway.errors import HeadwayError
 from headway.evaluation.expressions import mask_of, require_columns
 from headway.params import EvaluationParams, Params
 
-#: Columns of every prepared split; any other was carried along from the source.
+#: Columns of every prepared split. All others are the source's, kept by ``data.slice_columns``.
 OWN = ("id", "text", "label", "label_id")
-#: What is computed from a row.
+#: Columns that are computed from the text.
 COMPUTED = ("length", "script")
 QUARTERS = 4
-#: A carried column with more values than this is no grouping; it can still stand in an expression.
+#: A column with more values makes no slices by value, but can be used in a condition.
 MAX_VALUES = 50
 
 
 def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) -> dict[str, np.ndarray]:
-    """Every slice of a split by its name, as a mask over the rows, bool, shape (rows,), in a fixed order.
+    """The slices of a split, by name, as masks over the rows, bool, (rows,), in a fixed order.
 
-    - ``length: 12 to 610 characters``: quarters by the texts' lengths, equal lengths together
+    - ``length: 12 to 610 characters``: quarters by length of the text; equal lengths share a quarter
     - ``label: negative``: by true label
-    - ``script: Latin``: by the script that most letters of a text are in
-    - ``source: imdb``: by each value of each column that ``data.slice_columns`` carries along
-    - those that ``evaluation.slices`` names, under their names: an expression (see :mod:`headway.evaluation.expressions`) over
-      the columns and ``length`` and ``script``, or a column's name, which gives a slice for each of its values
+    - ``script: Latin``: by the script of most letters in the text
+    - ``source: imdb``: by each value of each column in ``data.slice_columns``
+    - those in ``evaluation.slices``: by a condition (see :mod:`headway.evaluation.expressions`) on the columns, ``length`` and
+      ``script``; or by each value of a column
 
-    The empty ones are left out, and so are those of the first four kinds that hold every row. Slices of few rows are in it:
-    whoever uses them judges by ``evaluation.min_slice_rows``.
+    Empty slices are left out, and so are slices of the first four kinds that contain all rows. Small slices are included.
 
     Args:
         table: a prepared split.
-        classes: the labels in their order.
-        params: which slices a person asks for.
+        classes: labels in their order.
+        params: has the slices by condition.
 
     Raises:
-        HeadwayError: an expression is none, or names a column that is not there.
+        HeadwayError: a condition cannot be read, or names a column that does not exist.
     """
     columns = columns_of(table)
     names = set(table["label"].unique().to_pylist())
@@ -62,10 +61,10 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
 
 
 def check(params: Params) -> None:
-    """See, before anything runs, that the conditions in ``evaluation.slices`` name columns that a prepared split will have.
+    """Check, before anything runs, that the conditions in ``evaluation.slices`` name columns that a prepared split will have.
 
     Raises:
-        HeadwayError: one cannot be read, or names another column.
+        HeadwayError: a condition cannot be read, or names another column.
     """
     known = [*OWN, *COMPUTED, *params.data.slice_columns]
     for name, expression in params.evaluation.slices.items():
@@ -74,7 +73,7 @@ def check(params: Params) -> None:
 
 
 def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """What expressions can ask about: the table's columns, ``length`` in characters, and ``script`` ("none" without letters)."""
+    """Columns for conditions: the table's, ``length`` in characters, and ``script``, which is "none" without letters."""
     scripts = [script or "none" for script in dominant_scripts(table["text"].to_pylist())]
     columns = {name: table[name] for name in table.column_names}
     return {**columns, "length": pc.utf8_length(table["text"]), "script": pa.chunked_array([pa.array(scripts, pa.string())])}
@@ -84,13 +83,13 @@ def _by_length(lengths: np.ndarray) -> dict[str, np.ndarray]:
     if not len(lengths):
         return {}
     edges = np.unique(np.quantile(lengths, np.arange(1, QUARTERS) / QUARTERS, method="lower"))
-    quarter = np.searchsorted(edges, lengths, side="left")  # a length that is an edge belongs to the lower quarter
+    quarter = np.searchsorted(edges, lengths, side="left")  # a length equal to an edge belongs to the lower quarter
     masks = [quarter == index for index in range(len(edges) + 1)]
     return {f"length: {lengths[m].min():,} to {lengths[m].max():,} characters": m for m in masks if m.any()}
 
 
 def _by_value(name: str, column: pa.ChunkedArray, order: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """A slice for each value; rows without one are in none."""
+    """A slice for each value; rows without a value are in no slice."""
     values = sorted(column.drop_null().unique().to_pylist()) if order is None else order
     plain = column.combine_chunks()
     return {f"{name}: {value}": _mask(pc.equal(plain, pa.scalar(value, plain.type))) for value in values}
@@ -100,8 +99,8 @@ def _by_named_column(name: str, column: str, columns: Mapping[str, pa.ChunkedArr
     values = len(columns[column].unique())
     if values > MAX_VALUES:
         raise HeadwayError(
-            f"evaluation.slices.{name}: the column {column!r} has {values:,} different values, at most {MAX_VALUES} make "
-            f"slices; give a condition, as {column} > 100"
+            f"evaluation.slices.{name}: column {column!r} has {values:,} different values, more than {MAX_VALUES}; "
+            f"use a condition, such as {column} > 100"
         )
     return _by_value(name, columns[column])
 

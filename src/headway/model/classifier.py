@@ -1,4 +1,15 @@
-"""The self-attention part of the classifier: embeddings → encoder → attention pooling → a linear map to one logit a class."""
+"""The self-attention part of the classifier: embeddings → encoder → attention pooling → one logit per class.
+
+For a text of tokens t_1 … t_T:
+
+    x_i    = dropout(E[t_i] + E'[hash(t_{i-1}, t_i)])        a token's embedding and that of the bigram ending at it
+    y      = encoder(x)                                       see headway.model.encoder
+    a_hi   = exp(u_h · y_i) / Σ_j exp(u_h · y_j)              pooling weights of head h; they sum to 1 over the text
+    p      = [Σ_i a_1i y_i^(1), …, Σ_i a_hi y_i^(h), mean(y)]  y^(h): the features of head h
+    logits = W p + b
+
+Shapes: B texts, T positions, h heads, d = d_model, V tokens in the vocabulary, C classes.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +25,10 @@ EMBEDDING_SPREAD = 0.1
 
 
 class AttentionPooling(nn.Module):
-    """One vector a text: a weighted mean of its positions for each head, and the plain mean beside them.
+    """One vector per text: for each head a weighted mean of its features over the positions, and the plain mean of all.
 
-    The weights are softmax_t(u_h · x_t) with a learned vector u_h a head (Yang et al. 2016, "Hierarchical Attention
-    Networks for Document Classification", without the hidden layer that x goes through there).
+    The weights are softmax_t(u_h · x_t), with a learned vector u_h per head (Yang et al. 2016, "Hierarchical Attention Networks
+    for Document Classification", without the hidden layer there).
     """
 
     def __init__(self, d_model: int, n_heads: int) -> None:
@@ -27,7 +38,7 @@ class AttentionPooling(nn.Module):
         self.d_out = 2 * d_model
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
-        """Pool x, (B, T, d_model), over its real positions; returns (B, 2 · d_model)."""
+        """Pool x, (B, T, d), over its tokens, where the mask, (B, T), is True; returns (B, 2d)."""
         B, T, d = x.shape
         weights = self.weights(x, attention_mask)  # (B, T, h)
         heads = x.view(B, T, self.n_heads, d // self.n_heads)
@@ -37,7 +48,7 @@ class AttentionPooling(nn.Module):
         return torch.cat([attended, mean], dim=1)
 
     def weights(self, x: Tensor, attention_mask: Tensor) -> Tensor:
-        """How much each head takes of each position, (B, T, h): sums to 1 over the text, and is 0 at padding."""
+        """Weight of each position for each head, (B, T, h); they sum to 1 over the text and are 0 at padding."""
         score: Tensor = self.score(x).masked_fill(~attention_mask[:, :, None], -torch.inf)  # (B, T, h)
         return score.softmax(dim=1)
 
@@ -45,13 +56,13 @@ class AttentionPooling(nn.Module):
 class AttentionClassifier(nn.Module):
     """Self-attention text classifier for two or more classes.
 
-    There is one logit a class, two classes included: the sigmoid of a single logit z is the softmax over (0, z), so
-    nothing is lost and every class count takes the same path.
+    There is one logit per class for two classes too: the sigmoid of a single logit z is the softmax over (0, z), so nothing is
+    lost, and the code is the same for any number of classes.
 
     Args:
         params: sizes and regularisation.
-        vocabulary_size: token ids run from 0, which is padding, to this number less one.
-        n_classes: two or more.
+        vocabulary_size: V; token ids are 0, for padding, to V - 1.
+        n_classes: C, two or more.
     """
 
     def __init__(self, params: ModelParams, vocabulary_size: int, n_classes: int) -> None:
@@ -60,8 +71,8 @@ class AttentionClassifier(nn.Module):
         self.embedding = nn.Embedding(vocabulary_size, params.d_model, padding_idx=0)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_SPREAD)
         if params.bigram_buckets:
-            # Zero at the start: pairs add to the tokens' meaning only as far as training finds that they do. Row 0 stands for
-            # no pair and stays zero for ever, since it is the padding's.
+            # Zero at the start, so that bigrams contribute only what training finds useful. Row 0 means "no bigram"; it is the
+            # padding index, so it stays zero.
             self.bigram_embedding = nn.Embedding(1 + params.bigram_buckets, params.d_model, padding_idx=0, sparse=True)
             nn.init.zeros_(self.bigram_embedding.weight)
         self.embedding_dropout = SequenceDropout(params.embedding_dropout)
@@ -73,25 +84,26 @@ class AttentionClassifier(nn.Module):
 
     @torch.no_grad()
     def start_from(self, vectors: Tensor) -> None:
-        """Let token embeddings begin with word vectors that were trained elsewhere; the others begin at random, as ever.
+        """Initialise token embeddings from pretrained word vectors.
 
-        A few labelled texts teach little about words (Kim 2014, "Convolutional Neural Networks for Sentence Classification";
-        the vectors: Pennington et al. 2014, "GloVe", and Bojanowski et al. 2017, "Enriching Word Vectors").
-        The vectors are centred, made one long, and turned to their principal axes (Turk and Pentland 1991 reduce images so),
-        of which the first d_model are kept; then all are scaled to the spread of the random ones.
+        Pretrained vectors help where labelled texts are few (Kim 2014, "Convolutional Neural Networks for Sentence
+        Classification"; vectors: Pennington et al. 2014, "GloVe"; Bojanowski et al. 2017, "Enriching Word Vectors"). They are
+        centred, scaled to length 1, projected onto their first d principal components, and scaled to the standard deviation
+        of the random embeddings.
 
         Args:
-            vectors: float32, (V, n); a row of zeros where a token has none. With n < d_model the last features stay random.
+            vectors: float32, (V, n); a row of zeros for a token without a vector, whose embedding stays random. With n < d the
+                last d - n features stay random too.
         """
         known = vectors.any(dim=1)
         x = vectors[known].double()
         x = F.normalize(x - x.mean(dim=0))
-        axes = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, : self.params.d_model]  # (n, k), the widest first
+        axes = torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, : self.params.d_model]  # (n, k), largest variance first
         x = x @ axes
         self.embedding.weight[known, : axes.shape[1]] = (EMBEDDING_SPREAD * x / x.std()).to(self.embedding.weight.dtype)
 
     def make_dense(self) -> None:
-        """Let the gradient of the pairs' table be a dense tensor, which it is not: a batch touches few of its rows."""
+        """Make the gradient of the bigram embeddings dense. It is sparse at first, because a batch uses few rows of the table."""
         if self.params.bigram_buckets:
             self.bigram_embedding.sparse = False
 
@@ -99,7 +111,7 @@ class AttentionClassifier(nn.Module):
         """Logits of a padded batch.
 
         Args:
-            tokens: int64, (B, T); 0 is padding, and every row has at least one real token.
+            tokens: int64, (B, T); 0 is padding, and every row has at least one token.
 
         Returns:
             (B, n_classes).
@@ -115,18 +127,18 @@ class AttentionClassifier(nn.Module):
         return logits
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Token embeddings, each plus that of the pair that ends there, (B, T, d_model); before the first token stands 0.
+        """Embeddings of tokens, each plus that of the bigram ending there, (B, T, d); the first token's bigram starts with 0.
 
-        Pairs share a table by a hash of their two tokens (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification").
+        Bigrams share a table by a hash of their tokens (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification").
         """
         x: Tensor = self.embedding(tokens)
         if self.params.bigram_buckets:
             kept = 1 - self.params.bigram_dropout if self.training else 1.0
-            x = x.add(self.bigram_embedding(self._pairs(tokens)), alpha=1 / kept)
+            x = x.add(self.bigram_embedding(self._bigrams(tokens)), alpha=1 / kept)
         return x
 
-    def _pairs(self, tokens: Tensor) -> Tensor:
-        """Row of the pair that ends at each token, (B, T): 0 at padding, and where training drops the pair."""
+    def _bigrams(self, tokens: Tensor) -> Tensor:
+        """Row of the bigram ending at each token, (B, T); 0 at padding, and where training drops the bigram."""
         before = F.pad(tokens[:, :-1], (1, 0))  # (B, T)
         rows = 1 + torch.remainder(before * BIGRAM_MULTIPLIER + tokens, self.params.bigram_buckets)
         none = tokens == 0
@@ -136,11 +148,11 @@ class AttentionClassifier(nn.Module):
 
 
 def clip(tokens: Tensor, max_length: int) -> Tensor:
-    """The first and the last half of ``max_length`` tokens of each longer text, in a padded batch, (B, min(T, max_length))."""
+    """Keep the first and the last half of ``max_length`` tokens of each longer text: (B, T) to (B, min(T, max_length))."""
     B, T = tokens.shape
     if max_length >= T:
         return tokens
     lengths = (tokens != 0).sum(dim=1, keepdim=True)  # (B, 1)
-    places = torch.arange(max_length, device=tokens.device).expand(B, -1)  # (B, max_length)
-    in_tail = (places >= (max_length + 1) // 2) & (lengths > max_length)
-    return tokens.gather(1, torch.where(in_tail, places + lengths - max_length, places))
+    positions = torch.arange(max_length, device=tokens.device).expand(B, -1)  # (B, max_length)
+    in_tail = (positions >= (max_length + 1) // 2) & (lengths > max_length)
+    return tokens.gather(1, torch.where(in_tail, positions + lengths - max_length, positions))

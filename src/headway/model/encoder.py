@@ -1,4 +1,16 @@
-"""The encoder: self-attention blocks over the tokens of a text, within windows of neighbouring tokens when asked."""
+"""The encoder: a stack of pre-norm self-attention blocks, over whole texts or over windows of neighbouring tokens.
+
+For embedded texts X, one block computes
+
+    X ← X + dropout(attention(norm(X)))
+    X ← X + dropout(W_2 gelu(W_1 norm(X) + b_1) + b_2)
+
+and the encoder returns norm(X) after the last block. Normalising the input of each part, not its output, keeps gradients even
+from the first step (Xiong et al. 2020, "On Layer Normalization in the Transformer Architecture"); the feed-forward part is that
+of Vaswani et al. 2017 with the GELU of Hendrycks & Gimpel 2016.
+
+Shapes: B texts, T positions, h heads, d = d_model, d_ff = dim_feedforward.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +23,10 @@ from headway.params import ModelParams
 
 
 class SequenceDropout(nn.Module):
-    """Dropout with one mask for all positions of a text: features are dropped, not single numbers.
+    """Dropout of features, with the same mask at all positions of a text.
 
-    Far cheaper on a CPU than a mask of single numbers: this one has (B, 1, d) entries, not (B, T, d) (Gal & Ghahramani 2016,
-    "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks").
+    The mask has (B, 1, d) entries, which is far cheaper on a CPU than (B, T, d) (Gal & Ghahramani 2016, "A Theoretically
+    Grounded Application of Dropout in Recurrent Neural Networks").
     """
 
     def __init__(self, p: float) -> None:
@@ -22,7 +34,7 @@ class SequenceDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop features of x, (B, T, d)."""
+        """Zero each feature of x, (B, T, d), with probability p and scale the others by 1 / (1 - p)."""
         if not self.training or not self.p:
             return x
         keep = torch.rand(x.shape[0], 1, x.shape[2], device=x.device) >= self.p  # (B, 1, d)
@@ -30,12 +42,7 @@ class SequenceDropout(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm: x + attention(norm(x)), then x + feedforward(norm(x)).
-
-    Normalising before each part instead of after it keeps gradients even from the first step (Xiong et al. 2020, "On Layer
-    Normalization in the Transformer Architecture"). The feed-forward part is as of Vaswani et al. 2017, with the GELU of
-    Hendrycks & Gimpel 2016.
-    """
+    """One block: self-attention, then a feed-forward layer, each on normalised input and added to it."""
 
     def __init__(self, params: ModelParams) -> None:
         super().__init__()
@@ -47,25 +54,25 @@ class Block(nn.Module):
         self.dropout = SequenceDropout(params.dropout)
 
     def forward(self, x: Tensor, attention_mask: Tensor, rotation: Tensor) -> Tensor:
-        """(B, T, d_model) to (B, T, d_model)."""
-        return self._feed(x + self.dropout(self.attention(self.attention_norm(x), attention_mask, rotation)))
+        """Map x, (B, T, d), to (B, T, d); for the other arguments see :meth:`SelfAttention.forward`."""
+        return self._feedforward(x + self.dropout(self.attention(self.attention_norm(x), attention_mask, rotation)))
 
     def forward_with_weights(self, x: Tensor, attention_mask: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
-        """What :meth:`forward` returns, and the attention weights, (B, h, T, T)."""
+        """The result of :meth:`forward`, and the attention weights, (B, h, T, T)."""
         attended, weights = self.attention.forward_with_weights(self.attention_norm(x), attention_mask, rotation)
-        return self._feed(x + self.dropout(attended)), weights
+        return self._feedforward(x + self.dropout(attended)), weights
 
-    def _feed(self, x: Tensor) -> Tensor:
+    def _feedforward(self, x: Tensor) -> Tensor:
         change: Tensor = self.dropout(self.contract(F.gelu(self.expand(self.feedforward_norm(x)))))
         return x + change
 
 
 class Encoder(nn.Module):
-    """A stack of blocks.
+    """A stack of blocks, and a final normalisation.
 
-    With ``window_size`` s > 0 a text is cut into windows of s tokens, which attend within themselves: the cost then grows
-    linearly with the length, and the classifier's pooling joins the windows (blocks as in Qiu et al. 2020, "Blockwise
-    Self-Attention for Long Document Understanding").
+    With ``window_size`` s > 0, texts are cut into windows of s tokens, and tokens attend within their window only. The cost
+    then grows linearly with the length (Qiu et al. 2020, "Blockwise Self-Attention for Long Document Understanding"); the
+    classifier's pooling combines the windows.
     """
 
     def __init__(self, params: ModelParams) -> None:
@@ -76,43 +83,55 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(params.d_model)
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode x, (B, T, d_model), with mask (B, T); returns (B, T, d_model)."""
+        """Encode texts.
+
+        Args:
+            x: (B, T, d).
+            attention_mask: bool, (B, T); True at tokens, False at padding.
+
+        Returns:
+            (B, T, d). Rows at padding hold finite numbers without meaning.
+        """
         windows, visible, rotation = self._cut(x, attention_mask)
         for block in self.blocks:
             windows = block(windows, visible, rotation)
         return self._join(windows, x.shape)
 
     def forward_with_weights(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The plain path, for explanation.
+        """The path that keeps attention weights, for explanations.
 
         Returns:
-            what :meth:`forward` returns, and of each block the weights within each window, (B, windows, h, size, size), where
-            position t of a text stands in window t // size. Rows at padding mean nothing.
+            the result of :meth:`forward`, and for each block the weights within windows, (B, windows, h, size, size).
+            Position t of a text is in window t // size. Rows at padding have no meaning.
         """
         windows, visible, rotation = self._cut(x, attention_mask)
-        found = []
+        maps = []
         for block in self.blocks:
             assert isinstance(block, Block)
             windows, weights = block.forward_with_weights(windows, visible, rotation)
-            found.append(weights.unflatten(0, (len(x), -1)))
-        return self._join(windows, x.shape), found
+            maps.append(weights.unflatten(0, (len(x), -1)))  # (B, windows, h, size, size)
+        return self._join(windows, x.shape), maps
 
     def window(self, length: int) -> int:
-        """Tokens of a window in a text of so many."""
+        """Number of tokens in a window, for texts of this length."""
         return min(self.window_size or length, length)
 
     def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows, (B · windows, size, d_model), what may be looked at in them, (B · windows, size), and the rotation."""
+        """Cut texts into windows.
+
+        Returns:
+            windows, (B · windows, size, d); their attention mask, (B · windows, size); the rotation of positions in a window.
+        """
         _, T, d = x.shape
         size = self.window(T)
         padding = -T % size
         windows = F.pad(x, (0, 0, 0, padding)).view(-1, size, d)  # (B · windows, size, d)
         real = F.pad(attention_mask, (0, padding)).view(-1, size)  # (B · windows, size)
-        # A window of padding alone would leave its softmax without a single score: let it look at itself, nobody reads it.
+        # A softmax over no score is NaN, so a window of padding alone attends to itself; the pooling ignores the result.
         return windows, real | ~real.any(dim=1, keepdim=True), rotations(size, self.d_head, x.device)
 
     def _join(self, windows: Tensor, shape: torch.Size) -> Tensor:
-        """Windows as texts of this shape again, (B, T, d_model)."""
+        """Join windows to texts of the given shape, (B, T, d), and normalise them."""
         B, T, d = shape
         normed: Tensor = self.norm(windows)
         return normed.view(B, -1, d)[:, :T]

@@ -1,4 +1,12 @@
-"""The classifier as Lightning trains it: loss, optimisers, schedule and validation metrics of one epoch."""
+"""The attention part as Lightning trains it: loss, optimisers, learning rate and validation metrics.
+
+One step on a batch (X, y) with parameters θ, at step t of N:
+
+    L   = cross_entropy(classifier(X), y)
+    g   = ∇L · min(1, gradient_clip_val / ‖∇L‖)                    dense parameters alone
+    η_t = learning_rate · min((t + 1) / (w + 1), (N - t) / (N - w))  w = warmup_ratio · N
+    θ   ← Adam(θ, g, η_t)
+"""
 
 from __future__ import annotations
 
@@ -24,20 +32,24 @@ RANK_STRIDE = 1_000_000_007
 class ClassifierModule(pl.LightningModule):
     """Trains a :class:`~headway.model.classifier.AttentionClassifier`.
 
-    There are two optimisers, so the steps are taken by hand: fused Adam (Kingma & Ba 2015, "Adam: A Method for Stochastic
-    Optimization") for the dense parameters, and SparseAdam for the bigram table, of which a batch touches only a few rows.
-    The loss is the cross-entropy; the dense gradient is clipped by its norm (Pascanu et al. 2013, "On the Difficulty of
-    Training Recurrent Neural Networks"). There is no weight decay and no label smoothing: neither changed anything that could
-    be measured (``benchmarks/ablation.md``).
+    Optimisation is manual because there are two optimisers: fused Adam (Kingma & Ba 2015, "Adam: A Method for Stochastic
+    Optimization") for the dense parameters, and SparseAdam for the bigram embeddings, of which a batch uses few rows. The
+    gradient of the dense parameters is clipped by its norm (Pascanu et al. 2013, "On the Difficulty of Training Recurrent
+    Neural Networks"). There is no weight decay and no label smoothing, because neither had a measurable effect
+    (``benchmarks/ablation.md``).
 
     Args:
         model, training: the sections of params.yaml.
         vocabulary_size: of the tokenizer.
         class_rows: training rows of each class.
-        seed: of the initial weights and, with the epoch's number, of everything random in an epoch; so an epoch that starts
-            from a checkpoint is bit for bit the epoch that would have followed.
-        total_steps: over which the learning rate rises and falls.
-        word_vectors: float32, (vocabulary size, n), for the embeddings to start from; None: they start at random.
+        seed: of the initial weights and, together with the epoch's number, of all randomness in an epoch, so that an epoch
+            resumed from a checkpoint is bit-identical to one without the interruption.
+        total_steps: N, over which the learning rate rises and falls.
+        word_vectors: float32, (V, n), to initialise the embeddings; None for random ones.
+
+    Attributes:
+        history: one entry per epoch with its number, losses and validation metrics; saved in checkpoints.
+        report: called with each epoch's entry; may raise to end the training.
     """
 
     class_weights: Tensor | None
@@ -70,14 +82,12 @@ class ClassifierModule(pl.LightningModule):
                 "validation_macro_f1": MulticlassF1Score(n_classes, average="macro"),
             }
         )
-        #: One entry an epoch: losses and validation metrics; it travels in the checkpoint.
         self.history: list[dict[str, float]] = []
-        #: Told each epoch's entry as soon as it is known; may raise to end the training.
         self.report: Callable[[dict[str, float]], None] | None = None
         self._losses: list[Tensor] = []
 
     def setup(self, stage: str) -> None:
-        # NCCL cannot add up the sparse gradients of several GPUs, and to one GPU a dense one is no work; to a CPU it is much.
+        # NCCL cannot reduce sparse gradients, and dense ones cost a GPU little. On a CPU they would cost much.
         if self.trainer.strategy.root_device.type != "cpu":
             self.classifier.make_dense()
 
@@ -90,9 +100,9 @@ class ClassifierModule(pl.LightningModule):
         return optimisers, [torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_at) for optimiser in optimisers]
 
     def learning_rate_at(self, step: int) -> float:
-        """Share of the peak learning rate at a step: up linearly over the warm-up, then down linearly to 0.
+        """Learning rate at a step as a share of its peak: a linear warm-up, then a linear fall to 0.
 
-        So BERT is trained (Devlin et al. 2019, appendix A.2).
+        The schedule is that of BERT (Devlin et al. 2019, appendix A.2).
         """
         warmup = self.params.warmup_ratio * self.total_steps
         if step < warmup:
@@ -100,7 +110,7 @@ class ClassifierModule(pl.LightningModule):
         return max(0.0, (self.total_steps - step) / max(1.0, self.total_steps - warmup))
 
     def on_train_epoch_start(self) -> None:
-        # Of several processes each drops features and pairs of its own.
+        # Each of several processes needs its own dropout masks.
         torch.manual_seed(self.seed * 1_000 + self.current_epoch + RANK_STRIDE * self.global_rank)
         self._losses = []
 
@@ -139,12 +149,12 @@ class ClassifierModule(pl.LightningModule):
         self.log_dict(self.metrics, batch_size=len(labels))
 
     def on_train_epoch_end(self) -> None:
-        """Validation has run by now: one line of history."""
+        """Add the epoch to the history; validation has already run."""
         mean: Any = self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
         train_loss = float(mean)
         self.log("train_loss", train_loss)
-        measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        self.history.append({"epoch": self.current_epoch + 1, **measured, "train_loss": train_loss})
+        metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        self.history.append({"epoch": self.current_epoch + 1, **metrics, "train_loss": train_loss})
         if self.report:
             self.report(self.history[-1])
 
@@ -156,16 +166,15 @@ class ClassifierModule(pl.LightningModule):
 
 
 def balanced_weights(class_rows: Sequence[int]) -> Tensor:
-    """A weight for each class, (classes,): rows / (classes · rows of the class), as in King & Zeng 2001,
-    "Logistic Regression in Rare Events Data".
+    """Weight of each class in the loss, (C,): rows / (C · rows of the class), or 1 for a class without rows.
 
-    Every class then weighs the same in the loss of an epoch, whatever its size. A class without rows has weight 1.
+    All classes then contribute equally to an epoch's loss (King & Zeng 2001, "Logistic Regression in Rare Events Data").
     """
     rows = torch.tensor(class_rows, dtype=torch.float)
     return torch.where(rows > 0, rows.sum() / (len(rows) * rows.clamp(min=1)), 1.0)
 
 
 def parameter_groups(classifier: AttentionClassifier) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters with dense gradients, and with sparse ones."""
+    """Parameters with dense gradients, and parameters with sparse gradients."""
     sparse = {m.weight for m in classifier.modules() if isinstance(m, nn.Embedding) and m.sparse}
     return [p for p in classifier.parameters() if p not in sparse], [p for p in classifier.parameters() if p in sparse]

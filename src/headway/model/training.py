@@ -1,4 +1,4 @@
-"""One training run: Lightning's Trainer with our callbacks, resumable at the end of each epoch."""
+"""One training of the attention part with Lightning's Trainer, resumable after each epoch."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from headway.model.lightning import ClassifierModule
 
 MONITOR = "validation_accuracy"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-#: What PyTorch says when a CPU has no more memory; it has no exception of its own for that.
+#: Part of PyTorch's message when memory runs out on a CPU, for which it has no exception type.
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 class Patience(EarlyStopping):
-    """Early stopping that still holds when a training it had stopped, and which was then killed, is started again."""
+    """Early stopping that stops again if a training is killed after it had stopped, and then resumed."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-class Pinned(Callback):
-    """Settles what :func:`pin` settles in every process that trains."""
+class PinThreads(Callback):
+    """Calls :func:`pin` in every training process."""
 
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
         pin(pl_module.params.threads)
 
 
-class Halfway(Callback):
-    """Validates in the middle of the first epoch. It draws no random number and leaves no trace in the module."""
+class HalfwayValidation(Callback):
+    """Validates in the middle of the first epoch, without a change to the module or to random states."""
 
     def __init__(self, report: Callable[[dict[str, float]], None]) -> None:
         self.report = report
@@ -78,33 +78,33 @@ def fit(
 ) -> ClassifierModule:
     """Train a module and return it with the weights of its best epoch.
 
-    With more than one device each is a process of its own; gradients are averaged over them (DDP).
+    Several devices are one process each, with gradients averaged over them (DDP).
 
     Args:
-        module: fresh, not yet trained.
-        data: serves batches of (tokens, labels).
-        max_epochs: at most so many; early stopping may end it sooner.
-        progress: shows batches as they go by.
-        report: told the metrics of each epoch; may raise to end the training. With more than one device it is told of
-            all epochs when the last has ended.
-        halfway: report in the middle of the first epoch too, as epoch 0.5; the training itself is the same.
-        checkpoints: folder for checkpoints; an interrupted training continues from the last whole epoch that it holds.
-            None keeps no checkpoint, and the last epoch's weights are returned; more than one device need it.
-        devices: GPUs, or processes on CPUs.
+        module: not yet trained.
+        data: gives batches of (tokens, labels).
+        max_epochs: at most; early stopping may end the training sooner.
+        progress: callback that shows progress.
+        report: called with the metrics of each epoch; may raise to end the training. With several devices it is called for all
+            epochs after the last one.
+        halfway: also report in the middle of the first epoch, as epoch 0.5; this does not change the training.
+        checkpoints: folder for checkpoints, from which an interrupted training resumes after its last complete epoch. Without
+            one, the last epoch's weights are returned. Several devices require it.
+        devices: number of GPUs, or of processes on CPUs.
 
     Raises:
-        HeadwayError: the loss is no longer a finite number, the memory does not suffice, or the machine has no such devices.
+        HeadwayError: the loss is not finite, memory runs out, or the machine lacks the devices.
     """
     pin(module.params.threads)
-    together = devices > 1
-    module.report = None if together else report
-    callbacks: list[Callback] = [Pinned(), Patience(MONITOR, mode="max", patience=module.params.patience)]
+    distributed = devices > 1
+    module.report = None if distributed else report
+    callbacks: list[Callback] = [PinThreads(), Patience(MONITOR, mode="max", patience=module.params.patience)]
     if halfway and report:
-        callbacks.append(Halfway(report))
+        callbacks.append(HalfwayValidation(report))
     if progress:
         callbacks.append(progress)
     if checkpoints:
-        # Two, because `save_last` of one saves the last epoch only when it is the best so far as well.
+        # Two callbacks, because `save_last` of one saves the last epoch only if it is also the best so far.
         callbacks.append(ModelCheckpoint(checkpoints, "best", monitor=MONITOR, mode="max", enable_version_counter=False))
         callbacks.append(ModelCheckpoint(checkpoints, "last", enable_version_counter=False))
     try:
@@ -112,9 +112,9 @@ def fit(
             accelerator=module.params.accelerator,
             precision=PRECISIONS[module.params.precision],  # type: ignore[arg-type]
             devices=devices,
-            # The processes are started by this one: started anew by command, each would be a stage of its own.
-            strategy="ddp_spawn" if together else "auto",
-            use_distributed_sampler=False,  # ours gives each process its share
+            # Spawned by this process: plain DDP would run the stage's command again in each process.
+            strategy="ddp_spawn" if distributed else "auto",
+            use_distributed_sampler=False,  # ours already splits the batches over processes
             max_epochs=max_epochs,
             callbacks=callbacks,
             logger=False,
@@ -123,25 +123,25 @@ def fit(
             enable_model_summary=False,
             enable_progress_bar=isinstance(progress, ProgressBar),
             num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,  # an epoch's number of batches is its own
+            reload_dataloaders_every_n_epochs=1,  # the number of batches differs between epochs
         )
     except MisconfigurationException as error:
         raise HeadwayError(
-            f"this machine cannot train as training.accelerator ({module.params.accelerator}) and training.devices ({devices}) "
-            f"ask: {first_line(error).rstrip('!.')}; set accelerator: auto, or fewer devices"
+            f"this machine lacks devices for training.accelerator: {module.params.accelerator} and training.devices: {devices} "
+            f"({first_line(error).rstrip('!.')}); set accelerator: auto, or fewer devices"
         ) from None
     try:
-        trainer.fit(module, data, ckpt_path=_last_whole(checkpoints), weights_only=True)
+        trainer.fit(module, data, ckpt_path=_last_readable(checkpoints), weights_only=True)
     except (ProcessRaisedException, RuntimeError, MemoryError) as error:
-        if line := _in_one_line(error, module.params.tokens_per_batch):
+        if line := _explained(error, module.params.tokens_per_batch):
             raise HeadwayError(line) from None
         raise
     except SystemExit as ended:
         if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes this of Ctrl+C
             raise KeyboardInterrupt from None
         raise
-    if together:
-        assert checkpoints is not None, "processes hand over what they learned through checkpoints"
+    if distributed:
+        assert checkpoints is not None, "the processes return the trained weights through checkpoints"
         module.history = torch.load(checkpoints / "last.ckpt", map_location="cpu", weights_only=True)["history"]
         if report:
             for entry in module.history:
@@ -152,10 +152,10 @@ def fit(
     return module
 
 
-def _in_one_line(error: Exception, tokens_per_batch: int) -> str:
-    """What ended a training here or in a process of it, where a person can do something about it; else ""."""
-    said = str(error) if isinstance(error, ProcessRaisedException) else f"{type(error).__name__}: {error}"
-    for line in said.splitlines():
+def _explained(error: Exception, tokens_per_batch: int) -> str:
+    """One line for an error, from this process or a spawned one, that a person can act on; else ""."""
+    text = str(error) if isinstance(error, ProcessRaisedException) else f"{type(error).__name__}: {error}"
+    for line in text.splitlines():
         kind, _, message = line.partition(": ")
         kind = kind.rpartition(".")[2]
         if kind == HeadwayError.__name__:
@@ -169,7 +169,7 @@ def _in_one_line(error: Exception, tokens_per_batch: int) -> str:
 
 
 def pin(threads: int) -> None:
-    """Fix what the result depends on besides the seed: the number of threads, and tiny numbers flushed to zero."""
+    """Fix the number of threads and flush denormal numbers to zero, since results depend on both; quieten Lightning."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -179,8 +179,8 @@ def pin(threads: int) -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _last_whole(checkpoints: Path | None) -> str | None:
-    """The last checkpoint that can be read: a kill while one is written leaves a damaged file, which is set aside."""
+def _last_readable(checkpoints: Path | None) -> str | None:
+    """The last checkpoint that can be read. Killing a training while it writes one leaves a damaged file, which is removed."""
     if not checkpoints:
         return None
     for name in ("last.ckpt", "best.ckpt"):
@@ -189,7 +189,7 @@ def _last_whole(checkpoints: Path | None) -> str | None:
             try:
                 torch.load(path, map_location="cpu", weights_only=True)
             except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-                print(f"{path.name} is damaged ({error}); training goes back further", flush=True)  # noqa: T201
+                print(f"{path.name} is damaged ({first_line(error)}); resuming from an earlier checkpoint", flush=True)  # noqa: T201
                 path.unlink()
             else:
                 return str(path)

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from headway.errors import HeadwayError, Unreachable
 from headway.promotion import history
 from headway.promotion import history_queries as queries
-from headway.promotion.decision import REFUSAL, RETIREMENT, ROLLBACK, Decision, Requester, new_decision
+from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
-from headway.registry.version_ref import ModelVersionRef
 from headway.reporting.decision import card, page
 from headway.serving.package import ModelPackage
 
@@ -124,73 +123,6 @@ def retry_on_conflict(attempt: Callable[[], Result]) -> Result:
     return attempt()
 
 
-def roll_back(registry: Registry, to: str | None, reason: str, requester: Requester, project: dict[str, str]) -> Decision:
-    """Restore a former champion.
-
-    Args:
-        registry: of the model.
-        to: number of its version; None for the previous champion.
-        reason, requester, project: for the decision.
-
-    Raises:
-        HeadwayError: there is no such former champion, it is champion now, or its files are lost or damaged.
-    """
-
-    def attempt() -> Decision:
-        state = reconcile(registry, accept_manual_change=True)
-        if done := state.completed_request(ROLLBACK, reason, to):
-            return done
-        former = _former_champion(registry, state, to)
-        version = registry.find(former)
-        if version is None:
-            raise HeadwayError(f"version {former.version} of {registry.name} cannot be restored: it was deleted from MLflow")
-        try:
-            registry.load(version)
-        except HeadwayError as error:
-            raise type(error)(f"version {former.version} is not restored, nothing has changed: {error}") from None
-        return commit(
-            registry,
-            state,
-            kind=ROLLBACK,
-            reason=reason,
-            requested_by=requester,
-            candidate=former,
-            champion=_replaced(state),
-            lineage=lineage_of(version),
-            project=project,
-        )
-
-    return retry_on_conflict(attempt)
-
-
-def retire(registry: Registry, reason: str, requester: Requester, project: dict[str, str]) -> Decision:
-    """Remove the champion without a successor.
-
-    Raises:
-        HeadwayError: there is no champion.
-    """
-
-    def attempt() -> Decision:
-        state = reconcile(registry, accept_manual_change=True)
-        if done := state.completed_request(RETIREMENT, reason):
-            return done
-        champion = _replaced(state)
-        if champion is None:
-            raise HeadwayError(f"model {registry.name} has no champion to retire")
-        return commit(
-            registry,
-            state,
-            kind=RETIREMENT,
-            reason=reason,
-            requested_by=requester,
-            candidate=champion,
-            champion=champion,
-            project=project,
-        )
-
-    return retry_on_conflict(attempt)
-
-
 def load_champion(registry: Registry) -> ModelPackage:
     """The champion's package.
 
@@ -290,30 +222,6 @@ def _carried_out_late(decisions: Sequence[Decision], last: Decision, champion: M
     found = champion and ref_of(champion)
     changes = [decision for decision in decisions[: last.number - 1] if decision.kind != REFUSAL]
     return next((one for one in reversed(changes) if (one.candidate if one.appoints else None) == found), None)
-
-
-def _former_champion(registry: Registry, state: RegistryState, to: str | None) -> ModelVersionRef:
-    """The version that a rollback restores."""
-    if to is None:
-        previous = queries.previous_champions(state.decisions)
-        if not previous:
-            raise HeadwayError(
-                f"{registry.name} has no previous champion to restore; name a version with --to, see `headway history`"
-            )
-        return previous[-1]
-    known = queries.find_former_champion(state.decisions, to)
-    if known is None:
-        raise HeadwayError(
-            f"version {to} of {registry.name} never was champion; `headway promote {to}` lets the gate decide on it"
-        )
-    if state.champion is not None and ref_of(state.champion) == known == queries.current_champion(state.decisions):
-        raise HeadwayError(f"version {to} of {registry.name} is champion already")
-    return known
-
-
-def _replaced(state: RegistryState) -> ModelVersionRef | None:
-    """The champion that a decision replaces: the registry's, or the history's if a person removed that."""
-    return ref_of(state.champion) if state.champion else queries.current_champion(state.decisions)
 
 
 def _reason_for_none(decisions: Sequence[Decision]) -> str:

@@ -1,4 +1,4 @@
-"""The gate's checks, one function each: from predictions, costs and policy to a :class:`Check`.
+"""The gate's checks, one function each: from predictions, costs and policy to a :class:`Check`. Accuracy has its own module.
 
 A check that cannot be computed raises an error; :func:`run` turns that into a failed check.
 """
@@ -6,7 +6,7 @@ A check that cannot be computed raises an error; :func:`run` turns that into a f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,7 @@ from headway.promotion.bootstrap import macro_f1_difference, nll_difference
 from headway.promotion.check import Check, points, signed
 from headway.promotion.paired_predictions import PairedPredictions
 from headway.promotion.paired_tests import (
-    POWER,
-    accuracy_difference,
-    detectable_difference,
     holm,
-    is_non_inferior,
-    is_superior,
-    mcnemar,
-    score_test,
     worse_by_more,
 )
 
@@ -51,22 +44,6 @@ class Cost:
     unit: str
     candidate: float | None
     champion: float | None
-
-
-@dataclass(frozen=True)
-class Look:
-    """One of several looks at the same test set, see :mod:`headway.promotion.alpha_spending`.
-
-    Attributes:
-        look: its number, from 1.
-        significance: the one-sided level that it is tested at.
-    """
-
-    look: int
-    significance: float
-
-    def __str__(self) -> str:
-        return f"look {self.look} at this test set, tested at {self.significance:.3g} (new test rows restart the count)"
 
 
 def run(name: str, threshold: float | None, failure: str, check: Callable[[], Check]) -> Check:
@@ -116,89 +93,6 @@ def proper_probabilities(candidate: Predictions) -> Check:
     )
 
 
-def power(
-    pair: PairedPredictions,
-    opponent: str,
-    significance: float,
-    policy: GateParams,
-    margin: float = 0.0,
-    minimum: float = -1.0,
-) -> Check:
-    """The smallest true difference in accuracy that the test rows can show, at the observed disagreement.
-
-    It fails only if ``gate.detectable_gain`` is set and a gain of that size could be missed.
-
-    Args:
-        pair: candidate and opponent.
-        opponent: name of the opponent.
-        significance: level of the accuracy check.
-        policy: ``detectable_gain`` is used.
-        margin, minimum: of the accuracy check: by how much a model may be worse, and the smallest gain that passes.
-    """
-    wins, losses, rows = pair.counts
-    disagreement, limit = (wins + losses) / rows, policy.detectable_gain
-    smallest = detectable_difference(rows, disagreement, significance, margin, minimum)
-    gain = detectable_difference(rows, disagreement, significance, minimum=minimum)
-    explanation = f"with {rows:,} test rows and {disagreement:.1%} disagreement with {opponent}, the accuracy check has "
-    explanation += f"{POWER:.0%} power to pass a model whose true "
-    if margin:
-        explanation += f"difference is {points(smallest)} or better (limit {points(-margin)})"
-    else:
-        explanation += f"gain is {points(smallest)} or more"
-    if limit:
-        explanation += f"; it can detect a gain of {points(gain)}, the policy requires {points(limit)} or less"
-    return Check(
-        name="power",
-        passed=not limit or gain <= limit,
-        value=smallest,
-        threshold=limit or None,
-        explanation=explanation,
-        details={"disagreement": disagreement, "power": POWER, "significance": significance, "detectable_gain": gain},
-    )
-
-
-def no_worse_than_baseline(pair: PairedPredictions, policy: GateParams, look: Look | None = None) -> Check:
-    """Non-inferior to the linear baseline in accuracy, with the margin ``gate.baseline_margin``.
-
-    Args:
-        pair: candidate and baseline.
-        policy: ``baseline_margin`` and ``confidence`` are used.
-        look: given for a first promotion, which this check decides; it is then tested at the look's level.
-    """
-    tail = look.significance if look else (1 - policy.confidence) / 2
-    # The coverage is worth stating here, since it changes from look to look.
-    interval = f"{100 * (1 - 2 * tail):.4g}% interval"
-    check = _non_inferior("no_worse_than_baseline", pair, BASELINE, tail, policy.baseline_margin, interval)
-    repeated = f"; {look}" if look and look.look > 1 else ""
-    details = {**check.details, **(asdict(look) if look else {})}
-    return check.model_copy(update={"explanation": check.explanation + repeated, "details": details})
-
-
-def no_worse_than_champion(pair: PairedPredictions, policy: GateParams, look: Look) -> Check:
-    """Non-inferior to the champion in accuracy, with the margin ``gate.champion_margin``, at the look's level."""
-    check = _non_inferior("no_worse_than_champion", pair, CHAMPION, look.significance, policy.champion_margin)
-    return check.model_copy(
-        update={"explanation": f"{check.explanation}; {look}", "details": {**check.details, **asdict(look)}}
-    )
-
-
-def better_than_champion(pair: PairedPredictions, policy: GateParams, look: Look) -> Check:
-    """Superior to the champion in accuracy at the look's level, by at least ``gate.minimum_gain``."""
-    wins, losses, rows = pair.counts
-    difference = accuracy_difference(wins, losses, rows, look.significance)
-    p_value = float(mcnemar(wins, losses))
-    return _with_interval(
-        "better_than_champion",
-        bool(is_superior(wins, losses, rows, look.significance, policy.minimum_gain)),
-        difference,
-        0.0,
-        f"accuracy {_points_and_bounds(difference)} against {CHAMPION}; only the candidate is correct on {wins:,} rows, only the "
-        f"champion on {losses:,}; exact McNemar p = {p_value:.2g}; required: lower bound above 0, p at most "
-        f"{look.significance:.3g}, gain of {points(policy.minimum_gain)} or more; {look}",
-        {**_discordant(pair), **asdict(look), "p_value": p_value, "minimum_gain": policy.minimum_gain},
-    )
-
-
 def same_labels(candidate: Predictions, champion: Predictions) -> Check:
     """The candidate knows every label of the champion, so that whoever uses the champion's labels can still rely on them."""
     removed = sorted({*champion.classes} - {*candidate.classes})
@@ -224,12 +118,12 @@ def same_labels(candidate: Predictions, champion: Predictions) -> Check:
 def macro_f1(pair: PairedPredictions, policy: GateParams, seed: int) -> Check:
     """The lower bound of the difference in macro F1 is above ``-gate.macro_f1_margin``."""
     difference, limit = macro_f1_difference(pair, policy, seed), -policy.macro_f1_margin
-    return _with_interval(
+    return with_interval(
         "macro_f1",
         difference.low > limit or _is_zero(difference),
         difference,
         limit,
-        f"macro F1 {_points_and_bounds(difference, f'{policy.confidence:.0%} interval')} against the champion; required: lower "
+        f"macro F1 {points_and_bounds(difference, f'{policy.confidence:.0%} interval')} against the champion; required: lower "
         f"bound above {points(limit)}",
     )
 
@@ -237,7 +131,7 @@ def macro_f1(pair: PairedPredictions, policy: GateParams, seed: int) -> Check:
 def negative_log_likelihood(pair: PairedPredictions, policy: GateParams, seed: int) -> Check:
     """The upper bound of the difference, on rows whose label both models know, is below ``gate.nll_margin``."""
     difference, limit = nll_difference(*pair.with_known_labels(), policy, seed), policy.nll_margin
-    return _with_interval(
+    return with_interval(
         "negative_log_likelihood",
         difference.high < limit or _is_zero(difference),
         difference,
@@ -340,37 +234,12 @@ def within_budget(cost: Cost, maximum: float, ratio: float) -> Check:
     )
 
 
-def _non_inferior(
-    name: str, pair: PairedPredictions, opponent: str, significance: float, margin: float, interval: str = ""
-) -> Check:
-    """Non-inferiority in accuracy. Identical predictions pass if there is any margin; without one, a model has to be better."""
-    wins, losses, rows = pair.counts
-    difference = accuracy_difference(wins, losses, rows, significance)
-    p_value = float(score_test(wins, losses, rows, margin))
-    second = f"score test p = {p_value:.2g}, at most {significance:.3g}"
-    passed = (pair.identical and margin > 0) or bool(is_non_inferior(wins, losses, rows, significance, margin))
-    return _with_interval(
-        name,
-        passed,
-        difference,
-        -margin,
-        f"accuracy {_points_and_bounds(difference, interval)} against {opponent}; only the candidate is correct on {wins:,} "
-        f"rows, only the opponent on {losses:,}; required: lower bound above {points(-margin)}, "
-        f"{'and both models predict the same' if pair.identical else second}",
-        {**_discordant(pair), "p_value": float(mcnemar(wins, losses))},
-    )
-
-
-def _discordant(pair: PairedPredictions) -> dict[str, int]:
-    return dict(zip(("only_candidate_correct", "only_opponent_correct", "rows"), pair.counts, strict=True))
-
-
 def _is_zero(difference: Interval) -> bool:
     """Whether no resample differs, in which case no margin is too small."""
     return difference.value == difference.low == difference.high == 0
 
 
-def _with_interval(
+def with_interval(
     name: str,
     passed: bool,
     measured: Interval,
@@ -390,7 +259,7 @@ def _with_interval(
     )
 
 
-def _points_and_bounds(difference: Interval, interval: str = "") -> str:
+def points_and_bounds(difference: Interval, interval: str = "") -> str:
     """A difference in points with its interval, or with the lower bound alone if no interval is named."""
     low, high = signed(100 * difference.low, 2), signed(100 * difference.high, 2)
     return f"{points(difference.value)} ({f'{interval} {low} to {high}' if interval else f'lower bound {low}'})"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from headway.errors import HeadwayError
 from headway.files import read_json, write_json
-from headway.promotion import champion
+from headway.promotion import rollback
+from headway.promotion.champion import reconcile
 from headway.promotion.decision import Decision, current_requester
 from headway.promotion.decision_report import write_page
 from headway.promotion.outcome import Outcome
@@ -74,7 +75,7 @@ def roll_back(project: Project, to: str | None, reason: str, publish: Publish) -
         command,
         reason,
         publish,
-        lambda: champion.roll_back(project.registry, to, reason, current_requester(command), project.lineage()),
+        lambda: rollback.roll_back(project.registry, to, reason, current_requester(command), project.lineage()),
     )
 
 
@@ -87,7 +88,7 @@ def retire(project: Project, reason: str, publish: Publish) -> tuple[Decision, P
         command,
         reason,
         publish,
-        lambda: champion.retire(project.registry, reason, current_requester(command), project.lineage()),
+        lambda: rollback.retire(project.registry, reason, current_requester(command), project.lineage()),
     )
 
 
@@ -113,7 +114,7 @@ def _finished_before(project: Project, command: str, reason: str) -> Iterator[De
     if noted != {**request, "after": noted.get("after")}:
         write_json(note, {**request, "after": last})
     elif last != noted["after"]:
-        newest = champion.reconcile(project.registry, accept_manual_change=True).decisions[-1]
+        newest = reconcile(project.registry, accept_manual_change=True).decisions[-1]
         if (newest.previous, newest.requested_by.command, newest.reason) == (noted["after"], command, reason):
             finished = newest
         else:

@@ -16,10 +16,11 @@ from headway.errors import HeadwayError
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams
 from headway.phrases import listed
-from headway.promotion import checks
+from headway.promotion import accuracy_checks, checks
+from headway.promotion.accuracy_checks import Look
 from headway.promotion.alpha_spending import first_promotion_significance, significance
 from headway.promotion.check import Check
-from headway.promotion.checks import BASELINE, CHAMPION, Cost, Look
+from headway.promotion.checks import BASELINE, CHAMPION, Cost
 from headway.promotion.paired_predictions import PairedPredictions, pair
 
 MEGABYTE = 1_000_000
@@ -118,12 +119,17 @@ def _against_baseline(
     failure, margin = f"cannot be compared with {BASELINE}", policy.baseline_margin
     found = [
         checks.run(
-            "no_worse_than_baseline", -margin, failure, lambda: checks.no_worse_than_baseline(compared(), policy, look)
+            "no_worse_than_baseline",
+            -margin,
+            failure,
+            lambda: accuracy_checks.no_worse_than_baseline(compared(), policy, look),
         )
     ]
     if look is not None:
         level = look.significance
-        found.append(checks.run("power", None, failure, lambda: checks.power(compared(), BASELINE, level, policy, margin)))
+        found.append(
+            checks.run("power", None, failure, lambda: accuracy_checks.power(compared(), BASELINE, level, policy, margin))
+        )
     return found
 
 
@@ -143,10 +149,10 @@ def _against_champion(given: GateInput, policy: GateParams, seed: int, look: Loo
         return pair(given.candidate, champion())
 
     if policy.policy == "superior":
-        name, threshold, accuracy = "better_than_champion", 0.0, checks.better_than_champion
+        name, threshold, accuracy = "better_than_champion", 0.0, accuracy_checks.better_than_champion
         power = {"minimum": policy.minimum_gain}
     else:
-        name, threshold, accuracy = "no_worse_than_champion", -policy.champion_margin, checks.no_worse_than_champion
+        name, threshold, accuracy = "no_worse_than_champion", -policy.champion_margin, accuracy_checks.no_worse_than_champion
         power = {"margin": policy.champion_margin}
     comparisons: list[tuple[str, float | None, Callable[[], Check]]] = [
         ("same_labels", 0, lambda: checks.same_labels(given.candidate, champion())),
@@ -155,7 +161,7 @@ def _against_champion(given: GateInput, policy: GateParams, seed: int, look: Loo
         ("negative_log_likelihood", policy.nll_margin, lambda: checks.negative_log_likelihood(compared(), policy, seed)),
         ("calibration", policy.calibration_margin, lambda: checks.calibration(compared(), policy)),
         ("slices", 1 - policy.confidence, lambda: checks.slices(compared(), given.slices, policy)),
-        ("power", None, lambda: checks.power(compared(), CHAMPION, look.significance, policy, **power)),
+        ("power", None, lambda: accuracy_checks.power(compared(), CHAMPION, look.significance, policy, **power)),
     ]
     failure = f"cannot be compared with {CHAMPION}"
     return [checks.run(name, threshold, failure, comparison) for name, threshold, comparison in comparisons]

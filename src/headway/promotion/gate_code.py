@@ -16,6 +16,7 @@ from headway.promotion.decision import RECORD_VERSION
 
 #: Modules, and packages with all modules below them.
 DECIDING = (
+    "headway.promotion.accuracy_checks",
     "headway.promotion.alpha_spending",
     "headway.promotion.bootstrap",
     "headway.promotion.candidates",

@@ -18,14 +18,12 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable, first_line, redact_credentials
 from headway.network import check_reachable
-from headway.serving.package import ModelPackage, fingerprint
+from headway.registry.package_files import MODEL_TAG, read
+from headway.serving.package import ModelPackage
 
-#: Tag of a version: the SHA-256 that identifies its model package.
-MODEL_TAG = "headway.model"
 NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 LOGGED_MODEL = "models:/"
 
@@ -80,13 +78,7 @@ def _artifacts(client: MlflowClient, version: ModelVersion) -> str:
 
 def _load(files: Path, version: ModelVersion) -> ModelPackage:
     try:
-        package = Path(files / Model.load(str(files)).flavors["python_function"]["data"])
-        if not package.resolve().is_relative_to(files.resolve()):
-            raise HeadwayError("its MLmodel names a folder outside of it")
-        recorded = version.tags.get(MODEL_TAG)
-        if recorded and fingerprint(package) != recorded:
-            raise HeadwayError("its SHA-256 is not the one that was registered")
-        return ModelPackage.load(package)
+        return read(files, version.tags.get(MODEL_TAG))[0]
     except (HeadwayError, MlflowException, OSError, KeyError) as error:
         reason = first_line(error).replace(f"{files}/", "")
         raise HeadwayError(f"version {version.version} of {version.name} cannot be loaded: {reason}") from None

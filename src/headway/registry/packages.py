@@ -10,10 +10,9 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-from mlflow.models import Model, infer_signature
+from mlflow.models import infer_signature
 
 import headway
-from headway.errors import HeadwayError
 from headway.serving.package import ModelPackage
 from headway.serving.pyfunc import TextClassifier
 from headway.tracking import reachable
@@ -68,18 +67,6 @@ def log(folder: Path, run_id: str) -> str:
             pip_requirements=[f"{name}=={_public_version(name)}" for name in SERVING_REQUIREMENTS],
         )
     return str(info.model_uri)
-
-
-def folder_in(model: Path) -> Path:
-    """The package's folder within the files of a logged model.
-
-    Raises:
-        HeadwayError: the model points to a folder outside its own files.
-    """
-    data: Path = model / Model.load(str(model)).flavors["python_function"]["data"]
-    if not data.resolve().is_relative_to(model.resolve()):
-        raise HeadwayError("its MLmodel names a folder outside of it")
-    return data
 
 
 def _public_version(distribution: str) -> str:

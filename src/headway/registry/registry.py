@@ -20,17 +20,15 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from yaml import YAMLError
 
 from headway.errors import HeadwayError, Unreachable, first_line
-from headway.registry import packages
+from headway.registry import package_files, packages
+from headway.registry.package_files import MODEL_TAG as MODEL_TAG
 from headway.registry.record_log import NOT_FOUND, RecordLog, storing
 from headway.registry.version_ref import ModelVersionRef
 from headway.serving import package
-from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage
 from headway.tracking import Tracker, reachable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-#: Tag of a version: fingerprint of its model package.
-MODEL_TAG = "headway.model"
 ABSENT = {NOT_FOUND, ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 #: Characters that MLflow stores of a version's description.
 MAX_DESCRIPTION = 5000
@@ -194,11 +192,7 @@ class Registry:
         """
         with tempfile.TemporaryDirectory(prefix="headway-") as folder, packages.module_functions_use(self.tracker.uri):
             try:
-                files = packages.folder_in(self._download(version, folder))
-                known = version.tags.get(MODEL_TAG)
-                if known and package.fingerprint(files) != known:
-                    raise HeadwayError("its SHA-256 differs from that of the registered model")
-                return ModelPackage.load(files), package_bytes(files)
+                return package_files.read(self._download(version, folder), version.tags.get(MODEL_TAG))
             except Unreachable:
                 raise
             except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:

@@ -1,34 +1,45 @@
-"""How figures look and leave: one palette, one factory, and output in which the same numbers give the same bytes."""
+"""The look of all figures: the palette, bar charts, and output as PNG and SVG. The same numbers always give the same bytes."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+import numpy as np
 
-INK, ACCENT, MUTED = "#22303c", "#2166ac", "#b2182b"
-GOLD, GREY, GRID = "#e3a53a", "#6b7783", "#d9dee3"
-#: What Matplotlib draws frames and ticks with.
-BLACK = "#000000"
-#: What a page calls each colour, so that its style sheet can choose another one in the dark.
-VARIABLES = {
-    INK: "--ink",
-    ACCENT: "--accent",
-    MUTED: "--muted",
-    GOLD: "--gold",
-    GREY: "--grey",
-    GRID: "--grid",
-    BLACK: "--ink",
+from headway.reporting.formatting import shorten, width_in_ems
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+#: Every colour of the pages and figures, by name: on a light and on a dark screen.
+PALETTE = {
+    "paper": ("#f6f7f8", "#14191e"),
+    "card": ("#ffffff", "#1c2329"),
+    "ink": ("#22303c", "#e3e8ec"),
+    "grey": ("#5f6b77", "#98a4af"),
+    "grid": ("#d9dee3", "#36414a"),
+    "tint": ("#eef2f6", "#28323a"),
+    "blue": ("#2166ac", "#5f9fdc"),
+    "red": ("#b2182b", "#ea6a76"),
+    "gold": ("#e3a53a", "#edb95a"),
+    "green": ("#1a7f4b", "#58b884"),
 }
+INK, GREY, GRID, BLUE, RED, GOLD = (PALETTE[name][0] for name in ("ink", "grey", "grid", "blue", "red", "gold"))
+#: Colours in Matplotlib's SVG, and the names by which a page can replace them on a dark screen. It draws frames in black.
+VARIABLES = {light: f"--{name}" for name, (light, _) in PALETTE.items()} | {"#000000": "--ink"}
+FONT_SIZE = 12
 
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """An empty figure that belongs to no window; width and height in inches."""
+    """An empty figure. Width and height are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -37,21 +48,77 @@ def new_figure(width: float, height: float, layout: Literal["constrained"] | Non
     return figure
 
 
+def bar_chart(
+    labels: Sequence[str],
+    series: Sequence[Sequence[float]],
+    notes: Sequence[str],
+    width: float = 5.8,
+    colours: Sequence[str] = (BLUE,),
+    legend: Sequence[str] = (),
+) -> Figure:
+    """Horizontal bars, the first on top, with a note behind each.
+
+    The margins follow from the texts' approximate widths in any font: Matplotlib measures its own font, which has no
+    Chinese or Arabic letters, while a page is shown in the browser's font.
+
+    Args:
+        labels: one for each bar.
+        series: the values, one sequence for each colour. They are stacked.
+        notes: one for each bar.
+        width: in inches. The height follows from the number of bars.
+        colours: one for each series.
+        legend: names of the series.
+    """
+    from matplotlib.patches import Patch
+
+    labels = [shorten(label) for label in labels]
+    height = 0.36 * len(labels) + 0.1 + 0.4 * bool(legend)
+    figure = new_figure(width, height, layout=None)
+    em = FONT_SIZE / 72 / width
+    left, right = em * (max(map(width_in_ems, labels)) + 1), 1 - em * (max(map(width_in_ems, notes)) + 1)
+    axes = figure.add_axes((left, 0.05 / height, right - left, (0.36 * len(labels)) / height))
+    ends = np.zeros(len(labels))
+    for values, colour in zip(series, colours, strict=True):
+        bars = axes.barh(range(len(labels)), values, left=ends, color=colour, height=0.62)
+        ends = ends + values
+    axes.bar_label(bars, notes, padding=7, color=GREY, size=FONT_SIZE, parse_math=False)
+    axes.set_yticks(range(len(labels)), labels, color=INK, size=FONT_SIZE, parse_math=False)
+    axes.tick_params(length=0, pad=7)
+    axes.set(xlim=(0, max(ends.max(), 1e-9)), ylim=(len(labels) - 0.5, -0.5))
+    axes.xaxis.set_visible(False)
+    axes.spines[:].set_visible(False)
+    if legend:
+        legend_above(axes, [Patch(color=colour, label=name) for name, colour in zip(legend, colours, strict=True)])
+    return figure
+
+
+def legend_above(axes: Axes, handles: Sequence[Artist] | None = None) -> None:
+    """A legend in one line above the axes."""
+    placed: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
+    axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=FONT_SIZE, handlelength=1, **placed)
+
+
+def plain_text(texts: Iterable[Text]) -> None:
+    """Keep Matplotlib from reading a label with two dollar signs as a formula."""
+    for text in texts:
+        text.set_parse_math(False)
+
+
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, without date and version."""
+    """Write a figure as PNG, without Matplotlib's version in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
-        # Scripts that the bundled font lacks are drawn as boxes; the metrics carry the names.
+        # Letters that the bundled font lacks are drawn as boxes. The pages have the browser's fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(path, dpi=120, metadata={"Software": None})
 
 
 def to_svg(figure: Figure, name: str, description: str) -> str:
-    """A figure as an SVG element to stand in a page: text stays text, a pixel is a 72nd of an inch, colours are variables.
+    """A figure as an SVG element for a page. Texts stay texts, and colours are the style sheet's variables.
 
     Args:
-        name: one of its own for each figure of a page; what the figure refers to within itself is called after it.
-        description: read out instead of the figure.
+        name: unique on the page. Ids inside the SVG element are derived from it.
+        description: read out where the figure cannot be seen.
     """
     import matplotlib
 
@@ -71,7 +138,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 def _make_inline(element: ElementTree.Element) -> None:
-    """Drop what a page neither needs nor may hold twice: namespaces and the ids of groups; name the colours."""
+    """Remove namespaces and the ids of groups, which would occur more than once on a page, and name the colours."""
     element.tag = element.tag.rpartition("}")[2]
     for key in list(element.attrib):
         value = element.attrib.pop(key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headway.reporting.figures import to_svg
+from headway.reporting.figures import PALETTE, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,5 +57,5 @@ def render(
     environment.filters |= {"count": "{:,}".format, **filters}
     figures = figures or {}
     drawn = {name: Markup(to_svg(figure, name, description)) for name, (figure, description) in figures.items()}
-    html = environment.get_template(template.name).render(figures=drawn, **content)
+    html = environment.get_template(template.name).render(figures=drawn, palette=PALETTE, **content)
     return Page(html, {name: figure for name, (figure, _) in figures.items()})

@@ -1,1 +1,1 @@
-"""Serving: the model as a folder of plain files, and how it is loaded and asked."""
+"""Serving: the model package, its latency, explanations of its predictions, and MLflow's interface to it."""

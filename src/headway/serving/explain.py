@@ -1,16 +1,16 @@
-"""Why a model labels a text as it does: what each part, each n-gram and each token adds to the logit. The page is elsewhere.
+"""Explanation of a prediction: the contribution of each part, n-gram and token to the logit.
 
-A softmax takes no notice of what all logits share, so a logit counts here as far as it stands above the classes' mean:
+A softmax does not change if the same number is added to all logits, so a logit is taken relative to the classes' mean:
 
-    logit_c  =  mix_0 · (n-grams + bias)  +  mix_1 · (attention)        each less its mean over the classes
+    logit_c  =  w_0 · (n-grams + bias)  +  w_1 · (attention)        each minus its mean over the classes
 
-The linear part is a sum already: an n-gram adds value × weight, shared equally by its occurrences and each by its tokens.
-The attention part is no sum. Integrated gradients make it one (Sundararajan, Taly & Yan 2017, "Axiomatic Attribution for Deep
-Networks"): the gradient is gathered on the way from a blank text, whose embeddings are all zero, to the text itself. What all
-positions get adds up to the difference between the two. No text of the training looks like the blank one, so that what the model
-says of it is a point to start from and means nothing more.
+The linear part is a sum: an n-gram contributes value × weight, divided equally among its occurrences, and within an occurrence
+among its tokens. The attention part is decomposed by integrated gradients (Sundararajan, Taly & Yan 2017, "Axiomatic Attribution
+for Deep Networks"): the gradient is integrated along the line from a blank text, whose embeddings are all zero, to the text. The
+contributions of all positions sum to the difference of the two logits. The blank text is unlike any training text, so the
+model's logit for it serves as an origin only.
 
-Shapes: T tokens of the text, S of them that the attention part sees, C classes, h heads, d = d_model.
+Shapes: T tokens of the text, S of them read by the attention part, C classes, h heads, d = d_model.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from headway.model.classifier import AttentionClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
 from headway.serving.package import ModelPackage
 
-#: N-grams that are named, on either side.
+#: N-grams listed for and against the predicted class, at most.
 STRONGEST = 12
-#: Steps of the integral, tried in turn until what is left over is within TOLERANCE of all that was attributed.
+#: Numbers of integration steps, tried in turn until the residual is below TOLERANCE times the sum of absolute contributions.
 STEPS, TOLERANCE = (64, 256, 1024), 0.01
 TOKENS_PER_BATCH = 16_384
-#: Attention weights that are worth keeping, 200 MB; of a text with more no maps are made.
+#: Largest number of attention weights that are returned (200 MB).
 MAX_WEIGHTS = 50_000_000
 
 
 @dataclass(frozen=True)
 class Ngram:
-    """A run of tokens as it first stands in the text, how often it stands there, and what it adds to the logit."""
+    """An n-gram as it first occurs in the text, its number of occurrences, and its contribution to the logit."""
 
     surface: str
     count: int
@@ -48,17 +48,17 @@ class Ngram:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """What the n-grams say.
+    """Contributions of the n-grams.
 
     Attributes:
-        mix: the weight of the whole part.
-        logits: less their mean, (C,).
-        bias: what the predicted class gets from a text without a known n-gram.
-        tokens: what each token adds to the predicted class, (T,); with the bias the sum is its logit, exactly.
-        strongest_for, strongest_against: the predicted class, the strongest first.
+        weight: of the whole part.
+        logits: minus their mean, (C,).
+        bias: contribution of the bias to the predicted class.
+        tokens: contribution of each token to the predicted class, (T,); together with the bias they sum to its logit.
+        strongest_for, strongest_against: n-grams for and against the predicted class, strongest first.
     """
 
-    mix: float
+    weight: float
     logits: np.ndarray
     bias: float
     tokens: np.ndarray
@@ -68,22 +68,22 @@ class LinearPart:
 
 @dataclass(frozen=True)
 class AttentionPart:
-    """What self-attention says.
+    """Contributions of the tokens through self-attention.
 
     Attributes:
-        mix: the weight of the whole part.
-        logits: less their mean, (C,).
-        seen: which of the text's tokens it sees, ascending, (S,).
-        blank: what the predicted class gets from a blank text of this length.
-        tokens: integrated gradients, (S,); with ``blank`` and ``left_over`` the sum is the predicted class's logit.
-        left_over: what the integral's finite number of steps misses.
-        pooling: weight of each position in the pooling of each head, (S, h); each column sums to 1.
-        window_size: position t stands in window t // window_size.
-        maps: of each layer the weights within each window, (windows, h, window_size, window_size), a row a token that looks;
-            the last window may be filled up with padding. None where there would be too many.
+        weight: of the whole part.
+        logits: minus their mean, (C,).
+        seen: indices of the tokens that this part reads, ascending, (S,).
+        blank: logit of the predicted class for a blank text of this length.
+        tokens: integrated gradients, (S,); together with ``blank`` and ``left_over`` they sum to the predicted class's logit.
+        left_over: residual from the finite number of integration steps.
+        pooling: weight of each position in each head's pooling, (S, h); columns sum to 1.
+        window_size: position t is in window t // window_size.
+        maps: attention weights of each layer, (windows, h, window_size, window_size), one row per query; the last window may
+            end in padding. None if there are more than MAX_WEIGHTS.
     """
 
-    mix: float
+    weight: float
     logits: np.ndarray
     seen: np.ndarray
     blank: float
@@ -96,16 +96,17 @@ class AttentionPart:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A text, what the model says of it, and what its parts add.
+    """A prediction for one text and the contributions to it.
 
     Attributes:
+        text: as given.
         classes: label names.
-        predicted: index of the likeliest class.
+        predicted: index of the most likely class.
         probabilities: (C,).
-        spans: first character of each token in the text, and the one after its last, (T, 2). They may overlap: one character
-            can become several tokens.
-        kept: numbers of the tokens that were kept, (T,); there is a gap where a long text was cut.
-        linear: None for attention alone.
+        spans: start and end of each token in the text, in characters, (T, 2); spans overlap if a character gives several tokens.
+        kept: positions of the tokens in the whole text, (T,), with a gap where a long text was truncated.
+        linear: None for a model with attention alone.
+        attention: of the self-attention part.
     """
 
     text: str
@@ -122,12 +123,12 @@ def explain(package: ModelPackage, text: str) -> Explanation:
     """Explain a package's prediction for one text.
 
     Raises:
-        HeadwayError: the text is no Unicode text.
+        HeadwayError: the text has lone surrogates, so it cannot be encoded as UTF-8.
     """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise HeadwayError(f"the text is not Unicode from character {error.start + 1} on; give it as UTF-8") from None
+        raise HeadwayError(f"the text is not valid Unicode at character {error.start + 1}; expected UTF-8") from None
     encoding = package.encoder.tokenizer.encode(text, add_special_tokens=False)
     kept = truncate(np.arange(max(1, len(encoding.ids))), package.encoder.max_length)
     ids = np.array(encoding.ids or [UNKNOWN_ID], dtype=np.int64)[kept]
@@ -138,7 +139,7 @@ def explain(package: ModelPackage, text: str) -> Explanation:
         linear, attended = model.parts(tokens)  # each (1, C)
         probabilities = model.combine(linear, attended)[0].softmax(dim=0)
     predicted = int(probabilities.argmax())
-    mix = model.mix.tolist()
+    weights = model.weights.tolist()
     return Explanation(
         text=text,
         classes=tuple(package.classes),
@@ -146,13 +147,13 @@ def explain(package: ModelPackage, text: str) -> Explanation:
         probabilities=probabilities.numpy(),
         spans=spans,
         kept=kept,
-        linear=_linear_part(model.ngrams, tokens, predicted, mix[0], text, spans) if model.ngrams is not None else None,
-        attention=_attention_part(model.attention, tokens, predicted, mix[1]),
+        linear=_linear_part(model.ngrams, tokens, predicted, weights[0], text, spans) if model.ngrams is not None else None,
+        attention=_attention_part(model.attention, tokens, predicted, weights[1]),
     )
 
 
 def centred(logits: Tensor) -> Tensor:
-    """Logits, (…, C), less their mean over the classes."""
+    """Logits, (…, C), minus their mean over the classes."""
     return logits - logits.mean(dim=-1, keepdim=True)
 
 
@@ -160,7 +161,7 @@ def centred(logits: Tensor) -> Tensor:
 
 
 def _linear_part(
-    model: NgramClassifier, tokens: Tensor, predicted: int, mix: float, text: str, spans: np.ndarray
+    model: NgramClassifier, tokens: Tensor, predicted: int, weight: float, text: str, spans: np.ndarray
 ) -> LinearPart:
     T = tokens.shape[1]
     orders = range(1, min(model.max_order, T) + 1)
@@ -168,8 +169,8 @@ def _linear_part(
     lengths = torch.cat([torch.full((T - order + 1,), order) for order in orders])  # (N,)
     _, keys = ngrams(tokens, model.max_order)  # (N,)
     _, places, values = model.features(tokens)  # each (F,): the text's known n-grams, ascending
-    bias = mix * centred(model.bias.double())
-    contributions = mix * values.double()[:, None] * centred(model.weight[places].double())  # (F, C)
+    bias = weight * centred(model.bias.double())
+    contributions = weight * values.double()[:, None] * centred(model.weight[places].double())  # (F, C)
     own = contributions[:, predicted]  # (F,)
     shares = torch.zeros(T, dtype=torch.float64)
     named: list[Ngram] = []
@@ -189,7 +190,7 @@ def _linear_part(
             surface = _surface(text, spans[start : start + length])
             named.append(Ngram(surface, int(counts[place]), float(own[place])))
     return LinearPart(
-        mix=mix,
+        weight=weight,
         logits=(contributions.sum(dim=0) + bias).numpy(),
         bias=float(bias[predicted]),
         tokens=shares.numpy(),
@@ -199,7 +200,7 @@ def _linear_part(
 
 
 def _surface(text: str, spans: np.ndarray) -> str:
-    """The tokens as they stand in the text, a space for whatever stands between two of them."""
+    """The tokens as written in the text, with one space for anything between two of them."""
     words, end = "", -1
     for first, last in spans.tolist():
         between = text[end:first] if 0 <= end < first else ""
@@ -211,19 +212,19 @@ def _surface(text: str, spans: np.ndarray) -> str:
 # The attention part
 
 
-def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, mix: float) -> AttentionPart:
+def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, weight: float) -> AttentionPart:
     seen = truncate(np.arange(tokens.shape[1]), model.params.max_length)
     tokens = tokens[:, seen]  # (1, S)
-    everywhere = torch.ones_like(tokens, dtype=torch.bool)
+    mask = torch.ones_like(tokens, dtype=torch.bool)
     with torch.no_grad():
         words, embedded = model.embedding(tokens), model.embed(tokens)  # each (1, S, d)
-        maps, encoded = _maps(model, embedded, everywhere)
-        pooling = model.pooling.weights(encoded, everywhere)[0]  # (S, h)
-        logits = mix * centred(model.classify(embedded, everywhere)[0])
-        blank = mix * centred(model.classify(torch.zeros_like(embedded), everywhere)[0])
-    shares = integrated_gradients(model, words[0], (embedded - words)[0], predicted) * mix
+        maps, encoded = _maps(model, embedded, mask)
+        pooling = model.pooling.weights(encoded, mask)[0]  # (S, h)
+        logits = weight * centred(model.classify(embedded, mask)[0])
+        blank = weight * centred(model.classify(torch.zeros_like(embedded), mask)[0])
+    shares = integrated_gradients(model, words[0], (embedded - words)[0], predicted) * weight
     return AttentionPart(
-        mix=mix,
+        weight=weight,
         logits=logits.double().numpy(),
         seen=seen,
         blank=float(blank[predicted]),
@@ -236,14 +237,16 @@ def _attention_part(model: AttentionClassifier, tokens: Tensor, predicted: int, 
 
 
 def integrated_gradients(model: AttentionClassifier, words: Tensor, pairs: Tensor, target: int) -> Tensor:
-    """What each position of a text adds to a class's logit less the classes' mean, compared with a blank text.
+    """Contribution of each position to a class's logit, relative to the classes' mean, compared with a blank text.
 
-    A pair's embedding stands at its second token; what it adds is shared by the two. The first pair is of the text's start
-    and the first token, whose alone it is.
+    The contribution of a bigram's embedding is divided equally between its two tokens; the first token gets all of its own,
+    since its bigram starts before the text.
 
     Args:
+        model: in evaluation mode.
         words: embeddings of the tokens, (S, d).
-        pairs: embeddings of the pairs that end at each token, (S, d).
+        pairs: embeddings of the bigrams ending at each token, (S, d).
+        target: index of the class.
 
     Returns:
         float64, (S,).
@@ -256,7 +259,7 @@ def integrated_gradients(model: AttentionClassifier, words: Tensor, pairs: Tenso
     embedded = (words + pairs)[None]  # (1, S, d)
     with torch.no_grad():
         difference = logit(embedded) - logit(torch.zeros_like(embedded))
-    # Gradients alone, averaged along the way: words and pairs then share one integral.
+    # Average gradients, not yet multiplied by the inputs, so that tokens and bigrams share one integral.
     method = IntegratedGradients(logit, multiply_by_inputs=False)
     batch = max(1, TOKENS_PER_BATCH // len(words))
     shares: Tensor
@@ -271,7 +274,7 @@ def integrated_gradients(model: AttentionClassifier, words: Tensor, pairs: Tenso
 
 
 def _maps(model: AttentionClassifier, embedded: Tensor, mask: Tensor) -> tuple[tuple[np.ndarray, ...] | None, Tensor]:
-    """The attention weights of each layer, if there are not too many, and the encoded text, (1, S, d)."""
+    """The attention weights of each layer, or None above MAX_WEIGHTS, and the encoded text, (1, S, d)."""
     S = embedded.shape[1]
     heads = model.params.n_layers * model.params.n_heads
     if heads * S * model.encoder.window(S) > MAX_WEIGHTS:

@@ -1,4 +1,4 @@
-"""What model packages cost to serve: how long one text takes, all models measured in turns, and how large they are."""
+"""Cost of serving model packages: latency for one text, measured for several models in alternation, and size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from headway.errors import HeadwayError
 from headway.serving.package import ModelPackage
 
-#: Texts that are measured, and texts that are answered before, so that nothing is done for the first time.
+#: Number of texts to measure, and of texts to predict first so that caches are warm.
 SAMPLE, WARM_UP = 200, 10
 ROUNDS = 3
 
@@ -19,23 +19,23 @@ ROUNDS = 3
 def measure(
     models: Mapping[str, ModelPackage], texts: Sequence[str], clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, float]:
-    """How long each model takes for one text at a time, in this process, with the threads that PyTorch has been given: the 95th
-    percentile over texts of the time from a text to its probabilities, in milliseconds.
+    """Latency of each model: the 95th percentile over texts of the time from one text to its probabilities, in milliseconds.
 
-    Of the texts, up to 200 are taken, evenly by length: long ones are what the 95th percentile is about. In each of three
-    rounds every model answers a text before the next text comes, another model first each time: what else the machine does
-    meets all of them alike. A text counts with the fastest of its rounds, since everything else can only add to that.
+    It is measured in this process with PyTorch's current number of threads, on up to 200 texts of evenly spaced length ranks,
+    because the percentile depends on the long ones. In each of three rounds all models predict a text before the next text, in
+    rotating order, so that other load on the machine affects them equally. The fastest round of a text counts, because other
+    load only adds time.
 
     Args:
         models: by name, loaded.
-        texts: as a server would get them, the test split's.
-        clock: seconds.
+        texts: as a server would receive them.
+        clock: gives seconds.
 
     Raises:
-        HeadwayError: there are no texts.
+        HeadwayError: ``texts`` is empty.
     """
     if not texts:
-        raise HeadwayError("there are no texts to measure the latency on")
+        raise HeadwayError("no texts to measure the latency with; expected at least one")
     by_length = sorted(texts, key=len)
     chosen = [
         by_length[index] for index in np.linspace(0, len(by_length) - 1, min(SAMPLE, len(by_length))).round().astype(int)
@@ -45,16 +45,16 @@ def measure(
         for name in names:
             models[name].predict_proba([text])
     seconds = {name: np.zeros((ROUNDS, len(chosen))) for name in names}
-    for turn in range(ROUNDS):
+    for round_number in range(ROUNDS):
         for index, text in enumerate(chosen):
-            first = (turn + index) % len(names)
+            first = (round_number + index) % len(names)
             for name in names[first:] + names[:first]:
                 started = clock()
                 models[name].predict_proba([text])
-                seconds[name][turn, index] = clock() - started
+                seconds[name][round_number, index] = clock() - started
     return {name: float(np.quantile(1000 * taken.min(axis=0), 0.95)) for name, taken in seconds.items()}
 
 
 def package_bytes(folder: Path) -> int:
-    """Size of a model package: of all its files."""
+    """Total size of a model package's files, in bytes."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""The model package as MLflow serves it: MLflow imports this module by name and hands it the package's folder."""
+"""The model package as an MLflow pyfunc model. MLflow imports this module by name and calls it with the package's folder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ if TYPE_CHECKING:
 
 
 class TextClassifier:
-    """What ``mlflow.pyfunc`` calls."""
+    """The interface that ``mlflow.pyfunc`` expects of a model."""
 
     def __init__(self, package: ModelPackage) -> None:
         self.package = package
 
     def predict(self, table: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Label and probabilities for a column ``text``.
+        """Predict labels and probabilities.
+
+        Args:
+            table: has a column ``text``.
+            params: ignored.
 
         Returns:
-            one row a text: ``label``, the likeliest class, and a column ``probability of <class>`` for each class.
+            one row per text with its most likely class, ``label``, and a column ``probability of <class>`` for each class.
         """
         import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Encodings are recognised on real text, and a row that is not in its file's encoding is told as such."""
+"""Encodings are recognised on real text, and a row that is not in its file's encoding is reported."""
 
 import codecs
 import csv
@@ -13,7 +13,7 @@ UNICODE = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
 
 
 def as_csv(texts):
-    """A CSV file's characters, and the rows that it stands for."""
+    """The content of a CSV file, and its rows."""
     rows = [(text, str(number % 2)) for number, text in enumerate(texts)]
     out = io.StringIO()
     csv.writer(out).writerows([("text", "label"), *rows])
@@ -94,7 +94,7 @@ def test_a_few_accented_words_are_western_unless_only_another_language_has_their
 @pytest.mark.parametrize(
     "language", ["es", "pt", "de", "it", "sv", "da", "nb", "nl", "fi", "is", "ca", "hu", "cs", "lt", "et", "vi"]
 )
-def test_code_pages_of_the_latin_script_are_told_apart(read_file, translations, language):
+def test_code_pages_of_the_latin_script_are_distinguished(read_file, translations, language):
     pages = {"hu": "cp1250", "cs": "cp1250", "lt": "cp1257", "et": "cp1257", "vi": "cp1258"}
     encoding = pages.get(language, "cp1252")
     content, rows = as_csv([text.encode(encoding, "ignore").decode(encoding) for text in translations(language)])

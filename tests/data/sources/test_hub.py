@@ -110,9 +110,9 @@ def test_a_network_failure_and_an_unknown_name_are_one_line(read_hub, monkeypatc
     raising(ConnectionError("Couldn't reach 'stanfordnlp/imdb' on the Hub\n(LocalEntryNotFoundError)"))
     with pytest.raises(
         HeadwayError, match=r"^hub stanfordnlp/imdb, split train: Couldn't reach .*; check the network"
-    ) as told:
+    ) as raised:
         read_hub("stanfordnlp/imdb")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
     raising(datasets.exceptions.DatasetNotFoundError("Dataset 'nobody/nothing' doesn't exist on the Hub"))
     with pytest.raises(HeadwayError, match=r"doesn't exist on the Hub; check data\.hub_name"):
         read_hub("nobody/nothing")

@@ -1,4 +1,4 @@
-"""Whatever stands in the cells, and however they are written down, the same rows come out."""
+"""Rows of any content, written in any format, are read back unchanged."""
 
 import bz2
 import csv

@@ -1,4 +1,4 @@
-"""Batches of texts of similar length, filled up to a number of tokens instead of a number of texts."""
+"""Batches of texts of similar length, limited by their number of tokens instead of their number of texts."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from torch.utils.data import Dataset, Sampler
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.data.tokenization.tokenizer import truncate
 
+#: Batches per chunk of a shuffled epoch. Larger chunks have less padding, smaller ones more variety between epochs.
 CHUNK_BATCHES = 50
 
 
 class TokenBudgetSampler(Sampler[list[int]]):
-    """Yields lists of indices whose padded size, texts times the longest text, stays within a token budget.
+    """Yields lists of indices whose padded size, number of texts times length of the longest, is within a token budget.
 
-    Shuffled epochs permute the texts, cut them into chunks of about fifty batches, sort each chunk by length, cut it into
-    batches and permute the batches: hardly any padding, yet no two epochs batch alike. Every index comes exactly once an
-    epoch. The order is a function of seed and epoch alone, which makes an epoch-end resume exact.
+    A shuffled epoch permutes the texts, cuts them into chunks of about ``CHUNK_BATCHES`` batches, sorts each chunk by length,
+    cuts it into batches, and permutes all batches. So there is little padding, but epochs batch texts differently. Every index
+    occurs once per epoch. The order depends only on seed and epoch, so that training resumed at the end of an epoch is exact.
 
-    Processes that train together take every n-th batch each. They have to take equally many, so up to n - 1 batches of an
-    epoch come twice.
+    With several processes, each takes every ``world_size``-th batch. All need the same number of batches, so up to
+    ``world_size - 1`` batches of an epoch are used twice.
 
     Args:
-        lengths: tokens of each text, (texts,).
-        tokens_per_batch: the budget; a longer text is a batch of its own.
-        seed: of the shuffling; None keeps one fixed order, by length.
-        rank, world_size: which of how many processes this is.
+        lengths: number of tokens of each text, shape (texts,).
+        tokens_per_batch: the budget. A text that exceeds it is a batch of its own.
+        seed: of the shuffling. None gives the same order in every epoch, by length.
+        rank, world_size: index of this process and number of processes.
     """
 
     def __init__(
@@ -43,14 +44,14 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of this epoch; Lightning calls it before each."""
+        """Select the order of an epoch. Lightning calls this before every epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self._own(self._batches(self.epoch)))
 
     def __len__(self) -> int:
-        """Batches of this process in the present epoch."""
+        """Number of batches of this process in the selected epoch."""
         return len(self._own(self._batches(self.epoch)))
 
     def _own(self, batches: list[list[int]]) -> list[list[int]]:
@@ -74,7 +75,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         return [batches[index] for index in random.permutation(len(batches))]
 
     def _cut(self, by_length: np.ndarray) -> list[list[int]]:
-        """Cut indices of ascending length into batches; the last text of a batch is its longest."""
+        """Cut indices, sorted by length, into batches. The last text of a batch is its longest."""
         batches: list[list[int]] = []
         for index in by_length.tolist():
             if not batches or (len(batches[-1]) + 1) * self.lengths[index] > self.tokens_per_batch:
@@ -84,11 +85,11 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
 
 class TextBatches(Dataset[tuple[Tensor, Tensor]]):
-    """Encoded texts, taken a whole batch at a time: indexing with a list gives padded tokens (B, T) and labels (B,).
+    """A data set indexed by whole batches: a list of B indices gives padded tokens (B, T) and labels (B,), both int64.
 
     Args:
         texts: an encoded split.
-        max_length: tokens of a text, of a longer one the first and the last half of that; None takes all.
+        max_length: maximum number of tokens per text; longer texts are truncated to their beginning and end. None keeps all.
     """
 
     def __init__(self, texts: EncodedTexts, max_length: int | None = None) -> None:
@@ -97,7 +98,7 @@ class TextBatches(Dataset[tuple[Tensor, Tensor]]):
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens that are taken of each text, int64, (texts,)."""
+        """Number of tokens of each text after truncation, int64, shape (texts,)."""
         return self.texts.lengths if self.max_length is None else np.minimum(self.texts.lengths, self.max_length)
 
     def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
@@ -110,7 +111,7 @@ class TextBatches(Dataset[tuple[Tensor, Tensor]]):
 
 
 def pad(texts: list[np.ndarray]) -> Tensor:
-    """Texts as one int64 tensor (texts, longest), filled up with 0."""
+    """Pad texts with 0 to one int64 tensor, shape (texts, length of the longest)."""
     padded = np.zeros((len(texts), max(map(len, texts))), dtype=np.int64)
     for row, text in enumerate(texts):
         padded[row, : len(text)] = text

@@ -1,4 +1,4 @@
-"""The encoded splits as Lightning takes them: whole batches by token budget, training shuffled anew each epoch."""
+"""Data loaders for training and scoring: batches by token budget, with training texts reshuffled every epoch."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from torch.utils.data import DataLoader
 from headway.data.batching import TextBatches, TokenBudgetSampler
 from headway.data.tokenization.encoded import EncodedTexts
 
-TOKENS_AT_ONCE = 32_768
+#: Token budget of a batch when no gradients are computed.
+TOKENS_PER_BATCH = 32_768
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
 class TextDataModule(pl.LightningDataModule):
-    """Training and validation batches.
+    """Training and validation batches for Lightning.
 
     Args:
         train, validation: encoded splits.
-        max_length: tokens that are taken of a text.
-        tokens_per_batch: budget of a batch, padding included.
+        max_length: maximum number of tokens per text.
+        tokens_per_batch: token budget of a batch, including padding.
         seed: of the shuffling.
     """
 
@@ -37,7 +38,7 @@ class TextDataModule(pl.LightningDataModule):
         self.seed = seed
 
     def steps(self, epochs: int, world_size: int = 1) -> int:
-        """Batches of each process in so many epochs."""
+        """Number of optimizer steps of each process in the first ``epochs`` epochs."""
         sampler = self._train_sampler(0, world_size)
         total = 0
         for epoch in range(epochs):
@@ -49,12 +50,12 @@ class TextDataModule(pl.LightningDataModule):
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = self._train_sampler(rank, world_size)
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
-        # The loader draws a number whenever it is asked to iterate, which Lightning does once more or less after a resume:
-        # with a generator of its own it leaves alone the one that dropout draws from.
+        # A loader draws a random number whenever it is iterated, which happens a different number of times after a resume.
+        # With its own generator, that does not change the random numbers of dropout.
         return DataLoader(self.train, sampler=sampler, batch_size=None, generator=torch.Generator())
 
     def val_dataloader(self) -> Batches:
-        """All of the validation split in every process: its metrics are then the same as with one."""
+        """The whole validation split in every process, so that metrics do not depend on the number of processes."""
         sampler = TokenBudgetSampler(self.validation.lengths, self.tokens_per_batch)
         return DataLoader(self.validation, sampler=sampler, batch_size=None, generator=torch.Generator())
 
@@ -63,13 +64,13 @@ class TextDataModule(pl.LightningDataModule):
 
 
 def in_batches(texts: EncodedTexts) -> Batches:
-    """All of the texts, whole, in batches of similar length and always in the same order."""
-    sampler = TokenBudgetSampler(texts.lengths, TOKENS_AT_ONCE)
+    """All texts, without truncation, in batches of similar length and in a fixed order."""
+    sampler = TokenBudgetSampler(texts.lengths, TOKENS_PER_BATCH)
     return DataLoader(TextBatches(texts), sampler=sampler, batch_size=None, generator=torch.Generator())
 
 
 def subset(texts: EncodedTexts, indices: Sequence[int] | np.ndarray) -> EncodedTexts:
-    """Some of the texts, copied into memory."""
+    """The texts at these indices, in this order, copied into memory."""
     chosen = [texts[index] for index in indices]
     offsets = np.zeros(len(chosen) + 1, dtype=np.int64)
     np.cumsum([len(text) for text in chosen], out=offsets[1:])

@@ -1,1 +1,1 @@
-"""From raw rows to clean splits: validation, near-duplicates, assignment to splits, the profile."""
+"""From ingested rows to clean splits: validation, near-duplicates, split assignment, and a profile of the result."""

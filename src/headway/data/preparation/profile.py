@@ -1,118 +1,225 @@
-"""What the data are like, as one dictionary: the data report draws it, and metrics are taken from it."""
+"""The data profile: rows read, kept and left out, and properties of the kept texts. Metrics and the data page use it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
+from headway.data.preparation.ingested import Manifest, SourceFile
 from headway.data.preparation.scan import Scan
-from headway.data.preparation.split_assignment import Assignment, leakage, split_by_row
-from headway.data.preparation.validation import BAD, CODE, REASONS, plain_label
-from headway.data.text.splits import SPLITS, TEST, TRAIN, UNLABELLED, VALIDATION
+from headway.data.preparation.split_assignment import Assignment, leakage, split_at_random
+from headway.data.preparation.validation import BAD, CODE, REASONS, canonical_label
+from headway.data.text.splits import SPLITS, TEST, TRAIN, UNLABELLED
 from headway.params import Params
 
 BINS = 30
-FILE_FACTS = ("name", "rows", "encoding", "encoding_guessed", "delimiter")
 
 
-def profile(
-    scan: Scan, assignment: Assignment, labels: Sequence[str], params: Params, manifest: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Counts and shares over the labelled rows; of unlabelled ones, how many were kept, and why others were not.
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileProfile(_Record):
+    """A file or split of the source: rows read, and how its bytes were decoded; "" where that does not apply."""
+
+    name: str
+    rows: int
+    encoding: str
+    encoding_guessed: bool
+    delimiter: str
+
+
+class ClassProfile(_Record):
+    """Kept rows of a class in each split."""
+
+    label: str
+    train: int
+    validation: int
+    test: int
+
+    @property
+    def rows(self) -> int:
+        """Rows in all splits."""
+        return self.train + self.validation + self.test
+
+
+class LengthProfile(_Record):
+    """Lengths of the kept texts in characters: minimum, median, 95th percentile, maximum, and a histogram of geometric bins."""
+
+    min: int
+    median: int
+    p95: int
+    max: int
+    edges: list[int]
+    counts: list[int]
+
+
+class DuplicateProfile(_Record):
+    """Duplicates that were left out; kept rows with a near-duplicate among the kept rows, and the groups they form."""
+
+    exact: int
+    near: int
+    near_groups: int
+
+
+class LeakageProfile(_Record):
+    """Share of test rows with a duplicate or near-duplicate in training, if rows were split at random and as they are split."""
+
+    random_split: float
+    actual_split: float
+    test_rows: int
+
+
+class DataProfile(_Record):
+    """Counts and shares of the labelled rows, unless a field says otherwise.
+
+    Attributes:
+        source, version: of the data, from the manifest.
+        files: in the order in which they were read.
+        ignored_data_files: files in the source's folder that no pattern selects although Headway could read them.
+        columns_that_differ: per file, columns that only it or only the first file has.
+        possibly_truncated: files that seem to end in the middle of a row.
+        label_spellings: labels that are spelled in several ways, with their spellings; they count as one class.
+        rows_in: rows read.
+        rows_kept: rows in a split.
+        rows_quarantined: rows left out, by reason.
+        rows_not_sampled: rows left out because of ``data.max_rows``.
+        bad_share, max_bad_share: share of rows that cannot be used, and the limit for it.
+        markup_noise: usable texts that contain markup noise, by kind.
+        classes: in the order of their ids.
+        rare_classes: classes without a validation or test row.
+        characters: lengths of the kept texts.
+        scripts: share of usable texts by dominant script, the most frequent first; unlabelled texts are included.
+        duplicates, leakage: see their types.
+        splits: rows of each split.
+        unlabelled_rows: unlabelled texts that were kept.
+        unlabelled_quarantined: unlabelled texts that were left out, by reason; reasons without any are omitted.
+    """
+
+    source: str
+    version: str
+    files: list[FileProfile]
+    ignored_data_files: list[str]
+    columns_that_differ: dict[str, list[str]]
+    possibly_truncated: list[str]
+    label_spellings: dict[str, list[str]]
+    rows_in: int
+    rows_kept: int
+    rows_quarantined: dict[str, int]
+    rows_not_sampled: int
+    bad_share: float
+    max_bad_share: float
+    markup_noise: dict[str, int]
+    classes: list[ClassProfile]
+    rare_classes: list[str]
+    characters: LengthProfile
+    scripts: dict[str, float]
+    duplicates: DuplicateProfile
+    leakage: LeakageProfile
+    splits: dict[str, int]
+    unlabelled_rows: int
+    unlabelled_quarantined: dict[str, int]
+
+    def metrics(self) -> dict[str, object]:
+        """The values that are worth comparing between commits, for ``dvc metrics diff``."""
+        names = {"rows_in", "rows_kept", "rows_quarantined", "rows_not_sampled", "bad_share", "duplicates", "leakage"}
+        names |= {"splits", "unlabelled_rows", "unlabelled_quarantined"}
+        return self.model_dump(include=names) | {"classes": len(self.classes), "rare_classes": len(self.rare_classes)}
+
+
+def profile(scan: Scan, assignment: Assignment, labels: Sequence[str], params: Params, manifest: Manifest) -> DataProfile:
+    """Describe the data.
 
     Args:
         scan: the rows as read.
-        assignment: what became of them.
-        labels: the classes, in their order.
-        params: of the whole pipeline.
+        assignment: the split of each row, or the reason why it was left out.
+        labels: the classes, in the order of their ids.
+        params: of the pipeline.
         manifest: of the source.
     """
     rows, split = scan.rows, assignment.split
-    labelled = rows.given != UNLABELLED
-    kept = (split != -1) & labelled
-    reasons = np.bincount(assignment.reason[labelled], minlength=len(REASONS))
-    unlabelled = np.bincount(assignment.reason[~labelled], minlength=len(REASONS))
-    counts = {reason: int(reasons[CODE[reason]]) for reason in REASONS[1:-1]}
+    kept = (split != -1) & rows.labelled
+    left_out = _count_reasons(assignment.reason[rows.labelled])
+    unlabelled_left_out = _count_reasons(assignment.reason[~rows.labelled])
+    not_sampled = left_out.pop("not sampled")
     classes = _classes(rows.label, split, scan.labels, labels)
-    lengths = scan.characters[kept]
     usable = max(1, sum(scan.scripts.values()))
-    before = leakage(rows, *split_by_row(rows, params.split))
-    return {
-        "source": manifest["source"],
-        "version": manifest["version"],
-        "files": [{name: file[name] for name in FILE_FACTS} for file in manifest["files"]],
-        "data_left_aside": manifest["ignored_data_files"],
-        "columns_that_differ": manifest["columns_that_differ"],
-        "perhaps_cut": [file["name"] for file in manifest["files"] if _is_perhaps_cut(file, manifest["label_counts"])],
-        "spellings": _spellings(manifest["label_counts"], labels),
-        "rows_in": int(labelled.sum()),
-        "rows_kept": int(kept.sum()),
-        "rows_quarantined": counts,
-        "rows_left_by_sampling": int(reasons[CODE["left by sampling"]]),
-        "bad_share": round(bad_share(assignment, labelled), 6),
-        "max_bad_share": params.data.max_bad_share,
-        "remarks": {name: int(count) for name, count in sorted(scan.debris.items())},
-        "classes": classes,
-        "rare_classes": [entry["label"] for entry in classes if not entry["validation"] or not entry["test"]],
-        "characters": _characters(lengths),
-        "scripts": {name: round(count / usable, 6) for name, count in scan.scripts.most_common()},
-        "duplicates": {
-            "exact": counts["duplicate"],
-            "near_rows": assignment.near_rows,
-            "near_groups": assignment.near_groups,
-        },
-        "leakage": {
-            "before": round(before, 6),
-            "after": round(leakage(rows, split == TRAIN, split == TEST), 6),
-            "test_rows": int((split == TEST).sum()),
-        },
-        "splits": {name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
-        "unlabelled_rows": int((split == UNLABELLED).sum()),
-        "unlabelled_quarantined": {
-            reason: int(unlabelled[CODE[reason]]) for reason in REASONS[1:] if unlabelled[CODE[reason]]
-        },
-    }
+    return DataProfile(
+        source=manifest.source,
+        version=manifest.version,
+        files=[FileProfile(**file.model_dump(include=set(FileProfile.model_fields))) for file in manifest.files],
+        ignored_data_files=manifest.ignored_data_files,
+        columns_that_differ=manifest.columns_that_differ,
+        possibly_truncated=[file.name for file in manifest.files if _may_be_truncated(file, manifest.label_counts)],
+        label_spellings=_spellings(manifest.label_counts, labels),
+        rows_in=int(rows.labelled.sum()),
+        rows_kept=int(kept.sum()),
+        rows_quarantined=left_out,
+        rows_not_sampled=not_sampled,
+        bad_share=round(bad_share(assignment, rows.labelled), 6),
+        max_bad_share=params.data.max_bad_share,
+        markup_noise=dict(sorted(scan.markup_noise.items())),
+        classes=classes,
+        rare_classes=[entry.label for entry in classes if not entry.validation or not entry.test],
+        characters=_characters(scan.characters[kept]),
+        scripts={name: round(count / usable, 6) for name, count in scan.scripts.most_common()},
+        duplicates=DuplicateProfile(
+            exact=left_out["duplicate"], near=assignment.near_duplicates, near_groups=assignment.near_duplicate_groups
+        ),
+        leakage=LeakageProfile(
+            random_split=round(leakage(rows, *split_at_random(rows, params.split)), 6),
+            actual_split=round(leakage(rows, split == TRAIN, split == TEST), 6),
+            test_rows=int((split == TEST).sum()),
+        ),
+        splits={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
+        unlabelled_rows=int((split == UNLABELLED).sum()),
+        unlabelled_quarantined={reason: count for reason, count in unlabelled_left_out.items() if count},
+    )
 
 
 def bad_share(assignment: Assignment, labelled: np.ndarray) -> float:
-    """The share of the labelled rows that cannot be used: unreadable, incomplete, absurdly long, or contradictory."""
+    """The share of labelled rows that cannot be used: unreadable, incomplete, too long, or with conflicting labels."""
     bad = np.isin(assignment.reason, [CODE[reason] for reason in BAD])
     return float(bad[labelled].mean()) if labelled.any() else 0.0
 
 
-def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: Sequence[str]) -> list[dict[str, Any]]:
-    counts = {
-        name: np.bincount(label[(split == code) & (label >= 0)], minlength=len(names))
-        for code, name in ((TRAIN, "train"), (VALIDATION, "validation"), (TEST, "test"))
+def _count_reasons(reasons: np.ndarray) -> dict[str, int]:
+    counts = np.bincount(reasons, minlength=len(REASONS)).tolist()
+    return dict(zip(REASONS[1:], counts[1:], strict=True))
+
+
+def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: Sequence[str]) -> list[ClassProfile]:
+    rows = {
+        name: np.bincount(label[(split == code) & (label >= 0)], minlength=len(names)) for code, name in enumerate(SPLITS)
     }
-    code_of = {name: code for code, name in enumerate(names)}
-    return [{"label": name, **{part: int(count[code_of[name]]) for part, count in counts.items()}} for name in order]
+    index = {name: code for code, name in enumerate(names)}
+    return [ClassProfile(label=name, **{part: int(counts[index[name]]) for part, counts in rows.items()}) for name in order]
 
 
-def _is_perhaps_cut(file: Mapping[str, Any], label_counts: Mapping[str, int]) -> bool:
-    """Whether a file ends within a line, and what is there of it is no row, or has a label that no other row has."""
-    label = file["unterminated_label"]
+def _may_be_truncated(file: SourceFile, label_counts: Mapping[str, int]) -> bool:
+    """Whether the last line of a file has no end, and no row or a label that no other row has."""
+    label = file.unterminated_label
     return label is not None and (not label or label_counts.get(label, 0) <= 1)
 
 
 def _spellings(label_counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, list[str]]:
-    """The labels that are written in more ways than one, with these; spaces around them do not count."""
-    ways: dict[str, set[str]] = {}
+    """Spellings of the labels that have more than one, ignoring white space around them."""
+    spellings: dict[str, set[str]] = {}
     for label in label_counts:
-        ways.setdefault(plain_label(label), set()).add(label.strip())
-    return {label: sorted(ways[label]) for label in labels if len(ways.get(label, ())) > 1}
+        spellings.setdefault(canonical_label(label), set()).add(label.strip())
+    return {label: sorted(spellings[label]) for label in labels if len(spellings.get(label, ())) > 1}
 
 
-def _characters(lengths: np.ndarray) -> dict[str, Any]:
+def _characters(lengths: np.ndarray) -> LengthProfile:
     low, high = int(lengths.min()), int(lengths.max())
     edges = np.unique(np.round(np.geomspace(max(1, low), max(high, low + 1) + 1, BINS + 1))).astype(int)
-    return {
-        "min": low,
-        "median": int(np.median(lengths)),
-        "p95": int(np.quantile(lengths, 0.95)),
-        "max": high,
-        "edges": edges.tolist(),
-        "counts": np.histogram(lengths, edges)[0].tolist(),
-    }
+    return LengthProfile(
+        min=low,
+        median=int(np.median(lengths)),
+        p95=int(np.quantile(lengths, 0.95)),
+        max=high,
+        edges=edges.tolist(),
+        counts=np.histogram(lengths, edges)[0].tolist(),
+    )

@@ -1,9 +1,8 @@
-"""The ingested rows, read twice in batches: once as numbers to decide on, once to put each where it belongs."""
+"""A first pass over the ingested rows, which reduces each one to the few numbers that decide where it goes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,58 +10,49 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headway.data.preparation.ingested import batches
 from headway.data.preparation.near_duplicates import band_hashes, band_shape, digests, normal_form
-from headway.data.preparation.split_assignment import NOWHERE, Rows
-from headway.data.preparation.validation import debris, plain_label, reasons
+from headway.data.preparation.split_assignment import NO_SPLIT, RowFeatures
+from headway.data.preparation.validation import canonical_label, count_markup_noise, reasons
 from headway.data.text.scripts import dominant_scripts
 from headway.data.text.splits import TEST, UNLABELLED
 from headway.params import Params
-from headway.tables import read_batches
-
-BATCH = 2_000
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a first reading tells.
+    """Result of the first pass.
 
     Attributes:
-        rows: every row as numbers.
-        labels: names of the labels as they come up; a row's label is a place here.
+        rows: features of all rows, in order.
+        labels: label names in the order of their first row; ``rows.label`` is an index into this list.
         characters: length of each text, int32, shape (rows,).
-        scripts: how many of the usable texts are mainly in each script.
-        debris: how many of the usable texts carry each kind of debris.
+        scripts: number of usable texts by dominant script.
+        markup_noise: number of usable texts by kind of markup noise.
     """
 
-    rows: Rows
+    rows: RowFeatures
     labels: list[str]
     characters: np.ndarray
     scripts: Counter[str]
-    debris: Counter[str]
-
-
-def batches(folder: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The ingested rows in their order, those of a test file first and unlabelled ones last, each batch with its start."""
-    start = 0
-    for name in ("rows.parquet", "unlabelled.parquet"):
-        if (folder / name).exists() or name == "rows.parquet":
-            for batch in read_batches(folder / name, made_by="ingest", rows=BATCH):
-                yield start, batch
-                start += batch.num_rows
+    markup_noise: Counter[str]
 
 
 def scan(folder: Path, params: Params, spool: Path) -> Scan:
-    """Read the rows once.
+    """Read all ingested rows once.
 
     Args:
-        folder: what ``ingest`` left.
-        spool: file for the bands, which are mapped and not held in memory.
+        folder: output of the stage ingest.
+        params: of the pipeline.
+        spool: file for the band hashes, which are memory-mapped because they are the only large feature.
     """
-    codes: dict[str, int] = {}
-    parts: list[dict[str, np.ndarray]] = []
+    label_codes: dict[str, int] = {}
+    parts: list[RowFeatures] = []
+    characters: list[np.ndarray] = []
     scripts: Counter[str] = Counter()
-    carrying: Counter[str] = Counter()
+    noise: Counter[str] = Counter()
     bands, _ = band_shape(params.split.near_duplicates)
+    no_bands = np.empty((0, bands), dtype=np.uint64)  # in memory: they are in the spool file
     with spool.open("wb") as file:
         for _, batch in batches(folder):
             reason = reasons(batch, params.data.max_characters)
@@ -75,39 +65,34 @@ def scan(folder: Path, params: Params, spool: Path) -> Scan:
             band[usable] = band_hashes(forms, params.split.near_duplicates)
             file.write(band.tobytes())
             scripts.update(script or "no letters" for script in dominant_scripts(texts.to_pylist()))
-            carrying.update(debris(texts))
-            parts.append(
-                {
-                    "reason": reason,
-                    "label": _label_codes(batch, codes),
-                    "given": _given(batch),
-                    "digest": digest,
-                    "characters": _lengths(batch["text"]),
-                }
-            )
-    column = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    shape = (len(column["reason"]), bands)
+            noise.update(count_markup_noise(texts))
+            parts.append(RowFeatures(reason, _labels(batch, label_codes), _predefined_split(batch), digest, no_bands))
+            characters.append(_lengths(batch["text"]))
+    reason, label, predefined_split, digest = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("reason", "label", "predefined_split", "digest")
+    )
+    shape = (len(reason), bands)
     mapped = np.memmap(spool, np.uint64, "r", shape=shape) if bands else np.empty(shape, np.uint64)
-    rows = Rows(column["reason"], column["label"], column["given"], column["digest"], mapped)
-    return Scan(rows, list(codes), column["characters"], scripts, carrying)
+    rows = RowFeatures(reason, label, predefined_split, digest, mapped)
+    return Scan(rows, list(label_codes), np.concatenate(characters), scripts, noise)
 
 
-def _label_codes(batch: pa.RecordBatch, codes: dict[str, int]) -> np.ndarray:
-    """A number for each row's label, int32; labels that come for the first time get the next number."""
+def _labels(batch: pa.RecordBatch, codes: dict[str, int]) -> np.ndarray:
+    """The code of each row's label, int32, shape (rows,), -1 for none. New labels are added to ``codes``."""
     if "label" not in batch.schema.names:
         return np.full(batch.num_rows, -1, dtype=np.int32)
     encoded = batch["label"].dictionary_encode()
-    names = [plain_label(name) for name in encoded.dictionary.to_pylist()]
+    names = [canonical_label(name) for name in encoded.dictionary.to_pylist()]
     known: np.ndarray = np.array(
         [codes.setdefault(name, len(codes)) if name else -1 for name in names] + [-1], dtype=np.int32
     )
     return np.asarray(known[encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)])
 
 
-def _given(batch: pa.RecordBatch) -> np.ndarray:
+def _predefined_split(batch: pa.RecordBatch) -> np.ndarray:
     if "label" not in batch.schema.names:
         return np.full(batch.num_rows, UNLABELLED, dtype=np.int8)
-    return np.where(batch["test"].to_numpy(zero_copy_only=False), TEST, NOWHERE).astype(np.int8)
+    return np.where(batch["test"].to_numpy(zero_copy_only=False), TEST, NO_SPLIT).astype(np.int8)
 
 
 def _lengths(texts: pa.Array) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Which rows are kept, and which split each belongs to: decided from a few numbers a row, in the order of the rows.
+"""Which rows are kept, and which split each one belongs to.
 
-A row's split is a hash of its own text. Two things can put it elsewhere, and both look at earlier rows alone, so that rows
-which are added at the end never move one that is there:
+A row's split is a hash of its own text. Two rules override it. Both look at earlier rows only, so rows that are appended to
+the data never move existing ones:
 
-- A text that is nearly equal to an earlier one goes where that one is. One that is nearly equal to texts in *different*
-  splits would join them across the border: it is left out instead.
+- A near-duplicate of an earlier row joins that row's split. A near-duplicate of rows in *different* splits would leak between
+  them, so it is left out.
 - The first rows of each class go to training.
 """
 
@@ -22,29 +22,40 @@ from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, unit_hash
 from headway.params import SplitParams
 
-NOWHERE = -1
+#: Code of no split.
+NO_SPLIT = -1
 
 
 @dataclass(frozen=True)
-class Rows:
-    """All rows in their order, those of a test file first and unlabelled ones last, as numbers.
+class RowFeatures:
+    """The few numbers per row that decide where it goes, in the order of the rows: test files first, unlabelled rows last.
 
     Attributes:
-        reason: why a row alone cannot be used, 0 if it can, uint8, shape (rows,).
-        label: number of its label, -1 for an unlabelled row or a missing label, int32, shape (rows,).
-        given: split that the source settles (``TEST``, ``UNLABELLED``), else ``NOWHERE``, int8, shape (rows,).
+        reason: why the row cannot be used, judged by itself; 0 if it can; uint8, shape (rows,).
+        label: index of its label; -1 if it has none; int32, shape (rows,).
+        predefined_split: ``TEST`` or ``UNLABELLED`` if the source says so, otherwise ``NO_SPLIT``; int8, shape (rows,).
         digest: equal for equal texts, shape (rows,).
-        bands: one number a band, equal in some band for nearly equal texts, uint64, shape (rows, bands).
+        bands: near-duplicates are equal in at least one band; uint64, shape (rows, bands).
     """
 
     reason: np.ndarray
     label: np.ndarray
-    given: np.ndarray
+    predefined_split: np.ndarray
     digest: np.ndarray
     bands: np.ndarray
 
     def __len__(self) -> int:
         return len(self.reason)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which rows come from labelled files, bool, shape (rows,)."""
+        return np.asarray(self.predefined_split != UNLABELLED)
+
+    @property
+    def has_test_files(self) -> bool:
+        """Whether the source has a test split of its own."""
+        return bool((self.predefined_split == TEST).any())
 
 
 @dataclass(frozen=True)
@@ -52,44 +63,46 @@ class Assignment:
     """What became of each row.
 
     Attributes:
-        split: ``TRAIN``, ``VALIDATION``, ``TEST`` or ``UNLABELLED`` of a kept row, else ``NOWHERE``, int8, shape (rows,).
-        reason: why a row was not kept, 0 where it was, uint8, shape (rows,).
-        equal_to: index of the row that a duplicate repeats, else -1, int64, shape (rows,).
-        near_rows, near_groups: kept labelled rows that have a near duplicate among them, and the groups they form.
+        split: code of the split of a kept row, ``UNLABELLED`` included, otherwise ``NO_SPLIT``; int8, shape (rows,).
+        reason: why the row was left out, 0 if it was kept; uint8, shape (rows,).
+        duplicate_of: for a duplicate, the index of the row with the same text, otherwise -1; int64, shape (rows,).
+        near_duplicates: kept labelled rows with a near-duplicate among the kept labelled rows.
+        near_duplicate_groups: groups that these rows form.
     """
 
     split: np.ndarray
     reason: np.ndarray
-    equal_to: np.ndarray
-    near_rows: int
-    near_groups: int
+    duplicate_of: np.ndarray
+    near_duplicates: int
+    near_duplicate_groups: int
 
 
-def assign(rows: Rows, params: SplitParams, max_rows: int) -> Assignment:
-    """Keep each usable text once and give it a split.
+def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
+    """Keep each usable text once and assign it to a split.
 
     Args:
-        rows: the rows in their order.
-        params: shares, salt, and how many first rows of a class go to training.
-        max_rows: keep about so many labelled rows, the same ones whatever their order; 0 keeps all.
+        rows: all rows in order.
+        params: shares of the splits, salt of the hash, and the number of first rows of a class that go to training.
+        max_rows: approximate number of labelled rows to keep, 0 for all. Which ones does not depend on their order.
     """
-    reason, equal_to = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
-    first = _first_of_equal(rows, reason, equal_to)
-    # A row that is left out for its label still holds its place, or its twins would move on the day it is contradicted.
-    split = np.full(len(rows), NOWHERE, dtype=np.int8)
-    split[first] = _own_split(rows, first, params)
+    reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
+    first = _drop_duplicates(rows, reason, duplicate_of)
+    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they would
+    # move on the day when a conflicting row is appended.
+    split = np.full(len(rows), NO_SPLIT, dtype=np.int8)
+    split[first] = _split_by_hash(rows, first, params)
     members, buckets = _shared_buckets(rows.bands, first)
-    _join_twins(rows, members, buckets, split, reason)
+    _join_near_duplicates(rows, members, buckets, split, reason)
     _sample(rows, first, reason, max_rows, params.salt)
-    split[reason > 0] = NOWHERE
-    _drop_untrained(rows.label, split, reason)
-    split[reason > 0] = NOWHERE
-    labelled = (split[members] != NOWHERE) & (split[members] != UNLABELLED)
-    return Assignment(split, reason, equal_to, *_groups(members[labelled], buckets[labelled]))
+    split[reason > 0] = NO_SPLIT
+    _drop_untrained_classes(rows.label, split, reason)
+    split[reason > 0] = NO_SPLIT
+    labelled = (split[members] != NO_SPLIT) & (split[members] != UNLABELLED)
+    return Assignment(split, reason, duplicate_of, *_count_groups(members[labelled], buckets[labelled]))
 
 
-def leakage(rows: Rows, train: np.ndarray, test: np.ndarray) -> float:
-    """The share of test rows that have an equal or nearly equal text in training.
+def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
+    """The share of test rows that have a duplicate or near-duplicate in training.
 
     Args:
         train, test: masks over the rows, bool, shape (rows,).
@@ -103,51 +116,55 @@ def leakage(rows: Rows, train: np.ndarray, test: np.ndarray) -> float:
     return float(leaked[test].mean()) if test.any() else 0.0
 
 
-def split_by_row(rows: Rows, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of training and test rows in the split that is usual elsewhere: each usable row by itself, at random."""
-    usable = (rows.reason == 0) & (rows.given != UNLABELLED)
-    if (rows.given == TEST).any():
-        return usable & (rows.given != TEST), usable & (rows.given == TEST)
+def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
+    """The usual alternative, for comparison: each usable row is assigned at random, independently of all others.
+
+    Returns:
+        masks of the training and the test rows, bool, shape (rows,).
+    """
+    usable = (rows.reason == 0) & rows.labelled
+    if rows.has_test_files:
+        return usable & (rows.predefined_split != TEST), usable & (rows.predefined_split == TEST)
     position = np.random.default_rng(0).random(len(rows))
     return usable & (position >= params.test + params.validation), usable & (position < params.test)
 
 
-def _first_of_equal(rows: Rows, reason: np.ndarray, equal_to: np.ndarray) -> np.ndarray:
-    """Indices of the rows that are the first of their text. Notes the repeats, and texts with more than one label."""
+def _drop_duplicates(rows: RowFeatures, reason: np.ndarray, duplicate_of: np.ndarray) -> np.ndarray:
+    """Mark duplicates, and texts with conflicting labels. Returns the index of the first row of each text, sorted."""
     usable = np.flatnonzero(reason == 0)
     _, position, group = np.unique(rows.digest[usable], return_index=True, return_inverse=True)
     first = usable[position]
-    of_row = first[group]
+    first_of_row = first[group]
     labelled = rows.label[usable] >= 0
     conflicting = np.zeros(len(first), dtype=bool)
-    conflicting[group[labelled & (rows.label[usable] != rows.label[of_row])]] = True
-    repeats = usable != of_row
-    reason[usable[repeats]] = CODE["duplicate"]
-    equal_to[usable[repeats]] = of_row[repeats]
+    conflicting[group[labelled & (rows.label[usable] != rows.label[first_of_row])]] = True
+    duplicates = usable != first_of_row
+    reason[usable[duplicates]] = CODE["duplicate"]
+    duplicate_of[usable[duplicates]] = first_of_row[duplicates]
     reason[usable[conflicting[group] & labelled]] = CODE["conflicting labels"]
     return np.sort(first)
 
 
-def _sample(rows: Rows, first: np.ndarray, reason: np.ndarray, max_rows: int, salt: str) -> None:
-    """Leave about ``max_rows`` of the distinct rows that no test file settles and that have labels."""
-    free = first[(rows.given[first] == NOWHERE) & (reason[first] == 0)]
-    if max_rows and max_rows < len(free):
-        left = _positions(rows.digest[free], salt + " sample") >= max_rows / len(free)
-        reason[free[left]] = CODE["left by sampling"]
+def _sample(rows: RowFeatures, first: np.ndarray, reason: np.ndarray, max_rows: int, salt: str) -> None:
+    """Leave out all but about ``max_rows`` of the distinct labelled rows that are not from test files."""
+    candidates = first[(rows.predefined_split[first] == NO_SPLIT) & (reason[first] == 0)]
+    if max_rows and max_rows < len(candidates):
+        left_out = _positions(rows.digest[candidates], salt + " sample") >= max_rows / len(candidates)
+        reason[candidates[left_out]] = CODE["not sampled"]
 
 
-def _own_split(rows: Rows, first: np.ndarray, params: SplitParams) -> np.ndarray:
-    """The split of each distinct row before it looks at others, int8."""
-    given = rows.given[first]
+def _split_by_hash(rows: RowFeatures, first: np.ndarray, params: SplitParams) -> np.ndarray:
+    """The split of each distinct row before near-duplicates are considered, int8."""
+    predefined = rows.predefined_split[first]
     position = _positions(rows.digest[first], params.salt)
-    test = 0.0 if (rows.given == TEST).any() else params.test
+    test = 0.0 if rows.has_test_files else params.test
     validation = params.validation * (1 - test) / (1 - params.test)
     split = np.where(position < test, TEST, np.where(position < test + validation, VALIDATION, TRAIN))
-    free = given == NOWHERE
-    rank = np.full(len(first), np.iinfo(np.int64).max)
+    free = predefined == NO_SPLIT
+    rank = np.full(len(first), np.iinfo(np.int64).max)  # of a row within its class
     rank[free] = pd.Series(rows.label[first[free]]).groupby(rows.label[first[free]]).cumcount()
     split = np.where(rank < params.first_rows_in_training, TRAIN, split)
-    return np.where(free, split, given).astype(np.int8)
+    return np.where(free, split, predefined).astype(np.int8)
 
 
 def _positions(digests: np.ndarray, salt: str) -> np.ndarray:
@@ -155,7 +172,7 @@ def _positions(digests: np.ndarray, salt: str) -> np.ndarray:
 
 
 def _shared_buckets(bands: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Every bucket that two or more of the chosen rows share, as pairs of a row's index and a bucket's number, by row."""
+    """Pairs of (row, bucket) for every bucket that at least two of the chosen rows share, sorted by row; both int32."""
     members, buckets, n_buckets = [], [], 0
     for band in range(bands.shape[1]):
         _, bucket, size = np.unique(bands[chosen, band], return_inverse=True, return_counts=True)
@@ -170,47 +187,48 @@ def _shared_buckets(bands: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, 
     return member[order], np.concatenate(buckets)[order]
 
 
-def _join_twins(rows: Rows, members: np.ndarray, buckets: np.ndarray, split: np.ndarray, reason: np.ndarray) -> None:
-    """Row after row, put a text where its near duplicates are; after this no bucket has kept rows in two splits."""
-    test_is_given = bool((rows.given == TEST).any())
+def _join_near_duplicates(
+    rows: RowFeatures, members: np.ndarray, buckets: np.ndarray, split: np.ndarray, reason: np.ndarray
+) -> None:
+    """Move each row to the split of its earlier near-duplicates, so that no bucket has kept rows in two splits."""
     empty = 255
-    held = bytearray([empty]) * (int(buckets.max(initial=-1)) + 1)  # the split that a bucket's rows are in
+    split_of = bytearray([empty]) * (int(buckets.max(initial=-1)) + 1)  # by bucket
     bounds = np.append(np.flatnonzero(np.diff(members, prepend=-1)), len(members))
     for start, end in pairwise(bounds.tolist()):
-        row, mine = members[start], buckets[start:end].tolist()
-        found = {held[bucket] for bucket in mine} - {empty}
-        if rows.given[row] == UNLABELLED:
+        row, own_buckets = members[start], buckets[start:end].tolist()
+        found = {split_of[bucket] for bucket in own_buckets} - {empty}
+        if rows.predefined_split[row] == UNLABELLED:
             if found & {VALIDATION, TEST}:
-                reason[row] = CODE["twin of a test row"]
+                reason[row] = CODE["near-duplicate of a held-out row"]
             continue
-        if rows.given[row] == NOWHERE and found:
+        if rows.predefined_split[row] == NO_SPLIT and found:
             if len(found) > 1:
-                reason[row] = reason[row] or CODE["between splits"]
+                reason[row] = reason[row] or CODE["near-duplicate of rows in different splits"]
                 continue
             (split[row],) = found
-            if split[row] == TEST and test_is_given:
-                reason[row] = reason[row] or CODE["twin of a test row"]
+            if split[row] == TEST and rows.has_test_files:
+                reason[row] = reason[row] or CODE["near-duplicate of a held-out row"]
                 continue
-        for bucket in mine:
-            held[bucket] = split[row]
+        for bucket in own_buckets:
+            split_of[bucket] = split[row]
 
 
-def _drop_untrained(label: np.ndarray, split: np.ndarray, reason: np.ndarray) -> None:
-    """Leave out rows of classes that training has none of: all of them were twins of rows elsewhere."""
+def _drop_untrained_classes(label: np.ndarray, split: np.ndarray, reason: np.ndarray) -> None:
+    """Leave out validation and test rows of classes without training rows: all of those were moved as near-duplicates."""
     trained = np.unique(label[split == TRAIN])
-    tested = (split == VALIDATION) | (split == TEST)
-    reason[tested & ~np.isin(label, trained)] = CODE["class never trained"]
+    held_out = (split == VALIDATION) | (split == TEST)
+    reason[held_out & ~np.isin(label, trained)] = CODE["class without training rows"]
 
 
-def _groups(members: np.ndarray, buckets: np.ndarray) -> tuple[int, int]:
-    """How many rows share a bucket with another one, and the groups that sharing joins them to."""
+def _count_groups(members: np.ndarray, buckets: np.ndarray) -> tuple[int, int]:
+    """The number of rows that share a bucket with another one, and of the groups that they form."""
     _, bucket, size = np.unique(buckets, return_inverse=True, return_counts=True)
     shared = size[bucket] > 1
     row_names, row = np.unique(members[shared], return_inverse=True)
     bucket_names, bucket = np.unique(bucket[shared], return_inverse=True)
     if not len(row_names):
         return 0, 0
-    size_of_graph = len(row_names) + len(bucket_names)
-    edges = coo_array((np.ones(len(row), dtype=bool), (row, bucket + len(row_names))), shape=(size_of_graph, size_of_graph))
+    nodes = len(row_names) + len(bucket_names)
+    edges = coo_array((np.ones(len(row), dtype=bool), (row, bucket + len(row_names))), shape=(nodes, nodes))
     n_groups, _ = connected_components(edges, directed=False)
     return len(row_names), int(n_groups)

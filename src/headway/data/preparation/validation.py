@@ -1,4 +1,4 @@
-"""Which rows cannot be used, batch by batch, and which can but carry debris."""
+"""Which rows cannot be used, which carry markup noise, and which labels are the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from headway.data.text.markup import LINEAR_MARKUP
 
-#: Why a row is not kept, in the order in which reasons take precedence; a row's code is its reason's place. The first is none.
+#: Why a row is left out, in order of precedence. A row's reason is stored as an index into this tuple; 0 means it is kept.
 REASONS = (
     "",
     "unreadable",
@@ -21,25 +21,25 @@ REASONS = (
     "too long",
     "conflicting labels",
     "duplicate",
-    "twin of a test row",
-    "between splits",
-    "class never trained",
-    "left by sampling",
+    "near-duplicate of a held-out row",
+    "near-duplicate of rows in different splits",
+    "class without training rows",
+    "not sampled",
 )
 CODE: Mapping[str, int] = {reason: code for code, reason in enumerate(REASONS)}
-#: Rows with these are bad; a file with many of them is not what its owner thinks. The others are good rows, too many of a kind.
+#: Reasons that mean bad data, and count against ``data.max_bad_share``. Rows left out for another reason are fine in themselves.
 BAD = REASONS[1:6]
 
-_WHOLE = re.compile(r"([+-]?\d+)\.0+")
-#: Characters that nobody sees; joiners are left out, which within a word make other letters of its neighbours.
-_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
+_WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
+#: Invisible characters. The zero-width joiners are not among them: inside a word they change how its letters are written.
+_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _JOINERS = "\u200c\u200d"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-# Nothing but spaces, control and format characters; of a text, markup besides.
+# Only white space, control and format characters; for a text, also markup.
 _BLANK = r"^[\s\pC\pZ]*$"
 _BLANK_TEXT = rf"^(?:{LINEAR_MARKUP}|[\s\pC\pZ])*$"
-#: Debris that a text may carry and still be kept: the tokenizer copes with it.
-DEBRIS = {
+#: Noise that a kept text may contain: it is counted for the report, and the tokenizer's normalisation removes most of it.
+MARKUP_NOISE = {
     "html": LINEAR_MARKUP,
     "control_characters": r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]",
     "mojibake": r"[ÃÂ][\x{80}-\x{bf}]|â€|\x{fffd}",
@@ -47,11 +47,14 @@ DEBRIS = {
 
 
 def reasons(batch: pa.RecordBatch, max_characters: int) -> np.ndarray:
-    """Codes of why rows cannot be used, uint8, shape (rows,); 0 where they can, as far as a row alone tells.
+    """Codes of why rows cannot be used, judging each row by itself.
 
     Args:
-        batch: text and problem, and label unless the rows are unlabelled.
-        max_characters: a longer text is refused.
+        batch: columns ``text`` and ``problem``, and ``label`` unless the rows are unlabelled.
+        max_characters: length of the longest text that is accepted.
+
+    Returns:
+        indices into ``REASONS``, uint8, shape (rows,); 0 for usable rows.
     """
     codes = np.zeros(batch.num_rows, dtype=np.uint8)
     codes[_where(pc.greater(pc.utf8_length(batch["text"]), max_characters))] = CODE["too long"]
@@ -62,22 +65,25 @@ def reasons(batch: pa.RecordBatch, max_characters: int) -> np.ndarray:
     return codes
 
 
-def debris(texts: pa.Array) -> dict[str, int]:
-    """How many of the texts carry each kind of debris."""
-    return {name: int(_where(pc.match_substring_regex(texts, pattern)).sum()) for name, pattern in DEBRIS.items()}
+def count_markup_noise(texts: pa.Array) -> dict[str, int]:
+    """The number of texts that contain each kind of markup noise."""
+    return {name: int(_matches(texts, pattern).sum()) for name, pattern in MARKUP_NOISE.items()}
 
 
-def plain_label(label: str) -> str:
-    """A label as it is counted: nothing unseen in or around it, one way to write an accented letter, and 1 for 1.0."""
-    seen, before = _UNSEEN.sub("", unicodedata.normalize("NFC", label)), None
-    while seen != before:
-        before, seen = seen, seen.strip().strip(_JOINERS)
-    whole = _WHOLE.fullmatch(seen)
-    return whole[1] if whole else seen
+def canonical_label(label: str) -> str:
+    """The label under which equal-looking labels are counted.
+
+    Unicode NFC; no invisible characters, and no white space or joiners around it; "1.0" becomes "1".
+    """
+    visible, before = _INVISIBLE.sub("", unicodedata.normalize("NFC", label)), None
+    while visible != before:
+        before, visible = visible, visible.strip().strip(_JOINERS)
+    whole = _WHOLE_NUMBER.fullmatch(visible)
+    return whole[1] if whole else visible
 
 
-def in_order(labels: set[str]) -> list[str]:
-    """Labels sorted as people would: numbers by value, else by code point. A label's id is its place here."""
+def sort_labels(labels: set[str]) -> list[str]:
+    """Labels in the order of their ids: by value if all are numbers, otherwise by code point."""
     if all(_NUMBER.fullmatch(label) for label in labels):
         return sorted(labels, key=lambda label: (float(label), label))
     return sorted(labels)

@@ -1,10 +1,11 @@
-"""Where rows end up: a split's Parquet file, or quarantine."""
+"""Writers for the rows of a split, as Parquet, and for the rows that are left out, as a quarantine CSV."""
 
 from __future__ import annotations
 
 import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,35 +13,36 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headway.data.preparation.ingested import Manifest
 from headway.data.preparation.validation import CODE, REASONS
 from headway.data.text.splits import text_id
 
-EXCERPT, EXAMPLES_OF_A_REASON = 300, 8
-#: Rows that are gathered before they are written, for row groups of a useful size; fewer when their texts are long.
-ROWS_AT_A_TIME, CHARACTERS_AT_A_TIME = 10_000, 20_000_000
+EXCERPT_CHARACTERS, EXAMPLES_PER_REASON = 300, 8
+#: Rows of a Parquet row group, or fewer when their texts are long.
+GROUP_ROWS, GROUP_CHARACTERS = 10_000, 20_000_000
 SCHEMA = pa.schema({"id": pa.string(), "text": pa.large_string(), "label": pa.string(), "label_id": pa.int32()})
 
 
 class SplitWriter:
-    """Writes a split's rows to a Parquet file.
+    """Writes the rows of a split to a Parquet file.
 
     Args:
-        labels: the classes in their order.
-        more: names of the columns that are carried along.
+        labels: the classes in the order of their ids.
+        extra: names of the slice columns.
 
     Attributes:
-        rows: how many stand in the file, once the block has ended.
+        rows: number of rows in the file, known after the block ends.
     """
 
-    def __init__(self, path: Path, labels: list[str], more: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, labels: list[str], extra: Sequence[str] = ()) -> None:
         self.rows = 0
         self._path = path
         self._labels = labels
-        self._schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in more)])
+        self._schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in extra)])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._texts: list[str] = []
         self._label_ids: list[int] = []
-        self._more: dict[str, list[str | None]] = {name: [] for name in more}
+        self._extra: dict[str, list[str | None]] = {name: [] for name in extra}
         self._characters = 0
 
     def __enter__(self) -> Self:
@@ -51,14 +53,14 @@ class SplitWriter:
         self._writer.close()
         self.rows = pq.read_metadata(self._path).num_rows
 
-    def add(self, texts: list[str], label_ids: list[int], more: Mapping[str, list[str | None]] | None = None) -> None:
-        """Take rows; an unlabelled one has the label id -1. ``more`` has their cells of each column that is carried along."""
+    def add(self, texts: list[str], label_ids: list[int], extra: Mapping[str, list[str | None]] | None = None) -> None:
+        """Add rows. The label id of an unlabelled row is -1; ``extra`` has the cells of each slice column."""
         self._texts += texts
         self._label_ids += label_ids
-        for name, cells in self._more.items():
-            cells += (more or {})[name]
+        for name, cells in self._extra.items():
+            cells += (extra or {})[name]
         self._characters += sum(map(len, texts))
-        if len(self._texts) >= ROWS_AT_A_TIME or self._characters >= CHARACTERS_AT_A_TIME:
+        if len(self._texts) >= GROUP_ROWS or self._characters >= GROUP_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
@@ -66,42 +68,39 @@ class SplitWriter:
             ids = [text_id(text) for text in self._texts]
             names = [self._labels[index] if index >= 0 else None for index in self._label_ids]
             columns = {"id": ids, "text": self._texts, "label": names, "label_id": self._label_ids}
-            self._writer.write_table(pa.table(columns | self._more, self._schema))
+            self._writer.write_table(pa.table(columns | self._extra, self._schema))
         self._texts, self._label_ids, self._characters = [], [], 0
-        self._more = {name: [] for name in self._more}
+        self._extra = {name: [] for name in self._extra}
 
 
-class Origins:
-    """In which file a row stands, and where there.
+@dataclass(frozen=True)
+class QuarantinedRow:
+    """A row that was left out: its file, its number in the file (from 1), the reason, its label, the beginning of its text."""
 
-    Args:
-        files: the manifest's, in the order in which they were read, each with its name and its number of rows.
-    """
-
-    def __init__(self, files: Sequence[Mapping[str, Any]]) -> None:
-        self._names = [str(file["name"]) for file in files]
-        self._starts = np.cumsum([0, *(file["rows"] for file in files)])
-
-    def find(self, index: int) -> tuple[str, int]:
-        """A file's name and the number, from 1, of the row in it that has this index among all rows."""
-        file = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._names[file], int(index - self._starts[file]) + 1
+    file: str
+    row: int
+    reason: str
+    label: str | None
+    text: str
 
 
 class Quarantine:
-    """Writes the rows that are not kept to a CSV: file, row in that file, reason, label and how the text begins.
+    """Writes the rows that are left out to a CSV file with the columns of :class:`QuarantinedRow`.
+
+    Args:
+        manifest: locates rows in the source's files.
 
     Attributes:
-        examples: the first ones of each reason, as dictionaries.
-        rows: how many were written, labelled ones and unlabelled ones.
+        examples: the first few rows of each reason.
+        rows: number of rows written, labelled and unlabelled.
     """
 
-    def __init__(self, path: Path, origins: Origins) -> None:
-        self._origins = origins
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self._manifest = manifest
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.DictWriter(self._file, ["file", "row", "reason", "label", "text"])
+        self._writer = csv.DictWriter(self._file, [field.name for field in fields(QuarantinedRow)])
         self._writer.writeheader()
-        self.examples: list[dict[str, Any]] = []
+        self.examples: list[QuarantinedRow] = []
         self.rows = {"labelled": 0, "unlabelled": 0}
         self._seen: Counter[int] = Counter()
 
@@ -111,37 +110,37 @@ class Quarantine:
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
-    def add(self, start: int, batch: pa.RecordBatch, reasons: np.ndarray, equal_to: np.ndarray) -> None:
-        """Take those rows of a batch that have a reason.
+    def add(self, start: int, batch: pa.RecordBatch, reasons: np.ndarray, duplicate_of: np.ndarray) -> None:
+        """Add the rows of a batch that have a reason; rows that were merely not sampled are skipped.
 
         Args:
             start: index of the batch's first row among all rows.
             batch: ingested rows.
-            reasons: their codes, shape (rows,).
-            equal_to: indices of the rows that duplicates repeat, shape (rows,).
+            reasons: why each row was left out, 0 if it was kept, shape (rows,).
+            duplicate_of: for duplicates, index of the row with the same text among all rows, shape (rows,).
         """
-        gone = np.flatnonzero((reasons > 0) & (reasons != CODE["left by sampling"]))
-        for index, row in zip(gone, batch.take(pa.array(gone)).to_pylist(), strict=True):
-            file, number = self._origins.find(start + int(index))
-            text = row["text"] or ""
-            entry = {
-                "file": file,
-                "row": number,
-                "reason": self._in_words(row, reasons[index], equal_to[index], file),
-                "label": row.get("label"),
-                "text": text[:EXCERPT] + ("…" if len(text) > EXCERPT else ""),
-            }
-            self._writer.writerow(entry)
-            self.rows["labelled" if "label" in row else "unlabelled"] += 1
+        left_out = np.flatnonzero((reasons > 0) & (reasons != CODE["not sampled"]))
+        for index, cells in zip(left_out, batch.take(pa.array(left_out)).to_pylist(), strict=True):
+            file, number = self._manifest.locate(start + int(index))
+            text = cells["text"] or ""
+            row = QuarantinedRow(
+                file=file,
+                row=number,
+                reason=self._describe(cells, reasons[index], int(duplicate_of[index]), file),
+                label=cells.get("label"),
+                text=text[:EXCERPT_CHARACTERS] + ("…" if len(text) > EXCERPT_CHARACTERS else ""),
+            )
+            self._writer.writerow(asdict(row))
+            self.rows["labelled" if "label" in cells else "unlabelled"] += 1
             self._seen[reasons[index]] += 1
-            if self._seen[reasons[index]] <= EXAMPLES_OF_A_REASON:
-                self.examples.append(entry)
+            if self._seen[reasons[index]] <= EXAMPLES_PER_REASON:
+                self.examples.append(row)
 
-    def _in_words(self, row: dict[str, Any], code: int, equal_to: int, file: str) -> str:
+    def _describe(self, cells: dict[str, Any], code: int, duplicate_of: int, file: str) -> str:
         reason = REASONS[code]
-        if row["problem"]:
-            reason += f": {row['problem']}"
+        if cells["problem"]:
+            reason += f": {cells['problem']}"
         elif code == CODE["duplicate"]:
-            there, number = self._origins.find(equal_to)
-            reason += f" of row {number}" + (f" of {there}" if there != file else "")
-        return reason if "label" in row else f"unlabelled: {reason}"
+            other_file, number = self._manifest.locate(duplicate_of)
+            reason += f" of row {number}" + (f" of {other_file}" if other_file != file else "")
+        return reason if "label" in cells else f"unlabelled: {reason}"

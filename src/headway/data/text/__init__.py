@@ -1,1 +1,1 @@
-"""What every stage needs to know of texts: markup, scripts, chunks, split names."""
+"""Properties of texts that several stages need: markup, scripts, chunks, split names."""

@@ -1,21 +1,21 @@
-"""Texts in portions that fit into memory whatever their length: a thousand short ones, or two long ones."""
+"""Chunks of texts that fit into memory whether the texts are short or long."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-TEXTS, CHARACTERS = 1_000, 2_000_000
+MAX_TEXTS, MAX_CHARACTERS = 1_000, 2_000_000
 
 
-def portions(texts: Iterable[str], most_texts: int = TEXTS, most_characters: int = CHARACTERS) -> Iterator[list[str]]:
-    """The texts in order, in runs of at most so many texts and characters, each of at least one text."""
-    portion: list[str] = []
+def chunks(texts: Iterable[str], max_texts: int = MAX_TEXTS, max_characters: int = MAX_CHARACTERS) -> Iterator[list[str]]:
+    """Cut texts, in order, into lists within both limits. A text longer than ``max_characters`` is a chunk of its own."""
+    chunk: list[str] = []
     characters = 0
     for text in texts:
-        if portion and (len(portion) == most_texts or characters + len(text) > most_characters):
-            yield portion
-            portion, characters = [], 0
-        portion.append(text)
+        if chunk and (len(chunk) == max_texts or characters + len(text) > max_characters):
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(text)
         characters += len(text)
-    if portion:
-        yield portion
+    if chunk:
+        yield chunk

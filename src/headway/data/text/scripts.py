@@ -1,4 +1,4 @@
-"""Which scripts texts are written in, from the Unicode script of every character; nothing here guesses languages."""
+"""Writing systems of texts, from the Unicode script of every character. Languages are not detected."""
 
 from __future__ import annotations
 
@@ -9,42 +9,43 @@ from functools import cache
 import numpy as np
 from fontTools.unicodedata import Scripts
 
-from headway.data.text.chunks import portions
+from headway.data.text.chunks import chunks
 
-#: Scripts whose words are not separated by spaces.
+#: Scripts that do not separate words by spaces.
 WITHOUT_SPACES = frozenset(
     {"Balinese", "Bopomofo", "Han", "Hiragana", "Javanese", "Katakana", "Khmer", "Lao", "Myanmar"}
     | {"New Tai Lue", "Tai Le", "Tai Tham", "Tai Viet", "Tangut", "Thai", "Tibetan", "Yi"}
 )
-FIRST = 300
-# Spaces, digits, punctuation, emoji; marks that take the script of their letter; code points without a character.
+#: Characters at the beginning of a text that are looked at.
+HEAD = 300
+# Spaces, digits, punctuation and emoji; combining marks, which take the script of their letter; unassigned code points.
 NO_SCRIPT = ("Common", "Inherited", "Unknown")
 
 
-def script_counts(texts: Iterable[str], first: int = FIRST) -> Counter[str]:
-    """Characters of each script in the first so many characters of every text.
+def script_counts(texts: Iterable[str], head: int = HEAD) -> Counter[str]:
+    """Count characters by script in the first ``head`` characters of every text.
 
-    What belongs to no script (spaces, digits, punctuation, emoji) is not counted. Counts of several calls add up.
+    Characters without a script (spaces, digits, punctuation, emoji) are not counted. Counts of several calls can be added.
 
     Returns:
-        name of the script ("Latin", "Han", "Old Turkic") to a count above 0, in the order of the names.
+        name of the script ("Latin", "Han", "Old Turkic") to a positive count, sorted by name.
     """
     total = np.zeros(len(_names()), dtype=np.int64)
-    for chunk in portions(texts):
-        total += np.bincount(_scripts("".join(text[:first] for text in chunk)), minlength=len(total))
+    for chunk in chunks(texts):
+        total += np.bincount(_scripts("".join(text[:head] for text in chunk)), minlength=len(total))
     return Counter(
         {name: int(count) for name, count in zip(_names(), total, strict=True) if count and name not in NO_SCRIPT}
     )
 
 
-def dominant_scripts(texts: Iterable[str], first: int = FIRST) -> list[str]:
-    """The script that most of a text's first so many characters belong to, of each text; "" where none has a script."""
+def dominant_scripts(texts: Iterable[str], head: int = HEAD) -> list[str]:
+    """The most frequent script in the first ``head`` characters of each text; "" for a text without any script."""
     names = _names()
     counted = np.array([name not in NO_SCRIPT for name in names])
     dominant = []
-    for chunk in portions(texts):
-        heads = [text[:first] for text in chunk]
-        rows = np.repeat(np.arange(len(heads)), [len(head) for head in heads])
+    for chunk in chunks(texts):
+        heads = [text[:head] for text in chunk]
+        rows = np.repeat(np.arange(len(heads)), [len(text) for text in heads])
         cells = np.bincount(rows * len(names) + _scripts("".join(heads)), minlength=len(heads) * len(names))
         table = cells.reshape(len(heads), len(names)) * counted  # (texts, scripts)
         dominant += [names[best] if row[best] else "" for row, best in zip(table, table.argmax(axis=1), strict=True)]
@@ -52,20 +53,20 @@ def dominant_scripts(texts: Iterable[str], first: int = FIRST) -> list[str]:
 
 
 def share_without_spaces(counts: Mapping[str, int]) -> float:
-    """The share, from 0 to 1, of counted characters whose script does without spaces; 0 where nothing is counted."""
+    """The share, from 0 to 1, of counted characters in scripts that do not separate words by spaces; 0 for no characters."""
     total = sum(counts.values())
     return sum(count for name, count in counts.items() if name in WITHOUT_SPACES) / total if total else 0.0
 
 
 @cache
 def _names() -> list[str]:
-    """All scripts' names, sorted."""
+    """Names of all scripts, sorted."""
     return sorted(name.replace("_", " ") for name in Scripts.NAMES.values())
 
 
 @cache
 def _script_of() -> np.ndarray:
-    """The script of every code point as an index into the names, uint8, shape (0x110000,)."""
+    """The script of every code point as an index into :func:`_names`, uint8, shape (0x110000,)."""
     index = {name: rank for rank, name in enumerate(_names())}
     ranges = np.searchsorted(np.array(Scripts.RANGES), np.arange(0x110000), side="right") - 1
     of_range = np.array([index[Scripts.NAMES[code].replace("_", " ")] for code in Scripts.VALUES], dtype=np.uint8)
@@ -73,5 +74,5 @@ def _script_of() -> np.ndarray:
 
 
 def _scripts(text: str) -> np.ndarray:
-    """The script of every character of a text, shape (characters,)."""
+    """The script of every character as an index into :func:`_names`, shape (characters,)."""
     return np.take(_script_of(), np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4"))

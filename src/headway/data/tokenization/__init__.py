@@ -1,1 +1,1 @@
-"""Tokenizers: fitting, encoding, and encoded rows on disk."""
+"""Tokenizers: fitting one, encoding texts with it, and encoded texts on disk."""

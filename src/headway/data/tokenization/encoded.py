@@ -1,22 +1,23 @@
-"""The encoded data set: token ids as int32 Arrow files that training maps into memory, read-only, without a copy."""
+"""Encoded splits: token ids in int32 Arrow files, which training maps into memory read-only, without copying."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import pyarrow as pa
 
-from headway.errors import HeadwayError
+from headway.files import stage_output
 
-CHUNK = 100_000
+#: Values of a mapped column that are processed at a time.
+BLOCK = 100_000
 SCHEMA = pa.schema({"id": pa.large_string(), "label_id": pa.int32(), "tokens": pa.large_list(pa.int32())})
 
 
-class Ids(Sequence[str]):
-    """Strings that stay in the mapped file until they are asked for."""
+class MappedStrings(Sequence[str]):
+    """A sequence of strings that are read from the mapped file when they are accessed."""
 
     def __init__(self, column: pa.LargeStringArray) -> None:
         self._column = column
@@ -34,18 +35,18 @@ class Ids(Sequence[str]):
         return self._column[int(index)].as_py()
 
     def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), CHUNK):
-            yield from self._column.slice(start, CHUNK).to_pylist()
+        for start in range(0, len(self), BLOCK):
+            yield from self._column.slice(start, BLOCK).to_pylist()
 
 
 class EncodedTexts:
     """Texts as token ids, with their labels.
 
     Attributes:
-        tokens: int32, all texts' ids one after another, shape (total tokens,).
-        offsets: int64, text i is ``tokens[offsets[i]:offsets[i + 1]]``, shape (texts + 1,).
-        labels: int32, shape (texts,); -1 where there is none.
-        ids: the rows' identities, one string a text.
+        tokens: ids of all texts, concatenated, int32, shape (total tokens,).
+        offsets: text i is ``tokens[offsets[i]:offsets[i + 1]]``, int64, shape (texts + 1,).
+        labels: class ids, -1 for unlabelled texts, int32, shape (texts,).
+        ids: identities of the rows, one string per text; see :func:`headway.data.text.splits.text_id`.
     """
 
     def __init__(self, tokens: np.ndarray, offsets: np.ndarray, labels: np.ndarray, ids: Sequence[str]) -> None:
@@ -53,25 +54,21 @@ class EncodedTexts:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Map a file that :func:`write` made; nothing of it is read yet.
+        """Map a file that :func:`write` wrote. Its content is read when it is accessed.
 
         Raises:
-            HeadwayError: the file is missing or damaged.
+            StageOutputError: the file is missing or damaged.
         """
-        try:
+        with stage_output(path, "tokenize", pa.ArrowInvalid, OSError):
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if not reader.schema.equals(SCHEMA) or reader.num_record_batches != 1:
-                raise pa.ArrowInvalid("not one batch of id, label_id and tokens")
+                raise pa.ArrowInvalid("expected one batch of id, label_id and tokens")
             batch = reader.get_batch(0)
-        except FileNotFoundError:
-            raise HeadwayError(f"{path}: missing; it is made by `dvc repro tokenize`") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise HeadwayError(f"{path}: damaged ({error}); make it again with `dvc repro --force tokenize`") from None
         return cls(
             batch["tokens"].values.to_numpy(zero_copy_only=True),
             batch["tokens"].offsets.to_numpy(zero_copy_only=True),
             batch["label_id"].to_numpy(zero_copy_only=True),
-            Ids(batch["id"]),
+            MappedStrings(batch["id"]),
         )
 
     def __len__(self) -> int:
@@ -82,36 +79,39 @@ class EncodedTexts:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text, int64, shape (texts,)."""
+        """Number of tokens of each text, int64, shape (texts,)."""
         return np.diff(self.offsets)
 
     def count(self, token: int) -> int:
-        """How often a token occurs."""
-        starts = range(0, len(self.tokens), CHUNK)
-        return sum(int(np.count_nonzero(self.tokens[start : start + CHUNK] == token)) for start in starts)
+        """The number of occurrences of a token in all texts."""
+        starts = range(0, len(self.tokens), BLOCK)
+        return sum(int(np.count_nonzero(self.tokens[start : start + BLOCK] == token)) for start in starts)
 
 
-Rows = tuple[pa.Array, pa.Array, list[np.ndarray]]
+class EncodedBatch(NamedTuple):
+    """Some rows to write: their ids (string), labels (int32), and token ids (int32, shape (length,) each)."""
+
+    ids: pa.Array
+    labels: pa.Array
+    tokens: list[np.ndarray]
 
 
-def write(path: Path, batches: Iterable[Rows]) -> None:
-    """Write texts as one Arrow file of one record batch: id string, label_id int32, tokens list of int32.
+def write(path: Path, batches: Iterable[EncodedBatch]) -> None:
+    """Write texts as an Arrow file with a single record batch, so that tokens can be mapped as one array.
 
-    Tokens wait in a file beside it until their number is known; ids, labels and lengths are held in memory.
-
-    Args:
-        batches: ids, labels and encoded texts of some rows after another.
+    The number of tokens is only known at the end, so they are spooled to a file beside ``path``. Ids, labels and lengths are
+    held in memory.
     """
     ids, labels, lengths = [], [], [np.zeros(1, np.int64)]
     spool = path.with_name(path.name + ".tokens")
     try:
         with spool.open("wb") as file:
-            for some_ids, some_labels, encoded in batches:
-                ids.append(some_ids.cast(pa.large_string()))
-                labels.append(some_labels.cast(pa.int32()))
-                lengths.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-                if encoded:
-                    file.write(np.concatenate(encoded).astype(np.int32, copy=False).data)
+            for batch in batches:
+                ids.append(batch.ids.cast(pa.large_string()))
+                labels.append(batch.labels.cast(pa.int32()))
+                lengths.append(np.fromiter(map(len, batch.tokens), np.int64, len(batch.tokens)))
+                if batch.tokens:
+                    file.write(np.concatenate(batch.tokens).astype(np.int32, copy=False).data)
         offsets = np.cumsum(np.concatenate(lengths))
         with (
             pa.memory_map(str(spool)) as mapped,

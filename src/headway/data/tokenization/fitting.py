@@ -1,4 +1,4 @@
-"""Fitting a tokenizer: which kind suits the texts, what its normaliser does, and its vocabulary."""
+"""Fitting a tokenizer: choosing its kind, its normalisation and its vocabulary."""
 
 from __future__ import annotations
 
@@ -10,72 +10,79 @@ from itertools import islice
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from headway.data.text.markup import MARKUP
-from headway.data.text.scripts import FIRST, script_counts, share_without_spaces
+from headway.data.text.scripts import HEAD, script_counts, share_without_spaces
 from headway.data.tokenization import unigram
 from headway.data.tokenization.tokenizer import PADDING, PADDING_ID, UNKNOWN, UNKNOWN_ID
 from headway.params import TokenizerParams
 
+#: With ``kind: auto``, texts with at least this share of letters in scripts without spaces get a unigram tokenizer.
 UNIGRAM_SHARE = 0.2
+#: Characters that bpe and unigram are fitted on.
 MAX_CHARACTERS = 10_000_000
 
-# Elsewhere, as in Thai, Devanagari or Japanese, such marks are vowels or other letters.
+# Combining marks of these scripts only: in others, such as Thai, Devanagari or Japanese, marks are vowels or other letters.
 ACCENTS = r"(?<=[\p{Latin}\p{Greek}\p{Cyrillic}\p{Hebrew}\p{Arabic}])\p{Mn}+"
-# A word with the space before it, a number, or a run of symbols; marks belong to words.
+# A word, a number or a run of symbols, each with the space before it. Combining marks belong to words.
 WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+| +"
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What texts are, before anything is fitted: how many characters, and how many of each script at their beginnings."""
+class TextStatistics:
+    """Statistics that decide how a tokenizer is fitted.
+
+    Attributes:
+        characters: total length of the texts.
+        scripts: characters by script, counted at the beginning of each text.
+    """
 
     characters: int
     scripts: Counter[str]
 
     @property
     def share_without_spaces(self) -> float:
-        """The share of letters whose script does without spaces."""
+        """The share of letters in scripts that do not separate words by spaces."""
         return share_without_spaces(self.scripts)
 
 
-def survey(texts: Iterable[str]) -> Survey:
-    """Go through the texts once."""
+def measure(texts: Iterable[str]) -> TextStatistics:
+    """Compute the statistics of texts, iterating over them once."""
     characters = 0
 
     def heads() -> Iterator[str]:
         nonlocal characters
         for text in texts:
             characters += len(text)
-            yield text[:FIRST]
+            yield text[:HEAD]
 
-    return Survey(scripts=script_counts(heads()), characters=characters)
+    return TextStatistics(scripts=script_counts(heads()), characters=characters)
 
 
-def kind_of(params: TokenizerParams, seen: Survey) -> str:
-    """``auto`` made definite: unigram where a fifth of the letters or more are in scripts without spaces, else word."""
+def choose_kind(params: TokenizerParams, statistics: TextStatistics) -> str:
+    """The tokenizer's kind: ``params.kind``, or for ``auto``, unigram if enough letters are in scripts without spaces."""
     if params.kind != "auto":
         return params.kind
-    return "unigram" if seen.share_without_spaces >= UNIGRAM_SHARE else "word"
+    return "unigram" if statistics.share_without_spaces >= UNIGRAM_SHARE else "word"
 
 
-def fit(texts: Iterable[str], params: TokenizerParams, seen: Survey) -> Tokenizer:
-    """A tokenizer fitted on texts.
+def fit(texts: Iterable[str], params: TokenizerParams, statistics: TextStatistics) -> Tokenizer:
+    """Fit a tokenizer.
 
-    word: the most frequent words, which Unicode separates by spaces and punctuation; every Chinese character is a word.
-    bpe: byte-pair encoding of UTF-8 bytes; nothing is unknown, and decoding gives the normalised text back.
-    unigram: the pieces that make the texts likeliest, which needs no spaces. ``min_frequency`` does not apply to it.
+    word: the most frequent words, separated by spaces and punctuation; every Chinese character is a word.
+    bpe: byte-pair encoding of UTF-8 bytes; no text has unknown tokens, and decoding restores the normalised text.
+    unigram: word pieces under which the texts are most likely; it needs no spaces and ignores ``min_frequency``.
 
-    For bpe and unigram, of texts with more than ten million characters every k-th text is looked at, k as small as keeps
-    within that.
+    bpe and unigram are fitted on every k-th text, with the smallest k for which about ``MAX_CHARACTERS`` are read.
 
     Args:
-        texts: gone through once.
-        seen: of the same texts.
+        texts: training texts, iterated over once.
+        params: the tokenizer's knobs.
+        statistics: of the same texts.
     """
-    kind = kind_of(params, seen)
+    kind = choose_kind(params, statistics)
     if kind == "word":
         return _fit_words(texts, params)
-    some = islice(texts, 0, None, max(1, -(-seen.characters // MAX_CHARACTERS)))
-    return _fit_bytes(some, params) if kind == "bpe" else _fit_pieces(some, params)
+    sample = islice(texts, 0, None, max(1, -(-statistics.characters // MAX_CHARACTERS)))
+    return _fit_bpe(sample, params) if kind == "bpe" else _fit_unigram(sample, params)
 
 
 def _fit_words(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
@@ -93,9 +100,9 @@ def _fit_words(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
     return tokenizer
 
 
-def _fit_bytes(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
+def _fit_bpe(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
-    # With a space before it the first word of a text is the same token as elsewhere.
+    # With a space before it, the first word of a text is the same token as elsewhere.
     spaces = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(), normalizers.Prepend(" ")]
     tokenizer.normalizer = normalizers.Sequence([*_normalizers(params), *spaces])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -117,10 +124,10 @@ def _fit_bytes(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
     return tokenizer
 
 
-def _fit_pieces(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
+def _fit_unigram(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence(_normalizers(params))
-    # Punctuation apart, lest ",我" become a piece; without spaces' marks, which these scripts have no use for.
+    # Separates punctuation, so that ",我" cannot become a piece, and drops spaces, which mean little in these scripts.
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.encode_special_tokens = True
     tokenizer.model = unigram.learn(tokenizer, list(texts), params.vocabulary_size, [PADDING, UNKNOWN])
@@ -130,10 +137,10 @@ def _fit_pieces(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
 
 
 def _normalizers(params: TokenizerParams, isolate_han: bool = False) -> list[normalizers.Normalizer]:
-    """What happens to a text before it is cut; all of it is kept in the tokenizer's JSON.
+    """The normalisation steps, which are saved in the tokenizer's JSON.
 
-    HTML tags, comments and entities become spaces; then Unicode's normal form; control, format and private characters go
-    and every white space is a space; lower case; accents go, which leaves a text in a composed form.
+    In order: HTML tags, comments and entities become spaces; Unicode normal form; control, format and private characters are
+    removed and all white space becomes spaces; lower case; accents are removed, which leaves the text in composed form.
     """
     steps: list[normalizers.Normalizer] = []
     if params.strip_html:

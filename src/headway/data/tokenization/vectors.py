@@ -1,4 +1,4 @@
-"""Word vectors that others have trained, from a file: what the embeddings start from."""
+"""Pretrained word vectors from a GloVe or fastText file, which initialise the token embeddings."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 
 FILE = "vectors.npy"
 
 
 def read(path: Path, tokenizer: Tokenizer) -> np.ndarray:
-    """The vectors of a tokenizer's tokens.
+    """Read the vectors of a tokenizer's tokens.
 
     Args:
-        path: text with a word and its numbers a line, as GloVe and fastText write it; fastText's first line, with the number
-            of words and of numbers, is passed over. It may be compressed (``.gz``, ``.bz2``, ``.zst``).
-        tokenizer: a token's vector is that of the word that it spells.
+        path: a text file with a word and its numbers on each line, as GloVe and fastText write it. fastText's first line, with
+            the size of the table, is skipped. The file may be compressed (``.gz``, ``.bz2``, ``.zst``).
+        tokenizer: a token gets the vector of the word that it decodes to.
 
     Returns:
-        float32, (V, n); a row of zeros where the file has no such word.
+        float32, shape (vocabulary size, vector size); zeros for tokens whose word is not in the file.
 
     Raises:
-        HeadwayError: the file is not there or not such text, or has none of the words.
+        HeadwayError: the file is missing or has another format, or contains none of the words.
     """
-    wanted = _spelled(tokenizer)
+    wanted = _tokens_by_word(tokenizer)
     found: dict[int, np.ndarray] = {}
     n = 0
     for number, line in enumerate(_lines(path), 1):
@@ -37,55 +37,55 @@ def read(path: Path, tokenizer: Tokenizer) -> np.ndarray:
         if number == 1 and len(values) == 1 and values[0].isdigit():
             continue
         if n and word not in wanted:
-            continue  # most lines: not worth looking at
-        row = _numbers(values[0] if values else "")
+            continue  # parsing the numbers is slow, and most words are not in the vocabulary
+        row = _parse_numbers(values[0] if values else "")
         n = n or (0 if row is None else len(row))
         if row is None or len(row) != n or not n:
             if n and line.count(" ") > n:
-                continue  # a word with a space in it, of which GloVe's largest files have a few
+                continue  # GloVe's largest files have a few words that contain a space
             raise HeadwayError(
                 f"{path}, line {number}: expected a word and {n or 'its'} numbers, separated by spaces, "
-                f"found {line.rstrip()[:40]!r}; give a file of GloVe or fastText vectors as text"
+                f"found {line.rstrip()[:40]!r}; use GloVe or fastText vectors in text format"
             )
         for token in wanted.get(word, ()):
             found.setdefault(token, row)
     if not found:
-        raise HeadwayError(f"{path}: has none of the {len(wanted):,} words of the training texts; is it of their language?")
+        raise HeadwayError(f"{path}: contains none of the {len(wanted):,} words of the vocabulary; wrong language?")
     vectors = np.zeros((tokenizer.get_vocab_size(), n), np.float32)
     vectors[list(found)] = np.stack(list(found.values()))
     return vectors
 
 
 def load(folder: Path) -> np.ndarray | None:
-    """The vectors that lie beside the tokenizer in ``folder``; None where there are none."""
+    """Load the vectors that were saved beside the tokenizer in ``folder``; None if there are none."""
     path = folder / FILE
     return np.load(path) if path.exists() else None
 
 
-def _spelled(tokenizer: Tokenizer) -> dict[str, list[int]]:
-    """Token ids by the word that they spell; 0 is padding and 1 any unknown word."""
+def _tokens_by_word(tokenizer: Tokenizer) -> dict[str, list[int]]:
+    """Ids of the tokens that decode to each word, without the special tokens 0 and 1."""
     ids = range(2, tokenizer.get_vocab_size())
-    spelled: dict[str, list[int]] = {}
+    tokens: dict[str, list[int]] = {}
     for token, text in zip(ids, tokenizer.decode_batch([[token] for token in ids]), strict=True):
         if word := text.strip():
-            spelled.setdefault(word, []).append(token)
-    return spelled
+            tokens.setdefault(word, []).append(token)
+    return tokens
 
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        raw = pa.input_stream(str(path))  # which decompresses by the file's name
+        raw = pa.input_stream(str(path))  # decompresses according to the file's name
         with io.TextIOWrapper(raw, encoding="utf-8", errors="replace", newline="\n") as lines:
             yield from lines
     except FileNotFoundError:
         raise HeadwayError(
-            f"{path}: no such file, but tokenizer.word_vectors names it; put it there, or name none"
+            f"{path}: no such file, although tokenizer.word_vectors names it; put it there, or leave the knob empty"
         ) from None
     except (OSError, pa.ArrowException) as error:
-        raise HeadwayError(f"{path}: cannot be read: {' '.join(str(error).split())}; check that it is whole") from None
+        raise HeadwayError(f"{path}: cannot be read: {first_line(error)}; check that it is complete") from None
 
 
-def _numbers(text: str) -> np.ndarray | None:
+def _parse_numbers(text: str) -> np.ndarray | None:
     try:
         row = np.array(text.split(" "), dtype=np.float32)
     except ValueError:

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from headway.phrases import and_more
-from headway.reporting.data.charts import by_size, rows_of
+from headway.reporting.data.charts import by_size, rows_of_class
 from headway.reporting.formatting import clip, share, visible
 
 #: From where on something is remarked upon.
@@ -46,8 +46,8 @@ def remarks(profile: Mapping[str, Any]) -> list[Remark]:
 
 
 def rows_lost(profile: Mapping[str, Any]) -> int:
-    """Rows read that are neither kept nor in quarantine nor left out by sampling; anything but 0 is a mistake of ours."""
-    accounted: int = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_left_by_sampling"]
+    """Rows read that are neither kept nor in quarantine nor not sampled; anything but 0 is a mistake of ours."""
+    accounted: int = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_not_sampled"]
     return int(profile["rows_in"]) - accounted
 
 
@@ -87,14 +87,14 @@ def _look_alikes(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 def _imbalance(profile: Mapping[str, Any]) -> Iterator[Remark]:
     classes = by_size(profile)
-    largest, smallest = rows_of(classes[0]), rows_of(classes[-1])
+    largest, smallest = rows_of_class(classes[0]), rows_of_class(classes[-1])
     if largest >= IMBALANCE * smallest:
         words = Markup(
             "The classes are of very different size: {} has {:,} rows, {} of all, and {} has {:,}. Accuracy says little "
             "about the small ones; look at macro F1, and consider <code>training.class_weights: balanced</code>."
         )
         names = _named([classes[0]["label"]]), _named([classes[-1]["label"]])
-        of_all = share(largest / max(sum(map(rows_of, classes)), 1))
+        of_all = share(largest / max(sum(map(rows_of_class, classes)), 1))
         yield Remark("imbalance", words.format(names[0], largest, of_all, names[1], smallest), warning=True)
 
 
@@ -107,7 +107,7 @@ def _rare_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    before, after, rows = (profile["leakage"][key] for key in ("before", "after", "test_rows"))
+    before, after, rows = (profile["leakage"][key] for key in ("random_split", "actual_split", "test_rows"))
     if after > LEAKAGE:
         words = Markup("{} of the {:,} test rows have a twin, or nearly one, in training: the scores will flatter.")
         yield Remark("leakage", words.format(share(after), rows), warning=True)
@@ -120,7 +120,7 @@ def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _files_left(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    left = profile["data_left_aside"]
+    left = profile["ignored_data_files"]
     if left:
         words = Markup("{} in the folder not read: {}. <code>data.files</code> says which are; <code>**/*</code> takes all.")
         count = "One data file is" if len(left) == 1 else f"{len(left):,} data files are"
@@ -139,7 +139,7 @@ def _encodings(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _cut_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    cut = profile["perhaps_cut"]
+    cut = profile["possibly_truncated"]
     if cut:
         words = Markup("Perhaps not whole, for the last line has no end, and no label that another row has: {}.")
         yield Remark("cut_files", words.format(_some(cut)), warning=True)
@@ -154,7 +154,7 @@ def _columns(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _spellings(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    spellings = profile["spellings"]
+    spellings = profile["label_spellings"]
     if spellings:
         words = Markup("Some labels are written in several ways, which count as one class each: {}.")
         told = [
@@ -164,7 +164,7 @@ def _spellings(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _repeats(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    exact, near, groups = (profile["duplicates"][key] for key in ("exact", "near_rows", "near_groups"))
+    exact, near, groups = (profile["duplicates"][key] for key in ("exact", "near", "near_groups"))
     if exact + near >= REPEATS * max(profile["rows_in"], 1):
         words = Markup(
             "Many texts repeat: {:,} are equal to an earlier one and left out, {:,} more are near copies, in {:,} groups."
@@ -173,7 +173,9 @@ def _repeats(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _debris(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    found = [(key, rows) for key, rows in sorted(profile["remarks"].items(), key=lambda item: (-item[1], item[0])) if rows]
+    found = [
+        (key, rows) for key, rows in sorted(profile["markup_noise"].items(), key=lambda item: (-item[1], item[0])) if rows
+    ]
     if found:
         kept = max(profile["rows_kept"], 1)
         parts = [
@@ -190,7 +192,7 @@ def _scripts(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _sampling(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    left = profile["rows_left_by_sampling"]
+    left = profile["rows_not_sampled"]
     if left:
         words = Markup("This is a sample: {:,} rows that could have been used are left out (<code>data.max_rows</code>).")
         yield Remark("sampling", words.format(left))

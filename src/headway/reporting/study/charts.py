@@ -10,7 +10,7 @@ import numpy as np
 
 from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
-from headway.reporting.figures import ACCENT, GOLD, GREY, GRID, MUTED, new_figure
+from headway.reporting.figures import BLUE, GOLD, GREY, GRID, RED, new_figure
 from headway.reporting.study.live import short
 from headway.search.goals import objective, second_objective
 from headway.search.results import TrialResult, best, front, score_of, second_of
@@ -29,12 +29,12 @@ def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     axes = figure.add_subplot()
     complete = [(trial.number, score_of(trial)) for trial in trials if trial.state == "complete"]
     pruned = [(trial.number, score_of(trial)) for trial in trials if trial.state == "pruned"]
-    axes.plot(*_columns(complete), "o", color=ACCENT, label="complete")
+    axes.plot(*_columns(complete), "o", color=BLUE, label="complete")
     if pruned:
         axes.plot(*_columns(pruned), "x", color=GREY, label="pruned")
     so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score for _, score in complete])
     ends = [number for number, _ in complete] + [trials[-1].number]
-    axes.step(ends, [*so_far, so_far[-1]], where="post", color=MUTED, label="best so far", zorder=0)
+    axes.step(ends, [*so_far, so_far[-1]], where="post", color=RED, label="best so far", zorder=0)
     axes.set_xlabel("trial (0: the values in params.yaml)")
     axes.set_ylabel(goal.title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -47,7 +47,7 @@ def importances(shares: dict[str, float]) -> Figure:
     figure = new_figure(width=7, height=1.2 + 0.35 * max(1, len(shares)))
     axes = figure.add_subplot()
     ordered = sorted(shares.items(), key=lambda item: (item[1], item[0]))
-    axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=ACCENT)
+    axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=BLUE)
     axes.set_xlim(0, 1)
     axes.set_xlabel("importance, PED-ANOVA (Watanabe et al. 2023)")
     if not shares:
@@ -125,14 +125,12 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     assert second is not None, "a front needs two objectives"
     figure = new_figure(width=7, height=3.5)
     axes = figure.add_subplot()
-    axes.plot(
-        *_columns([(second_of(trial), score_of(trial)) for trial in _scored(trials)]), "o", color=ACCENT, label="trial"
-    )
+    axes.plot(*_columns([(second_of(trial), score_of(trial)) for trial in _scored(trials)]), "o", color=BLUE, label="trial")
     axes.plot(
         *_columns([(second_of(trial), score_of(trial)) for trial in front(trials, params)]), "o-", color=GOLD, label="front"
     )
     winner = best(trials, params)
-    axes.plot([second_of(winner)], [score_of(winner)], "o", color=MUTED, label="winner")
+    axes.plot([second_of(winner)], [score_of(winner)], "o", color=RED, label="winner")
     axes.set_xlabel(second.title)
     axes.set_ylabel(objective(params).title)
     axes.legend(frameon=False)
@@ -161,8 +159,8 @@ def _scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
 
 def _colour(trial: TrialResult, winner: TrialResult) -> str:
     if trial is winner:
-        return MUTED
-    return ACCENT if trial.state == "complete" else GREY
+        return RED
+    return BLUE if trial.state == "complete" else GREY
 
 
 def _columns(pairs: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:

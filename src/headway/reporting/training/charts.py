@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from headway.reporting.figures import ACCENT, MUTED, new_figure
+from headway.reporting.figures import BLUE, RED, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,11 +16,11 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
     epochs = [entry["epoch"] for entry in history]
     figure = new_figure(width=8, height=3.5)
     losses, accuracy = figure.subplots(1, 2)
-    losses.plot(epochs, [entry["train_loss"] for entry in history], "o-", color=ACCENT, label="training")
-    losses.plot(epochs, [entry["validation_loss"] for entry in history], "o-", color=MUTED, label="validation")
+    losses.plot(epochs, [entry["train_loss"] for entry in history], "o-", color=BLUE, label="training")
+    losses.plot(epochs, [entry["validation_loss"] for entry in history], "o-", color=RED, label="validation")
     losses.set_ylabel("loss")
     losses.legend(frameon=False)
-    accuracy.plot(epochs, [entry["validation_accuracy"] for entry in history], "o-", color=MUTED)
+    accuracy.plot(epochs, [entry["validation_accuracy"] for entry in history], "o-", color=RED)
     accuracy.set_ylabel("validation accuracy")
     for axes in (losses, accuracy):
         axes.set_xlabel("epoch")

@@ -1,8 +1,8 @@
-"""The model package: a folder of weights (safetensors) and JSON that loads without executing anything it holds.
+"""The model package: a folder with a trained classifier. Loading it executes no code from it.
 
-weights.safetensors   the classifier's parameters
-tokenizer.json        text to ids
-config.json           sizes, truncation, label names, and the SHA-256 of the other two files and of itself
+weights.safetensors   parameters of the classifier
+tokenizer.json        tokenizer, from text to ids
+config.json           sizes, truncation, label names, and the SHA-256 of all three files
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from headway.files import sha256_of_file, sha256_of_json, write_json
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
-from headway.params import ModelParams
+from headway.params import ModelParams, present_names
 
-FORMAT = 6
+#: Written into every package. Format 6, of Headway 0.1.0, has some former names and is read too.
+FORMAT = 7
+READABLE_FORMATS = (6, FORMAT)
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 TOKENS_PER_BATCH = 16_384
 
 
 class OtherFormat(HeadwayError):
-    """A package that another version of Headway has made."""
+    """A package whose format this version of Headway does not read."""
 
 
 class ModelPackage:
-    """A trained classifier with all it needs to go from text to probabilities.
+    """A trained classifier with everything that it needs to turn text into probabilities.
 
-    Attributes:
-        classifier: in evaluation mode.
-        encoder: text to ids.
+    Args:
+        classifier: put into evaluation mode.
+        encoder: from text to ids.
         classes: label names, in the order of the probabilities.
     """
 
@@ -53,10 +55,10 @@ class ModelPackage:
         self.classes = list(classes)
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Class probabilities, float32, (texts, classes). Texts are batched by length and come back in their order."""
+        """Class probabilities, float32, (texts, classes), in the order of the texts; batches hold texts of similar length."""
         encoded = self.encoder(texts)
         probabilities = np.zeros((len(encoded), len(self.classes)), dtype=np.float32)
-        lengths = np.array([len(text) for text in encoded], dtype=np.int64)
+        lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
         if not len(lengths):
             return probabilities
         with torch.inference_mode():
@@ -70,28 +72,33 @@ class ModelPackage:
         """Load a package.
 
         Raises:
-            HeadwayError: a file is missing, damaged, or not the one that was saved.
+            OtherFormat: the package has a format that this version does not read.
+            HeadwayError: a file is missing or damaged, or differs from the one that was saved.
         """
         config = _read_config(folder)
         for name in (WEIGHTS, TOKENIZER):
             if not (folder / name).is_file():
                 raise HeadwayError(f"{folder / name}: missing; the model package is incomplete")
             if sha256_of_file(folder / name) != config["sha256"][name]:
-                raise HeadwayError(f"{folder / name}: its SHA-256 is not the one in {CONFIG}; the model package was altered")
+                raise HeadwayError(
+                    f"{folder / name}: SHA-256 differs from the one in {CONFIG}; the model package was altered"
+                )
         try:
             n_classes = len(config["classes"])
-            attention = AttentionClassifier(
-                ModelParams.model_validate(config["model"]), config["vocabulary_size"], n_classes
-            )
-            sizes = config["ngrams"]
-            ngrams = NgramClassifier(sizes["n_features"], n_classes, sizes["max_order"]) if sizes else None
+            sizes = ModelParams.model_validate(present_names("model", config["model"]))
+            attention = AttentionClassifier(sizes, config["vocabulary_size"], n_classes)
+            table = config["ngrams"]
+            ngrams = NgramClassifier(table["n_features"], n_classes, table["max_order"]) if table else None
             classifier = JointClassifier(ngrams, attention)
-            classifier.load_state_dict(load_file(folder / WEIGHTS))
-            if not (classifier.mix.isfinite() & (classifier.mix >= 0)).all():
-                raise ValueError(f"its parts count {classifier.mix.tolist()}, expected numbers from 0 on")
+            tensors = load_file(folder / WEIGHTS)
+            if config["format"] == 6:
+                tensors["weights"] = tensors.pop("mix")
+            classifier.load_state_dict(tensors)
+            if not (classifier.weights.isfinite() & (classifier.weights >= 0)).all():
+                raise ValueError(f"the weights of its parts are {classifier.weights.tolist()}, expected finite numbers ≥ 0")
             encoder = TextEncoder(tokenizer.load(folder / TOKENIZER), config["max_length"])
         except (ValidationError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise HeadwayError(f"{folder}: not a model package this Headway can load: {first_line(error)}") from None
+            raise HeadwayError(f"{folder}: cannot be loaded as a model package: {first_line(error)}") from None
         return cls(classifier, encoder, config["classes"])
 
 
@@ -103,7 +110,16 @@ def save(
     vocabulary_size: int,
     classes: Sequence[str],
 ) -> None:
-    """Write a package into an existing, empty folder; for the values see :class:`ModelPackage`."""
+    """Write a package.
+
+    Args:
+        folder: exists and is empty.
+        classifier: trained.
+        tokenizer_file: JSON of the tokenizer that the classifier was trained with.
+        max_length: tokens that are kept of a longer text.
+        vocabulary_size: ids of the tokenizer.
+        classes: label names, in the order of the classifier's logits.
+    """
     ngrams = classifier.ngrams
     save_file({name: value.contiguous() for name, value in classifier.state_dict().items()}, folder / WEIGHTS)
     shutil.copyfile(tokenizer_file, folder / TOKENIZER)
@@ -120,10 +136,10 @@ def save(
 
 
 def fingerprint(folder: Path) -> str:
-    """Hex SHA-256 that identifies a package: of its config, which holds the hashes of the other files.
+    """Hex SHA-256 of a package's config.json, which holds the hashes of the other files and so identifies the package.
 
     Raises:
-        HeadwayError: there is no package.
+        HeadwayError: the folder holds no package, or a damaged one.
     """
     _read_config(folder)
     return sha256_of_file(folder / CONFIG)
@@ -133,15 +149,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config: Any = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise HeadwayError(f"{folder}: no model package here ({CONFIG} is missing)") from None
+        raise HeadwayError(f"{folder}: not a model package ({CONFIG} is missing)") from None
     except ValueError:
         raise HeadwayError(f"{folder / CONFIG}: damaged (not JSON)") from None
     if not isinstance(config, dict):
         raise HeadwayError(f"{folder / CONFIG}: damaged (expected an object, found {type(config).__name__})")
-    if config.get("format") != FORMAT:
-        raise OtherFormat(f"{folder / CONFIG}: format {config.get('format')!r}, this Headway reads format {FORMAT}")
+    if config.get("format") not in READABLE_FORMATS:
+        readable = " and ".join(map(str, READABLE_FORMATS))
+        raise OtherFormat(f"{folder / CONFIG}: format {config.get('format')!r}, this Headway reads formats {readable}")
     hashes = config.get("sha256")
     own = sha256_of_json({name: value for name, value in config.items() if name != "sha256"})
     if not isinstance(hashes, dict) or hashes.keys() != {CONFIG, WEIGHTS, TOKENIZER} or hashes[CONFIG] != own:
-        raise HeadwayError(f"{folder / CONFIG}: its SHA-256 is not the one that was saved; the model package was altered")
+        raise HeadwayError(f"{folder / CONFIG}: SHA-256 differs from the one saved in it; the model package was altered")
     return config

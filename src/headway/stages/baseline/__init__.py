@@ -1,4 +1,4 @@
-"""Stage baseline: the linear model on the same splits, scored on the same rows."""
+"""Stage baseline: fit the linear baseline on the training split and score it on validation and test rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage evaluate: the packed candidate on the test split, from raw text, exactly as it would be served."""
+"""Stage evaluate: score the packaged candidate on the test split, from raw text, exactly as it would be served."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
     and the test metrics.
 
     Raises:
-        HeadwayError: a slice that params.yaml names cannot be taken of these rows.
+        HeadwayError: a slice in params.yaml cannot be computed on these rows.
     """
     pin(params.training.threads)
     predictions = predict_split(ModelPackage.load(layout.candidate), layout, "test")
@@ -39,9 +39,9 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
 
 
 def predict_split(model: ModelPackage, layout: Layout, split: str) -> Predictions:
-    """A model's predictions on a prepared split, its labels in the model's own order of classes.
+    """Predictions of a model on a prepared split, with classes in the model's order.
 
-    A true label that the model does not know gets the id -1, which no prediction equals.
+    A true label unknown to the model gets the id -1, which no prediction equals.
     """
     table = read_table(layout.prepared / f"{split}.parquet", made_by="prepare")
     labels = label_ids(table["label"].to_pylist(), model.classes)

@@ -1,10 +1,10 @@
-"""Stage tokenize: a tokenizer that has seen training texts only, and every split as int32 Arrow."""
+"""Stage tokenize: fits a tokenizer on the training split alone, and encodes every split as int32 Arrow."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,83 +18,131 @@ from headway.params import Params, TokenizerParams
 from headway.tables import read_batches
 
 UNLABELLED = "unlabelled"
-ROWS = 1_000
+BATCH_ROWS = 1_000
 
 
-def tokenize(params: Params, layout: Layout) -> dict[str, Any]:
-    """Write ``data/encoded``: ``tokenizer.json`` and an Arrow file a split; and the token metrics.
+@dataclass(frozen=True)
+class SplitTokens:
+    """Statistics of an encoded split.
 
-    Texts without labels, if prepare left some, are encoded as one more split, with the label -1.
+    Attributes:
+        rows, tokens: number of texts and of tokens.
+        median_length: in tokens.
+        full_length_share: share of texts that have ``tokenizer.max_length`` tokens, most of which were truncated.
+        unknown_share: share of unknown tokens.
     """
-    train = Texts(layout.prepared / "train.parquet")
-    seen = fitting.survey(train)
-    fitted = fitting.fit(train, params.tokenizer, seen)
-    report: dict[str, Any] = {
-        "kind": fitting.kind_of(params.tokenizer, seen),
-        "script_shares": shares(seen.scripts),
-        "share_without_spaces": round(seen.share_without_spaces, 6),
-        "vocabulary_size": fitted.get_vocab_size(),
-    }
-    unlabelled = [UNLABELLED] if (layout.prepared / f"{UNLABELLED}.parquet").exists() else []
-    with fresh_folder(layout.encoded) as folder:
-        report |= save(fitted, params.tokenizer, layout, folder)
-        encoder = tokenizer.TextEncoder(fitted, params.tokenizer.max_length)
-        for name in [*SPLITS, *unlabelled]:
-            encoded.write(folder / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
-            report[name] = summary(encoded.EncodedTexts.open(folder / f"{name}.arrow"), params.tokenizer.max_length)
-    write_json(layout.metrics("tokens"), report)
-    return report
+
+    rows: int
+    tokens: int
+    median_length: float = 0.0
+    full_length_share: float = 0.0
+    unknown_share: float = 0.0
+
+    @classmethod
+    def of(cls, texts: encoded.EncodedTexts, max_length: int) -> SplitTokens:
+        """Compute the statistics; all are 0 if there are no texts."""
+        lengths = texts.lengths
+        if not len(lengths):
+            return cls(rows=0, tokens=0)
+        return cls(
+            rows=len(texts),
+            tokens=len(texts.tokens),
+            median_length=float(np.median(lengths)),
+            full_length_share=round(float((lengths == max_length).mean()), 6),
+            unknown_share=round(texts.count(tokenizer.UNKNOWN_ID) / len(texts.tokens), 6),
+        )
 
 
-def save(fitted: Tokenizer, params: TokenizerParams, layout: Layout, folder: Path) -> dict[str, float]:
-    """Write the tokenizer and, where params.yaml names a file of them, its words' vectors; the metric that belongs to these.
+@dataclass(frozen=True)
+class TokenMetrics:
+    """What ``metrics/tokens.json`` holds.
+
+    Attributes:
+        kind: of the tokenizer: word, bpe or unigram.
+        vocabulary_size: including special tokens.
+        script_shares: share of letters by script in the training texts, the most frequent first.
+        share_without_spaces: share of letters in scripts that do not separate words by spaces.
+        share_with_vectors: share of tokens with a pretrained vector; None without ``tokenizer.word_vectors``.
+        splits: statistics by split, including ``unlabelled`` if there are unlabelled texts.
+    """
+
+    kind: str
+    vocabulary_size: int
+    script_shares: dict[str, float]
+    share_without_spaces: float
+    share_with_vectors: float | None
+    splits: dict[str, SplitTokens]
+
+
+def tokenize(params: Params, layout: Layout) -> TokenMetrics:
+    """Write ``data/encoded``, with ``tokenizer.json`` and an Arrow file per split, and the token metrics.
+
+    Unlabelled texts, if there are any, are encoded as another split with the label -1.
 
     Raises:
-        HeadwayError: the file of vectors cannot be used.
+        HeadwayError: a split is missing or damaged, or the file of word vectors cannot be used.
+    """
+    train = SplitTexts(layout.prepared / "train.parquet")
+    statistics = fitting.measure(train)
+    fitted = fitting.fit(train, params.tokenizer, statistics)
+    names = [*SPLITS, *([UNLABELLED] if (layout.prepared / f"{UNLABELLED}.parquet").exists() else [])]
+    splits = {}
+    with fresh_folder(layout.encoded) as folder:
+        share_with_vectors = save(fitted, params.tokenizer, layout, folder)
+        encoder = tokenizer.TextEncoder(fitted, params.tokenizer.max_length)
+        for name in names:
+            encoded.write(folder / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
+            splits[name] = SplitTokens.of(encoded.EncodedTexts.open(folder / f"{name}.arrow"), params.tokenizer.max_length)
+    metrics = TokenMetrics(
+        kind=fitting.choose_kind(params.tokenizer, statistics),
+        vocabulary_size=fitted.get_vocab_size(),
+        script_shares=_shares(statistics.scripts),
+        share_without_spaces=round(statistics.share_without_spaces, 6),
+        share_with_vectors=share_with_vectors,
+        splits=splits,
+    )
+    write_json(layout.metrics("tokens"), asdict(metrics))
+    return metrics
+
+
+def save(fitted: Tokenizer, params: TokenizerParams, layout: Layout, folder: Path) -> float | None:
+    """Save the tokenizer and, if ``tokenizer.word_vectors`` names a file, the vectors of its tokens.
+
+    Returns:
+        The share of tokens with a vector; None if no file is named.
+
+    Raises:
+        HeadwayError: the file of word vectors cannot be used.
     """
     fitted.save(str(folder / "tokenizer.json"))
     if not params.word_vectors:
-        return {}
+        return None
     found = vectors.read(layout.vectors / params.word_vectors, fitted)
     np.save(folder / vectors.FILE, found)
-    return {"share_with_vectors": round(float(found.any(axis=1).mean()), 6)}
+    return round(float(found.any(axis=1).mean()), 6)
 
 
-class Texts:
-    """The texts of a split, read from its file anew whenever they are gone through."""
+class SplitTexts:
+    """The texts of a split. Each iteration reads them from the file again, so that they are never all in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def __iter__(self) -> Iterator[str]:
-        for batch in read_batches(self.path, "prepare", ROWS, columns=["text"]):
+        for batch in read_batches(self.path, "prepare", BATCH_ROWS, columns=["text"]):
             yield from batch["text"].to_pylist()
 
 
-def encode_rows(path: Path, encoder: tokenizer.TextEncoder) -> Iterator[encoded.Rows]:
-    """A split's ids, labels and encoded texts, so many rows at a time; the label is -1 where the file has none."""
-    for batch in read_batches(path, "prepare", ROWS):
+def encode_rows(path: Path, encoder: tokenizer.TextEncoder) -> Iterator[encoded.EncodedBatch]:
+    """Encode the rows of a split in batches. The label is -1 if the file has no labels."""
+    for batch in read_batches(path, "prepare", BATCH_ROWS):
         labelled = "label_id" in batch.schema.names
         labels = batch["label_id"] if labelled else pa.array(np.full(batch.num_rows, -1, np.int32))
-        yield batch["id"], labels, encoder(batch["text"].to_pylist())
+        yield encoded.EncodedBatch(batch["id"], labels, encoder(batch["text"].to_pylist()))
 
 
-def shares(counts: dict[str, int]) -> dict[str, float]:
-    """Counts as shares of their sum, largest first; what rounds to nothing is left out."""
+def _shares(counts: Mapping[str, int]) -> dict[str, float]:
+    """Counts as shares of their sum, largest first, without those that round to 0."""
     total = sum(counts.values())
     rounded = {name: round(count / total, 6) for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
     return {name: share for name, share in rounded.items() if share}
-
-
-def summary(texts: encoded.EncodedTexts, max_length: int) -> dict[str, Any]:
-    """How many texts and tokens, how long, how many texts are at the limit, and how many tokens are unknown."""
-    lengths = texts.lengths
-    if not len(lengths):
-        return {"rows": 0, "tokens": 0}
-    return {
-        "rows": len(texts),
-        "tokens": len(texts.tokens),
-        "median_length": float(np.median(lengths)),
-        "full_length_share": round(float((lengths == max_length).mean()), 6),
-        "unknown_share": round(texts.count(tokenizer.UNKNOWN_ID) / len(texts.tokens), 6),
-    }

@@ -1,4 +1,4 @@
-"""Stage train: the classifier's two parts on all training rows, with what the search found, joined and packed to be served."""
+"""Stage train: train both parts of the classifier with the best hyperparameters, combine them and package the result."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from headway.data.batching.datamodule import TextDataModule, in_batches, subset
 from headway.data.tokenization import tokenizer, vectors
 from headway.data.tokenization.encoded import EncodedTexts
-from headway.evaluation.calibration import expected_calibration_error
-from headway.evaluation.predictions import Predictions
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
@@ -31,22 +32,22 @@ from headway.tracking import RunningRun, Tracker
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
 
-#: Sections of params.yaml that shape the model.
-KNOBS = ("tokenizer", "ngrams", "model", "training")
-#: Of more tokens than this the linear part is fitted on every k-th text, k as small as keeps within it.
+#: Sections of params.yaml that determine the model.
+MODEL_SECTIONS = ("tokenizer", "ngrams", "model", "training")
+#: The linear part is fitted on every k-th text, with the smallest k that leaves at most this number of tokens.
 MAX_NGRAM_TOKENS = 50_000_000
 
 
 def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback | None = None) -> dict[str, Any]:
     """Write ``models/candidate``, the model package; ``results/training/history.json``, and validation metrics.
 
-    Checkpoints lie in the scratch folder under a key of all that goes in: a training that was interrupted continues from
-    its last whole epoch, and one with other inputs starts afresh.
+    Checkpoints are kept in the scratch folder under a hash of all inputs, so that an interrupted training resumes after its
+    last complete epoch, and a training with other inputs starts from the beginning.
     """
     found = read_json(layout.study / "best_params.json", made_by="tune")
     knobs = params.at(found)
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-    # Elsewhere than the stage tokenize has left them, if the search has found a better tokenizer.
+    # A tokenizer found by the search has its own folder of encoded texts.
     folder = encoded_with(knobs.tokenizer, params.tokenizer, layout)
     tokenizer_file = folder / "tokenizer.json"
     vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
@@ -54,7 +55,7 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
     inputs = [code_fingerprint(layout, "train")]
     files = [tokenizer_file, *(folder / f"{name}.arrow" for name in splits), *folder.glob(vectors.FILE)]
     inputs += [sha256_of_file(file) for file in files]
-    sections = [getattr(knobs, name).model_dump() for name in KNOBS]
+    sections = [getattr(knobs, name).model_dump() for name in MODEL_SECTIONS]
     key = sha256_of_json([*sections, params.seed, inputs])
     checkpoints = layout.scratch / "checkpoints"
     for old in checkpoints.glob("*"):
@@ -86,7 +87,7 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
 
 
 def fit_ngrams(train: EncodedTexts, validation: EncodedTexts, n_classes: int, knobs: Params) -> NgramClassifier | None:
-    """The first step: the linear part, None where params.yaml has none."""
+    """Fit the linear part; None if ``ngrams.max_order`` is 0."""
     if not knobs.ngrams.max_order:
         return None
     pin(knobs.training.threads)
@@ -108,7 +109,11 @@ def fit_attention(
     word_vectors: np.ndarray | None = None,
     progress: Callback | None = None,
 ) -> tuple[AttentionClassifier, list[dict[str, float]]]:
-    """The second step: the attention part with the weights of its best epoch, and the history of its epochs."""
+    """Train the attention part.
+
+    Returns:
+        the part with the weights of its best epoch, and one entry per epoch with its metrics.
+    """
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
     data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
     steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
@@ -126,36 +131,36 @@ def fit_attention(
 
 
 def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
-    """The two as one, each counting as much as makes the validation rows' labels likeliest.
+    """Fit the weights of the two parts on validation rows.
 
     Returns:
-        each part's weight and accuracy there, and the accuracy of both; the negative log-likelihood and the calibration error
-        with both weights 1 (before) and as they were found (after).
+        accuracy of each part and of both; weight of each part; negative log-likelihood in nats and calibration error (15 bins
+        of equal width) with weights of 1, as ``before``, and with the fitted weights, as ``after``.
     """
     with torch.inference_mode():
-        parts = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
-    linear, attended, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    before = linear + attended
-    model.fit_mix(linear, attended, labels)
-    after = model.combine(linear, attended)
+        batches = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
+    linear, attention, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))  # (N, C), (N, C), (N,)
+    logits = {"before": model.combine(linear, attention)}
+    model.fit_weights(linear, attention, labels)
+    logits["after"] = model.combine(linear, attention)
+    n_classes = linear.shape[1]
 
-    def accuracy(logits: torch.Tensor) -> float:
-        return round((logits.argmax(dim=1) == labels).double().mean().item(), 6)
+    def accuracy(logits: Tensor) -> float:
+        return _rounded((logits.argmax(dim=1) == labels).double().mean())
 
     report: dict[str, Any] = {
-        "validation_accuracy": accuracy(after),
-        "validation_nll": {},
-        "validation_calibration_error": {},
+        "validation_accuracy": accuracy(logits["after"]),
+        "validation_nll": {when: _rounded(F.cross_entropy(one, labels)) for when, one in logits.items()},
+        "validation_calibration_error": {
+            when: _rounded(multiclass_calibration_error(one.softmax(dim=1), labels, n_classes))
+            for when, one in logits.items()
+        },
+        "attention": {"validation_accuracy": accuracy(attention), "weight": _rounded(model.weights[1])},
     }
-    for when, logits in (("before", before), ("after", after)):
-        scored = Predictions([str(row) for row in range(len(labels))], labels.numpy(), logits.softmax(dim=1).numpy(), ())
-        report["validation_nll"][when] = round(torch.nn.functional.cross_entropy(logits, labels).item(), 6)
-        report["validation_calibration_error"][when] = round(expected_calibration_error(scored), 6)
-    report["attention"] = {"validation_accuracy": accuracy(attended), "weight": round(float(model.mix[1]), 6)}
     if model.ngrams is not None:
         report["ngrams"] = {
             "validation_accuracy": accuracy(linear),
-            "weight": round(float(model.mix[0]), 6),
+            "weight": _rounded(model.weights[0]),
             "features": len(model.ngrams.keys),
         }
         if model.ngrams.inverse_regularisation is not None:
@@ -163,8 +168,12 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
     return report
 
 
+def _rounded(value: Tensor) -> float:
+    return round(float(value), 6)
+
+
 def training_run(params: Params, layout: Layout, tracker: Tracker) -> str:
-    """Id of the MLflow run that made the candidate; a run that MLflow has no more is logged again from the stage's files."""
+    """Id of the MLflow run that trained the candidate. If MLflow no longer has it, it is logged again from the stage's files."""
     found = tracker.find(kind="training", model=package.fingerprint(layout.candidate))
     if found:
         return str(found.info.run_id)
@@ -181,7 +190,7 @@ def _log_epoch(run: RunningRun, entry: dict[str, float]) -> None:
 
 
 def _log_result(run: RunningRun, knobs: Params, layout: Layout) -> None:
-    for section in KNOBS:
+    for section in MODEL_SECTIONS:
         run.log_params({f"{section}.{name}": value for name, value in getattr(knobs, section).model_dump().items()})
     run.log_metrics(
         {f"joint_{name}": value for name, value in flatten(read_json(layout.metrics("training"), "train")).items()}

@@ -1,4 +1,4 @@
-"""Equal and nearly equal texts: found as often as the formula says, in every script, and hardly ever where there are none."""
+"""Near-duplicates are found with the probability that theory gives, in every script, and rarely among unrelated texts."""
 
 import subprocess
 import sys
@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.preparation import near_duplicates as duplicates
-from headway.data.preparation.near_duplicates import band_hashes, band_shape, chance, digests, normal_form, shingles
+from headway.data.preparation import near_duplicates
+from headway.data.preparation.near_duplicates import (
+    band_hashes,
+    band_shape,
+    bucket_probability,
+    digests,
+    normal_form,
+    shingles,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,7 @@ def jaccard(one, other):
         ("e\u0301tude", "étude"),
     ],
 )
-def test_copies_have_one_normal_form(one, other):
+def test_copies_have_the_same_normal_form(one, other):
     assert normal_form(one) == normal_form(other)
 
 
@@ -46,47 +53,47 @@ def test_copies_have_one_normal_form(one, other):
         *[("List<int>", "List<String>"), ("<amy@x.org>", "<bob@x.org>"), ("a < b and c > d", "a < x or y > d")],
     ],
 )
-def test_texts_that_differ_have_normal_forms_that_differ(one, other):
+def test_different_texts_have_different_normal_forms(one, other):
     assert normal_form(one) != normal_form(other)
 
 
 @given(st.lists(st.text(max_size=5)))
-def test_digests_are_equal_where_texts_are(texts):
+def test_digests_are_equal_exactly_for_equal_texts(texts):
     found = digests(texts)
     assert found.shape == (len(texts),)
     assert len({digest.tobytes() for digest in found}) == len(set(texts))
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0])
-def test_bands_find_what_is_similar_enough_and_little_else(threshold):
+def test_bands_find_similar_texts_and_few_others(threshold):
     bands, rows = band_shape(threshold)
-    assert bands * rows <= duplicates.PERMUTATIONS
-    assert chance(threshold, (bands, rows)) >= duplicates.RECALL
-    assert chance(threshold / 3, (bands, rows)) < 0.2
-    longer = (duplicates.PERMUTATIONS // (rows + 1), rows + 1)
-    assert rows == duplicates.PERMUTATIONS or chance(threshold, longer) < duplicates.RECALL
+    assert bands * rows <= near_duplicates.PERMUTATIONS
+    assert bucket_probability(threshold, (bands, rows)) >= near_duplicates.RECALL
+    assert bucket_probability(threshold / 3, (bands, rows)) < 0.2
+    longer = (near_duplicates.PERMUTATIONS // (rows + 1), rows + 1)
+    assert rows == near_duplicates.PERMUTATIONS or bucket_probability(threshold, longer) < near_duplicates.RECALL
 
 
-def test_no_bands_are_made_when_near_duplicates_are_not_wanted(sentences):
+def test_a_threshold_of_zero_gives_no_bands(sentences):
     assert band_hashes(sentences[:10], 0.0).shape == (10, 0)
 
 
-def test_buckets_are_shared_as_often_as_the_similarity_says(sentences):
-    """Real sentences, and each with a few words changed at its end: observed against the formula."""
+def test_texts_share_buckets_with_the_expected_probability(sentences):
+    """Real sentences, each compared with a copy that has a few other words at its end."""
     long = [text for text in sentences if len(text.split()) >= 20][:1500]
     for changed in (1, 3, 8):
         altered = [" ".join([*text.split()[:-changed], *["otherwise"] * changed]) for text in long]
         similar = np.array([jaccard(one, other) for one, other in zip(long, altered, strict=True)])
         shared = (band_hashes(long, 0.8) == band_hashes(altered, 0.8)).any(axis=1)
-        expected = np.mean([chance(value, band_shape(0.8)) for value in similar])
+        expected = np.mean([bucket_probability(value, band_shape(0.8)) for value in similar])
         assert shared.mean() == pytest.approx(expected, abs=0.03)
 
 
-def test_real_sentences_that_have_nothing_in_common_share_no_bucket(sentences):
+def test_unrelated_real_sentences_share_no_bucket(sentences):
     bands = band_hashes(sentences, 0.8)
-    alike = {(int(rows[0]), int(row)) for column in bands.T for _, rows in _groups(column) for row in rows[1:]}
-    assert 1 <= len(alike) < 10
-    assert all(jaccard(sentences[one], sentences[other]) > 0.5 for one, other in alike)
+    similar = {(int(rows[0]), int(row)) for column in bands.T for _, rows in _groups(column) for row in rows[1:]}
+    assert 1 <= len(similar) < 10
+    assert all(jaccard(sentences[one], sentences[other]) > 0.5 for one, other in similar)
 
 
 def _groups(column):
@@ -113,7 +120,7 @@ def _groups(column):
     ],
     ids=["Chinese", "Thai", "Arabic"],
 )
-def test_near_copies_are_found_in_scripts_with_and_without_spaces(text, altered):
+def test_near_duplicates_are_found_in_scripts_with_and_without_spaces(text, altered):
     one, other = normal_form(text), normal_form(altered)
     assert jaccard(one, other) > 0.8
     assert (band_hashes([one], 0.8) == band_hashes([other], 0.8)).any()
@@ -122,7 +129,7 @@ def test_near_copies_are_found_in_scripts_with_and_without_spaces(text, altered)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("", [""]), ("👍 👍", ["👍 👍"]), ("so dull", ["so dull"]), ("!", ["!"])])
-def test_short_texts_and_texts_without_words_are_their_own_shingle(text, expected):
+def test_short_texts_and_texts_without_words_are_a_single_shingle(text, expected):
     assert shingles(text) == expected
 
 

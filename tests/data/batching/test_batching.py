@@ -1,4 +1,4 @@
-"""Batches by token budget: every text once an epoch, no batch above the budget, the order a function of seed and epoch."""
+"""Batches by token budget: every text once per epoch, within the budget, in an order given by seed and epoch."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -33,35 +33,35 @@ def validation(reviews):
 
 
 @given(lengths, budgets, seeds, st.integers(0, 50))
-def test_every_index_comes_exactly_once_an_epoch(some_lengths, budget, seed, epoch):
+def test_every_index_occurs_once_per_epoch(some_lengths, budget, seed, epoch):
     cut = batches(some_lengths, budget, seed, epoch)
     assert sorted(index for batch in cut for index in batch) == list(range(len(some_lengths)))
     assert all(cut)
 
 
 @given(lengths, budgets, seeds, st.integers(0, 50))
-def test_a_padded_batch_stays_within_the_budget_unless_one_text_alone_exceeds_it(some_lengths, budget, seed, epoch):
+def test_a_padded_batch_is_within_the_budget_unless_a_single_text_exceeds_it(some_lengths, budget, seed, epoch):
     for batch in batches(some_lengths, budget, seed, epoch):
         assert len(batch) == 1 or len(batch) * some_lengths[batch].max() <= budget
 
 
 @given(lengths, budgets, seeds, st.integers(0, 50))
 def test_the_order_is_a_function_of_seed_and_epoch(some_lengths, budget, seed, epoch):
-    wandering = TokenBudgetSampler(some_lengths, budget, seed)
+    reused = TokenBudgetSampler(some_lengths, budget, seed)
     for other in (epoch + 1, 0, epoch):  # whatever was iterated before
-        wandering.set_epoch(other)
-        list(wandering)
-    assert list(wandering) == batches(some_lengths, budget, seed, epoch)
+        reused.set_epoch(other)
+        list(reused)
+    assert list(reused) == batches(some_lengths, budget, seed, epoch)
 
 
 @given(lengths, budgets, seeds, st.integers(0, 50))
-def test_its_length_is_the_number_of_batches_in_that_epoch(some_lengths, budget, seed, epoch):
+def test_the_length_of_the_sampler_is_its_number_of_batches_in_the_epoch(some_lengths, budget, seed, epoch):
     sampler = TokenBudgetSampler(some_lengths, budget, seed)
     sampler.set_epoch(epoch)
     assert len(sampler) == len(list(sampler))
 
 
-def test_another_epoch_or_another_seed_is_another_order(train):
+def test_another_epoch_or_seed_gives_another_order(train):
     first = batches(train.lengths, 1024, seed=1, epoch=0)
     assert first != batches(train.lengths, 1024, seed=1, epoch=1)
     assert first != batches(train.lengths, 1024, seed=2, epoch=0)
@@ -74,14 +74,14 @@ def test_no_two_epochs_batch_the_same_texts_together(ingested):
     assert len(together[0] & together[1]) < len(together[0]) / 100
 
 
-def test_without_a_seed_the_order_is_by_length_and_the_same_in_every_epoch(train):
+def test_without_a_seed_every_epoch_is_sorted_by_length(train):
     fixed = batches(train.lengths, 1024, epoch=0)
     ascending = [train.lengths[index] for batch in fixed for index in batch]
     assert ascending == sorted(ascending)
     assert fixed == batches(train.lengths, 1024, epoch=5)
 
 
-def test_shuffled_batches_do_not_come_in_the_order_of_length(train):
+def test_shuffled_batches_are_not_sorted_by_length(train):
     longest = [max(train.lengths[batch]) for batch in batches(train.lengths, 1024, seed=1)]
     assert longest != sorted(longest)
 
@@ -95,13 +95,13 @@ def test_real_texts_are_batched_with_little_padding(train):
     assert padded < unsorted / 1.5
 
 
-def test_batches_are_about_full(train):
+def test_batches_are_nearly_full(train):
     budget = 2048
     cut = batches(train.lengths, budget, seed=1)
     assert len(cut) <= 1.5 * train.lengths.sum() / budget + 1
 
 
-def test_padding_fills_up_with_zeros_behind_the_text():
+def test_padding_appends_zeros():
     padded = pad([np.array([5, 6, 7], np.int32), np.array([8], np.int32)])
     assert padded.dtype == torch.int64
     assert padded.tolist() == [[5, 6, 7], [8, 0, 0]]
@@ -114,7 +114,7 @@ def test_padding_loses_no_token(texts):
     assert [row[row > 0].tolist() for row in padded] == texts
 
 
-def test_a_batch_of_real_texts_carries_their_labels(train):
+def test_a_batch_of_real_texts_has_their_labels(train):
     indices = [3, 1, 100]
     tokens, labels = TextBatches(train)[indices]
     assert labels.dtype == torch.int64
@@ -124,21 +124,21 @@ def test_a_batch_of_real_texts_carries_their_labels(train):
         assert not tokens[row, train.lengths[index] :].any()
 
 
-def test_the_validation_loader_serves_every_text_once_and_the_same_way_each_time(train, validation):
+def test_the_validation_loader_yields_every_text_once_in_a_fixed_order(train, validation):
     data = TextDataModule(train, validation, max_length=512, tokens_per_batch=512, seed=1)
     served = [[(tokens.tolist(), labels.tolist()) for tokens, labels in data.val_dataloader()] for _ in range(2)]
     assert served[0] == served[1]
     assert sum(len(labels) for _, labels in served[0]) == len(validation)
 
 
-def test_the_announced_steps_are_the_batches_of_all_epochs(train, validation):
+def test_steps_counts_the_batches_of_all_epochs(train, validation):
     data = TextDataModule(train, validation, max_length=512, tokens_per_batch=60, seed=1)
     steps = [len(batches(train.lengths, 60, seed=1, epoch=epoch)) for epoch in range(5)]
     assert len(set(steps)) > 1
     assert data.steps(5) == sum(steps)
 
 
-def test_loading_batches_draws_nothing_from_the_random_numbers_of_the_training(train, validation):
+def test_loading_batches_does_not_change_the_random_state_of_training(train, validation):
     data = TextDataModule(train, validation, max_length=512, tokens_per_batch=512, seed=1)
     before = torch.random.get_rng_state()
     for loader in (data.train_dataloader(), data.val_dataloader()):
@@ -147,7 +147,7 @@ def test_loading_batches_draws_nothing_from_the_random_numbers_of_the_training(t
 
 
 @given(lengths, st.integers(1, 5), st.integers(0, 3))
-def test_processes_share_an_epoch_and_take_equally_many_batches(some_lengths, world_size, epoch):
+def test_processes_share_an_epoch_in_equal_numbers_of_batches(some_lengths, world_size, epoch):
     def share_of(rank, n):
         sampler = TokenBudgetSampler(some_lengths, 64, 1, rank, n)
         sampler.set_epoch(epoch)

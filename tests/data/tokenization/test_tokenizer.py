@@ -1,4 +1,4 @@
-"""Text to token ids: the same vocabulary every time, ids within their range, and both ends of a long text."""
+"""Fitting is deterministic, ids are in range, and long texts keep both ends."""
 
 import os
 import subprocess
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from headway.data.tokenization import fitting
-from headway.data.tokenization.fitting import fit, kind_of, survey
+from headway.data.tokenization.fitting import choose_kind, fit, measure
 from headway.data.tokenization.tokenizer import PADDING_ID, UNKNOWN_ID, TextEncoder, load, truncate
-from headway.errors import HeadwayError
+from headway.errors import StageOutputError
 from tests.real_texts import chinese, english, translations
 
 KINDS = ["word", "bpe", "unigram"]
@@ -33,12 +33,12 @@ MIXED = [
 ELSEWHERE = """
 import sys
 from pathlib import Path
-from headway.data.tokenization.fitting import fit, survey
+from headway.data.tokenization.fitting import fit, measure
 from headway.params import TokenizerParams
 texts = Path(sys.argv[1]).read_text(encoding="utf-8").split("\\n")
 for kind in ("word", "bpe", "unigram"):
     params = TokenizerParams.model_validate_json(sys.argv[2]).model_copy(update={"kind": kind})
-    print(fit(texts, params, survey(texts)).to_str())
+    print(fit(texts, params, measure(texts)).to_str())
 """
 
 
@@ -55,7 +55,7 @@ def texts():
 
 
 def fitted_on(texts, knobs, **changed):
-    return fit(texts, knobs.model_copy(update=changed), survey(texts))
+    return fit(texts, knobs.model_copy(update=changed), measure(texts))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_the_order_of_the_texts_does_not_change_the_vocabulary(texts, knobs, eve
 
 @pytest.mark.parametrize("size", [300, 700])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_limit_counts_padding_and_unknown(texts, knobs, kind, size):
+def test_the_vocabulary_size_includes_padding_and_unknown(texts, knobs, kind, size):
     tokenizer = fitted_on(texts, knobs, kind=kind, vocabulary_size=size)
     assert tokenizer.get_vocab_size() == size
     assert sorted(tokenizer.get_vocab().values()) == list(range(size))
@@ -136,7 +136,7 @@ def test_bytes_that_occur_together_less_than_the_minimum_are_not_merged(knobs):
     assert len(pieces(tokenizer, "rare")) == 5
 
 
-def test_common_chinese_words_are_pieces_and_punctuation_sticks_to_none(knobs):
+def test_common_chinese_words_are_pieces_without_punctuation(knobs):
     texts = chinese(3000)[0]
     tokenizer = fitted_on(texts, knobs, kind="unigram")
     assert {"我们", "没有", "的"} <= set(tokenizer.get_vocab())
@@ -152,7 +152,7 @@ def test_common_chinese_words_are_pieces_and_punctuation_sticks_to_none(knobs):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("some", [[], [""], [" \n"], ["好"]])
-def test_a_tokenizer_fitted_on_next_to_nothing_still_encodes(knobs, kind, some):
+def test_a_tokenizer_fitted_on_almost_nothing_still_encodes(knobs, kind, some):
     tokenizer = fitted_on(some, knobs, kind=kind)
     assert all((ids > PADDING_ID).all() for ids in TextEncoder(tokenizer, 50)(MIXED))
 
@@ -172,25 +172,25 @@ def test_a_tokenizer_fitted_on_next_to_nothing_still_encodes(knobs, kind, some):
         ("hi", "word"),
     ],
 )
-def test_auto_takes_pieces_for_scripts_without_spaces_and_words_for_others(knobs, language, kind):
+def test_auto_chooses_unigram_for_scripts_without_spaces_and_word_for_others(knobs, language, kind):
     auto = knobs.model_copy(update={"kind": "auto"})
     texts = translations(language)
-    assert kind_of(auto, survey(texts)) == kind
-    assert fit(texts, auto, survey(texts)).to_str() == fitted_on(texts, knobs, kind=kind).to_str()
+    assert choose_kind(auto, measure(texts)) == kind
+    assert fit(texts, auto, measure(texts)).to_str() == fitted_on(texts, knobs, kind=kind).to_str()
 
 
-def test_auto_turns_to_pieces_at_a_fifth_of_the_letters(knobs):
+def test_auto_chooses_unigram_from_a_fifth_of_the_letters_on(knobs):
     auto = knobs.model_copy(update={"kind": "auto"})
-    assert [kind_of(auto, survey(["a" * latin, "好" * 20])) for latin in (80, 81)] == ["unigram", "word"]
+    assert [choose_kind(auto, measure(["a" * latin, "好" * 20])) for latin in (80, 81)] == ["unigram", "word"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_that_is_asked_for_is_taken_whatever_the_script(knobs, kind):
-    assert kind_of(knobs.model_copy(update={"kind": kind}), survey(["好"])) == kind
+def test_an_explicit_kind_is_used_for_any_script(knobs, kind):
+    assert choose_kind(knobs.model_copy(update={"kind": kind}), measure(["好"])) == kind
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_of_very_many_texts_every_kth_is_looked_at(texts, knobs, kind, monkeypatch):
+def test_of_very_many_texts_every_kth_is_used(texts, knobs, kind, monkeypatch):
     monkeypatch.setattr(fitting, "MAX_CHARACTERS", sum(map(len, texts)) // 3 + 1)
     assert fitted_on(texts, knobs, kind=kind).to_str() == fitted_on(texts[::3], knobs, kind=kind).to_str()
 
@@ -211,7 +211,7 @@ def test_of_very_many_texts_every_kth_is_looked_at(texts, knobs, kind, monkeypat
         ("a\u0000b\u200bc", ["abc"]),  # control and invisible characters go
     ],
 )
-def test_words_are_cut_alike_in_every_script(knobs, text, expected):
+def test_words_are_separated_alike_in_every_script(knobs, text, expected):
     assert pieces(fitted_on([text], knobs, kind="word"), text) == expected
 
 
@@ -259,7 +259,7 @@ def test_normalisation_does_what_its_options_say(knobs, kind, changed, text, exp
     ],
     ids=["tags", "comments", "attributes", "entities", "spaces", "values"],
 )
-def test_no_text_makes_the_html_expression_give_up(every, hostile):
+def test_no_text_makes_the_html_expression_fail(every, hostile):
     assert len(TextEncoder(every["word"], 512)([hostile])[0]) > 0
 
 
@@ -297,8 +297,8 @@ def test_any_text_gives_ids_in_range_and_never_padding(every, some, max_length):
             assert (ids < tokenizer.get_vocab_size()).all()
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["all that normalises", "nothing that does"])
-def of_every_kind(request, texts, knobs):
+@pytest.fixture(scope="module", params=[True, False], ids=["normalised", "not normalised"])
+def one_of_each_kind(request, texts, knobs):
     changed = dict.fromkeys(("lowercase", "strip_accents", "strip_html"), request.param)
     changed["unicode"] = "nfkc" if request.param else "none"
     return [fitted_on(texts, knobs, kind=kind, **changed) for kind in KINDS]
@@ -320,27 +320,27 @@ def of_every_kind(request, texts, knobs):
         "e\u0301",
     ]
 )
-def test_the_shorter_way_for_ascii_gives_the_same_ids(of_every_kind, some):
-    for tokenizer in of_every_kind:
+def test_the_fast_path_for_ascii_gives_the_same_ids(one_of_each_kind, some):
+    for tokenizer in one_of_each_kind:
         expected = [tokenizer.encode(text, add_special_tokens=False).ids or [UNKNOWN_ID] for text in some]
         assert [ids.tolist() for ids in TextEncoder(tokenizer, 1_000)(some)] == expected
 
 
 @pytest.mark.parametrize("normalises", [True, False])
-def test_reviews_take_the_shorter_way_to_the_same_words(texts, knobs, normalises):
+def test_reviews_take_the_fast_path_and_get_the_same_ids(texts, knobs, normalises):
     knobs = knobs.model_copy(update={"lowercase": normalises, "strip_html": normalises})
     tokenizer = fitted_on(texts, knobs, kind="word", unicode="nfkc" if normalises else "none")
     reviews = [text.replace(". ", ".\n", 1) for text in english(300)[0] if text.isascii() and text.isprintable()]
     assert len(reviews) > 100
     expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in reviews]
     encoder = TextEncoder(tokenizer, 100_000)
-    encoder.tokenizer = SimpleNamespace(encode_batch_fast=lambda some, **_: [pytest.fail("the longer way") for _ in some])
+    encoder.tokenizer = SimpleNamespace(encode_batch_fast=lambda some, **_: [pytest.fail("the slow path") for _ in some])
     assert [ids.tolist() for ids in encoder(reviews)] == expected
 
 
 @given(st.text())
 @example("  Two  spaces\n")
-def test_bytes_decode_to_the_normalised_text(every, text):
+def test_bpe_decodes_to_the_normalised_text(every, text):
     tokenizer = every["bpe"]
     ids = tokenizer.encode(text, add_special_tokens=False).ids
     assert UNKNOWN_ID not in ids
@@ -348,7 +348,7 @@ def test_bytes_decode_to_the_normalised_text(every, text):
 
 
 @pytest.mark.parametrize("language", ["ja", "th", "ar", "he", "hi", "ko", "my", "ru", "zh_Hant"])
-def test_decoding_gives_real_text_back_in_every_script(every, language):
+def test_decoding_restores_real_text_in_every_script(every, language):
     for text in translations(language)[:200]:
         for kind, tokenizer in every.items():
             ids = tokenizer.encode(text, add_special_tokens=False).ids
@@ -360,13 +360,13 @@ def test_decoding_gives_real_text_back_in_every_script(every, language):
 
 
 @pytest.mark.parametrize("language", ["ja", "th"])
-def test_pieces_cover_the_script_that_they_were_fitted_on(knobs, language):
+def test_unigram_covers_the_script_that_it_was_fitted_on(knobs, language):
     texts = translations(language)
     ids = np.concatenate(TextEncoder(fitted_on(texts[::2], knobs, kind="unigram"), 10_000)(texts[1::2]))
     assert (ids == UNKNOWN_ID).mean() < 0.1
 
 
-def test_texts_are_encoded_alike_alone_and_among_thousands(fitted, texts):
+def test_a_text_is_encoded_the_same_alone_and_among_thousands(fitted, texts):
     few = texts[::9]
     many = few * (2500 // len(few) + 1)
     alone = [TextEncoder(fitted, 512)([text])[0] for text in few]
@@ -402,15 +402,15 @@ def test_truncation_keeps_the_head_and_the_tail(ids, max_length):
 # The file
 
 
-def test_a_missing_tokenizer_is_told_with_the_stage_that_makes_it(tmp_path):
-    with pytest.raises(HeadwayError, match=r"tokenizer\.json: missing; it is made by `dvc repro tokenize`"):
+def test_a_missing_tokenizer_is_reported(tmp_path):
+    with pytest.raises(StageOutputError, match=r"tokenizer\.json: missing"):
         load(tmp_path / "tokenizer.json")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"version": "1.0", "model": {"type": "Nothing"}}', b"\xff\xfe"])
-def test_a_damaged_tokenizer_is_told_in_one_line(tmp_path, content):
+def test_a_damaged_tokenizer_is_a_one_line_error(tmp_path, content):
     (tmp_path / "tokenizer.json").write_bytes(content)
-    with pytest.raises(HeadwayError, match=r"tokenizer\.json: damaged: .*dvc repro --force tokenize") as caught:
+    with pytest.raises(StageOutputError, match=r"tokenizer\.json: damaged") as caught:
         load(tmp_path / "tokenizer.json")
     assert "\n" not in str(caught.value)
 

@@ -13,7 +13,10 @@ from headway import init
 from headway.data.columns import propose, sample_rows
 from headway.data.sources.streams import LocalFile
 from headway.errors import HeadwayError
+from headway.init.inspection import _seconds_to_train
+from headway.init.location import path_and_pattern
 from headway.params import load
+from headway.stages.tokenize import SplitTokens, TokenMetrics
 from tests.real_texts import chinese, english, languages, translations
 
 REVIEWS = 600
@@ -197,11 +200,13 @@ def test_a_folder_with_test_and_unlabelled_files_is_used_as_it_is(project, table
     rows = list(zip(*table.values(), strict=True))
     for name, part in (("train.csv", rows[::2]), ("test.csv", rows[1::4]), ("more.csv", rows[3::4])):
         write_csv(folder / name, dict(zip(table, map(list, zip(*part, strict=True)), strict=True)))
-    found = init.survey(project, str(folder), test_files="test.csv", unlabelled_files="more.csv", say=lambda _: None)
+    found = init.survey(
+        project, str(folder), test_files="test.csv", unlabelled_files="more.csv", report_progress=lambda _: None
+    )
     assert found.changes["data.test_files"] == "test.csv"
     assert found.changes["data.unlabelled_files"] == "more.csv"
-    assert found.profile["splits"]["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
-    assert found.profile["unlabelled_rows"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.splits["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.unlabelled_rows == pytest.approx(REVIEWS / 4, rel=0.1)
 
 
 def test_warnings_are_printed_before_anything_is_written(project, table, capsys):
@@ -215,11 +220,10 @@ def test_warnings_are_printed_before_anything_is_written(project, table, capsys)
 
 
 def test_the_estimated_time_grows_with_the_number_of_trials(params):
-    tokens = {"vocabulary_size": 1000, "train": {"tokens": 10**6, "median_length": 200.0}, "validation": {"tokens": 10**5}}
+    splits = {"train": SplitTokens(5_000, 10**6, median_length=200.0), "validation": SplitTokens(500, 10**5)}
+    tokens = TokenMetrics("word", 1000, {}, 0.0, None, splits)
     shares = {"tune.train_share": 0.5, "tune.max_epochs": 1, "training.max_epochs": 2, "tune.timeout_minutes": 1e6}
-    few, many = (
-        init._seconds_to_train(params.override({**shares, "tune.trials": trials}), tokens, 2) for trials in (1, 1000)
-    )
+    few, many = (_seconds_to_train(params.override({**shares, "tune.trials": trials}), tokens, 2) for trials in (1, 1000))
     # Noisy as the measurement is: 2.5 epochs against 502.
     assert many > 20 * few > 0
 
@@ -246,18 +250,21 @@ def test_a_missing_file_is_one_line(project):
     ],
 )
 def test_a_glob_is_split_into_folder_and_pattern(given, path, files):
-    assert init._path_and_pattern(given) == (path, files)
+    assert path_and_pattern(given) == (path, files)
 
 
 def quietly(project, data, **words):
-    return init.survey(project, str(data), say=lambda _: None, **words)
+    return init.survey(project, str(data), report_progress=lambda _: None, **words)
 
 
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("hf://datasets/a/b.csv", "DVC cannot tell when a hf:// file changes; download it and give its path, or a URL that"),
-        ("memory://b.csv", "DVC cannot tell when a memory:// file changes"),
+        (
+            "hf://datasets/a/b.csv",
+            "DVC does not notice changes of hf:// files; download the file and pass its path, or a URL",
+        ),
+        ("memory://b.csv", "DVC does not notice changes of memory:// files"),
         ("webdav://somewhere/b.csv", "webdav:// needs one more package: `pip install dvc-webdav`, and run again"),
     ],
 )
@@ -280,10 +287,10 @@ def test_a_file_without_a_header_is_refused_with_advice(project, columns):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(zip(*(table[name] for name in columns), strict=True))
     with pytest.raises(
-        HeadwayError, match=r"^own\.csv: its first line looks like a row and no header, for 'bad' stands"
-    ) as told:
+        HeadwayError, match=r"^own\.csv: the first line looks like a row, not a header: its value 'bad' occurs"
+    ) as raised:
         quietly(project, path)
-    assert str(told.value).endswith("put a line of names before it, as text,label")
+    assert str(raised.value).endswith("add a first line with the columns' names, such as text,label")
 
 
 def test_a_repeated_header_is_not_taken_for_a_missing_one(project, table):
@@ -309,8 +316,8 @@ def test_test_and_unlabelled_files_can_be_given_as_paths(project, table, apart):
     paths = [str(folder / name) for name in names]
     found = quietly(project, paths[0], test_files=paths[1], unlabelled_files=paths[2])
     assert (found.changes["data.path"], found.changes["data.files"]) == ("corpus", "train.csv")
-    assert found.profile["splits"]["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
-    assert found.profile["unlabelled_rows"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.splits["test"] == pytest.approx(REVIEWS / 4, rel=0.1)
+    assert found.profile.unlabelled_rows == pytest.approx(REVIEWS / 4, rel=0.1)
     assert found.changes["registry.model_name"] == "train"
 
 
@@ -318,7 +325,7 @@ def test_a_test_file_in_the_projects_root_is_refused_with_advice(project, table,
     monkeypatch.chdir(project.root)
     for name in ("train.csv", "test.csv"):
         write_csv(project.root / name, table)
-    with pytest.raises(HeadwayError, match=r"put them into a folder of their own, such as data/input, and name them there$"):
+    with pytest.raises(HeadwayError, match=r"move them into a folder of their own, such as data/input"):
         quietly(project, "train.csv", test_files="test.csv")
 
 
@@ -328,5 +335,5 @@ def test_encoding_and_delimiter_are_shown(project, capsys):
     path = write_csv(project.root / "own.csv", rows, delimiter=";", encoding="cp1251")
     init.show(quietly(project, path))
     printed = capsys.readouterr().out
-    assert "cp1251 (guessed), ; between cells" in printed
+    assert "cp1251 (guessed), delimiter ;" in printed
     assert "! The encoding was guessed from the letters: cp1251 for own.csv." in printed

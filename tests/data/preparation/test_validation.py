@@ -1,11 +1,11 @@
-"""Which rows cannot be used and why, and which labels are one."""
+"""Which rows cannot be used and why, and which labels count as the same."""
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.preparation.validation import BAD, REASONS, debris, in_order, plain_label, reasons
+from headway.data.preparation.validation import BAD, REASONS, canonical_label, count_markup_noise, reasons, sort_labels
 
 
 def reason_of(text, label="good", problem="", max_characters=50):
@@ -22,14 +22,14 @@ def reason_of(text, label="good", problem="", max_characters=50):
 @pytest.mark.parametrize(
     "text", [None, "", "  \n\t", "\u200b\ufeff", "\u3000", "\x00\x01", "<br /><br/>", "&nbsp; <p></p>", "\u2028"]
 )
-def test_a_text_without_anything_to_read_is_missing(text):
+def test_a_text_without_visible_content_is_missing(text):
     assert reason_of(text) == "missing text"
 
 
 @pytest.mark.parametrize(
     "text", ["x", "0", "None", "nan", "👍", "...", "好", "é", "<3", "a <b> c", "<sigh>", "<https://x.org>"]
 )
-def test_a_text_with_anything_to_read_is_not(text):
+def test_a_text_with_visible_content_is_not_missing(text):
     assert reason_of(text) == ""
 
 
@@ -39,7 +39,7 @@ def test_a_blank_label_is_missing(label):
 
 
 @pytest.mark.parametrize("label", ["<POS>", "<b>", "0", "👍", "&nbsp;"])
-def test_any_other_label_is_one(label):
+def test_any_other_label_is_accepted(label):
     assert reason_of("fine", label) == ""
 
 
@@ -49,7 +49,7 @@ def test_lengths_are_counted_in_characters_and_the_longest_allowed_is_allowed():
     assert reason_of("x" * 1_000_000, max_characters=2_000_000) == ""
 
 
-def test_the_first_reason_in_the_list_is_told():
+def test_the_first_applicable_reason_is_reported():
     assert reason_of(None, None, "3 fields where 2 are expected") == "unreadable"
     assert reason_of("", "") == "missing text"
     assert reason_of("x" * 51, "") == "missing label"
@@ -60,7 +60,7 @@ def test_unlabelled_rows_need_no_label():
     assert [REASONS[code] for code in reasons(batch, 50)] == ["", "missing text"]
 
 
-def test_bad_rows_are_those_that_somebody_has_to_mend():
+def test_bad_rows_are_those_that_need_correction():
     assert BAD == ("unreadable", "missing text", "missing label", "too long", "conflicting labels")
 
 
@@ -75,18 +75,20 @@ def test_bad_rows_are_those_that_somebody_has_to_mend():
         ("lost \ufffd", "mojibake"),
     ],
 )
-def test_debris_is_counted_by_kind(text, kind):
-    assert debris(pa.array([text, "plain text"])) == {name: int(name == kind) for name in debris(pa.array(["x"]))}
+def test_markup_noise_is_counted_by_kind(text, kind):
+    counts = count_markup_noise(pa.array([text, "plain text"]))
+    assert {name for name, count in counts.items() if count} == {kind}
+    assert counts[kind] == 1
 
 
 @pytest.mark.parametrize("text", ["3 < 4 > 2", "I <3 you", "Q&A; more", "été à Ænima", "tab\tand\nline", "AT&T"])
-def test_what_looks_like_debris_and_is_none_is_not_counted(text):
-    assert not any(debris(pa.array([text])).values())
+def test_text_that_resembles_markup_noise_is_not_counted(text):
+    assert not any(count_markup_noise(pa.array([text])).values())
 
 
-def test_labels_that_look_the_same_are_the_same():
-    assert plain_label(" cafe\u0301\n") == plain_label("café") == "café"
-    assert plain_label("A") != plain_label("a")
+def test_labels_that_look_the_same_count_as_the_same():
+    assert canonical_label(" cafe\u0301\n") == canonical_label("café") == "café"
+    assert canonical_label("A") != canonical_label("a")
 
 
 @pytest.mark.parametrize(
@@ -97,8 +99,8 @@ def test_labels_that_look_the_same_are_the_same():
         *(("می\u200cخواهم", "می\u200cخواهم"), ("👩\u200d🚀", "👩\u200d🚀")),
     ],
 )
-def test_what_nobody_sees_makes_no_other_label(label, plain):
-    assert plain_label(label) == plain
+def test_invisible_differences_do_not_make_another_label(label, plain):
+    assert canonical_label(label) == plain
 
 
 @pytest.mark.parametrize(
@@ -112,12 +114,12 @@ def test_what_nobody_sees_makes_no_other_label(label, plain):
         ({"坏", "好"}, ["坏", "好"]),
     ],
 )
-def test_labels_are_sorted_as_people_would(labels, ordered):
-    assert in_order(labels) == ordered
+def test_numeric_labels_are_sorted_by_value_and_others_by_code_point(labels, ordered):
+    assert sort_labels(labels) == ordered
 
 
 @given(st.sets(st.text(min_size=1, max_size=3)), st.randoms())
-def test_the_order_of_labels_does_not_depend_on_how_they_come(labels, random):
+def test_the_order_of_labels_does_not_depend_on_the_input_order(labels, random):
     shuffled = random.sample(sorted(labels), len(labels))
-    assert in_order(set(shuffled)) == in_order(labels)
-    assert sorted(in_order(labels)) == sorted(labels)
+    assert sort_labels(set(shuffled)) == sort_labels(labels)
+    assert sorted(sort_labels(labels)) == sorted(labels)

@@ -1,0 +1,97 @@
+"""The output of the stage ingest, as prepare reads it: rows in batches, and the manifest."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from headway.errors import StageOutputError
+from headway.files import read_json
+from headway.tables import read_batches
+
+BATCH_ROWS = 2_000
+
+
+class _Record(BaseModel):
+    """A part of the manifest; keys that prepare does not need are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class SourceFile(_Record):
+    """A file or split that was ingested.
+
+    Attributes:
+        name: below the source's folder.
+        rows: number of rows read from it.
+        encoding: Python's name of a text file's encoding, "" for other files.
+        encoding_guessed: whether the encoding was guessed from letter frequencies.
+        delimiter: of a CSV file, otherwise "".
+        unterminated_label: label in the last line of a CSV file if that line has no end, "" if it cannot be read; otherwise None.
+    """
+
+    name: str
+    rows: int
+    encoding: str
+    encoding_guessed: bool
+    delimiter: str
+    unterminated_label: str | None
+
+
+class Manifest(_Record):
+    """Facts about the source; see :class:`headway.data.sources.manifest.Manifest`, whose JSON this reads."""
+
+    source: str
+    version: str
+    files: tuple[SourceFile, ...]
+    rows: int
+    unlabelled_rows: int
+    label_counts: dict[str, int]
+    columns_that_differ: dict[str, list[str]]
+    ignored_data_files: list[str]
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the manifest in the folder that ingest wrote.
+
+        Raises:
+            StageOutputError: it is missing or damaged.
+        """
+        path = folder / "manifest.json"
+        try:
+            return cls.model_validate(read_json(path, made_by="ingest"))
+        except ValidationError as error:
+            problem = error.errors()[0]
+            damage = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+            raise StageOutputError(path, "ingest", damage) from None
+
+    def locate(self, index: int) -> tuple[str, int]:
+        """The file that holds a row, and the row's number in it, counted from 1.
+
+        Args:
+            index: of the row among all rows, counted from 0.
+        """
+        file = bisect_right(self._starts, index) - 1
+        return self.files[file].name, index - self._starts[file] + 1
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Index of the first row of each file."""
+        return list(accumulate((file.rows for file in self.files), initial=0))
+
+
+def batches(folder: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """All ingested rows, each batch with the index of its first row: test files first, unlabelled rows last."""
+    start = 0
+    for name in ("rows.parquet", "unlabelled.parquet"):
+        if (folder / name).exists() or name == "rows.parquet":
+            for batch in read_batches(folder / name, made_by="ingest", rows=BATCH_ROWS):
+                yield start, batch
+                start += batch.num_rows

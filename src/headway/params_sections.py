@@ -1,0 +1,319 @@
+"""The sections of params.yaml: every knob with its range and its description, and the checks between knobs of a section.
+
+No knob has a default here: params.yaml alone holds the values. A knob's description is also its comment in that file; a test
+keeps the two equal.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from headway.ranges import Knob, Section
+
+#: An open interval: a share of something, without none and all of it.
+Share = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Margin = Annotated[float, Field(ge=0, lt=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Name = Annotated[str, Field(min_length=1)]
+
+#: Names of columns that the data stages add, or that conditions on slices refer to.
+OWN_COLUMNS = ("row", "text", "label", "test", "problem", "id", "label_id", "length", "script")
+
+
+class DataParams(Section):
+    """Source of the labelled texts; `headway init --data reviews.csv` fills it in."""
+
+    source: Literal["package", "file", "hub"] = Field(
+        description="package: reviews installed with Headway · file: your own data · hub: Hugging Face Hub"
+    )
+    subset: Literal["imdb", "rotten_tomatoes"] = Field(
+        description="For package: imdb (25,000 reviews) · rotten_tomatoes (8,530 sentences)"
+    )
+    path: Name = Field(description="For file: a CSV, TSV, JSONL or Parquet file (also .gz, .bz2, .zst), a folder, or a URL")
+    files: Name = Field(description='Glob of the files to read in a folder, such as "reviews-*.csv" or "**/*.parquet"')
+    test_files: str = Field(description="Glob of test files. If set, only their rows form the test split")
+    unlabelled_files: str = Field(description="Glob of files with unlabelled texts")
+    hub_name: str = Field(description="For hub: name of the data set, such as stanfordnlp/imdb")
+    hub_revision: str = Field(
+        description="Commit hash of the data set, 40 hex digits, so that the data cannot change unnoticed"
+    )
+    hub_split: Name = Field(description="Split with the labelled texts")
+    hub_test_split: str = Field(description="Split with the test texts. If set, only its rows form the test split")
+    hub_unlabelled_split: str = Field(description="Split with unlabelled texts")
+    text_column: Name = Field(description="Column with the texts")
+    label_column: Name = Field(description="Column with the labels")
+    slice_columns: list[Name] = Field(
+        description="Further columns to keep; test metrics are reported for each of their values"
+    )
+    encoding: Name = Field(description="Encoding of text files: auto (detected) · utf-8 · utf-16 · gb18030 · …")
+    quoting: Literal["auto", "none"] = Field(description="auto: CSV quoting · none: quotes are ordinary characters")
+    max_rows: NonNegativeInt = Field(
+        description="Approximate number of rows in a fixed random sample, for a quick try; 0: all rows"
+    )
+    max_characters: PositiveInt = Field(description="Characters of the longest accepted text; longer ones are quarantined")
+    max_bad_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="Share of unusable rows, duplicates aside, above which the pipeline stops"
+    )
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if self.text_column == self.label_column:
+            raise ValueError(f"text_column and label_column are both {self.text_column!r}; expected two different columns")
+        return self
+
+    @model_validator(mode="after")
+    def _slice_columns_are_others(self) -> Self:
+        for name in self.slice_columns:
+            if name in (self.text_column, self.label_column) or self.slice_columns.count(name) > 1:
+                raise ValueError(f"slice_columns: {name!r} is named twice; name each further column once")
+            if name in OWN_COLUMNS:
+                raise ValueError(f"slice_columns: {name!r} is reserved for a column of Headway's; rename it in the data")
+        return self
+
+    @model_validator(mode="after")
+    def _encoding_is_known(self) -> Self:
+        if self.encoding != "auto":
+            try:
+                codecs.lookup(self.encoding)
+            except LookupError:
+                raise ValueError(
+                    f"encoding: unknown encoding {self.encoding!r}; expected auto, or a name such as utf-8, utf-16 or gb18030"
+                ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _hub_is_pinned(self) -> Self:
+        if self.source == "hub":
+            if not self.hub_name:
+                raise ValueError("hub_name is empty; expected a data set on the Hub, such as stanfordnlp/imdb")
+            if not re.fullmatch(r"[0-9a-f]{40}", self.hub_revision):
+                raise ValueError(
+                    f"hub_revision is {self.hub_revision!r}; expected the 40-digit commit hash from the data set's page "
+                    "(Files, History), since a branch can change"
+                )
+        return self
+
+
+class SplitParams(Section):
+    """Assignment of rows to splits by a hash of the text, so that added rows never move old ones."""
+
+    train: Share = Field(description="Share of the rows to train on; the three shares sum to 1")
+    validation: Share = Field(description="Share of the rows for the search, early stopping and every other choice")
+    test: Share = Field(description="Share of the rows for the evaluation, the baseline's score and the gate")
+    salt: str = Field(description="Added to the text before hashing; another word gives another split")
+    near_duplicates: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="Jaccard similarity of word triples from which texts share a split; 0: identical texts only"
+    )
+    first_rows_in_training: PositiveInt = Field(
+        description="Rows of each class assigned to training before any are assigned by hash"
+    )
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"train + validation + test must be 1, their sum is {total:g}")
+        return self
+
+
+class TokenizerParams(Section):
+    """Tokenizer, fitted on the training split."""
+
+    kind: Literal["auto", "word", "bpe", "unigram"] = Field(
+        description="auto: word, or unigram for scripts without spaces · word · bpe · unigram"
+    )
+    vocabulary_size: Annotated[int, Field(ge=300)] = Field(description="Number of tokens kept, the most frequent first")
+    min_frequency: PositiveInt = Field(description="Occurrences that a word needs to enter the vocabulary")
+    unicode: Literal["nfkc", "nfc", "none"] = Field(
+        description="Normalisation form: nfkc (full-width letters and ligatures become plain) · nfc · none"
+    )
+    lowercase: bool = Field(description="Whether to lowercase texts")
+    strip_accents: bool = Field(description="Whether to remove accents")
+    strip_html: bool = Field(description="Whether to remove HTML tags and entities")
+    max_length: Annotated[int, Field(ge=2)] = Field(
+        description="Tokens kept per text: its first and its last half of this number"
+    )
+    word_vectors: Annotated[str, Field(pattern=r"^[^/\\]*$")] = Field(
+        description='File in data/vectors (GloVe or fastText, as text) that initialises the embeddings; "": random'
+    )
+
+
+class BaselineParams(Section):
+    """TF-IDF with logistic regression, the linear baseline of every comparison."""
+
+    max_ngram: Annotated[int, Field(ge=1, le=5)] = Field(description="Words in the longest n-gram")
+    min_document_frequency: PositiveInt = Field(description="Training texts in which an n-gram must occur")
+    inverse_regularisation: PositiveFloat = Field(description="Inverse of the regularisation strength, scikit-learn's C")
+
+
+class NgramParams(Section):
+    """The model's linear part: logistic regression over n-grams of tokens, fitted first."""
+
+    max_order: Annotated[int, Field(ge=0, le=5)] = Field(description="Tokens in the longest n-gram; 0: no linear part")
+    min_document_frequency: PositiveInt = Field(description="Training texts in which an n-gram must occur")
+    max_features: PositiveInt = Field(description="Number of n-grams kept, the most frequent first")
+    inverse_regularisation: Annotated[list[PositiveFloat], Field(min_length=1)] = Field(
+        description="Values of scikit-learn's C, tried in ascending order until validation loss rises"
+    )
+
+
+class ModelParams(Section):
+    """The model's self-attention part: embedding → self-attention blocks → attention pooling → linear."""
+
+    max_length: Annotated[int, Field(ge=2)] = Field(
+        description="Tokens read per text: its first and its last half of this number"
+    )
+    d_model: PositiveInt = Field(description="Width of embeddings and blocks; divisible by n_heads")
+    n_heads: PositiveInt = Field(description="Attention heads per block")
+    n_layers: PositiveInt = Field(description="Number of blocks")
+    dim_feedforward: PositiveInt = Field(description="Width of the feed-forward layer in a block")
+    similarity: Literal["inner_product", "cosine"] = Field(
+        description="Similarity of query and key: inner_product (scaled) · cosine (with a learned scale)"
+    )
+    window_size: NonNegativeInt = Field(
+        description="Tokens per attention window; pooling combines the windows; 0: one window per text"
+    )
+    bigram_buckets: NonNegativeInt = Field(
+        description="Rows in the hash table of bigram embeddings, which are added to the tokens'; 0: none"
+    )
+    bigram_dropout: Probability = Field(description="Share of bigram embeddings dropped in training")
+    embedding_dropout: Probability = Field(
+        description="Share of embedding features dropped in training, the same at all positions of a text"
+    )
+    dropout: Probability = Field(
+        description="Share of features dropped within a block in training, the same at all positions of a text"
+    )
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model ({self.d_model}) must be divisible by n_heads ({self.n_heads})")
+        if (self.d_model // self.n_heads) % 2:
+            raise ValueError(
+                f"d_model / n_heads ({self.d_model} / {self.n_heads} = {self.d_model // self.n_heads}) must be even, "
+                "because rotary position embeddings rotate pairs of features"
+            )
+        return self
+
+
+class TrainingParams(Section):
+    """Training of the self-attention part."""
+
+    max_epochs: PositiveInt = Field(description="Passes over the training rows, at most")
+    patience: PositiveInt = Field(description="Epochs without a higher validation accuracy after which training stops")
+    tokens_per_batch: PositiveInt = Field(
+        description="Tokens per batch, padding included; a batch holds texts of similar length"
+    )
+    learning_rate: PositiveFloat = Field(
+        description="Peak learning rate, reached after the warm-up; it then falls linearly to 0"
+    )
+    warmup_ratio: Probability = Field(description="Share of all steps over which the learning rate rises from 0")
+    gradient_clip_val: PositiveFloat = Field(description="Norm to which larger gradients are scaled down")
+    class_weights: Literal["none", "balanced"] = Field(
+        description="Weights of the classes in the loss: none · balanced (inversely proportional to their rows)"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        description="float32 · bfloat16 (mixed precision); `make bench-speed` measures both on this machine"
+    )
+    accelerator: Literal["auto", "cpu", "gpu"] = Field(description="auto: a GPU if there is one · cpu · gpu")
+    devices: PositiveInt = Field(description="GPUs, or processes on CPUs, that train together (DDP)")
+    threads: PositiveInt = Field(description="CPU threads of each process; results depend on it")
+
+
+class TuneParams(Section):
+    """Hyperparameter search; the stage train uses the best trial's values."""
+
+    trials: PositiveInt = Field(description="Number of trials")
+    timeout_minutes: PositiveFloat = Field(
+        description="Minutes after which no new trial starts; a search cut short is not reproducible"
+    )
+    target: NonNegativeFloat = Field(description="Value of the objective at which the search stops; 0: never")
+    objective: Literal["macro_f1", "accuracy", "negative_log_likelihood"] = Field(
+        description="Metric on validation rows: accuracy · macro_f1 · negative_log_likelihood (minimised)"
+    )
+    second_objective: Literal["none", "latency", "size"] = Field(
+        description="none · latency (ms per text) · size (MB) of the attention part, also minimised; disables pruning"
+    )
+    second_margin: NonNegativeFloat = Field(description="Loss of the first objective accepted for a better second one")
+    train_share: Annotated[float, Field(gt=0, le=1)] = Field(description="Share of the training rows used in each trial")
+    max_epochs: PositiveInt = Field(description="Epochs per trial, at most")
+    pruning: bool = Field(description="Whether to stop a trial outside the best third after half an epoch or one epoch")
+    executor: Literal["serial", "processes", "ray"] = Field(
+        description="Where trials run: serial (this process) · processes (this machine) · ray (a cluster)"
+    )
+    workers: PositiveInt = Field(description="Trials that run at the same time; results depend on it")
+    address: str = Field(description='Address of the Ray cluster; "": a temporary one on this machine')
+    storage: str = Field(description='Storage of the study: "" (a file in .headway) · postgresql://user@host/database')
+    space: dict[str, Knob] = Field(
+        description="Ranges of knobs in model, training and tokenizer; trial 0 uses the values above"
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def _storage_is_a_database_without_its_password(cls, url: str) -> str:
+        if re.search(r"://.*:[^@]*@|[?&]password=", url):
+            raise ValueError(
+                "contains a password, which does not belong under version control; set PGPASSWORD or use ~/.pgpass"
+            )
+        if url and not re.match(r"postgresql(\+\w+)?://.", url):
+            raise ValueError(f"{url!r} is not allowed: expected a URL such as postgresql://user@host/database")
+        return url
+
+
+class EvaluationParams(Section):
+    """Metrics on the test split, with confidence intervals, in total and by slice."""
+
+    bootstrap_samples: Annotated[int, Field(ge=100)] = Field(description="Bootstrap resamples per confidence interval")
+    confidence: Share = Field(description="Confidence level of the intervals")
+    min_slice_rows: PositiveInt = Field(description="Test rows below which a slice or class is marked as small")
+    slices: dict[Name, Name] = Field(
+        description="Further slices by name, such as {long: length > 2000, praise: '\"great\" in text'}"
+    )
+
+
+class GateParams(Section):
+    """What a candidate must show on the test split to become champion."""
+
+    policy: Literal["superior", "non_inferior"] = Field(
+        description="superior: significantly better than the champion · non_inferior: not worse by more than champion_margin"
+    )
+    champion_margin: Margin = Field(description="Loss of accuracy against the champion that non_inferior accepts")
+    baseline_margin: Margin = Field(
+        description="Loss of accuracy against the linear baseline accepted at the interval's lower end"
+    )
+    minimum_gain: Margin = Field(description="Gain of accuracy over the champion that superior requires")
+    macro_f1_margin: Margin = Field(description="Loss of macro F1 against the champion accepted at the interval's lower end")
+    nll_margin: NonNegativeFloat = Field(
+        description="Rise of negative log-likelihood (nats per row) accepted at the interval's upper end"
+    )
+    calibration_margin: Margin = Field(description="Rise of expected calibration error accepted")
+    slice_margin: Margin = Field(description="Loss of accuracy accepted on any slice; refused if significantly larger")
+    min_slice_rows: PositiveInt = Field(description="Test rows that a slice needs to be checked")
+    min_test_rows: PositiveInt = Field(description="Test rows that a decision needs")
+    detectable_gain: Margin = Field(
+        description="True gain of accuracy that the test must detect with 80% power, else refused; 0: only reported"
+    )
+    max_latency_ms: NonNegativeFloat = Field(
+        description="95th percentile of the latency for one text, in ms, at most; 0: no limit"
+    )
+    max_latency_ratio: NonNegativeFloat = Field(description="The same as a multiple of the champion's; 0: no limit")
+    max_size_mb: NonNegativeFloat = Field(description="Size of the model package in MB, at most; 0: no limit")
+    max_size_ratio: NonNegativeFloat = Field(description="The same as a multiple of the champion's; 0: no limit")
+    confidence: Share = Field(
+        description="1 minus the probability of any false promotion over all decisions on one test set"
+    )
+    bootstrap_samples: Annotated[int, Field(ge=100)] = Field(description="Bootstrap resamples per confidence interval")
+
+
+class RegistryParams(Section):
+    """Names in MLflow, and the model card."""
+
+    experiment: Name = Field(description="MLflow experiment")
+    model_name: Annotated[str, Field(pattern=r"^\w[\w .-]*$")] = Field(description="Registered model")
+    intended_use: str = Field(description="For the model card: who should use the model for what, and for what not")
