@@ -17,7 +17,7 @@ headway.np, headway.Explanation = np, Explanation  # type: ignore[attr-defined]
 project = "Headway"
 author = "the Headway contributors"
 release = version = headway.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated_reference"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "generated_reference"]
 exclude_patterns = ["_build", "_ext", "examples"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -32,6 +32,8 @@ html_title = f"Headway {release}"
 html_static_path: list[str] = []
 html_show_sphinx = False
 html_copy_source = False
+copybutton_prompt_text = "$ "
+copybutton_exclude = ".linenos, .gp, .go"
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 FONTS = {

@@ -10,11 +10,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 
 from headway import cli
+from headway.errors import HeadwayError
+from headway.evaluation.predictions import Predictions
 from headway.params import Params
+from headway.promotion.gate import GateInput, decide
 
 #: Attributes by which a browser fetches something as soon as it opens a page.
 ASSETS = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src"}
@@ -78,6 +82,18 @@ def test_every_command_is_in_the_reference(site: Path) -> None:
 def test_no_marker_of_generated_content_is_left(site: Path) -> None:
     for page in site.rglob("*.html"):
         assert "generated:" not in page.read_text(encoding="utf-8"), page
+
+
+@pytest.mark.parametrize("policy", ["superior", "non_inferior"])
+def test_every_check_of_the_gate_is_explained(repository: Path, params: Params, policy: str) -> None:
+    """Models that cannot be compared fail every check that applies, so that each is named."""
+    candidate = Predictions(["a"], np.array([0]), np.array([[1, 0]], dtype=np.float32), ["no", "yes"])
+    lost = HeadwayError("lost")
+    given = GateInput(candidate, baseline=lost, champion=lost, seen_rows="trained on them")
+    page = (repository / "docs" / "concepts" / "gate.md").read_text(encoding="utf-8")
+    checks = decide(given, params.override({"gate.policy": policy}).gate, seed=1).checks
+    assert len(checks) > 10
+    assert [check.name for check in checks if f"`{check.name}`" not in page] == []
 
 
 def test_commands_that_need_a_server_have_arguments_that_exist(repository: Path) -> None:
