@@ -64,7 +64,7 @@ def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_
         "version 3 is refused",
         "accuracy &lt;worse&gt;",
         "✗",
-        "-0.0300",
+        "−0.0300",
         record.id,
         record.previous,
         "a" * 40,
@@ -81,7 +81,7 @@ def test_the_page_of_a_retirement_says_that_the_gate_was_not_asked() -> None:
     text = page.render(new_decision(**bare, number=1, previous=""))
     assert "This decision was made without the gate." in text
     assert "&lt;b&gt;bad&lt;/b&gt;" in text
-    assert "none, this is the first" in text
+    assert "none (this is the first)" in text
 
 
 def rows_of(text: str, section: str) -> list[list[str]]:
@@ -107,7 +107,7 @@ def test_the_cards_numbers_are_those_of_the_record() -> None:
         ["length: 12 to 610 characters", "615", "0.8881", "0.8631 to 0.9131", "0.8754", "0.8504 to 0.9004"],
         ["shop: a|b", "3", "1.0000", "1.0000 to 1.0000", "1.0000", "—"],
     ]
-    assert "\nToo small to conclude from: shop: a\\|b.\n" in text
+    assert "\nToo small for conclusions: shop: a\\|b.\n" in text
     assert "- NLL: 0.2168 (interval 0.2011 to 0.2345)" in text
     assert "- 7.31 ms for one text (95th percentile)" in text
     assert "Fewer than 30 test texts have the label pos\\|itive" in text
@@ -124,7 +124,7 @@ def test_what_is_absent_is_said_to_be_absent() -> None:
         "| git commit | — |",
         "The training data is no longer in this project. Its fingerprint: —.",
         "made outside a git repository, so no commit is known",
-        "Nobody has said (`registry.intended_use` in params.yaml).",
+        "Not specified (`registry.intended_use` in params.yaml).",
     ):
         assert said in text, said
     unsure = card.render(a_record(), "headway")
