@@ -17,7 +17,7 @@ from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.promotion import existing_decision
+from headway.promotion import existing_decision, history
 from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
