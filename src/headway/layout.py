@@ -29,7 +29,7 @@ class Layout:
                 return cls(folder)
         raise HeadwayError(f"{start}: not inside a Headway project (no folder up from here holds {' and '.join(MARKERS)})")
 
-    # What a person edits.
+    # Files that a person edits.
     @property
     def params(self) -> Path:
         return self.root / "params.yaml"
@@ -101,7 +101,7 @@ class Layout:
     def metrics(self, stage: str) -> Path:
         return self.root / "metrics" / f"{stage}.json"
 
-    # What people open: drawn by the stage report alone.
+    # Pages and plots, drawn by the stage report alone.
     @property
     def reports(self) -> Path:
         return self.root / "reports"
@@ -113,7 +113,7 @@ class Layout:
     def page(self, name: str) -> Path:
         return self.reports / f"{name}.html"
 
-    # What is never versioned.
+    # Never versioned.
     @property
     def scratch(self) -> Path:
         return self.root / ".headway"
@@ -124,5 +124,5 @@ class Layout:
 
     @property
     def ingested(self) -> Path:
-        """When the source was read. A time of day would make an out differ from run to run, so it is kept here."""
+        """When the source was read. It is kept out of the outs, because they must be the same after every run."""
         return self.scratch / "ingested.json"

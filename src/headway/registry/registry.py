@@ -176,7 +176,7 @@ class Registry:
         """
         champion = self.champion()
         if champion is None:
-            raise HeadwayError(f"model {self.name} has no champion; `headway history` says why, `make run` promotes one")
+            raise HeadwayError(f"model {self.name} has no champion; `headway history` shows why, `make run` promotes one")
         return self.load(champion)
 
     def load(self, version: ModelVersion) -> ModelPackage:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Shows a person what happens."""
+    """Shows the progress of a search."""
 
     def resumed(self, trials: Sequence[TrialResult]) -> None: ...
     def began(self, task: Task) -> None: ...
