@@ -33,7 +33,7 @@ def commit_hash(folder: Path, revision: str) -> str:
     Raises:
         GitError: there is no such commit, or no repository.
     """
-    # Not --quiet in one step: outside a repository, git's own message is the better one.
+    # First, because outside a repository git's own message says what is wrong.
     git(folder, "rev-parse", "--git-dir")
     try:
         return git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")

@@ -17,7 +17,7 @@ from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.promotion import existing_decision
+from headway.promotion import existing_decision, history
 from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
@@ -201,15 +201,15 @@ def test_a_summary_that_a_kill_cut_off_is_completed_without_another_decision(ref
     run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
     tracker.client.delete_tag(run.info.run_id, DECISION_TAG)
-    decided = len(refused.decisions())
+    decided = len(history.decisions(refused.registry))
     with disable_run_logger():
         assert gate.fn(refused.params, refused.layout, refused.tracker).result == REFUSED
     assert tracker.client.get_run(run.info.run_id).data.tags[DECISION_TAG] == refused.registry.log.entries().last
-    assert len(refused.decisions()) == decided
+    assert len(history.decisions(refused.registry)) == decided
 
 
 def test_runs_that_were_deleted_in_mlflow_stop_nothing(refused: Project) -> None:
-    tracker, record = refused.tracker, refused.decisions()[-1]
+    tracker, record = refused.tracker, history.decisions(refused.registry)[-1]
     run = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert run is not None
     for deleted in (run.info.run_id, record.candidate.run):
@@ -251,27 +251,27 @@ def test_a_refusal_for_the_latency_alone_is_decided_again(refused: Project, monk
 
 def test_a_run_does_not_promote_a_model_again_that_was_rolled_back(refused: Project) -> None:
     _rolled_back(refused)
-    decided = len(refused.decisions())
+    decided = len(history.decisions(refused.registry))
     with disable_run_logger():
         found = gate.fn(refused.params, refused.layout, refused.tracker)
     assert (found.result, found.version, found.champion) == (REFUSED, "2", "1")
     assert found.lines[0] == "version 1 is restored: a test"
     assert "was removed as champion" in found.lines[1]
     assert "`headway promote 2`" in found.lines[1]
-    assert len(refused.decisions()) == decided
+    assert len(history.decisions(refused.registry)) == decided
     assert refused.registry.champion().version == 1
 
 
 def test_a_run_does_not_promote_a_retired_model_again_unless_its_files_are_lost(refused: Project) -> None:
     _other_champion(refused)
     retire(refused.registry, "a test", current_requester("a test"), {})
-    decided = len(refused.decisions())
+    decided = len(history.decisions(refused.registry))
     with disable_run_logger():
         found = gate.fn(refused.params, refused.layout, refused.tracker)
     assert (found.result, found.version, found.champion) == (REFUSED, "2", None)
     assert found.lines[0] == "version 2 is retired: a test"
     assert "was removed as champion" in found.lines[1]
-    assert len(refused.decisions()) == decided
+    assert len(history.decisions(refused.registry)) == decided
     source = refused.registry.version("2").source
     (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{source.split('/')[-1]}/artifacts")
     lost = stored.rename(stored.with_name("lost"))

@@ -1,4 +1,4 @@
-"""What a person sees while the search runs: one line that a terminal redraws, or lines where none can be redrawn."""
+"""Progress of the search: a bar that a terminal redraws, and lines that also fit a log."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class LiveProgress:
-    """Best so far, trials done, pruned and failed, and about how long it goes on.
+    """Shows the best score so far, the numbers of trials by state, and an estimate of the time left.
 
     Args:
         params: budget and objective.
-        console: where it is shown; by default the standard output.
+        console: the output; by default standard output.
     """
 
     def __init__(self, params: TuneParams, console: Console | None = None) -> None:
@@ -46,28 +46,28 @@ class LiveProgress:
             self.bar.stop()
 
     def resumed(self, trials: Sequence[TrialResult]) -> None:
-        """These trials were there already."""
+        """Begin with the trials that an earlier process finished."""
         self.trials = list(trials)
         if self.bar:
             self.bar.start()
         if trials:
-            self.say(f"the search continues: {self.standing()}")
+            self.say(f"the search continues: {self.status()}")
         self._redraw()
 
     def began(self, task: Task) -> None:
-        at = ", ".join(f"{name} {short(value)}" for name, value in task.point.items()) or "nothing to search"
+        at = ", ".join(f"{name} {short(value)}" for name, value in task.point.items()) or "no hyperparameters to search"
         self.say(f"trial {task.number}: {at}")
 
     def epoch(self, number: int, entry: Mapping[str, float]) -> None:
-        said = f"trial {number}, epoch {entry['epoch']:g} of {self.params.max_epochs}: {entry[self.goal.entry]:.4f}"
+        line = f"trial {number}, epoch {entry['epoch']:g} of {self.params.max_epochs}: {entry[self.goal.entry]:.4f}"
         if self.bar:
-            self._redraw(said)
+            self._redraw(line)
         else:
-            self.say(said)
+            self.say(line)
 
     def ended(self, trial: TrialResult) -> None:
         self.trials.append(trial)
-        self.say(f"trial {trial.number}: {in_words(trial)} in {trial.seconds:.0f} s · {self.standing()}")
+        self.say(f"trial {trial.number}: {describe(trial)} in {trial.seconds:.0f} s · {self.status()}")
         self._redraw()
 
     def batches(self, number: int) -> Callback | None:
@@ -81,8 +81,8 @@ class LiveProgress:
     def say(self, line: str) -> None:
         self.console.print(line)
 
-    def standing(self) -> str:
-        """Where the search stands, in a line."""
+    def status(self) -> str:
+        """The state of the search in one line."""
         states = [trial.state for trial in self.trials]
         counts = f"{states.count('complete')} done, {states.count('pruned')} pruned, {states.count('failed')} failed"
         parts = [f"{counts} of {self.params.trials}"]
@@ -95,7 +95,7 @@ class LiveProgress:
         return ", ".join(parts)
 
     def seconds_left(self) -> float:
-        """What the remaining trials take if they take as long as those before them; 0 when none remain or none has ended."""
+        """Time for the remaining trials at the mean duration so far; 0 if no trial remains or none has ended."""
         remaining = self.params.trials - len(self.trials)
         if not self.trials or remaining <= 0:
             return 0.0
@@ -104,24 +104,24 @@ class LiveProgress:
 
     def _redraw(self, more: str = "") -> None:
         if self.bar:
-            said = " · ".join(filter(None, [self.standing(), more]))
+            said = " · ".join(filter(None, [self.status(), more]))
             self.bar.update(self.task, completed=len(self.trials), description=said, refresh=True)
 
 
-def in_words(trial: TrialResult) -> str:
-    """How a trial ended."""
+def describe(trial: TrialResult) -> str:
+    """The end of a trial: its score, or the reason of its failure."""
     if trial.state == "failed":
         return f"failed: {trial.reason}"
     return f"pruned at {trial.score:.4f}" if trial.state == "pruned" else f"{trial.score:.4f}"
 
 
 def short(value: Any) -> str:
-    """A knob's value, as far as a person wants to read it."""
+    """A hyperparameter's value to three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """A duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
