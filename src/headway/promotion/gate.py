@@ -105,7 +105,7 @@ def decide(given: GateInput, policy: GateParams, seed: int) -> GateResult:
 def _against_baseline(
     candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, look: Look | None
 ) -> list[Check]:
-    """Accuracy against the baseline; for a first promotion, which this decides, also what the rows can show."""
+    """Accuracy against the baseline; for a first promotion, which this check decides, also the power of the test."""
 
     def compared() -> PairedPredictions:
         if isinstance(baseline, HeadwayError):
