@@ -152,7 +152,7 @@ def test_an_edit_that_brings_its_own_hash_breaks_the_chain_after_it(three: Regis
         open_database.execute("UPDATE params SET value = ? WHERE value = ?", (forged.id, second.id))
     found, problem = history.examine(three)
     assert [record.number for record in found] == [1, 2]
-    assert problem == "record 3: it does not follow the one before it"
+    assert problem == "record 3: it does not name the id of the record before it"
 
 
 def test_a_deleted_record_is_named(three: Registry) -> None:
@@ -171,7 +171,7 @@ def test_records_in_another_order_are_named(three: Registry) -> None:
     with database(three) as open_database:
         for key, value in (("000002", third.id), ("000003", second.id)):
             open_database.execute("UPDATE params SET value = ? WHERE key = ?", (value, key))
-    assert history.examine(three)[1] == "record 2: it does not follow the one before it"
+    assert history.examine(three)[1] == "record 2: it does not name the id of the record before it"
 
 
 def test_an_end_that_was_cut_off_is_named(three: Registry) -> None:
