@@ -106,7 +106,7 @@ def test_one_service_builds_the_image_that_the_others_share() -> None:
     assert list(build["args"]) == arguments
 
 
-def test_no_secret_stands_in_the_compose_file() -> None:
+def test_the_compose_file_contains_no_secret() -> None:
     for name, service in services().items():
         for key, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|TOKEN|KEY", key):
@@ -215,7 +215,7 @@ def test_the_image_has_a_folder_of_its_users_for_every_named_volume() -> None:
 
 
 def left_out(path: str) -> bool:
-    """Whether .dockerignore keeps a path, or a folder that it lies in, out of the build context; the last match decides."""
+    """Whether .dockerignore excludes a path, or a folder that contains it, from the build context; the last match decides."""
     parts = path.split("/")
     prefixes = ["/".join(parts[: count + 1]) for count in range(len(parts))]
     out = False
@@ -318,7 +318,7 @@ class Stack:
         return re.sub(r"(?<==)/artifacts$|^/home/headway", lambda found: str(self.volume(found[0])), text)
 
     def volume(self, inside: str) -> Path:
-        """The folder here that stands for one in the container."""
+        """The local folder that takes the place of one in the container."""
         return self.home if inside == "/home/headway" else self.folder / inside.strip("/")
 
     def environment(self, name: str) -> dict[str, str]:

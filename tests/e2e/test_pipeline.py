@@ -178,7 +178,7 @@ def test_a_changed_param_runs_its_stages_alone_and_rescores_the_champion(ran: Cl
 
 
 def test_a_change_that_is_taken_back_brings_back_everything_after_it(ran: Clone) -> None:
-    """DVC restores the stage from its cache without running it; what stands after it has to follow all the same."""
+    """DVC restores the stage from its cache without running it; later stages must follow all the same."""
     before = json.loads(ran.run("dvc", "status", "--json").stdout)
     assert before == {}
     first = {path.name: path.read_bytes() for path in ran.layout.candidate.iterdir()}

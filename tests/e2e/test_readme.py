@@ -168,7 +168,7 @@ def test_make_test_runs_the_fast_tests_and_then_the_others(installed: Clone) -> 
 
 
 @pytest.mark.parametrize("command", sorted(RUN - {"source .venv/bin/activate"}))
-def test_the_command_works_as_it_stands(command: str, installed: Clone) -> None:
+def test_the_command_works_as_written(command: str, installed: Clone) -> None:
     done = bash(installed, f"source .venv/bin/activate\n{command}")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Installing" not in done.stdout

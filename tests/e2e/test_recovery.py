@@ -131,7 +131,7 @@ def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
 
 
 def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone) -> None:
-    """Nothing can be compared with it: the gate refuses and says what to do; after that, the next run elects anew."""
+    """Nothing can be compared with it: the gate refuses and says what to do. After its retirement, the next run promotes."""
     client = ran.tracker().client
     champion = client.get_model_version_by_alias(NAME, "champion")
     (stored,) = (ran.layout.tracking / "artifacts").rglob(f"{champion.source.split('/')[-1]}/artifacts")
@@ -148,9 +148,9 @@ def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone)
     assert "cannot be loaded" in only_line(predicted.stderr)
     retired = ran.run("headway", "retire", "--reason", "its files were lost")
     assert retired.returncode == 0, retired.stderr
-    elected = ran.run("headway", "run")
-    assert "PROMOTED" in elected.stdout, elected.stdout[-3000:] + elected.stderr[-3000:]
-    assert ran.run("headway", "predict", "a fine film").returncode == 0, "the elected version is no better than the lost one"
+    promoted = ran.run("headway", "run")
+    assert "PROMOTED" in promoted.stdout, promoted.stdout[-3000:] + promoted.stderr[-3000:]
+    assert ran.run("headway", "predict", "a fine film").returncode == 0, "the promoted version has its files"
     assert "its files were lost" in client.get_model_version(NAME, champion.version).tags["headway.retired"]
 
 

@@ -32,11 +32,11 @@ def test_the_cards_command_makes_the_same_model_again_elsewhere(ran: Clone, tmp_
 
 def test_lineage_leads_from_version_to_commit_and_back(ran: Clone) -> None:
     first_commit = git(ran.root, "rev-list", "--max-parents=0", "HEAD")
-    told = ran.run("headway", "lineage", "1").stdout
-    assert f" {first_commit}\n" in told
-    assert "2 trials below that run" in told
+    printed = ran.run("headway", "lineage", "1").stdout
+    assert f" {first_commit}\n" in printed
+    assert "2 trials below that run" in printed
     assert "version 1 of headway" in ran.run("headway", "lineage", first_commit[:10]).stdout
-    (run,) = re.findall(r"^  run +([0-9a-f]{32})", told, re.MULTILINE)
+    (run,) = re.findall(r"^  run +([0-9a-f]{32})", printed, re.MULTILINE)
     assert "version 1 of headway" in ran.run("headway", "lineage", run).stdout
 
 

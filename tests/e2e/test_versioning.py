@@ -1,4 +1,4 @@
-"""Data and models go through a DVC remote from one machine to another, and a change of the data is told and taken back."""
+"""Data and models go through a DVC remote from one machine to another, and a change of the data is reported and undone."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_what_is_pushed_to_s3_can_be_pulled_elsewhere(mine: Clone, tmp_path: Pat
     arrives_elsewhere(mine, tmp_path / "other")
 
 
-def test_a_change_of_the_data_is_told_in_numbers_and_taken_back(mine: Clone) -> None:
+def test_a_change_of_the_data_is_counted_and_can_be_undone(mine: Clone) -> None:
     before = digests(mine)
     rows = bring_other_rows(mine)
     printed = succeed(mine, "headway", "data", "diff", "HEAD~1")

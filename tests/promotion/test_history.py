@@ -225,7 +225,7 @@ def test_a_broken_history_is_one_line_with_a_remedy_and_nothing_is_decided_on_it
         assert "\n" not in str(error.value)
 
 
-def test_the_histories_run_can_be_deleted_and_comes_back_with_the_next_record(three: Registry) -> None:
+def test_a_deleted_run_of_the_history_is_restored_with_the_next_record(three: Registry) -> None:
     three.client.delete_run(run_of(three))
     append(three, 4)
     found, problem = history.examine(Registry(three.tracker))
