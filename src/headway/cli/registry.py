@@ -97,7 +97,7 @@ def history(
         )
     if verify:
         last = f", the last one is {decisions[-1].id}" if decisions else ""
-        print(f"{counted(len(decisions), 'decision')}, unaltered{last}")
+        print(f"{counted(len(decisions), 'decision')}, none altered{last}")
 
 
 @app.command(rich_help_panel=PANEL)

@@ -170,7 +170,7 @@ def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Seque
 
 
 def _annotate(registry: Registry, decision: Decision) -> None:
-    """Store a decision with its version and with the version's run, as far as these still exist."""
+    """Store a decision with its version and with the version's run, if these still exist."""
     version = registry.find(decision.candidate)
     if version is None:
         return

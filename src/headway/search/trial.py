@@ -1,4 +1,4 @@
-"""What a worker is given and what it returns: plain values that any executor can carry. Nothing heavy is imported here."""
+"""The input and the output of a worker: plain values that any executor can send. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
