@@ -22,7 +22,7 @@ from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, unit_hash
 from headway.params import SplitParams
 
-#: Code of no split.
+#: Code of a row that is in no split.
 NO_SPLIT = -1
 
 
@@ -71,8 +71,8 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     """
     reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
     first = _drop_duplicates(rows, reason, duplicate_of)
-    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they would
-    # move on the day when a conflicting row is appended.
+    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they
+    # would change splits when a conflicting row is appended.
     split = np.full(len(rows), NO_SPLIT, dtype=np.int8)
     split[first] = _split_by_hash(rows, first, params)
     members, buckets = _shared_buckets(rows.bands, first)
@@ -101,7 +101,7 @@ def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
-    """The usual alternative, for comparison: each usable row is assigned at random, independently of all others.
+    """A random split, for comparison: each usable row is assigned independently of all others.
 
     Returns:
         masks of the training and the test rows, bool, shape (rows,).
@@ -198,7 +198,7 @@ def _join_near_duplicates(
 
 
 def _drop_untrained_classes(label: np.ndarray, split: np.ndarray, reason: np.ndarray) -> None:
-    """Leave out validation and test rows of classes without training rows: all of those were moved as near-duplicates."""
+    """Leave out validation and test rows of a class whose training rows were all moved or left out as near-duplicates."""
     trained = np.unique(label[split == TRAIN])
     held_out = (split == VALIDATION) | (split == TEST)
     reason[held_out & ~np.isin(label, trained)] = CODE["class without training rows"]

@@ -28,7 +28,7 @@ CHARACTERS_PER_BATCH = 1 << 24  # ends a batch too: 10,000 long documents would 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns to read: ``label`` is None for texts without labels, ``extra`` are carried along as text."""
+    """The columns to read: ``label`` is None for texts without labels, ``extra`` are kept as text."""
 
     text: str
     label: str | None
