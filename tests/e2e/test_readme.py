@@ -1,4 +1,4 @@
-"""The commands in README.md and in docs/, as they are written there. A command that no test runs fails here.
+"""The commands in README.md and docs/, run as they are written. A command that no test runs fails here.
 
 Blocks marked ``bash`` are for the project's folder, and are run here or in a test of their own. Blocks marked ``console`` need a
 server, a cluster or another machine; tests/docs checks their arguments.
@@ -89,7 +89,7 @@ def scripts(page: Path) -> list[str]:
 
 
 def write_reviews(file: Path, rows: int = 1500) -> None:
-    """Real reviews of books, hotels and shops with one star or five, and the mess that such a file has."""
+    """Write real reviews of books, hotels and shops with one star or five, and rows of the usual unusable kinds."""
     texts, labels = chinese(2 * rows)
     table = [(text.strip(), str(1 + 4 * label)) for text, label in zip(texts, labels, strict=True) if len(text.strip()) > 10]
     table = list(dict(table[::2]).items())
@@ -102,7 +102,7 @@ def write_reviews(file: Path, rows: int = 1500) -> None:
 
 
 def with_this_environment(clone: Clone) -> Clone:
-    """The copy with this environment as its .venv, so that make finds everything installed."""
+    """Give a copy this environment as its .venv, so that make finds everything installed."""
     environment = clone.root / ".venv"
     if not environment.exists():
         environment.symlink_to(BIN.parent)
@@ -132,7 +132,7 @@ def test_every_documented_command_is_tested(repository: Path) -> None:
 
 
 def test_a_block_that_needs_the_environment_activates_it_first(repository: Path) -> None:
-    """Each can be pasted into a new terminal, where `dvc`, `prefect` and `headway` are not on the path."""
+    """So each block can be pasted into a new terminal."""
     for block in (block for page in pages(repository) for block in blocks(page)):
         bare = [line for line in block.splitlines() if line.split(" ")[0] in {"dvc", "prefect", "headway", "pip"}]
         assert not bare or block.startswith(f"{ACTIVATE}\n"), block
@@ -146,7 +146,7 @@ def test_everything_that_an_extra_needs_is_locked(name: str, repository: Path) -
     assert {re.split("[<>=]", requirement)[0] for requirement in extra} <= locked
 
 
-def test_make_help_lists_every_word_that_the_pages_use(repository: Path, installed: Clone) -> None:
+def test_make_help_lists_every_command_that_the_pages_use(repository: Path, installed: Clone) -> None:
     listed = set(re.findall(r"make ([a-z-]+)", bash(installed, "make help").stdout))
     quoted = [text for page in pages(repository) for text in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))]
     used = {match[1] for text in quoted if (match := re.fullmatch(r"make ([a-z-]+)", text))}
@@ -164,7 +164,7 @@ def test_make_test_runs_the_fast_tests_and_then_the_others(installed: Clone) -> 
 
 
 @pytest.mark.parametrize("command", sorted(RUN))
-def test_the_command_works_as_it_stands(command: str, installed: Clone) -> None:
+def test_the_command_works_as_written(command: str, installed: Clone) -> None:
     done = bash(installed, f"{ACTIVATE}\n{command}")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert "Installing" not in done.stdout
@@ -191,7 +191,7 @@ def test_make_ui_serves_the_experiments(installed: Clone, tmp_path: Path) -> Non
 
 
 def test_the_tutorial_works_from_its_first_command_to_its_last(repository: Path, clone: Clone) -> None:
-    """All its commands in their order, in one folder; then its Python."""
+    """All its commands in their order in one folder, then its Python."""
     with_this_environment(clone)
     page = repository / TUTORIAL
     done = bash(clone, "\n".join(lines(page)))
@@ -203,7 +203,7 @@ def test_the_tutorial_works_from_its_first_command_to_its_last(repository: Path,
     python_prints_classes(clone, page)
 
 
-def test_python_of_the_other_pages_works_as_it_stands(repository: Path, installed: Clone) -> None:
+def test_python_of_the_other_pages_works_as_written(repository: Path, installed: Clone) -> None:
     for page in pages(repository):
         if scripts(page) and page != repository / TUTORIAL:
             python_prints_classes(installed, page)
