@@ -45,7 +45,8 @@ def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     if not found:
         raise HeadwayError(
             f"{name}: neither a version of {registry.name}, nor a run of experiment "
-            f"{registry.tracker.params.registry.experiment}, nor a commit of one; give a version number, or at least {MIN_PREFIX} characters of a commit or run"
+            f"{registry.tracker.params.registry.experiment}, nor a commit of one; "
+            f"give a version number, or at least {MIN_PREFIX} characters of a commit or run"
         )
     if len(found) > 1:
         raise HeadwayError(
