@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 from headway.errors import HeadwayError, first_line
 from headway.params_errors import RENAMED, first_problem, nearest
 from headway.params_sections import (
-    OWN_COLUMNS,
     BaselineParams,
     DataParams,
     EvaluationParams,
@@ -28,13 +27,9 @@ from headway.params_sections import (
 )
 from headway.ranges import Section, SpaceError, check_space
 
+#: With what others import from here although it is defined in the parts.
 __all__ = [
-    "BUDGET",
-    "FILE_NAME",
-    "OWN_COLUMNS",
     "RENAMED",
-    "SECTIONS",
-    "TUNABLE",
     "BaselineParams",
     "DataParams",
     "EvaluationParams",
@@ -42,17 +37,12 @@ __all__ = [
     "ModelParams",
     "NgramParams",
     "Params",
-    "RegistryParams",
     "Section",
     "SplitParams",
     "TokenizerParams",
     "TrainingParams",
     "TuneParams",
-    "flatten",
-    "load",
     "nearest",
-    "present_names",
-    "validate",
 ]
 
 FILE_NAME = "params.yaml"

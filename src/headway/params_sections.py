@@ -62,22 +62,14 @@ class DataParams(Section):
     )
 
     @model_validator(mode="after")
-    def _columns_differ(self) -> Self:
+    def _columns_encoding_and_revision_are_possible(self) -> Self:
         if self.text_column == self.label_column:
             raise ValueError(f"text_column and label_column are both {self.text_column!r}; expected two different columns")
-        return self
-
-    @model_validator(mode="after")
-    def _slice_columns_are_others(self) -> Self:
         for name in self.slice_columns:
             if name in (self.text_column, self.label_column) or self.slice_columns.count(name) > 1:
                 raise ValueError(f"slice_columns: {name!r} is named twice; name each further column once")
             if name in OWN_COLUMNS:
                 raise ValueError(f"slice_columns: {name!r} is reserved for a column of Headway's; rename it in the data")
-        return self
-
-    @model_validator(mode="after")
-    def _encoding_is_known(self) -> Self:
         if self.encoding != "auto":
             try:
                 codecs.lookup(self.encoding)
@@ -85,18 +77,13 @@ class DataParams(Section):
                 raise ValueError(
                     f"encoding: unknown encoding {self.encoding!r}; expected auto, or a name such as utf-8, utf-16 or gb18030"
                 ) from None
-        return self
-
-    @model_validator(mode="after")
-    def _hub_is_pinned(self) -> Self:
-        if self.source == "hub":
-            if not self.hub_name:
-                raise ValueError("hub_name is empty; expected a data set on the Hub, such as stanfordnlp/imdb")
-            if not re.fullmatch(r"[0-9a-f]{40}", self.hub_revision):
-                raise ValueError(
-                    f"hub_revision is {self.hub_revision!r}; expected the 40-digit commit hash from the data set's page "
-                    "(Files, History), since a branch can change"
-                )
+        if self.source == "hub" and not self.hub_name:
+            raise ValueError("hub_name is empty; expected a data set on the Hub, such as stanfordnlp/imdb")
+        if self.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", self.hub_revision):
+            raise ValueError(
+                f"hub_revision is {self.hub_revision!r}; expected the 40-digit commit hash from the data set's page "
+                "(Files, History), since a branch can change"
+            )
         return self
 
 

@@ -35,23 +35,15 @@ class LabelChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """Numbers of rows: before = unchanged + relabelled + removed, and after = unchanged + relabelled + added.
-
-    Attributes:
-        before, after: all rows of each version.
-        unchanged: same text and label.
-        relabelled: same text, another label.
-        added, removed: texts that only one version has.
-        labels: each label's rows, sorted by label.
-    """
+    """Numbers of rows: before = unchanged + relabelled + removed, and after = unchanged + relabelled + added."""
 
     before: int
     after: int
-    unchanged: int
-    relabelled: int
-    added: int
+    unchanged: int  # same text and label
+    relabelled: int  # same text, another label
+    added: int  # texts that only one version has
     removed: int
-    labels: list[LabelChange]
+    labels: list[LabelChange]  # each label's rows, sorted by label
 
 
 def compare(old: Path, new: Path) -> Difference:

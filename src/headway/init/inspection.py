@@ -24,23 +24,14 @@ STEPS, WARM_UP_STEPS = 8, 2  # of training, to measure its speed
 
 @dataclass(frozen=True)
 class Survey:
-    """What a run would find in your data.
+    """What a run would find in your data."""
 
-    Attributes:
-        changes: knobs of params.yaml to change, by dotted path, with their new values.
-        proposal: the columns, and other possible label columns.
-        profile: of the data, from the stage prepare.
-        tokens: metrics of the stage tokenize.
-        seconds: estimate for search and training on this machine.
-        page: path of the data report.
-    """
-
-    changes: dict[str, Any]
-    proposal: Proposal
-    profile: DataProfile
-    tokens: TokenMetrics
-    seconds: float
-    page: Path
+    changes: dict[str, Any]  # knobs of params.yaml to change, by dotted path, with their new values
+    proposal: Proposal  # the columns, and other possible label columns
+    profile: DataProfile  # of the data, from the stage prepare
+    tokens: TokenMetrics  # metrics of the stage tokenize
+    seconds: float  # estimate for search and training on this machine
+    page: Path  # the data report
 
 
 def survey(

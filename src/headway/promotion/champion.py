@@ -9,8 +9,10 @@ two promotions at once cannot both succeed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from headway.errors import HeadwayError, Unreachable
 from headway.promotion import history
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 DECISION_TAG, KIND_TAG, RETIRED_TAG = "headway.decision", "headway.verdict", "headway.retired"
 LINEAGE_TAGS = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 ATTEMPTS = 5
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -110,18 +113,20 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
     return decision
 
 
-def retry_on_conflict(attempt: Callable[[], Result]) -> Result:
-    """Repeat an attempt to decide as long as another process decides first.
+def retry_on_conflict(decide: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Make a function decide again, up to :data:`ATTEMPTS` times, whenever another process has decided first.
 
-    Raises:
-        LogConflict: that happened :data:`ATTEMPTS` times.
+    After the last attempt, its LogConflict passes.
     """
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return attempt()
-        except LogConflict:
-            continue
-    return attempt()
+
+    @wraps(decide)
+    def attempts(*arguments: Arguments.args, **more: Arguments.kwargs) -> Result:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(LogConflict):
+                return decide(*arguments, **more)
+        return decide(*arguments, **more)
+
+    return attempts
 
 
 def load_champion(registry: Registry) -> ModelPackage:

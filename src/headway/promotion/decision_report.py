@@ -10,7 +10,7 @@ from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.promotion.champion import DECISION_TAG, KIND_TAG
 from headway.promotion.decision import BASELINE, CANDIDATE, Decision
-from headway.promotion.project import Project
+from headway.promotion.project import EXECUTION, Project
 from headway.reporting.decision import page
 
 
@@ -30,7 +30,7 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
     """
     layout, registry, tracker = project.layout, project.registry, project.registry.tracker
     key = execution_key(project.params, layout)
-    if decision.project.get("headway.execution") != key or not decision.checks:
+    if decision.project.get(EXECUTION) != key or not decision.checks:
         return
     found = tracker.find(kind="pipeline", key=key)
     if found is not None and found.data.tags.get(DECISION_TAG) == decision.id:

@@ -6,7 +6,6 @@ from typing import Any
 
 from headway.files import read_json
 from headway.layout import Layout
-from headway.lineage import trace
 from headway.promotion import history_queries as queries
 from headway.promotion.champion import RegistryState
 from headway.promotion.check import Check
@@ -14,7 +13,7 @@ from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, RETIREMENT,
 from headway.promotion.decision_report import log_to_pipeline_run
 from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
-from headway.promotion.project import Project
+from headway.promotion.project import RESULTS, Project
 from headway.promotion.test_rows import TestRows
 from headway.registry.registry import MODEL_TAG, ref_of
 from headway.serving import package
@@ -51,20 +50,22 @@ def unchanged(project: Project, state: RegistryState) -> Outcome | None:
 def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome if this candidate was refused, and nothing that the refusal is based on has changed.
 
-    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and, through dvc.lock and
-    params.yaml, the baseline's predictions and the seed. Some refusals are always reconsidered, see :func:`_may_pass_later`.
+    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and what params.yaml and dvc.lock
+    (without the pages) pin besides: the seed and the baseline's predictions. Some refusals are always reconsidered, see
+    :func:`_may_pass_later`.
     """
     params, layout, registry, champion = project.params, project.layout, project.registry, state.champion
     refusal = queries.last_decision_on(state.decisions, package.fingerprint(layout.candidate))
     if refusal is None or refusal.kind != REFUSAL or any(map(_may_pass_later, refusal.failed)):
         return None
-    now = trace(params, layout).as_tags()
+    now = project.lineage()
+    # The commit may differ, as it does after `git commit`; so may the pages, but older decisions know dvc.lock as a whole only.
+    compared = ("headway.params", RESULTS if RESULTS in refusal.project else "headway.dvc_lock")
     holds = (
         refusal.champion == (champion and ref_of(champion))
         and refusal.policy == plain(params.gate)
         and refusal.gate_code == gate_code()
-        # The commit may differ, as it does after `git commit`.
-        and all(refusal.project.get(name) == now[name] for name in ("headway.dvc_lock", "headway.params"))
+        and all(refusal.project.get(name) == now[name] for name in compared)
         and refusal.test_rows == rows.fingerprint
     )
     version = registry.find(refusal.candidate)

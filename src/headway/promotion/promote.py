@@ -60,12 +60,13 @@ def promote(project: Project, request: Request, rows: TestRows | None = None) ->
             no baseline predictions of them.
     """
     rows = rows or TestRows(project.layout)
-    outcome = retry_on_conflict(lambda: _decide(project, request, rows))
+    outcome = _decide(project, request, rows)
     if request.version is None and outcome.decision is not None:
         log_to_pipeline_run(project, outcome.decision)
     return outcome
 
 
+@retry_on_conflict
 def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
     params, registry = project.params, project.registry
     state = reconcile(registry, accept_manual_change=request.force)

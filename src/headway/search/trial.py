@@ -1,15 +1,21 @@
-"""The input and the output of a worker: plain values that any executor can send. Nothing heavy is imported here."""
+"""The input and output of a worker, as plain values that any executor can send, and the interface for showing progress.
+
+Nothing heavy is imported here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from headway.ranges import Value
 
 if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
+
     from headway.search.objective import TrialData
+    from headway.search.results import TrialResult
 
 
 @dataclass(frozen=True)
@@ -54,3 +60,15 @@ class Outcome:
 
 #: Called with the metrics of an epoch as soon as they are known.
 EpochCallback = Callable[[dict[str, float]], None]
+
+
+class Progress:
+    """What happens in a search, for a subclass that shows it to a person. This one shows nothing."""
+
+    def resumed(self, trials: Sequence[TrialResult]) -> None: ...
+    def began(self, task: Task) -> None: ...
+    def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
+    def ended(self, trial: TrialResult) -> None: ...
+    def say(self, line: str) -> None: ...
+    def batches(self, number: int) -> Callback | None:
+        """A Lightning callback that shows the batches of a trial."""

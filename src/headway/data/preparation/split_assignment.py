@@ -28,21 +28,13 @@ NO_SPLIT = -1
 
 @dataclass(frozen=True)
 class RowFeatures:
-    """The few numbers per row that determine its split, in the order of the rows: test files first, unlabelled rows last.
+    """The few numbers per row that decide where it goes, in the order of the rows: test files first, unlabelled rows last."""
 
-    Attributes:
-        reason: why the row cannot be used, regardless of other rows; 0 if it can; uint8, shape (rows,).
-        label: index of its label; -1 if it has none; int32, shape (rows,).
-        predefined_split: ``TEST`` or ``UNLABELLED`` if the source says so, otherwise ``NO_SPLIT``; int8, shape (rows,).
-        digest: equal for equal texts, shape (rows,).
-        bands: near-duplicates are equal in at least one band; uint64, shape (rows, bands).
-    """
-
-    reason: np.ndarray
-    label: np.ndarray
-    predefined_split: np.ndarray
-    digest: np.ndarray
-    bands: np.ndarray
+    reason: np.ndarray  # why the row cannot be used, judged by itself; 0 if it can; uint8, shape (rows,)
+    label: np.ndarray  # index of its label; -1 if it has none; int32, shape (rows,)
+    predefined_split: np.ndarray  # ``TEST`` or ``UNLABELLED`` by source, otherwise ``NO_SPLIT``; int8, shape (rows,)
+    digest: np.ndarray  # equal for equal texts, shape (rows,)
+    bands: np.ndarray  # near-duplicates are equal in at least one band; uint64, shape (rows, bands)
 
     def __len__(self) -> int:
         return len(self.reason)
@@ -60,21 +52,13 @@ class RowFeatures:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The split of each row, or why it was left out.
+    """What became of each row."""
 
-    Attributes:
-        split: code of the split of a kept row, ``UNLABELLED`` included, otherwise ``NO_SPLIT``; int8, shape (rows,).
-        reason: why the row was left out, 0 if it was kept; uint8, shape (rows,).
-        duplicate_of: for a duplicate, the index of the row with the same text, otherwise -1; int64, shape (rows,).
-        near_duplicates: kept labelled rows with a near-duplicate among the kept labelled rows.
-        near_duplicate_groups: groups that these rows form.
-    """
-
-    split: np.ndarray
-    reason: np.ndarray
-    duplicate_of: np.ndarray
-    near_duplicates: int
-    near_duplicate_groups: int
+    split: np.ndarray  # code of a kept row's split, ``UNLABELLED`` included, otherwise ``NO_SPLIT``; int8, (rows,)
+    reason: np.ndarray  # why the row was left out, 0 if it was kept; uint8, shape (rows,)
+    duplicate_of: np.ndarray  # for a duplicate, the index of the row with the same text, otherwise -1; int64, shape (rows,)
+    near_duplicates: int  # kept labelled rows with a near-duplicate among the kept labelled rows
+    near_duplicate_groups: int  # groups that these rows form
 
 
 def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:

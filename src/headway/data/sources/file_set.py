@@ -20,19 +20,12 @@ ENDINGS = f"{', '.join(KINDS)} (and {', '.join(COMPRESSIONS)} after it)"
 
 @dataclass(frozen=True)
 class FileSet:
-    """A file, or the files of a folder.
+    """A file, or the files of a folder."""
 
-    Attributes:
-        where: the path or URL as given.
-        names: of the files relative to the folder, in order; or of the one file.
-        is_folder: whether these are the files of a folder.
-        fetch: returns the local path of the file with a name.
-    """
-
-    where: str
-    names: Sequence[str]
-    is_folder: bool
-    fetch: Callable[[str], Path]
+    where: str  # the path or URL as given
+    names: Sequence[str]  # of the files relative to the folder, in order; or of the one file
+    is_folder: bool  # which of the two it is
+    fetch: Callable[[str], Path]  # returns the local path of the file with a name
 
 
 class Roles(NamedTuple):

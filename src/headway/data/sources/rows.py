@@ -9,19 +9,12 @@ LONGEST_RAW = 2_000  # characters kept of a row that cannot be read
 
 
 class Row(NamedTuple):
-    """One row of a source.
+    """One row of a source."""
 
-    Attributes:
-        text: the text as written, None if missing. For an unreadable row, the beginning of that row.
-        label: the label as written, None if missing.
-        problem: why the row cannot be read, "" if it can.
-        extra: cells of the extra columns, in the order of ``Columns.extra``; empty for an unreadable row.
-    """
-
-    text: str | None
-    label: str | None
-    problem: str = ""
-    extra: tuple[str | None, ...] = ()
+    text: str | None  # the text as written, None if missing. For an unreadable row, the beginning of that row
+    label: str | None  # the label as written, None if missing
+    problem: str = ""  # why the row cannot be read, "" if it can
+    extra: tuple[str | None, ...] = ()  # cells in the order of ``Columns.extra``; empty for an unreadable row
 
 
 def make_row(text: Any, label: Any, extra: Sequence[Any] = (), encoding: str = "utf-8") -> Row:

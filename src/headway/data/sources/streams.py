@@ -32,17 +32,11 @@ def kind_of(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine.
+    """A file on this machine."""
 
-    Attributes:
-        path: where it is stored.
-        name: for messages; for a download, it differs from the path.
-        quoting: for CSV: ``auto``, or ``none`` if quotes are ordinary characters.
-    """
-
-    path: Path
-    name: str
-    quoting: str = "auto"
+    path: Path  # where it is stored
+    name: str  # as people know it; it differs from the path for a download
+    quoting: str = "auto"  # for CSV: ``auto``, or ``none`` if quotes are ordinary characters
 
     @property
     def kind(self) -> str:
