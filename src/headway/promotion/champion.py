@@ -116,7 +116,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
 def retry_on_conflict(decide: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Make a function decide again, up to :data:`ATTEMPTS` times, whenever another process has decided first.
 
-    After the last attempt, its LogConflict passes.
+    The LogConflict of the last attempt is raised.
     """
 
     @wraps(decide)

@@ -63,7 +63,7 @@ EpochCallback = Callable[[dict[str, float]], None]
 
 
 class Progress:
-    """What happens in a search, for a subclass that shows it to a person. This one shows nothing."""
+    """Receives the events of a search. Subclasses show them; this class shows nothing."""
 
     def resumed(self, trials: Sequence[TrialResult]) -> None: ...
     def began(self, task: Task) -> None: ...
