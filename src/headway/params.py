@@ -27,7 +27,7 @@ from headway.params_sections import (
 )
 from headway.ranges import Section, SpaceError, check_space
 
-#: With what others import from here although it is defined in the parts.
+#: Includes names that are defined in other modules and imported from here.
 __all__ = [
     "RENAMED",
     "BaselineParams",

@@ -59,7 +59,7 @@ def test_the_history_lists_every_decision_the_last_one_first(two: House) -> None
 
 def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_record(two: House) -> None:
     records = two.decisions()
-    assert headway("history", "--verify").output == f"3 decisions, unaltered, the last one is {records[-1].id}\n"
+    assert headway("history", "--verify").output == f"3 decisions, none altered, the last one is {records[-1].id}\n"
     (file,) = (two.stock.layout.tracking / "artifacts").rglob(f"{records[1].id}.json")
     file.write_text(file.read_text().replace("a demonstration", "a good reason"))
     line = error_of("history", "--verify")
@@ -72,7 +72,7 @@ def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_rec
 def test_an_empty_history_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(house.registry.tracker.layout.root)
     assert headway("history").output == "no decisions yet\n"
-    assert headway("history", "--verify").output == "0 decisions, unaltered\n"
+    assert headway("history", "--verify").output == "0 decisions, none altered\n"
 
 
 def test_a_rollback_prints_the_champion_and_the_page(two: House) -> None:

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 app = typer.Typer()
 PANEL = "Registry"
 
-Reason = Annotated[str, typer.Option(help="Why; stored with the decision.")]
+Reason = Annotated[str, typer.Option(help="Reason; stored with the decision.")]
 
 
 @app.command(rich_help_panel=PANEL)
 def promote(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
     force: Annotated[bool, typer.Option("--force", help="Promote it even if the gate refuses.")] = False,
-    reason: Annotated[str, typer.Option(help="Why it is forced; stored with the decision.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason for forcing it; stored with the decision.")] = "",
 ) -> None:
     """Let the gate decide on a registered version, scored on the current test rows."""
     from headway.errors import HeadwayError
@@ -97,7 +97,7 @@ def history(
         )
     if verify:
         last = f", the last one is {decisions[-1].id}" if decisions else ""
-        print(f"{counted(len(decisions), 'decision')}, unaltered{last}")
+        print(f"{counted(len(decisions), 'decision')}, none altered{last}")
 
 
 @app.command(rich_help_panel=PANEL)

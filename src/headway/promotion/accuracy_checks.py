@@ -32,7 +32,9 @@ class Look:
     significance: float
 
     def __str__(self) -> str:
-        return f"look {self.look} at this test set, tested at {self.significance:.3g} (new test rows restart the count)"
+        return (
+            f"look {self.look} at this test set, tested at level {self.significance:.3g} (new test rows restart the count)"
+        )
 
 
 def power(

@@ -116,7 +116,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
 def retry_on_conflict(decide: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Make a function decide again, up to :data:`ATTEMPTS` times, whenever another process has decided first.
 
-    After the last attempt, its LogConflict passes.
+    The LogConflict of the last attempt is raised.
     """
 
     @wraps(decide)
@@ -175,7 +175,7 @@ def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Seque
 
 
 def _annotate(registry: Registry, decision: Decision) -> None:
-    """Store a decision with its version and with the version's run, as far as these still exist."""
+    """Store a decision with its version and with the version's run, if these still exist."""
     version = registry.find(decision.candidate)
     if version is None:
         return

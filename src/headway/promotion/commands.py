@@ -84,9 +84,9 @@ def _idempotent(
     publish: Publish,
     decide: Callable[[str, Requester, dict[str, str]], Decision],
 ) -> tuple[Decision, Path]:
-    """Decide and publish; or only publish, if this very command was killed after its decision.
+    """Decide and publish. If the same command was killed after its decision, only publish that decision.
 
-    Without that, repeating a rollback after a kill would go back one champion further.
+    Otherwise, repeating a rollback after a kill would go back one champion further.
     """
     if not reason.strip():
         raise HeadwayError('the reason is empty; state one, for example --reason "too many complaints labelled as praise"')

@@ -50,8 +50,8 @@ def unchanged(project: Project, state: RegistryState) -> Outcome | None:
 def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome if this candidate was refused, and nothing that the refusal is based on has changed.
 
-    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and what params.yaml and dvc.lock
-    (without the pages) pin besides: the seed and the baseline's predictions. Some refusals are always reconsidered, see
+    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and, through params.yaml and
+    dvc.lock (without the pages), the seed and the baseline's predictions. Some refusals are always reconsidered, see
     :func:`_may_pass_later`.
     """
     params, layout, registry, champion = project.params, project.layout, project.registry, state.champion
@@ -59,7 +59,8 @@ def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> 
     if refusal is None or refusal.kind != REFUSAL or any(map(_may_pass_later, refusal.failed)):
         return None
     now = project.lineage()
-    # The commit may differ, as it does after `git commit`; so may the pages, but older decisions know dvc.lock as a whole only.
+    # The commit may differ, as it does after `git commit`. The pages may differ too, but older decisions hash all of
+    # dvc.lock.
     compared = ("headway.params", RESULTS if RESULTS in refusal.project else "headway.dvc_lock")
     holds = (
         refusal.champion == (champion and ref_of(champion))

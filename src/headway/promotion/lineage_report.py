@@ -85,7 +85,7 @@ def _matching(
     run = runs[name]
     related = {name, _parent(run)} - {""}
     related |= {other for other, child in runs.items() if _parent(child) == name}
-    if run.data.tags.get(KIND_TAG) == "trial":  # the training beside it used what the search found
+    if run.data.tags.get(KIND_TAG) == "trial":  # the training in the same pipeline run used the search's result
         related |= {other for other, child in runs.items() if _parent(child) == _parent(run)}
     heading = [f"run {name}: {run.info.run_name}, {run.info.status}", *_origin_lines(run.data.tags)]
     return heading, [version for version in versions if version.run_id in related]

@@ -95,7 +95,7 @@ class Registry:
             return self.client.create_model_version(self.name, source, run_id, tags=dict(tags))
 
     def annotate(self, version: ModelVersion, tags: Mapping[str, str], description: str, files: Mapping[str, str]) -> None:
-        """Store what was decided about a version: files with its run if that still exists, then tags and description.
+        """Store a decision with a version: files with its run if that still exists, then tags and description.
 
         Args:
             version: the version.

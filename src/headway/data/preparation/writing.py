@@ -111,7 +111,7 @@ class Quarantine:
         self._file.close()
 
     def add(self, start: int, batch: pa.RecordBatch, reasons: np.ndarray, duplicate_of: np.ndarray) -> None:
-        """Add the rows of a batch that have a reason; rows that were merely not sampled are skipped.
+        """Add the rows of a batch that have a reason; rows that were left out of the sample are skipped.
 
         Args:
             start: index of the batch's first row among all rows.

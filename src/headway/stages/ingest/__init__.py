@@ -62,7 +62,7 @@ def _counted(source: Source, tally: Tally) -> Iterator[pa.RecordBatch]:
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Write each batch as a row group when it comes; return the number of rows."""
+    """Write each batch as a row group as it arrives; return the number of rows."""
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in batches:
