@@ -21,7 +21,7 @@ from benchmarks.shipped import prepared
 from headway.data.batching.datamodule import in_batches
 from headway.data.text.splits import unit_hash
 from headway.data.tokenization import encoded, fitting, tokenizer, vectors
-from headway.data.tokenization.encoded import EncodedTexts
+from headway.data.tokenization.encoded import EncodedBatch, EncodedTexts
 from headway.data.tokenization.tokenizer import TextEncoder
 from headway.evaluation import baseline as linear
 from headway.files import fresh_folder, read_json, sha256_of_json, write_json
@@ -176,6 +176,7 @@ class Folds:
         words.save(str(folder / "tokenizer.json"))
         encoder = TextEncoder(words, self.params.tokenizer.max_length)
         for name, rows in parts.items():
-            encoded.write(folder / f"{name}.arrow", [(rows["id"], rows["label_id"].combine_chunks(), encoder(texts[name]))])
+            batch = EncodedBatch(rows["id"], rows["label_id"].combine_chunks(), encoder(texts[name]))
+            encoded.write(folder / f"{name}.arrow", [batch])
         seconds["tokenizer"] = time.monotonic() - started
         write_json(folder / "seconds.json", seconds)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headway.layout import Layout
-from headway.lineage import code_fingerprint, git_commit
+from headway.lineage import code_fingerprint, git_commit, results_fingerprint
 from tests.conftest import new_project
 
 
@@ -71,3 +71,18 @@ def test_the_code_of_a_stage_is_its_modules_and_the_templates_of_its_pages(tmp_p
     before = code_fingerprint(layout, "tune")
     (folder / file).write_text("changed")
     assert code_fingerprint(layout, "tune") != before
+
+
+def test_pages_are_no_part_of_what_an_execution_and_its_results_are_known_by(tmp_path: Path) -> None:
+    layout = new_project(tmp_path / "project")
+    folder = layout.root / "src" / "headway" / "reporting"
+    folder.mkdir(parents=True)
+    assert results_fingerprint(layout) == ""
+    layout.lock.write_text("stages: {train: {cmd: train}}\n")
+    code, results = code_fingerprint(layout), results_fingerprint(layout)
+    (folder / "page.py").write_text("changed")
+    layout.lock.write_text("stages: {report: {cmd: report}, train: {cmd: train}}\n")
+    assert (code_fingerprint(layout), results_fingerprint(layout)) == (code, results)
+    assert code_fingerprint(layout, "report") != code
+    layout.lock.write_text("stages: {train: {cmd: another}}\n")
+    assert results_fingerprint(layout) != results

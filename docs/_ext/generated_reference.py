@@ -35,42 +35,21 @@ MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 def params() -> str:
     """A section for each section of params.yaml, with a table of its knobs."""
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    values = YAML(typ="safe").load(text)
-    comments = _comments(text)
+    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     schema = Params.model_json_schema()
     parts = []
     for name, value in values.items():
-        parts.append(f"## {name}\n\n{_sentence(comments.get(name, ''))}\n")
+        section = _resolve(schema["properties"][name], schema)
+        parts.append(f"## {name}\n\n{_plain(_sentence(section.get('description', '')))}\n")
         if isinstance(value, dict):
-            fields = _resolve(schema["properties"][name], schema)["properties"]
             rows = [
-                (f"`{knob}`", _code(value[knob]), _allowed(field, schema), comments.get(f"{name}.{knob}", ""))
-                for knob, field in fields.items()
+                (f"`{knob}`", _code(value[knob]), _allowed(field, schema), field.get("description", ""))
+                for knob, field in section["properties"].items()
             ]
             parts.append(_table(("knob", "value in params.yaml", "allowed", "meaning"), rows))
         else:
-            parts.append(f"Value in params.yaml: {_code(value)}; allowed: {_allowed(schema['properties'][name], schema)}.\n")
+            parts.append(f"Value in params.yaml: {_code(value)}; allowed: {_allowed(section, schema)}.\n")
     return "\n".join(parts)
-
-
-def _comments(text: str) -> dict[str, str]:
-    """The comment of each knob by its path, with the lines that continue it."""
-    comments: dict[str, str] = {}
-    section = path = ""
-    for line in text.splitlines():
-        knob = re.match(r"( {0,2})(\w+):(.*)$", line)
-        more = re.match(r"\s{10,}# ?(.*)$", line)
-        if knob and not knob[1].startswith("    "):
-            section = section if knob[1] else knob[2]
-            path = f"{section}.{knob[2]}" if knob[1] else section
-            comment = re.search(r"\s# ?(.*)$", knob[3])
-            comments[path] = comment[1].strip() if comment else ""
-        elif more and path:
-            comments[path] = f"{comments[path]} {more[1].strip()}".strip()
-        else:
-            path = ""
-    return comments
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

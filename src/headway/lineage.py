@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from headway.files import read_json, sha256_of_file, sha256_of_json
 from headway.git import GitError, commit_hash, git
@@ -12,6 +13,8 @@ from headway.params import Params
 
 #: Sections of params.yaml that no stage reads: they determine what is done with a result, not the result.
 AFTERWARDS = {"gate", "registry"}
+#: The stage that draws pages and plots: no candidate and no decision is based on its outs.
+PAGES = "report"
 
 
 @dataclass(frozen=True)
@@ -52,17 +55,29 @@ def data_fingerprint(layout: Layout) -> str:
 
 
 def code_fingerprint(layout: Layout, stage: str = "") -> str:
-    """SHA-256 of the files in the code folders that dvc.yaml lists as dependencies of a stage, or of all stages.
+    """SHA-256 of the files in the code folders that dvc.yaml lists as dependencies of a stage, or of all stages but ``report``.
 
     A test checks that these are all folders whose code affects the stage's outs.
     """
-    from ruamel.yaml import YAML
-
-    stages = YAML(typ="safe").load(layout.graph)["stages"]
-    chosen = [stages[stage]] if stage else stages.values()
+    stages = _stages(layout.graph)
+    chosen = [stages[stage]] if stage else [entry for name, entry in stages.items() if name != PAGES]
     folders = {dep for entry in chosen for dep in entry.get("deps", []) if dep.startswith("src/")}
     files = {file for folder in folders for file in (layout.root / folder).rglob("*") if _is_code(file)}
     return sha256_of_json({file.relative_to(layout.root).as_posix(): sha256_of_file(file) for file in files})
+
+
+def results_fingerprint(layout: Layout) -> str:
+    """SHA-256 of what dvc.lock says of all stages but ``report``: what a decision is based on; "" if it does not exist."""
+    if not layout.lock.is_file():
+        return ""
+    return sha256_of_json({name: entry for name, entry in _stages(layout.lock).items() if name != PAGES})
+
+
+def _stages(file: Path) -> dict[str, Any]:
+    """The stages in dvc.yaml or dvc.lock, by name."""
+    from ruamel.yaml import YAML
+
+    return YAML(typ="safe").load(file).get("stages") or {}
 
 
 def _is_code(file: Path) -> bool:

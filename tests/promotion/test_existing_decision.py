@@ -17,7 +17,7 @@ from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.promotion import existing_decision
+from headway.promotion import existing_decision, history
 from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
@@ -25,6 +25,7 @@ from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile
 from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, current_requester
 from headway.promotion.existing_decision import existing_refusal, unchanged
 from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from headway.promotion.project import RESULTS
 from headway.promotion.promote import Request, promote
 from headway.promotion.rollback import retire, roll_back
 from headway.promotion.test_rows import TestRows
@@ -177,6 +178,22 @@ def test_a_refusal_is_reconsidered_when_anything_it_is_based_on_changes(
     assert refused.remembered() is not None
     change(refused)
     assert refused.remembered() is None
+
+
+def test_a_refusal_holds_when_pages_alone_change(refused: Project) -> None:
+    refused.layout.lock.write_text("stages: {report: {}}\n")
+    assert refused.remembered() is not None
+
+
+def test_a_refusal_from_before_pages_were_left_out_is_held_against_the_whole_lock(refused: Project) -> None:
+    state = reconcile(refused.registry)
+    known = state.decisions[-1]
+    older = known.model_copy(update={"project": {name: one for name, one in known.project.items() if name != RESULTS}})
+    state = replace(state, decisions=[*state.decisions[:-1], older])
+    rows = TestRows(refused.layout)
+    assert existing_refusal(refused.inputs(), state, rows) is not None
+    refused.layout.lock.write_text("stages: {report: {}}\n")
+    assert existing_refusal(refused.inputs(), state, rows) is None
 
 
 def test_a_refusal_by_another_gate_is_decided_again(

@@ -106,7 +106,7 @@ def test_many_writers_at_once_lose_no_record_and_leave_one_chain(house: House) -
                 content = decision_content(ref(100 * writer + number), None, REFUSAL)
                 while True:
                     try:
-                        retry_on_conflict(lambda content=content: commit(registry, reconcile(registry), **content))
+                        retry_on_conflict(lambda content=content: commit(registry, reconcile(registry), **content))()
                         break
                     except LogConflict:
                         continue

@@ -239,7 +239,7 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
     if with_champion:
         staged = replace(staged, params=staged.params.override({"gate.policy": "non_inferior", "gate.champion_margin": 0.9}))
     made = [(PROMOTION, str(number)) for number in range(1, 3 if with_champion else 2)]
-    champion = made[-1][1]
+    newest = made[-1][1]
 
     def begun(name: str) -> Candidate:
         candidate = copied(staged, database, tmp_path / name)
@@ -273,10 +273,10 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         candidate = begun(f"killed {place}")
         assert end_of(candidate, place) == -signal.SIGKILL, at
         outcome, registry = candidate.run(), Registry(candidate.tracker)
-        assert outcome.champion == champion, f"{at}: {outcome.lines}"
+        assert outcome.champion == newest, f"{at}: {outcome.lines}"
         assert decisions(candidate) == made, at
         assert history.examine(registry)[1] == "", at
-        aliases = [(number, [CHAMPION] if number == champion else []) for _, number in made]
+        aliases = [(number, [CHAMPION] if number == newest else []) for _, number in made]
         assert [(str(one.version), one.aliases) for one in registry.versions()] == aliases, at
         assert registry.versions()[-1].tags[KIND_TAG] == pipeline_run(candidate).data.tags[KIND_TAG] == PROMOTION, at
         client = candidate.tracker.client
@@ -536,7 +536,9 @@ def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_th
     assert candidate.decide().result == PROMOTED
     other = {"split.salt": "another", "split.near_duplicates": 0.7, "data.test_files": "test.csv"}
     outcome = candidate.decide(**other)
-    message = "version 1 was trained with another split.salt, split.near_duplicates, data.test_files, so today's test rows"
+    message = (
+        "version 1 was trained with another split.salt, split.near_duplicates, data.test_files, so the current test rows"
+    )
     assert outcome.result == REFUSED
     assert outcome.problem.startswith(message)
     assert "`headway retire" in outcome.problem

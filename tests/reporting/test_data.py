@@ -165,15 +165,15 @@ def test_quarantined_rows_and_files_are_listed(reviews_profile):
         {"row": 18, "reason": "missing label", "label": None, "text": None},
     ]
     page = tree(reviews_profile, examples)
-    (table,) = section(page, "Some rows in quarantine").iter("table")
-    assert cells(table) == [["1,017", "duplicate of row 3", "5", "an excerpt"], ["18", "missing label", "none", "none"]]
+    (table,) = section(page, "Examples of quarantined rows").iter("table")
+    assert cells(table) == [["1,017", "duplicate of row 3", "5", "an excerpt"], ["18", "missing label", "—", "—"]]
     (table,) = section(page, "Files").iter("table")
     assert cells(table) == [["a.tsv", "1,234", "gb18030", "tab"]]
 
 
 def test_a_profile_without_quarantine_says_so(reviews_profile):
     reviews_profile |= {"rows_in": 24_904, "rows_quarantined": {"duplicate": 0}}
-    assert words(section(tree(reviews_profile), "Why rows are in quarantine")).endswith("None is.")
+    assert words(section(tree(reviews_profile), "Reasons for quarantine")).endswith("No row is quarantined.")
 
 
 @pytest.mark.parametrize(
@@ -236,9 +236,9 @@ def keys(profile):
     return [remark.key for remark in remarks(profile)]
 
 
-def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
+def test_an_ordinary_profile_has_no_notices(reviews_profile):
     assert keys(reviews_profile) == []
-    assert "Nothing out of the ordinary." in words(section(tree(reviews_profile), "What deserves a look"))
+    assert "Nothing unusual was found." in words(section(tree(reviews_profile), "Notices"))
 
 
 @pytest.mark.parametrize(
@@ -246,33 +246,33 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
     [
         ({"rows_in": 25_001}, ["sums"], "+1 are unaccounted for"),
         ({"bad_share": 0.05}, [], ""),
-        ({"bad_share": 0.051}, ["bad_rows"], "5.1% of the rows cannot be used; the pipeline stops when it is more than 10%"),
+        ({"bad_share": 0.051}, ["bad_rows"], "5.1% of the rows are unusable. The pipeline stops above 10%"),
         (
             {"rare_classes": ["odd"]},
             ["rare_classes"],
-            "One class has so few rows that validation or test has none of them: odd.",
+            "too few rows: odd.",
         ),
         ({"rare_classes": [str(n) for n in range(11)]}, ["rare_classes"], "0, 1, 2, 3, 4, 5, 6, 7 and 3 more"),
         ({"leakage": {"random_split": 0.0009, "actual_split": 0.0, "test_rows": 2415}}, [], ""),
         (
             {"leakage": {"random_split": 0.012, "actual_split": 0.0, "test_rows": 2415}},
             ["leakage"],
-            "1.2% of the test rows would have a twin",
+            "1.2% of the test rows",
         ),
         (
             {"leakage": {"random_split": 0.012, "actual_split": 0.011, "test_rows": 2415}},
             ["leakage"],
-            "1.1% of the 2,415 test rows have a twin",
+            "1.1% of the 2,415 test rows",
         ),
         ({"duplicates": {"exact": 1000, "near": 249, "near_groups": 9}}, [], ""),
         (
             {"duplicates": {"exact": 1000, "near": 250, "near_groups": 9}},
             ["repeats"],
-            "1,000 are equal to an earlier one",
+            "1,000 exact duplicates",
         ),
         (
             {"markup_noise": {"html": 12_452, "zero_width": 1, "mojibake": 0}},
-            ["debris"],
+            ["markup_noise"],
             "entities in 12,452 (50.0%); zero width in 1 (<0.1%).",
         ),
         ({"scripts": {"Latin": 0.991, "Han": 0.009}}, [], ""),
@@ -281,12 +281,12 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
         (
             {"unlabelled_rows": 3, "unlabelled_quarantined": {"too long": 2, "duplicate": 40}},
             ["unlabelled"],
-            "Of 45 unlabelled rows, 3 are kept; the others are in quarantine: duplicate 40, too long 2.",
+            "Of 45 unlabelled rows, 3 are kept. The others are quarantined: duplicate 40, too long 2.",
         ),
         (
             {"ignored_data_files": ["more/b.csv"]},
             ["files_left"],
-            "One data file is in the folder not read: more/b.csv. data.files says which are; **/* takes all.",
+            "more/b.csv. data.files selects files; **/* selects all.",
         ),
         (
             {"ignored_data_files": [f"{n}.csv" for n in range(9)]},
@@ -302,22 +302,22 @@ def test_an_ordinary_profile_deserves_no_remark(reviews_profile):
                 ]
             },
             ["encodings"],
-            "The encoding was guessed from the letters: cp1252 for b.csv.",
+            "cp1252 for b.csv.",
         ),
-        ({"possibly_truncated": ["a.csv"]}, ["cut_files"], "and no label that another row has: a.csv."),
-        ({"columns_that_differ": {"b.csv": ["stars", "id"]}}, ["columns"], "than the first one: b.csv (stars, id)."),
+        ({"possibly_truncated": ["a.csv"]}, ["cut_files"], "a.csv."),
+        ({"columns_that_differ": {"b.csv": ["stars", "id"]}}, ["columns"], "b.csv (stars, id)."),
         (
             {"label_spellings": {"pos": ["pos", "pos\u200b"], "1": ["1", "1.0"]}},
             ["spellings"],
-            "count as one class each: pos (pos, pos\\u200b); 1 (1, 1.0).",
+            "pos (pos, pos\\u200b); 1 (1, 1.0).",
         ),
-        ({"rows_in": 26_000, "rows_not_sampled": 1000}, ["sampling"], "1,000 rows that could have been used"),
+        ({"rows_in": 26_000, "rows_not_sampled": 1000}, ["sampling"], "1,000 usable rows"),
     ],
 )
-def test_a_remark_appears_exactly_when_it_is_deserved(reviews_profile, changes, deserved, said):
+def test_a_notice_appears_exactly_when_its_condition_holds(reviews_profile, changes, deserved, said):
     profile = reviews_profile | changes
     assert keys(profile) == deserved
-    page = section(tree(profile), "What deserves a look")
+    page = section(tree(profile), "Notices")
     assert [one.get("data-remark") for one in page.iter("li") if one.get("data-remark")] == deserved
     assert said in words(page)
 
@@ -372,11 +372,11 @@ def test_the_file_of_an_example_is_told_where_there_are_several(reviews_profile)
     one = file_of("reviews-9.csv")
     several = reviews_profile | {"files": [one, one | {"name": "reviews-10.csv"}]}
     cells = [[words(cell) for cell in row.iter("td")] for row in tree(several, [example]).iter("tr")]
-    assert ["reviews-9.csv", "3", "missing text", "a", "none"] in cells
+    assert ["reviews-9.csv", "3", "missing text", "a", "—"] in cells
     cells = [
         [words(cell) for cell in row.iter("td")] for row in tree(reviews_profile | {"files": [one]}, [example]).iter("tr")
     ]
-    assert ["3", "missing text", "a", "none"] in cells
+    assert ["3", "missing text", "a", "—"] in cells
 
 
 def hostile_examples(text):
@@ -391,9 +391,9 @@ def test_text_is_never_taken_for_markup_wherever_it_stands():
         return {(element.tag, *sorted(element.attrib)) for element in page.iter()}
 
     assert shape(page) == shape(harmless)
-    (table,) = section(page, "Some rows in quarantine").iter("table")
+    (table,) = section(page, "Examples of quarantined rows").iter("table")
     assert cells(table) == [["1", visible(HOSTILE), visible(HOSTILE)[:80] + "…", visible(HOSTILE)]]
-    assert words(page.find("body/header/h1")) == words(page.find("head/title")).removeprefix("Data report: ")
+    assert words(page.find("body/header/h1")) == words(page.find("head/title")).removeprefix("Data: ")
     assert "{{ 7 * 7 }}" in words(page.find("body/header/h1"))
 
 
@@ -401,7 +401,7 @@ def test_text_is_never_taken_for_markup_wherever_it_stands():
 @given(st.text(st.characters(exclude_characters="\r"), min_size=1, max_size=30))
 def test_a_page_with_any_text_is_well_formed_and_shows_it(text):
     page = tree(hostile_profile(text), hostile_examples(text))
-    (table,) = section(page, "Some rows in quarantine").iter("table")
+    (table,) = section(page, "Examples of quarantined rows").iter("table")
     assert "".join(list(table.find("tbody/tr"))[3].itertext()) == visible(text)
 
 

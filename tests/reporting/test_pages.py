@@ -24,7 +24,7 @@ def template(tmp_path):
 
 
 def test_a_page_has_the_frames_head_and_its_own_words_escaped(template):
-    html = pages.render(template, {"loud": str.upper}, name="<b>", rows=1_000).html
+    html = pages.render(template, filters={"loud": str.upper}, name="<b>", rows=1_000).html
     assert html.startswith("<!DOCTYPE html>")
     assert "<title>&lt;b&gt;</title>" in html
     assert "<p>1,000 &lt;B&gt;</p>" in html
@@ -35,7 +35,7 @@ def test_a_page_has_the_frames_head_and_its_own_words_escaped(template):
 
 def test_a_name_that_is_missing_is_an_error(template):
     with pytest.raises(UndefinedError, match="'name' is undefined"):
-        pages.render(template, {"loud": str.upper}, rows=1)
+        pages.render(template, filters={"loud": str.upper}, rows=1)
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

@@ -29,7 +29,6 @@ from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
-from headway.registry.registry import Registry
 from headway.reporting.explanation import page
 from headway.serving import explain as explaining
 from headway.serving.explain import Explanation, explain, integrated_gradients
@@ -418,7 +417,7 @@ def test_a_text_that_is_not_unicode_is_refused(package: ModelPackage) -> None:
 def test_an_unwritable_page_is_one_line(package: ModelPackage, tmp_path: Path, place: str, reason: str) -> None:
     (tmp_path / "file").touch()
     found = explain(package, "good")
-    with pytest.raises(HeadwayError, match=f"the page cannot be written: {reason}; name another file with --out"):
+    with pytest.raises(HeadwayError, match=f"cannot write the page: {reason}; name another file with --out"):
         page.write(tmp_path / place, found)
     assert not list(tmp_path.parent.glob("**/*.partial"))
 
@@ -427,7 +426,7 @@ def test_the_command_writes_the_page_and_prints_its_gist(
     package: ModelPackage, project: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.root)
-    monkeypatch.setattr(Registry, "champion_package", lambda registry: package)
+    monkeypatch.setattr("headway.promotion.champion.load_champion", lambda registry: package)
     file = tmp_path / "new" / "page.html"
     done = CliRunner().invoke(cli.app, ["explain", TEXTS[1], "--out", str(file)], catch_exceptions=False)
     found: Explanation = explain(package, TEXTS[1])

@@ -1,6 +1,6 @@
 """The differences between two versions of the ingested rows, and the version that belongs to a git revision.
 
-Rows are compared by their text, of which a digest of 16 bytes is held, and by their label.
+Rows are compared by text and label. Only a digest of 16 bytes is kept of each text.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Difference:
 def compare(old: Path, new: Path) -> Difference:
     """Compare two versions of ``rows.parquet``, regardless of the order of their rows.
 
-    Repeated rows count: if one of three equal rows is left, two are removed.
+    Equal rows are counted one by one: if one of three remains, two were removed.
     """
     before, after = _rows(old), _rows(new)
     unchanged = (before & after).total()
@@ -103,8 +103,8 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
         raise HeadwayError(f"revision {revision}: {error}; `git log --oneline` lists the commits") from None
     except (FileNotFoundError, DataIndexDirError):
         raise HeadwayError(
-            f"revision {revision}: its {rows} is neither in DVC's cache nor on a remote; run `dvc push` where it is, "
-            "or check the revision out and run `dvc repro ingest`"
+            f"revision {revision}: its {rows} is neither in DVC's cache nor on a remote; run `dvc push` on the machine "
+            "that has it, or check the revision out and run `dvc repro ingest`"
         ) from None
     except (DvcException, OSError) as error:
         raise HeadwayError(

@@ -1,4 +1,4 @@
-"""The mistakes that a model is surest of, with their texts: they show what it does not understand, or rows with a wrong label."""
+"""The wrong predictions that a model is most confident of, with their texts: they show its weaknesses, or wrong labels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ COUNT, EXCERPT = 50, 1_000
 
 
 def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """The wrongly labelled rows whose true label, which the model may not know, is the least likely, worst first, for JSON."""
+    """The wrongly predicted rows whose true label, maybe unknown to the model, has the lowest probability, worst first, for JSON."""
     predicted = predictions.predicted
-    sureness = predictions.probabilities.max(axis=1)
+    confidence = predictions.probabilities.max(axis=1)
     surprise = np.where(predictions.correct, -np.inf, np.nan_to_num(likelihood_by_row(predictions), nan=np.inf))
     order = np.argsort(-surprise, kind="stable")[: min(COUNT, int((~predictions.correct).sum()))].tolist()
     return [
@@ -24,7 +24,7 @@ def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Seque
             "id": predictions.ids[row],
             "label": labels[row],
             "predicted": predictions.classes[predicted[row]],
-            "probability": None if np.isnan(sureness[row]) else round(float(sureness[row]), 6),  # JSON has no NaN
+            "probability": None if np.isnan(confidence[row]) else round(float(confidence[row]), 6),  # JSON has no NaN
             "characters": len(texts[row]),
             "text": texts[row][:EXCERPT] + ("…" if len(texts[row]) > EXCERPT else ""),
         }

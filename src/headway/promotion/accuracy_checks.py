@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from headway.params import GateParams
 from headway.promotion.check import Check, points
-from headway.promotion.checks import BASELINE, CHAMPION, points_and_bounds, with_interval
+from headway.promotion.checks import BASELINE, CHAMPION, points_and_bounds, result
 from headway.promotion.paired_predictions import PairedPredictions
 from headway.promotion.paired_tests import (
     POWER,
@@ -65,15 +65,9 @@ def power(
     else:
         explanation += f"gain is {points(smallest)} or more"
     if limit:
-        explanation += f"; it can detect a gain of {points(gain)}, the policy requires {points(limit)} or less"
-    return Check(
-        name="power",
-        passed=not limit or gain <= limit,
-        value=smallest,
-        threshold=limit or None,
-        explanation=explanation,
-        details={"disagreement": disagreement, "power": POWER, "significance": significance, "detectable_gain": gain},
-    )
+        explanation += f"; it can detect a gain of {points(gain)}, gate.detectable_gain requires {points(limit)} or less"
+    details = {"disagreement": disagreement, "power": POWER, "significance": significance, "detectable_gain": gain}
+    return result("power", not limit or gain <= limit, smallest, limit or None, explanation, **details)
 
 
 def no_worse_than_baseline(pair: PairedPredictions, policy: GateParams, look: Look | None = None) -> Check:
@@ -82,23 +76,17 @@ def no_worse_than_baseline(pair: PairedPredictions, policy: GateParams, look: Lo
     Args:
         pair: candidate and baseline.
         policy: ``baseline_margin`` and ``confidence`` are used.
-        look: given for a first promotion, which this check decides; it is then tested at the look's level.
+        look: set for a first promotion, which this check decides: it is then tested at the look's level.
     """
     tail = look.significance if look else (1 - policy.confidence) / 2
-    # The coverage is worth stating here, since it changes from look to look.
+    # The message states the coverage, because it changes from look to look.
     interval = f"{100 * (1 - 2 * tail):.4g}% interval"
-    check = _non_inferior("no_worse_than_baseline", pair, BASELINE, tail, policy.baseline_margin, interval)
-    repeated = f"; {look}" if look and look.look > 1 else ""
-    details = {**check.details, **(asdict(look) if look else {})}
-    return check.model_copy(update={"explanation": check.explanation + repeated, "details": details})
+    return _non_inferior("no_worse_than_baseline", pair, BASELINE, tail, policy.baseline_margin, look, interval)
 
 
 def no_worse_than_champion(pair: PairedPredictions, policy: GateParams, look: Look) -> Check:
     """Non-inferior to the champion in accuracy, with the margin ``gate.champion_margin``, at the look's level."""
-    check = _non_inferior("no_worse_than_champion", pair, CHAMPION, look.significance, policy.champion_margin)
-    return check.model_copy(
-        update={"explanation": f"{check.explanation}; {look}", "details": {**check.details, **asdict(look)}}
-    )
+    return _non_inferior("no_worse_than_champion", pair, CHAMPION, look.significance, policy.champion_margin, look)
 
 
 def better_than_champion(pair: PairedPredictions, policy: GateParams, look: Look) -> Check:
@@ -106,37 +94,42 @@ def better_than_champion(pair: PairedPredictions, policy: GateParams, look: Look
     wins, losses, rows = pair.counts
     difference = accuracy_difference(wins, losses, rows, look.significance)
     p_value = float(mcnemar(wins, losses))
-    return with_interval(
-        "better_than_champion",
-        bool(is_superior(wins, losses, rows, look.significance, policy.minimum_gain)),
-        difference,
-        0.0,
+    passed = bool(is_superior(wins, losses, rows, look.significance, policy.minimum_gain))
+    explanation = (
         f"accuracy {points_and_bounds(difference)} against {CHAMPION}; only the candidate is correct on {wins:,} rows, only the "
         f"champion on {losses:,}; exact McNemar p = {p_value:.2g}; required: lower bound above 0, p at most "
-        f"{look.significance:.3g}, gain of {points(policy.minimum_gain)} or more; {look}",
-        {**_discordant(pair), **asdict(look), "p_value": p_value, "minimum_gain": policy.minimum_gain},
+        f"{look.significance:.3g}, gain of {points(policy.minimum_gain)} or more; {look}"
     )
+    details = {**_discordant(pair), **asdict(look), "p_value": p_value, "minimum_gain": policy.minimum_gain}
+    return result("better_than_champion", passed, difference, 0.0, explanation, **details)
 
 
 def _non_inferior(
-    name: str, pair: PairedPredictions, opponent: str, significance: float, margin: float, interval: str = ""
+    name: str,
+    pair: PairedPredictions,
+    opponent: str,
+    significance: float,
+    margin: float,
+    look: Look | None,
+    interval: str = "",
 ) -> Check:
     """Non-inferiority in accuracy. Identical predictions pass if there is any margin; without one, a model has to be better."""
     wins, losses, rows = pair.counts
     difference = accuracy_difference(wins, losses, rows, significance)
     p_value = float(score_test(wins, losses, rows, margin))
-    second = f"score test p = {p_value:.2g}, at most {significance:.3g}"
-    passed = (pair.identical and margin > 0) or bool(is_non_inferior(wins, losses, rows, significance, margin))
-    return with_interval(
-        name,
-        passed,
-        difference,
-        -margin,
-        f"accuracy {points_and_bounds(difference, interval)} against {opponent}; only the candidate is correct on {wins:,} "
-        f"rows, only the opponent on {losses:,}; required: lower bound above {points(-margin)}, "
-        f"{'and both models predict the same' if pair.identical else second}",
-        {**_discordant(pair), "p_value": float(mcnemar(wins, losses))},
+    requirement = (
+        f"both models predict the same, which passes if the margin ({points(margin, sign=False)}) is above 0"
+        if pair.identical
+        else f"required: lower bound above {points(-margin)}, score test p = {p_value:.2g}, at most {significance:.3g}"
     )
+    passed = (pair.identical and margin > 0) or bool(is_non_inferior(wins, losses, rows, significance, margin))
+    repeated = f"; {look}" if look and (look.look > 1 or opponent == CHAMPION) else ""
+    explanation = (
+        f"accuracy {points_and_bounds(difference, interval)} against {opponent}; only the candidate is correct on {wins:,} "
+        f"rows, only the opponent on {losses:,}; {requirement}{repeated}"
+    )
+    details = {**_discordant(pair), "p_value": float(mcnemar(wins, losses)), **(asdict(look) if look else {})}
+    return result(name, passed, difference, -margin, explanation, **details)
 
 
 def _discordant(pair: PairedPredictions) -> dict[str, int]:

@@ -1,15 +1,18 @@
 """Who is champion. A decision is appended to the history first; then the registry is brought in line with the history.
 
-A decision that is in the history holds. What follows from it (the alias, the tags and files of the version) is done by the
-next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended, so
+Once a decision is in the history, it is final. Its effects (the alias, the tags and files of the version) are carried out by
+the next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended,
+so
 two promotions at once cannot both succeed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from headway.errors import HeadwayError, Unreachable
 from headway.promotion import history
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 DECISION_TAG, KIND_TAG, RETIRED_TAG = "headway.decision", "headway.verdict", "headway.retired"
 LINEAGE_TAGS = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 ATTEMPTS = 5
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
@@ -51,7 +55,7 @@ class RegistryState:
         return str(self.champion.version) if self.champion else None
 
     def completed_request(self, kind: str, reason: str, version: str | None = None) -> Decision | None:
-        """What the same command decided before it was killed, if that has just been carried out."""
+        """The decision of the same command before it was killed, if :func:`reconcile` has just carried it out."""
         for one in self.completed:
             if (one.kind, one.reason) == (kind, reason) and version in (None, one.candidate.version):
                 return one
@@ -109,18 +113,20 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
     return decision
 
 
-def retry_on_conflict(attempt: Callable[[], Result]) -> Result:
-    """Repeat an attempt to decide as long as another process decides first.
+def retry_on_conflict(decide: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Make a function decide again, up to :data:`ATTEMPTS` times, whenever another process has decided first.
 
-    Raises:
-        LogConflict: that happened :data:`ATTEMPTS` times.
+    After the last attempt, its LogConflict passes.
     """
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return attempt()
-        except LogConflict:
-            continue
-    return attempt()
+
+    @wraps(decide)
+    def attempts(*arguments: Arguments.args, **more: Arguments.kwargs) -> Result:
+        for _ in range(ATTEMPTS - 1):
+            with suppress(LogConflict):
+                return decide(*arguments, **more)
+        return decide(*arguments, **more)
+
+    return attempts
 
 
 def load_champion(registry: Registry) -> ModelPackage:
@@ -128,7 +134,7 @@ def load_champion(registry: Registry) -> ModelPackage:
 
     Raises:
         Unreachable: its files cannot be fetched.
-        HeadwayError: there is no champion, and why; or its files are lost or damaged.
+        HeadwayError: there is no champion (the message says why), or its files are lost or damaged.
     """
     champion = registry.champion()
     if champion is None:
@@ -154,7 +160,7 @@ def lineage_of(version: ModelVersion) -> dict[str, str]:
 
 
 def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Sequence[Decision]) -> None:
-    """Do what the last decisions say; repeating it is harmless.
+    """Carry out the last decisions. Repeating it is harmless.
 
     The alias moves first, so that a failed artifact upload cannot block a promotion.
     """
@@ -189,7 +195,7 @@ def _annotate(registry: Registry, decision: Decision) -> None:
 
 
 def _agree(decisions: Sequence[Decision], champion: ModelVersion | None) -> bool:
-    """Whether the alias is where the history left it. Without a history it may be anywhere."""
+    """Whether the alias names the history's champion. Without a history, any version may have it."""
     return queries.last_change(decisions) is None or (champion and ref_of(champion)) == queries.current_champion(decisions)
 
 

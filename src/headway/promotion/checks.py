@@ -5,8 +5,8 @@ A check that cannot be computed raises an error; :func:`run` turns that into a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -28,48 +28,37 @@ BASELINE, CHAMPION = "the linear baseline", "the champion"
 LABELS_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What serving a model costs, measured for this decision.
-
-    Attributes:
-        name, unit: of the cost.
-        candidate, champion: value for each model, None if it was not measured.
-    """
-
-    name: str
-    unit: str
-    candidate: float | None
-    champion: float | None
-
-
-def run(name: str, threshold: float | None, failure: str, check: Callable[[], Check]) -> Check:
-    """The result of a check, or a failed check that says why it could not be computed.
+def run(failure: str, checks: Iterable[tuple[str, float | None, Callable[[], Check]]]) -> list[Check]:
+    """The results of checks, with a failed one that says why for each that cannot be computed.
 
     Args:
-        name, threshold: of the check.
-        failure: first words of the explanation if it cannot be computed.
-        check: computes it.
+        failure: first words of such an explanation.
+        checks: name, threshold and function of each.
     """
-    try:
-        return check()
-    except HeadwayError as error:
-        reason = str(error)
-    except Exception as error:  # noqa: BLE001 - whatever stops one check, the others are still reported
-        reason = f"{type(error).__name__}: {first_line(error)}"
-    return Check(name=name, passed=False, threshold=threshold, explanation=f"{failure}: {reason}")
+    results = []
+    for name, threshold, check in checks:
+        try:
+            results.append(check())
+        except Exception as error:  # noqa: BLE001 - whatever stops one check, the others are still reported
+            reason = str(error) if isinstance(error, HeadwayError) else f"{type(error).__name__}: {first_line(error)}"
+            results.append(Check(name=name, passed=False, threshold=threshold, explanation=f"{failure}: {reason}"))
+    return results
+
+
+def result(
+    name: str, passed: bool, measured: float | Interval, threshold: float | None, explanation: str, **details: Any
+) -> Check:
+    """The result of a check that was computed, with the interval of what was measured if it has one."""
+    value, low, high = astuple(measured) if isinstance(measured, Interval) else (measured, None, None)
+    found = {"value": value, "low": low, "high": high, "threshold": threshold}
+    return Check(name=name, passed=passed, explanation=explanation, details=details, **found)
 
 
 def enough_test_rows(candidate: Predictions, policy: GateParams) -> Check:
     """The test split has at least ``gate.min_test_rows`` rows."""
     rows, minimum = len(candidate.ids), policy.min_test_rows
-    return Check(
-        name="enough_test_rows",
-        passed=rows >= minimum,
-        value=rows,
-        threshold=minimum,
-        explanation=f"{rows:,} test rows, at least {minimum:,} required",
-    )
+    explanation = f"{rows:,} test rows, at least {minimum:,} required"
+    return result("enough_test_rows", rows >= minimum, rows, minimum, explanation)
 
 
 def unseen_test_rows(reason: str) -> Check:
@@ -81,13 +70,8 @@ def proper_probabilities(candidate: Predictions) -> Check:
     """Probabilities are finite, not negative, and sum to 1 within 0.001."""
     p = candidate.probabilities
     bad = int((~np.isfinite(p).all(axis=1) | (p < 0).any(axis=1) | (abs(p.sum(axis=1) - 1) > PROBABILITY_TOLERANCE)).sum())
-    return Check(
-        name="proper_probabilities",
-        passed=not bad,
-        value=bad,
-        threshold=0,
-        explanation=f"{bad:,} rows with improper probabilities" if bad else "all probabilities are finite and sum to 1",
-    )
+    explanation = f"{bad:,} rows with improper probabilities" if bad else "all probabilities are finite and sum to 1"
+    return result("proper_probabilities", not bad, bad, 0, explanation)
 
 
 def same_labels(candidate: Predictions, champion: Predictions) -> Check:
@@ -102,41 +86,28 @@ def same_labels(candidate: Predictions, champion: Predictions) -> Check:
         )
     elif added:
         explanation += f"; {listed(added, LABELS_SHOWN)} added, whose rows count as errors of the champion"
-    return Check(
-        name="same_labels",
-        passed=not removed,
-        value=len(removed),
-        threshold=0,
-        explanation=explanation,
-        details={"removed": removed, "added": added},
-    )
+    return result("same_labels", not removed, len(removed), 0, explanation, removed=removed, added=added)
 
 
 def macro_f1(pair: PairedPredictions, policy: GateParams, seed: int) -> Check:
     """The lower bound of the difference in macro F1 is above ``-gate.macro_f1_margin``."""
     difference, limit = macro_f1_difference(pair, policy, seed), -policy.macro_f1_margin
-    return with_interval(
-        "macro_f1",
-        difference.low > limit or _is_zero(difference),
-        difference,
-        limit,
+    explanation = (
         f"macro F1 {points_and_bounds(difference, f'{policy.confidence:.0%} interval')} against the champion; required: lower "
-        f"bound above {points(limit)}",
+        f"bound above {points(limit)}"
     )
+    return result("macro_f1", difference.low > limit or _is_zero(difference), difference, limit, explanation)
 
 
 def negative_log_likelihood(pair: PairedPredictions, policy: GateParams, seed: int) -> Check:
     """The upper bound of the difference, on rows whose label both models know, is below ``gate.nll_margin``."""
     difference, limit = nll_difference(*pair.with_known_labels(), policy, seed), policy.nll_margin
-    return with_interval(
-        "negative_log_likelihood",
-        difference.high < limit or _is_zero(difference),
-        difference,
-        limit,
-        f"negative log-likelihood {signed(difference.value, 4)} nats per row ({policy.confidence:.0%} interval "
-        f"{signed(difference.low, 4)} to {signed(difference.high, 4)}) against the champion; required: upper bound below "
-        f"{signed(limit, 4)}",
+    value, low, high, upper = (signed(one, 4) for one in (*astuple(difference), limit))
+    explanation = (
+        f"negative log-likelihood {value} nats per row ({policy.confidence:.0%} interval {low} to {high}) against the champion; "
+        f"required: upper bound below {upper}"
     )
+    return result("negative_log_likelihood", difference.high < limit or _is_zero(difference), difference, limit, explanation)
 
 
 def calibration(pair: PairedPredictions, policy: GateParams) -> Check:
@@ -148,16 +119,11 @@ def calibration(pair: PairedPredictions, policy: GateParams) -> Check:
     same rows.
     """
     candidate, champion = (expected_calibration_error(predictions) for predictions in pair.with_known_labels())
-    limit = policy.calibration_margin
-    return Check(
-        name="calibration",
-        passed=candidate - champion <= limit,
-        value=candidate - champion,
-        threshold=limit,
-        explanation=f"expected calibration error {candidate:.4f}, the champion's is {champion:.4f}; required: at most "
-        f"{limit:.4f} higher",
-        details={"candidate": candidate, "champion": champion},
+    limit, higher = policy.calibration_margin, candidate - champion
+    explanation = (
+        f"expected calibration error {candidate:.4f}, the champion's is {champion:.4f}; required: at most {limit:.4f} higher"
     )
+    return result("calibration", higher <= limit, higher, limit, explanation, candidate=candidate, champion=champion)
 
 
 def slices(pair: PairedPredictions, masks: Mapping[str, np.ndarray], policy: GateParams) -> Check:
@@ -179,7 +145,7 @@ def slices(pair: PairedPredictions, masks: Mapping[str, np.ndarray], policy: Gat
     ordered = {name: np.asarray(mask)[pair.order] for name, mask in masks.items()}
     large = {name: mask for name, mask in ordered.items() if mask.sum() >= policy.min_slice_rows}
     if not large:
-        explanation = f"none of {len(masks):,} slices has {policy.min_slice_rows:,} test rows, so none is compared"
+        explanation = f"no slice has {policy.min_slice_rows:,} test rows, so none is compared"
         return Check(name="slices", passed=True, threshold=risk, explanation=explanation, details={"slices": []})
     won, lost = pair.only_candidate_correct, pair.only_opponent_correct
     counts = [(int(won[mask].sum()), int(lost[mask].sum()), int(mask.sum())) for mask in large.values()]
@@ -197,63 +163,40 @@ def slices(pair: PairedPredictions, masks: Mapping[str, np.ndarray], policy: Gat
     ]
     worse = sum(one["p_value"] <= risk for one in compared)
     worst = min(compared, key=lambda one: one["p_value"])
-    return Check(
-        name="slices",
-        passed=not worse,
-        value=worst["p_value"],
-        threshold=risk,
-        explanation=f"{worse or 'none'} of {len(compared):,} slices with at least {policy.min_slice_rows:,} rows is shown to be "
+    explanation = (
+        f"{worse or 'none'} of {len(compared):,} slices with at least {policy.min_slice_rows:,} rows is shown to be "
         f"worse than the champion by more than {points(policy.slice_margin, sign=False)} of accuracy; the smallest p-value is "
-        f"{worst['p_value']:.2g} (Holm), for {worst['name']!r} at {points(worst['difference'])}; required: above {risk:.2g}",
-        details={"slices": compared},
+        f"{worst['p_value']:.2g} (Holm), for {worst['name']!r} at {points(worst['difference'])}; required: above {risk:.2g}"
     )
+    return result("slices", not worse, worst["p_value"], risk, explanation, slices=compared)
 
 
-def within_budget(cost: Cost, maximum: float, ratio: float) -> Check:
-    """A cost is at most an absolute maximum, and at most a multiple of the champion's; 0 means no limit."""
-    candidate, champion = cost.candidate, cost.champion
+def within_budget(
+    name: str, unit: str, candidate: float | None, champion: float | None, maximum: float, ratio: float
+) -> Check:
+    """A cost of serving is at most an absolute maximum, and at most a multiple of the champion's; 0 means no limit.
+
+    Args:
+        name, unit: of the cost.
+        candidate, champion: the cost of each model, None if it was not measured.
+        maximum, ratio: the limits.
+    """
     if candidate is None or (ratio and champion is None):
         raise HeadwayError("it was not measured")
     limits = [*([maximum] if maximum else []), *([ratio * champion] if ratio and champion is not None else [])]
     if not np.isfinite([candidate, *limits]).all():
         raise HeadwayError("the measured value is not a finite number")
     limit = min(limits, default=None)
-    explanation = f"{candidate:,.1f} {cost.unit}"
+    explanation = f"{candidate:,.1f} {unit}"
     if champion is not None:
         explanation += f", the champion's {champion:,.1f}"
     explanation += f"; required: at most {limit:,.1f}" if limit is not None else "; no limit"
-    return Check(
-        name=cost.name,
-        passed=limit is None or candidate <= limit,
-        value=candidate,
-        threshold=limit,
-        explanation=explanation,
-    )
+    return result(name, limit is None or candidate <= limit, candidate, limit, explanation)
 
 
 def _is_zero(difference: Interval) -> bool:
     """Whether no resample differs, in which case no margin is too small."""
     return difference.value == difference.low == difference.high == 0
-
-
-def with_interval(
-    name: str,
-    passed: bool,
-    measured: Interval,
-    threshold: float,
-    explanation: str,
-    details: dict[str, Any] | None = None,
-) -> Check:
-    return Check(
-        name=name,
-        passed=passed,
-        value=measured.value,
-        low=measured.low,
-        high=measured.high,
-        threshold=threshold,
-        explanation=explanation,
-        details=details or {},
-    )
 
 
 def points_and_bounds(difference: Interval, interval: str = "") -> str:

@@ -1,20 +1,20 @@
-"""The verbs by which a person changes the champion: promote, roll back, retire.
+"""The commands by which a person changes the champion: promote, roll back, retire.
 
-Each runs alone in a project, like a flow; the caller holds the lock. The caller also says which stages are out of date and
-where else a decision is published, so that nothing here knows DVC or Prefect.
+Like a flow, each runs alone in a project: the caller holds the lock. The caller also passes functions that name the stages
+that are out of date and publish a decision elsewhere, so that nothing here depends on DVC or Prefect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from headway.errors import HeadwayError
 from headway.files import read_json, write_json
 from headway.promotion import rollback
 from headway.promotion.champion import reconcile
-from headway.promotion.decision import Decision, current_requester
+from headway.promotion.decision import Decision, Requester, current_requester
 from headway.promotion.decision_report import write_page
 from headway.promotion.outcome import Outcome
 from headway.promotion.project import Project
@@ -35,7 +35,7 @@ def promote(
     Args:
         project: the project.
         version: its number.
-        force: promote it whatever the gate finds.
+        force: promote it even if the gate refuses.
         reason: why it is forced; only with ``force``.
         publish: called with the decision.
         changed_stages: returns the names of stages that are out of date, None if unknown.
@@ -68,70 +68,49 @@ def promote(
 
 def roll_back(project: Project, to: str | None, reason: str, publish: Publish) -> tuple[Decision, Path]:
     """Restore a former champion, by default the previous one; returns the decision and the path of its page."""
-    _require_reason(reason)
     command = f"headway rollback{f' --to {to}' if to else ''}"
-    return _idempotent(
-        project,
-        command,
-        reason,
-        publish,
-        lambda: rollback.roll_back(project.registry, to, reason, current_requester(command), project.lineage()),
-    )
+    return _idempotent(project, command, reason, publish, partial(rollback.roll_back, project.registry, to))
 
 
 def retire(project: Project, reason: str, publish: Publish) -> tuple[Decision, Path]:
     """Remove the champion without a successor; returns the decision and the path of its page."""
-    _require_reason(reason)
-    command = "headway retire"
-    return _idempotent(
-        project,
-        command,
-        reason,
-        publish,
-        lambda: rollback.retire(project.registry, reason, current_requester(command), project.lineage()),
-    )
+    return _idempotent(project, "headway retire", reason, publish, partial(rollback.retire, project.registry))
 
 
 def _idempotent(
-    project: Project, command: str, reason: str, publish: Publish, decide: Callable[[], Decision]
+    project: Project,
+    command: str,
+    reason: str,
+    publish: Publish,
+    decide: Callable[[str, Requester, dict[str, str]], Decision],
 ) -> tuple[Decision, Path]:
-    with _finished_before(project, command, reason) as finished:
-        decision = finished or decide()
-        return decision, _publish(project, decision, publish)
+    """Decide and publish; or only publish, if this very command was killed after its decision.
 
-
-@contextmanager
-def _finished_before(project: Project, command: str, reason: str) -> Iterator[Decision | None]:
-    """The decision that this very command made if it was killed before the end of the block, else None.
-
-    Without this, repeating a rollback after a kill would go back one champion further.
+    Without that, repeating a rollback after a kill would go back one champion further.
     """
+    if not reason.strip():
+        raise HeadwayError('the reason is empty; state one, for example --reason "too many complaints labelled as praise"')
     note = project.layout.scratch / "by-hand.json"
-    last = project.registry.log.entries().last
-    request = {"command": command, "reason": reason}
     noted = read_json(note, made_by="this command") if note.is_file() else {}
-    finished = None
-    if noted != {**request, "after": noted.get("after")}:
-        write_json(note, {**request, "after": last})
-    elif last != noted["after"]:
+    request = {"command": command, "reason": reason}
+    last, after = project.registry.log.entries().last, noted.get("after")
+    decision = None
+    if noted == {**request, "after": after} and last != after:
         newest = reconcile(project.registry, accept_manual_change=True).decisions[-1]
-        if (newest.previous, newest.requested_by.command, newest.reason) == (noted["after"], command, reason):
-            finished = newest
-        else:
-            write_json(note, {**request, "after": last})
+        if (newest.previous, newest.requested_by.command, newest.reason) == (after, command, reason):
+            decision = newest
+    if decision is None:
+        write_json(note, {**request, "after": last})
     try:
-        yield finished
+        decision = decision or decide(reason, current_requester(command), project.lineage())
+        page = _publish(project, decision, publish)
     except Exception:
         note.unlink()
         raise
     note.unlink()
+    return decision, page
 
 
 def _publish(project: Project, decision: Decision, publish: Publish) -> Path:
     publish(decision)
     return write_page(project.layout, decision)
-
-
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise HeadwayError('the reason is empty; state one, for example --reason "too many complaints labelled as praise"')

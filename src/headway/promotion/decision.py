@@ -1,4 +1,4 @@
-"""The decision record: what is kept of a promotion, refusal, rollback or retirement. Reading one needs no registry.
+"""The decision record: the stored form of a promotion, refusal, rollback or retirement. Reading one needs no registry.
 
 A decision's id is the SHA-256 of its content, and its content names the id of the decision before it. The decisions
 therefore form a chain in which an edit, a deletion or a change of order is detected.
@@ -32,7 +32,7 @@ RECORD_VERSION: Literal[3] = 3
 V2_NAMES = {"requested_by": "asked_by", "gate_code": "gate"}
 PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT = "promotion", "forced promotion", "refusal", "rollback", "retirement"
 Kind = Literal["promotion", "forced promotion", "refusal", "rollback", "retirement"]
-#: Keys of ``Decision.scores`` for the two models that the stages leave.
+#: Keys of ``Decision.scores`` for the two models that the stages produce.
 CANDIDATE, BASELINE = "candidate", "linear baseline"
 #: Endings of the names of the checks that compare accuracies, the more important opponent first.
 ACCURACY_CHECKS = (("champion", "_champion"), ("linear baseline", "_baseline"))
@@ -192,7 +192,9 @@ class Decision(Frozen):
 
     def _facts(self) -> list[Any]:
         facts = self.model_dump(include={"kind", "reason", "candidate", "champion", "test_rows", "policy", "gate_code"})
-        project = {name: value for name, value in self.project.items() if name != "headway.git_commit"}
+        # The results of the stages are compared in place of dvc.lock, which also covers pages.
+        ignored = {"headway.git_commit", *(["headway.dvc_lock"] if "headway.results" in self.project else [])}
+        project = {name: value for name, value in self.project.items() if name not in ignored}
         results = [(one.name, one.passed, one.value is None) for one in self.checks]
         # The latency limit can be a multiple of a measured time, which varies; the policy already holds the multiple.
         thresholds = [None if one.name == "latency" else one.threshold for one in self.checks]
@@ -248,7 +250,7 @@ def parse(text: str, expected: str) -> Decision:
     if {given, decision.id} != {expected}:
         raise HeadwayError(f"altered: its SHA-256 is {decision.id[:12]}, the history has {expected[:12]}")
     if text != decision.as_json():  # differences that parsing drops, such as a repeated key
-        raise HeadwayError("altered: not as it was written")
+        raise HeadwayError("altered: its text is not the one that Headway writes")
     return decision
 
 
@@ -267,12 +269,12 @@ def current_requester(command: str, **flow: str) -> Requester:
 
 
 def now() -> str:
-    """The time as decisions hold it."""
+    """The current time in UTC, in the format of ``Decision.when``."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON holds it: NumPy numbers as Python's, and None for numbers that are not finite."""
+    """A value for JSON: NumPy numbers as Python's, and None for numbers that are not finite."""
     if isinstance(value, BaseModel):
         return plain(value.model_dump(mode="json"))
     if isinstance(value, Mapping):

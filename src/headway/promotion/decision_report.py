@@ -1,4 +1,4 @@
-"""What a decision leaves for people: its page in the project, and a summary in the pipeline's MLflow run."""
+"""Reports on a decision: its page in the project, and a summary in the pipeline's MLflow run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.promotion.champion import DECISION_TAG, KIND_TAG
 from headway.promotion.decision import BASELINE, CANDIDATE, Decision
-from headway.promotion.project import Project
+from headway.promotion.project import EXECUTION, Project
 from headway.reporting.decision import page
 
 
@@ -26,11 +26,11 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
     and the record.
 
     The training run also gets its version's lineage, because it ended before the dvc.lock that it led to was written. A
-    decision that is about another execution, or is logged already, is left alone.
+    decision on another execution, or one that is logged already, is skipped.
     """
     layout, registry, tracker = project.layout, project.registry, project.registry.tracker
     key = execution_key(project.params, layout)
-    if decision.project.get("headway.execution") != key or not decision.checks:
+    if decision.project.get(EXECUTION) != key or not decision.checks:
         return
     found = tracker.find(kind="pipeline", key=key)
     if found is not None and found.data.tags.get(DECISION_TAG) == decision.id:

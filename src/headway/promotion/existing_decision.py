@@ -1,4 +1,4 @@
-"""Whether a decision on the stages' candidate exists that still holds. Light to import: nothing is scored."""
+"""Finds a decision on the stages' candidate that is still valid. Light to import: nothing is scored."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 from headway.files import read_json
 from headway.layout import Layout
-from headway.lineage import trace
 from headway.promotion import history_queries as queries
 from headway.promotion.champion import RegistryState
 from headway.promotion.check import Check
@@ -14,21 +13,21 @@ from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, RETIREMENT,
 from headway.promotion.decision_report import log_to_pipeline_run
 from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
-from headway.promotion.project import Project
+from headway.promotion.project import RESULTS, Project
 from headway.promotion.test_rows import TestRows
 from headway.registry.registry import MODEL_TAG, ref_of
 from headway.serving import package
 
 
 def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
-    """The outcome that holds without a new decision, None if there is something to decide.
+    """The outcome of a decision that is still valid, None if a new one is needed.
 
-    What a killed process left out of the pipeline's MLflow run is added.
+    Whatever a killed process did not log to the pipeline's MLflow run is logged now.
 
     Args:
         project: the project.
         state: of its registry.
-        rows: today's test rows, read only if there is a refusal to compare them with.
+        rows: the current test rows, read only if there is a refusal to compare them with.
     """
     outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
     if outcome is not None and outcome.decision is not None:
@@ -51,21 +50,22 @@ def unchanged(project: Project, state: RegistryState) -> Outcome | None:
 def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome if this candidate was refused, and nothing that the refusal is based on has changed.
 
-    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and what dvc.lock and params.yaml
-    pin
-    besides: the baseline's predictions and the seed. Some refusals are always reconsidered, see :func:`_may_pass_later`.
+    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and what params.yaml and dvc.lock
+    (without the pages) pin besides: the seed and the baseline's predictions. Some refusals are always reconsidered, see
+    :func:`_may_pass_later`.
     """
     params, layout, registry, champion = project.params, project.layout, project.registry, state.champion
     refusal = queries.last_decision_on(state.decisions, package.fingerprint(layout.candidate))
     if refusal is None or refusal.kind != REFUSAL or any(map(_may_pass_later, refusal.failed)):
         return None
-    now = trace(params, layout).as_tags()
+    now = project.lineage()
+    # The commit may differ, as it does after `git commit`; so may the pages, but older decisions know dvc.lock as a whole only.
+    compared = ("headway.params", RESULTS if RESULTS in refusal.project else "headway.dvc_lock")
     holds = (
         refusal.champion == (champion and ref_of(champion))
         and refusal.policy == plain(params.gate)
         and refusal.gate_code == gate_code()
-        # The commit may differ, as it does after `git commit`.
-        and all(refusal.project.get(name) == now[name] for name in ("headway.dvc_lock", "headway.params"))
+        and all(refusal.project.get(name) == now[name] for name in compared)
         and refusal.test_rows == rows.fingerprint
     )
     version = registry.find(refusal.candidate)
@@ -107,6 +107,6 @@ def staged_scores(layout: Layout) -> dict[str, dict[str, Any]]:
 
 
 def _may_pass_later(check: Check) -> bool:
-    """Whether a failed check depends on more than what is compared: on something that could not be computed and may be fixed, or
-    on the latency of a machine that may be less busy."""
+    """Whether a failed check may pass on the same inputs later: its value could not be computed, or it is the latency, which
+    depends on how busy the machine is."""
     return check.value is None or check.name == "latency"

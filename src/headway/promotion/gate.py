@@ -20,10 +20,12 @@ from headway.promotion import accuracy_checks, checks
 from headway.promotion.accuracy_checks import Look
 from headway.promotion.alpha_spending import first_promotion_significance, significance
 from headway.promotion.check import Check
-from headway.promotion.checks import BASELINE, CHAMPION, Cost
+from headway.promotion.checks import BASELINE, CHAMPION
 from headway.promotion.paired_predictions import PairedPredictions, pair
 
 MEGABYTE = 1_000_000
+#: Name, threshold and function of a check.
+Comparison = tuple[str, float | None, Callable[[], Check]]
 
 
 @dataclass(frozen=True)
@@ -102,51 +104,45 @@ def decide(given: GateInput, policy: GateParams, seed: int) -> GateResult:
     )
 
 
+def _available(predictions: Predictions | HeadwayError) -> Predictions:
+    if isinstance(predictions, HeadwayError):
+        raise predictions
+    return predictions
+
+
 def _against_baseline(
     candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, look: Look | None
 ) -> list[Check]:
-    """Accuracy against the baseline; for a first promotion, which this decides, also what the rows can show."""
+    """Accuracy against the baseline; for a first promotion, which this check decides, also the power of the test."""
 
+    @cache
     def compared() -> PairedPredictions:
-        if isinstance(baseline, HeadwayError):
-            raise baseline
-        if different := sorted({*candidate.classes} ^ {*baseline.classes}):
+        opponent = _available(baseline)
+        if different := sorted({*candidate.classes} ^ {*opponent.classes}):
             raise HeadwayError(
                 f"the two models have different labels: only one knows {listed(different, checks.LABELS_SHOWN)}"
             )
-        return pair(candidate, baseline)
+        return pair(candidate, opponent)
 
-    failure, margin = f"cannot be compared with {BASELINE}", policy.baseline_margin
-    found = [
-        checks.run(
-            "no_worse_than_baseline",
-            -margin,
-            failure,
-            lambda: accuracy_checks.no_worse_than_baseline(compared(), policy, look),
-        )
+    margin = policy.baseline_margin
+    comparisons: list[Comparison] = [
+        ("no_worse_than_baseline", -margin, lambda: accuracy_checks.no_worse_than_baseline(compared(), policy, look))
     ]
     if look is not None:
         level = look.significance
-        found.append(
-            checks.run("power", None, failure, lambda: accuracy_checks.power(compared(), BASELINE, level, policy, margin))
-        )
-    return found
+        comparisons.append(("power", None, lambda: accuracy_checks.power(compared(), BASELINE, level, policy, margin)))
+    return checks.run(f"cannot be compared with {BASELINE}", comparisons)
 
 
 def _against_champion(given: GateInput, policy: GateParams, seed: int, look: Look) -> list[Check]:
     """Every comparison with the champion that the policy names; none if there is no champion."""
-    if given.champion is None:
+    champion = given.champion
+    if champion is None:
         return []
-
-    def champion() -> Predictions:
-        assert given.champion is not None
-        if isinstance(given.champion, HeadwayError):
-            raise given.champion
-        return given.champion
 
     @cache
     def compared() -> PairedPredictions:
-        return pair(given.candidate, champion())
+        return pair(given.candidate, _available(champion))
 
     if policy.policy == "superior":
         name, threshold, accuracy = "better_than_champion", 0.0, accuracy_checks.better_than_champion
@@ -154,8 +150,8 @@ def _against_champion(given: GateInput, policy: GateParams, seed: int, look: Loo
     else:
         name, threshold, accuracy = "no_worse_than_champion", -policy.champion_margin, accuracy_checks.no_worse_than_champion
         power = {"margin": policy.champion_margin}
-    comparisons: list[tuple[str, float | None, Callable[[], Check]]] = [
-        ("same_labels", 0, lambda: checks.same_labels(given.candidate, champion())),
+    comparisons: list[Comparison] = [
+        ("same_labels", 0, lambda: checks.same_labels(given.candidate, _available(champion))),
         (name, threshold, lambda: accuracy(compared(), policy, look)),
         ("macro_f1", -policy.macro_f1_margin, lambda: checks.macro_f1(compared(), policy, seed)),
         ("negative_log_likelihood", policy.nll_margin, lambda: checks.negative_log_likelihood(compared(), policy, seed)),
@@ -163,8 +159,7 @@ def _against_champion(given: GateInput, policy: GateParams, seed: int, look: Loo
         ("slices", 1 - policy.confidence, lambda: checks.slices(compared(), given.slices, policy)),
         ("power", None, lambda: accuracy_checks.power(compared(), CHAMPION, look.significance, policy, **power)),
     ]
-    failure = f"cannot be compared with {CHAMPION}"
-    return [checks.run(name, threshold, failure, comparison) for name, threshold, comparison in comparisons]
+    return checks.run(f"cannot be compared with {CHAMPION}", comparisons)
 
 
 def _costs(costs: Costs | None, policy: GateParams, has_champion: bool) -> list[Check]:
@@ -174,14 +169,12 @@ def _costs(costs: Costs | None, policy: GateParams, has_champion: bool) -> list[
     megabytes = [None if one is None else one / MEGABYTE for one in size]
     # A ratio to the champion limits nothing if there is none.
     ratios = (policy.max_latency_ratio, policy.max_size_ratio) if has_champion else (0.0, 0.0)
-    budgets = [
-        (Cost("latency", "ms per text (95th percentile)", *ms), policy.max_latency_ms, ratios[0]),
-        (Cost("size", "MB", *megabytes), policy.max_size_mb, ratios[1]),
-    ]
-    return [
-        checks.run(
-            cost.name, maximum or None, f"its {cost.name} is unknown", partial(checks.within_budget, cost, maximum, ratio)
-        )
-        for cost, maximum, ratio in budgets
-        if cost.candidate is not None or maximum or ratio
-    ]
+    found: list[Check] = []
+    for name, unit, (candidate, champion), maximum, ratio in (
+        ("latency", "ms per text (95th percentile)", ms, policy.max_latency_ms, ratios[0]),
+        ("size", "MB", megabytes, policy.max_size_mb, ratios[1]),
+    ):
+        if candidate is not None or maximum or ratio:
+            check = partial(checks.within_budget, name, unit, candidate, champion, maximum, ratio)
+            found += checks.run(f"its {name} is unknown", [(name, maximum or None, check)])
+    return found

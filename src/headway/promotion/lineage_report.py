@@ -10,9 +10,10 @@ from headway.layout import Layout
 from headway.lineage import commit_of
 from headway.promotion import history
 from headway.promotion.decision import Decision
-from headway.registry.registry import MODEL_TAG, Registry, RunInfo
+from headway.registry.registry import MODEL_TAG, Registry
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 COMMIT_TAG, KIND_TAG = "headway.git_commit", "headway.kind"
@@ -43,25 +44,26 @@ def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     found = _resolve(name, versions, runs, layout)
     if not found:
         raise HeadwayError(
-            f"{name}: no version of {registry.name}, no run of experiment {registry.tracker.params.registry.experiment} and no "
-            f"commit behind one of these; give a version number, or at least {MIN_PREFIX} characters of a commit or run"
+            f"{name}: neither a version of {registry.name}, nor a run of experiment "
+            f"{registry.tracker.params.registry.experiment}, nor a commit of one; "
+            f"give a version number, or at least {MIN_PREFIX} characters of a commit or run"
         )
     if len(found) > 1:
-        raise HeadwayError(f"{name}: may be {' or '.join(f'{kind} {full}' for kind, full in found)}; give more characters")
+        raise HeadwayError(
+            f"{name}: ambiguous, {' or '.join(f'{kind} {full}' for kind, full in found)}; give more characters"
+        )
     ((kind, full),) = found
     decisions = history.decisions(registry)
     lines, chosen = _matching(kind, full, versions, runs)
     for version in chosen:
         lines += _version_lines(registry, version, runs, decisions)
-    return lines if chosen else [*lines, f"no version of {registry.name} came of it"]
+    return lines if chosen else [*lines, f"no version of {registry.name} was made from it"]
 
 
-def _resolve(
-    name: str, versions: Sequence[ModelVersion], runs: Mapping[str, RunInfo], layout: Layout
-) -> list[tuple[str, str]]:
+def _resolve(name: str, versions: Sequence[ModelVersion], runs: Mapping[str, Run], layout: Layout) -> list[tuple[str, str]]:
     """What a name may refer to: pairs of version, run or commit, and the full name."""
     found = [("version", str(version.version)) for version in versions if str(version.version) == name]
-    commits = {_commit(one.tags) for one in versions} | {_commit(run.tags) for run in runs.values()}
+    commits = {_commit(one.tags) for one in versions} | {_commit(run.data.tags) for run in runs.values()}
     if len(name) >= MIN_PREFIX:
         found += [("run", run) for run in runs if run.startswith(name)]
         found += [("commit", commit) for commit in sorted(commits - {""}) if commit.startswith(name)]
@@ -72,25 +74,25 @@ def _resolve(
 
 
 def _matching(
-    kind: str, name: str, versions: Sequence[ModelVersion], runs: Mapping[str, RunInfo]
+    kind: str, name: str, versions: Sequence[ModelVersion], runs: Mapping[str, Run]
 ) -> tuple[list[str], list[ModelVersion]]:
     """Lines about the version, commit or run itself, and the versions that belong to it."""
     if kind == "version":
         return [], [version for version in versions if str(version.version) == name]
     if kind == "commit":
-        count = sum(_commit(run.tags) == name for run in runs.values())
+        count = sum(_commit(run.data.tags) == name for run in runs.values())
         return [f"commit {name}: {count:,} runs"], [version for version in versions if _commit(version.tags) == name]
     run = runs[name]
-    related = {name, run.parent} - {""}
-    related |= {other for other, child in runs.items() if child.parent == name}
-    if run.tags.get(KIND_TAG) == "trial":  # the training beside it used what the search found
-        related |= {other for other, child in runs.items() if child.parent == run.parent}
-    heading = [f"run {name}: {run.name}, {run.status}", *_origin_lines(run.tags)]
+    related = {name, _parent(run)} - {""}
+    related |= {other for other, child in runs.items() if _parent(child) == name}
+    if run.data.tags.get(KIND_TAG) == "trial":  # the training beside it used what the search found
+        related |= {other for other, child in runs.items() if _parent(child) == _parent(run)}
+    heading = [f"run {name}: {run.info.run_name}, {run.info.status}", *_origin_lines(run.data.tags)]
     return heading, [version for version in versions if version.run_id in related]
 
 
 def _version_lines(
-    registry: Registry, version: ModelVersion, runs: Mapping[str, RunInfo], decisions: Sequence[Decision]
+    registry: Registry, version: ModelVersion, runs: Mapping[str, Run], decisions: Sequence[Decision]
 ) -> list[str]:
     """A version, what it was made from, and the decisions on it."""
     aliases = f", {', '.join(version.aliases)}" if version.aliases else ""
@@ -99,11 +101,11 @@ def _version_lines(
         _line("model package", version.tags.get(MODEL_TAG, "")),
     ]
     run = runs.get(version.run_id or "")
-    status = f" ({run.name}, {run.status})" if run else " (deleted, or of another experiment)"
+    status = f" ({run.info.run_name}, {run.info.status})" if run else " (deleted, or of another experiment)"
     lines.append(_line("run", (version.run_id or "") + (status if version.run_id else "")))
-    if run and run.parent:
-        trials = sum(child.parent == run.parent and child.tags.get(KIND_TAG) == "trial" for child in runs.values())
-        lines += [_line("pipeline run", run.parent), _line("search", f"{trials:,} trials below that run")]
+    if run and _parent(run):
+        trials = sum(_parent(child) == _parent(run) and child.data.tags.get(KIND_TAG) == "trial" for child in runs.values())
+        lines += [_line("pipeline run", _parent(run)), _line("search", f"{trials:,} trials below that run")]
     lines += _origin_lines(version.tags)
     lines += [
         _line(f"decision {one.number}", f"{one.when}, {one.kind}, {one.id}")
@@ -119,6 +121,11 @@ def _origin_lines(tags: Mapping[str, str]) -> list[str]:
 
 def _line(name: str, value: str) -> str:
     return f"  {name:<14} {value or 'absent'}"
+
+
+def _parent(run: Run) -> str:
+    """Id of the run that a run is nested in, "" if none."""
+    return str(run.data.tags.get("mlflow.parentRunId", ""))
 
 
 def _commit(tags: Mapping[str, str]) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from headway.layout import Layout
-from headway.lineage import execution_key, trace
+from headway.lineage import execution_key, results_fingerprint, trace
 from headway.params import Params
 from headway.registry.registry import Registry
+
+#: Keys of ``Decision.project`` beside the lineage.
+RESULTS, EXECUTION = "headway.results", "headway.execution"
 
 
 @dataclass(frozen=True)
@@ -20,5 +23,8 @@ class Project:
 
     def lineage(self) -> dict[str, str]:
         """Lineage of the project now, with the key that finds its pipeline's MLflow run."""
-        tags = trace(self.params, self.layout).as_tags()
-        return {**tags, "headway.execution": execution_key(self.params, self.layout)}
+        return {
+            **trace(self.params, self.layout).as_tags(),
+            RESULTS: results_fingerprint(self.layout),
+            EXECUTION: execution_key(self.params, self.layout),
+        }

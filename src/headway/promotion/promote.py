@@ -31,10 +31,10 @@ class Request:
 
     Attributes:
         requester: who requests it.
-        version: number of a registered version; None for the candidate that the stages left.
-        force: promote the version whatever the gate finds. The gate's checks are recorded all the same.
+        version: number of a registered version; None for the candidate that the stages produced.
+        force: promote the version even if the gate refuses. The gate's checks are recorded in either case.
         reason: why it is forced.
-        require_current: raises if the project's files are in no state to decide on.
+        require_current: raises if the project's files are out of date.
     """
 
     requester: Requester
@@ -60,12 +60,13 @@ def promote(project: Project, request: Request, rows: TestRows | None = None) ->
             no baseline predictions of them.
     """
     rows = rows or TestRows(project.layout)
-    outcome = retry_on_conflict(lambda: _decide(project, request, rows))
+    outcome = _decide(project, request, rows)
     if request.version is None and outcome.decision is not None:
         log_to_pipeline_run(project, outcome.decision)
     return outcome
 
 
+@retry_on_conflict
 def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
     params, registry = project.params, project.registry
     state = reconcile(registry, accept_manual_change=request.force)
@@ -107,7 +108,7 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
 
 
 def _score_champion(project: Project, state: RegistryState, rows: TestRows) -> ScoredModel | HeadwayError | None:
-    """The champion on today's test rows; None if there is none; an error, which refuses, if it cannot be scored.
+    """The champion on the current test rows; None if there is none; an error, which refuses, if it cannot be scored.
 
     Raises:
         Unreachable: its files cannot be fetched now, which is no reason to refuse a candidate.

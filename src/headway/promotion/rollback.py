@@ -10,6 +10,7 @@ from headway.registry.registry import Registry, ref_of
 from headway.registry.version_ref import ModelVersionRef
 
 
+@retry_on_conflict
 def roll_back(registry: Registry, to: str | None, reason: str, requester: Requester, project: dict[str, str]) -> Decision:
     """Restore a former champion.
 
@@ -21,60 +22,36 @@ def roll_back(registry: Registry, to: str | None, reason: str, requester: Reques
     Raises:
         HeadwayError: there is no such former champion, it is champion now, or its files are lost or damaged.
     """
-
-    def attempt() -> Decision:
-        state = reconcile(registry, accept_manual_change=True)
-        if done := state.completed_request(ROLLBACK, reason, to):
-            return done
-        former = _former_champion(registry, state, to)
-        version = registry.find(former)
-        if version is None:
-            raise HeadwayError(f"version {former.version} of {registry.name} cannot be restored: it was deleted from MLflow")
-        try:
-            registry.load(version)
-        except HeadwayError as error:
-            raise type(error)(f"version {former.version} is not restored, nothing has changed: {error}") from None
-        return commit(
-            registry,
-            state,
-            kind=ROLLBACK,
-            reason=reason,
-            requested_by=requester,
-            candidate=former,
-            champion=_replaced(state),
-            lineage=lineage_of(version),
-            project=project,
-        )
-
-    return retry_on_conflict(attempt)
+    state = reconcile(registry, accept_manual_change=True)
+    if done := state.completed_request(ROLLBACK, reason, to):
+        return done
+    former = _former_champion(registry, state, to)
+    version = registry.find(former)
+    if version is None:
+        raise HeadwayError(f"version {former.version} of {registry.name} cannot be restored: it was deleted from MLflow")
+    try:
+        registry.load(version)
+    except HeadwayError as error:
+        raise type(error)(f"version {former.version} was not restored, and nothing has changed: {error}") from None
+    models = {"candidate": former, "champion": _replaced(state), "lineage": lineage_of(version)}
+    return commit(registry, state, kind=ROLLBACK, reason=reason, requested_by=requester, project=project, **models)
 
 
+@retry_on_conflict
 def retire(registry: Registry, reason: str, requester: Requester, project: dict[str, str]) -> Decision:
     """Remove the champion without a successor.
 
     Raises:
         HeadwayError: there is no champion.
     """
-
-    def attempt() -> Decision:
-        state = reconcile(registry, accept_manual_change=True)
-        if done := state.completed_request(RETIREMENT, reason):
-            return done
-        champion = _replaced(state)
-        if champion is None:
-            raise HeadwayError(f"model {registry.name} has no champion to retire")
-        return commit(
-            registry,
-            state,
-            kind=RETIREMENT,
-            reason=reason,
-            requested_by=requester,
-            candidate=champion,
-            champion=champion,
-            project=project,
-        )
-
-    return retry_on_conflict(attempt)
+    state = reconcile(registry, accept_manual_change=True)
+    if done := state.completed_request(RETIREMENT, reason):
+        return done
+    champion = _replaced(state)
+    if champion is None:
+        raise HeadwayError(f"model {registry.name} has no champion to retire")
+    models = {"candidate": champion, "champion": champion}
+    return commit(registry, state, kind=RETIREMENT, reason=reason, requested_by=requester, project=project, **models)
 
 
 def _former_champion(registry: Registry, state: RegistryState, to: str | None) -> ModelVersionRef:

@@ -1,8 +1,7 @@
-"""Reads one registered version from MLflow, given a server and a model name alone: no project, no experiment and no history.
+"""Reads the model package of a registered version from MLflow, with every hash checked: no project, no history, no pandas.
 
-It imports MLflow and the packages of the ``serving`` extra, nothing else, so that a service can use it.
-
-Nothing is written to the server, and MLflow's global settings stay as they are.
+It imports MLflow and the packages of the ``serving`` extra, nothing else, so that a service can use it. Nothing is written to
+the server, and MLflow's global settings stay as they are.
 """
 
 from __future__ import annotations
@@ -18,13 +17,17 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from yaml import YAMLError
 
 from headway.errors import HeadwayError, Unreachable, first_line, redact_credentials
 from headway.network import check_reachable
-from headway.registry.package_files import MODEL_TAG, read
+from headway.registry.version_ref import MODEL_TAG
+from headway.serving import package
+from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage
 
-NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+NOT_FOUND, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 LOGGED_MODEL = "models:/"
 
 
@@ -44,41 +47,58 @@ def download(uri: str, model_name: str, where: str) -> ModelPackage:
     if uri.startswith("http"):  # MLflow's own retries take minutes
         check_reachable(f"{uri.rstrip('/')}/health", server, "start that server or correct MLFLOW_TRACKING_URI")
     client = MlflowClient(uri, uri)
+    find = client.get_model_version if where.isdigit() else client.get_model_version_by_alias
     try:
-        version = _find(client, model_name, where)
-        location = _artifacts(client, version)
+        version = find(model_name, where)
     except MlflowException as error:
-        if error.error_code in NOT_FOUND:
+        if error.error_code in (NOT_FOUND, INVALID):
             wanted = f"version {where}" if where.isdigit() else where
             raise HeadwayError(f"model {model_name} has no {wanted} in {server}; see `headway history`") from None
         raise Unreachable(f"{server} failed: {first_line(error)}") from error
+    return fetch(client, version)[0]
+
+
+def fetch(client: MlflowClient, version: ModelVersion) -> tuple[ModelPackage, int]:
+    """A version's package, and the size of its files in bytes.
+
+    Raises:
+        Unreachable: its files cannot be fetched, which does not mean that they are lost.
+        HeadwayError: the files are lost or damaged, or belong to another model than the registered one.
+    """
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
         try:
-            files = Path(mlflow.artifacts.download_artifacts(artifact_uri=location, dst_path=folder, tracking_uri=uri))
-        except Exception as error:  # each artifact store's client has exceptions of its own
-            raise Unreachable(
-                f"the files of version {version.version} of {model_name} cannot be downloaded: {first_line(error)}"
-            ) from error
-        return _load(files, version)
+            return _read(_files(client, version, folder), version.tags.get(MODEL_TAG))
+        except Unreachable:
+            raise
+        except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
+            reason = first_line(error).replace(f"{folder}/", "")
+            advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
+            raise HeadwayError(
+                f"version {version.version} of {version.name} cannot be loaded ({reason}); {advice}"
+            ) from None
 
 
-def _find(client: MlflowClient, model_name: str, where: str) -> ModelVersion:
-    if where.isdigit():
-        return client.get_model_version(model_name, where)
-    return client.get_model_version_by_alias(model_name, where)
-
-
-def _artifacts(client: MlflowClient, version: ModelVersion) -> str:
-    """Where a version's files are stored. ``models:/`` addresses are resolved here, because MLflow resolves them globally."""
-    source = str(version.source)
-    if source.startswith(LOGGED_MODEL):
-        return str(client.get_logged_model(source.removeprefix(LOGGED_MODEL)).artifact_location)
-    return source
-
-
-def _load(files: Path, version: ModelVersion) -> ModelPackage:
+def _files(client: MlflowClient, version: ModelVersion, folder: str) -> Path:
+    """Fetch a version's files. Missing files raise MLflow's own error, or are noticed when the package is read."""
     try:
-        return read(files, version.tags.get(MODEL_TAG))[0]
-    except (HeadwayError, MlflowException, OSError, KeyError) as error:
-        reason = first_line(error).replace(f"{files}/", "")
-        raise HeadwayError(f"version {version.version} of {version.name} cannot be loaded: {reason}") from None
+        source = str(version.source)
+        if source.startswith(LOGGED_MODEL):  # resolved here, because MLflow resolves it by its global settings
+            source = str(client.get_logged_model(source.removeprefix(LOGGED_MODEL)).artifact_location)
+        return Path(mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=client.tracking_uri))
+    except Exception as error:  # every store's client raises its own types
+        if isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") == NOT_FOUND:
+            raise
+        raise Unreachable(
+            f"the files of version {version.version} of {version.name} cannot be fetched ({first_line(error)}); "
+            "check that MLflow and its artifact store answer, then run again"
+        ) from error
+
+
+def _read(model: Path, recorded: str | None) -> tuple[ModelPackage, int]:
+    """The package in the files of an MLflow model, unless its fingerprint is known and differs."""
+    folder = Path(model / Model.load(str(model)).flavors["python_function"]["data"])
+    if not folder.resolve().is_relative_to(model.resolve()):
+        raise HeadwayError("its MLmodel names a folder outside of it")
+    if recorded and package.fingerprint(folder) != recorded:
+        raise HeadwayError("its SHA-256 differs from that of the registered model")
+    return ModelPackage.load(folder), package_bytes(folder)

@@ -17,17 +17,15 @@ from pathlib import Path
 from mlflow.entities import LifecycleStage
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from headway.errors import HeadwayError, Unreachable, first_line
+from headway.registry.download import INVALID, NOT_FOUND
 from headway.tracking import Tracker, reachable
 
 #: Tags of the registered model: the log's run, and the last record that was carried out, as "number id".
 RUN_TAG, CARRIED_OUT_TAG = "headway.history", "headway.history_carried_out"
 FOLDER = "records"
-NOT_FOUND, TAKEN = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)
-EXISTS = ErrorCode.Name(RESOURCE_ALREADY_EXISTS)
 
 
 class LogConflict(HeadwayError):
@@ -36,7 +34,7 @@ class LogConflict(HeadwayError):
 
 @dataclass(frozen=True)
 class Entries:
-    """What the log holds.
+    """The content of the log.
 
     Attributes:
         ids: ids of the records by their numbers, counted from 1.
@@ -55,8 +53,19 @@ class Entries:
 
 
 @contextmanager
+def ignoring(*codes: str) -> Iterator[None]:
+    """Leave the block without an error if MLflow reports one with such a code."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in codes:
+            raise
+
+
+@contextmanager
 def storing(what: str) -> Iterator[None]:
-    """Turn a failure of the artifact store into one line. MLflow's own errors pass, see :func:`headway.tracking.reachable`.
+    """Turn a failure of the artifact store into one line. MLflow's own errors are raised as they are; see
+    :func:`headway.tracking.reachable`.
 
     Raises:
         Unreachable: the store does not answer, or refuses to store.
@@ -88,8 +97,8 @@ class RecordLog:
         """Create the registered model and its log, unless they exist.
 
         The registered model is created together with the tag that names the run, which only one process can do. A registered
-        model from before there were logs gets the tag later: concurrent processes then choose the same run and look again
-        before they set the tag, and :meth:`append` detects what remains.
+        model that is older than such logs gets the tag later: concurrent processes then choose the same run, and check again
+        before they set the tag. :meth:`append` detects the race that remains.
         """
         with reachable(self.tracker.uri):
             model = self.model()
@@ -100,11 +109,8 @@ class RecordLog:
                 if self._run() is None:
                     self.client.set_registered_model_tag(self.name, RUN_TAG, run)
                 return
-            try:
+            with ignoring("RESOURCE_ALREADY_EXISTS"):
                 self.client.create_registered_model(self.name, tags={RUN_TAG: run})
-            except MlflowException as error:
-                if error.error_code != EXISTS:
-                    raise
 
     def entries(self) -> Entries:
         """Ids of all records, and how many were carried out."""
@@ -117,12 +123,9 @@ class RecordLog:
             run = model.tags.get(RUN_TAG)
             if run is None:
                 return Entries({}, carried_out)
-            try:
+            with ignoring(NOT_FOUND):
                 return Entries(self._ids(run), carried_out)
-            except MlflowException as error:
-                if error.error_code != NOT_FOUND:
-                    raise
-                return Entries({}, carried_out, lost_run=run)
+            return Entries({}, carried_out, lost_run=run)
 
     def texts(self, ids: Iterable[str]) -> dict[str, str]:
         """Stored texts by record id; an id without an artifact is left out. Each record is fetched once.
@@ -139,7 +142,7 @@ class RecordLog:
         return {one: self._texts[one] for one in wanted if one in self._texts}
 
     def append(self, number: int, record_id: str, text: str) -> None:
-        """Make a record the last one of the log.
+        """Append a record to the log.
 
         Raises:
             LogConflict: the number is taken, or another process created another log.
@@ -151,11 +154,8 @@ class RecordLog:
                 self.client.restore_run(run)
             with storing(f"record {number} of the history of {self.name}"):
                 self.client.log_text(run, text, f"{FOLDER}/{record_id}.json")
-            try:
+            with ignoring(INVALID):  # the number is taken
                 self.client.log_param(run, f"{number:06d}", record_id)
-            except MlflowException as error:
-                if error.error_code != TAKEN:
-                    raise
             # Read again, because a store might neither keep the first value nor report the conflict.
             if self._ids(run).get(number) != record_id:
                 raise LogConflict(f"another process wrote record {number} of the history of {self.name}; run again")
@@ -170,12 +170,9 @@ class RecordLog:
 
     def model(self) -> RegisteredModel | None:
         """The registered model, None before its first version."""
-        try:
+        with ignoring(NOT_FOUND):
             return self.client.get_registered_model(self.name)
-        except MlflowException as error:
-            if error.error_code == NOT_FOUND:
-                return None
-            raise
+        return None
 
     def _run(self) -> str | None:
         """The log's run, None if there is no log yet."""

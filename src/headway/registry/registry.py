@@ -6,50 +6,26 @@ Every operation is idempotent: after a kill between two steps, the next run find
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
-from mlflow.entities import LifecycleStage
+from mlflow.entities import LifecycleStage, Run
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
-from yaml import YAMLError
 
-from headway.errors import HeadwayError, Unreachable, first_line
-from headway.registry import package_files, packages
-from headway.registry.package_files import MODEL_TAG as MODEL_TAG
-from headway.registry.record_log import NOT_FOUND, RecordLog, storing
+from headway.errors import HeadwayError, Unreachable
+from headway.registry import packages
+from headway.registry.download import INVALID, NOT_FOUND, fetch
+from headway.registry.record_log import RecordLog, ignoring, storing
+from headway.registry.version_ref import MODEL_TAG as MODEL_TAG
 from headway.registry.version_ref import ModelVersionRef
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.tracking import Tracker, reachable
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-ABSENT = {NOT_FOUND, ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 #: Characters that MLflow stores of a version's description.
 MAX_DESCRIPTION = 5000
 MAX_RUNS = 50_000
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """An MLflow run of the project's experiment.
-
-    Attributes:
-        id, name, status: as MLflow shows them.
-        parent: id of the run that this one is nested in, "" if none.
-        tags: all tags of the run.
-    """
-
-    id: str
-    name: str
-    status: str
-    parent: str
-    tags: Mapping[str, str]
 
 
 class Registry:
@@ -73,13 +49,9 @@ class Registry:
         """A version by its number, None if there is none."""
         if not re.fullmatch("[1-9][0-9]{0,8}", number):
             return None  # MLflow takes "01" and " 1" for 1
-        with reachable(self.tracker.uri):
-            try:
-                return self.client.get_model_version(self.name, number)
-            except MlflowException as error:
-                if error.error_code in ABSENT:
-                    return None
-                raise
+        with reachable(self.tracker.uri), ignoring(NOT_FOUND, INVALID):
+            return self.client.get_model_version(self.name, number)
+        return None
 
     def find(self, ref: ModelVersionRef) -> ModelVersion | None:
         """The version that a decision refers to, None if it was deleted or its number belongs to another model now."""
@@ -97,14 +69,6 @@ class Registry:
             version.aliases = [name for name, number in model.aliases.items() if str(number) == str(version.version)]
         return sorted(found, key=lambda version: int(version.version))
 
-    def with_model(self, fingerprint: str) -> ModelVersion | None:
-        """The newest version that holds the model with this fingerprint, None if there is none."""
-        with reachable(self.tracker.uri):
-            if self.log.model() is None:
-                return None
-            found = self.client.search_model_versions(f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'")
-        return max(found, key=lambda version: int(version.version), default=None)
-
     def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """Return the version that holds a package, creating it if needed, and give it the alias ``challenger``.
 
@@ -116,7 +80,8 @@ class Registry:
         fingerprint = package.fingerprint(folder)
         with packages.module_functions_use(self.tracker.uri):
             self.log.create()
-            version = self.with_model(fingerprint)
+            wanted = f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
+            version = max(self.client.search_model_versions(wanted), key=lambda one: int(one.version), default=None)
             if version is None or not self.loads(version):
                 version = self.new_version(packages.log(folder, run_id), run_id, {MODEL_TAG: fingerprint, **tags})
             champion = self.champion()
@@ -167,40 +132,13 @@ class Registry:
                 self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
     # Packages.
-    def champion_package(self) -> ModelPackage:
-        """The champion's package; :func:`headway.promotion.champion.load_champion` also says why there is no champion.
-
-        Raises:
-            Unreachable: its files cannot be fetched.
-            HeadwayError: there is no champion, or its files are lost or damaged.
-        """
-        champion = self.champion()
-        if champion is None:
-            raise HeadwayError(f"model {self.name} has no champion; `headway history` says why, `make run` promotes one")
-        return self.load(champion)
-
     def load(self, version: ModelVersion) -> ModelPackage:
-        """A version's package; see :meth:`load_with_size`."""
+        """A version's package; for the errors see :func:`headway.registry.download.fetch`."""
         return self.load_with_size(version)[0]
 
     def load_with_size(self, version: ModelVersion) -> tuple[ModelPackage, int]:
-        """A version's package, and the size of its files in bytes.
-
-        Raises:
-            Unreachable: its files cannot be fetched, which does not mean that they are lost.
-            HeadwayError: the files are lost or damaged, or belong to another model than the registered one.
-        """
-        with tempfile.TemporaryDirectory(prefix="headway-") as folder, packages.module_functions_use(self.tracker.uri):
-            try:
-                return package_files.read(self._download(version, folder), version.tags.get(MODEL_TAG))
-            except Unreachable:
-                raise
-            except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
-                reason = first_line(error).replace(f"{folder}/", "")
-                advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
-                raise HeadwayError(
-                    f"version {version.version} of {self.name} cannot be loaded ({reason}); {advice}"
-                ) from None
+        """A version's package, and the size of its files in bytes; for the errors see :meth:`load`."""
+        return fetch(self.client, version)
 
     def loads(self, version: ModelVersion) -> bool:
         """Whether a version's files are complete and undamaged.
@@ -219,50 +157,20 @@ class Registry:
     # Runs.
     def has_run(self, run_id: str) -> bool:
         """Whether a run exists and can be written to."""
-        with reachable(self.tracker.uri):
-            try:
-                return bool(self.client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
-            except MlflowException as error:
-                if error.error_code == NOT_FOUND:
-                    return False
-                raise
+        with reachable(self.tracker.uri), ignoring(NOT_FOUND):
+            return bool(self.client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE)
+        return False
 
-    def runs(self) -> dict[str, RunInfo]:
+    def runs(self) -> dict[str, Run]:
         """The runs of the project's experiment, by id."""
         with reachable(self.tracker.uri):
             found = self.client.search_runs([self.tracker.experiment_id], max_results=MAX_RUNS)
-        infos = (
-            RunInfo(
-                str(run.info.run_id),
-                str(run.info.run_name),
-                str(run.info.status),
-                str(run.data.tags.get(MLFLOW_PARENT_RUN_ID, "")),
-                run.data.tags,
-            )
-            for run in found
-        )
-        return {info.id: info for info in infos}
+        return {run.info.run_id: run for run in found}
 
     def _by_alias(self, alias: str) -> ModelVersion | None:
-        with reachable(self.tracker.uri):
-            try:
-                return self.client.get_model_version_by_alias(self.name, alias)
-            except MlflowException as error:
-                if error.error_code in ABSENT:
-                    return None
-                raise
-
-    def _download(self, version: ModelVersion, folder: str) -> Path:
-        """Fetch a version's files. Missing files raise MLflow's own error, or are noticed when the package is read."""
-        try:
-            return Path(mlflow.artifacts.download_artifacts(version.source, dst_path=folder))
-        except Exception as error:  # every store's client raises its own types
-            if isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") == NOT_FOUND:
-                raise
-            raise Unreachable(
-                f"the files of version {version.version} of {self.name} cannot be fetched ({first_line(error)}); "
-                "check that MLflow and its artifact store answer, then run again"
-            ) from error
+        with reachable(self.tracker.uri), ignoring(NOT_FOUND, INVALID):
+            return self.client.get_model_version_by_alias(self.name, alias)
+        return None
 
 
 def ref_of(version: ModelVersion) -> ModelVersionRef:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+#: Tag of a version: fingerprint of its model package.
+MODEL_TAG = "headway.model"
+
 
 class ModelVersionRef(BaseModel):
     """A registered version.

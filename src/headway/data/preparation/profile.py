@@ -50,7 +50,7 @@ class DuplicateProfile(Record):
 
 
 class LeakageProfile(Record):
-    """Share of test rows with a duplicate or near-duplicate in training, if rows were split at random and as they are split."""
+    """Share of test rows with a duplicate or near-duplicate in training: in a random split, and in the actual one."""
 
     random_split: float
     actual_split: float
@@ -153,7 +153,7 @@ def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: 
 
 
 def _may_be_truncated(file: SourceFile, label_counts: Mapping[str, int]) -> bool:
-    """Whether the last line of a file has no end, and no row or a label that no other row has."""
+    """Whether a file's last line has no line end, and is unreadable or has a label that no other row has."""
     label = file.unterminated_label
     return label is not None and (not label or label_counts.get(label, 0) <= 1)
 

@@ -1,4 +1,4 @@
-"""A first pass over the ingested rows, which reduces each one to the few numbers that decide where it goes."""
+"""A first pass over the ingested rows, which reduces each row to the few numbers that determine its split."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, unit_hash
 from headway.params import SplitParams
 
-#: Code of no split.
+#: Code of a row that is in no split.
 NO_SPLIT = -1
 
 
@@ -68,8 +68,8 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     """
     reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
     first = _drop_duplicates(rows, reason, duplicate_of)
-    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they would
-    # move on the day when a conflicting row is appended.
+    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they
+    # would change splits when a conflicting row is appended.
     split = np.full(len(rows), NO_SPLIT, dtype=np.int8)
     split[first] = _split_by_hash(rows, first, params)
     members, buckets = _shared_buckets(rows.bands, first)
@@ -94,7 +94,7 @@ def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
-    """Masks of training and test rows if, as usual, each usable row were assigned at random, independently of all others."""
+    """Masks of training and test rows, bool, (rows,), of a random split: each usable row is assigned independently."""
     usable = (rows.reason == 0) & rows.labelled
     if rows.has_test_files:
         return usable & (rows.predefined_split != TEST), usable & (rows.predefined_split == TEST)
@@ -187,7 +187,7 @@ def _join_near_duplicates(
 
 
 def _drop_untrained_classes(label: np.ndarray, split: np.ndarray, reason: np.ndarray) -> None:
-    """Leave out validation and test rows of classes without training rows: all of those were moved as near-duplicates."""
+    """Leave out validation and test rows of a class whose training rows were all moved or left out as near-duplicates."""
     trained = np.unique(label[split == TRAIN])
     held_out = (split == VALIDATION) | (split == TEST)
     reason[held_out & ~np.isin(label, trained)] = CODE["class without training rows"]

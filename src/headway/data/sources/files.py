@@ -59,7 +59,7 @@ def file_part(file: LocalFile, columns: Columns, encoding: str, is_test: bool = 
 
 
 def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo) -> Iterator[Row]:
-    """All rows of a file, whose hash is taken while it is known not to have changed."""
+    """All rows of a file. At the end, its hash is complete, and an error is raised if the file changed meanwhile."""
     with file.opened() as stream:
         if file.kind == ".parquet":
             yield from read_parquet(file, stream, columns, info)

@@ -20,7 +20,7 @@ class Row(NamedTuple):
 def make_row(text: Any, label: Any, extra: Sequence[Any] = (), encoding: str = "utf-8") -> Row:
     """A row from parsed values. A list, an object or invalid characters as text or label make it an unreadable row.
 
-    The same in an extra column is only a missing value there.
+    In an extra column, such a value counts as missing.
     """
     cells = cell_text(text), cell_text(label)
     for name, value, cell in zip(("text", "label"), (text, label), cells, strict=True):

@@ -26,7 +26,7 @@ class Columns:
 
     text: str
     label: str | None  # None for texts without labels
-    extra: tuple[str, ...] = ()  # carried along as text
+    extra: tuple[str, ...] = ()  # kept as text
 
     @property
     def wanted(self) -> list[str]:

@@ -21,7 +21,7 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of file that a name promises, one of ``KINDS``, or None."""
+    """The kind of a file by the ending of its name, one of ``KINDS``, or None."""
     path = PurePosixPath(name.lower())
     if path.suffix in COMPRESSIONS:
         path = path.with_suffix("")
@@ -50,7 +50,7 @@ class LocalFile:
     def opened(self) -> Iterator[io.BufferedReader]:
         """The file's bytes without their compression, ``HEAD`` bytes at a time.
 
-        What parsers and decompressors raise in the block becomes one line with the file's name.
+        Errors of parsers and decompressors in the block become one line with the file's name.
 
         Raises:
             HeadwayError: the file is empty, damaged, cannot be read, or has changed by the end of the block.
@@ -82,11 +82,11 @@ class TextFile:
         self.encoding = recognise(self._head, wanted, file.name)  # as named or recognised
 
     def head(self, newline: str) -> TextIO:
-        """The first ``HEAD`` bytes as text, as often as needed. ``newline`` as for ``open``."""
+        """The first ``HEAD`` bytes as text; can be called repeatedly. ``newline`` as for ``open``."""
         return self._decoded(io.BytesIO(self._head), newline)
 
     def whole(self, newline: str) -> TextIO:
-        """All characters, once. A lone surrogate takes the place of invalid bytes."""
+        """All characters; can be called only once. Invalid bytes are replaced by a lone surrogate."""
         return self._decoded(self._bytes, newline)
 
     def _decoded(self, stream: BinaryIO, newline: str) -> TextIO:

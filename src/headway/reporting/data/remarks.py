@@ -1,4 +1,4 @@
-"""What in a data profile deserves a person's attention, in words."""
+"""Notices about a data profile: what is unusual in it, and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from headway.phrases import and_more
 from headway.reporting.data.charts import by_size, rows_of_class
 from headway.reporting.formatting import clip, share, visible
 
-#: From where on something is remarked upon.
-IMBALANCE = 10  # rows of the largest class for one of the smallest
+#: Thresholds of the notices.
+IMBALANCE = 10  # ratio of the largest class to the smallest
 REPEATS = 0.05  # share of the rows
 SECOND_SCRIPT = 0.01  # share of the rows
-NEAR_LIMIT = 0.5  # of the share of bad rows at which the pipeline stops
+NEAR_LIMIT = 0.5  # share of data.max_bad_share
 LEAKAGE = 0.001  # share of the test rows
 
-DEBRIS = {
+NOISE = {
     "html": "HTML tags or entities",
     "control_characters": "control characters",
-    "mojibake": "letters that were decoded wrongly (mojibake)",
+    "mojibake": "wrongly decoded characters (mojibake)",
 }
 NAMED = 8
-#: What stands among the scripts for texts that are in none.
+#: The name among the scripts for texts without letters.
 LETTERLESS = "no letters"
 
 
 @dataclass(frozen=True)
 class Remark:
-    """Attributes: key (what it is about), words (HTML, escaped), warning (whether something may have to be done)."""
+    """A notice: its topic, its words (escaped HTML), and whether it is a warning, which may call for action."""
 
     key: str
     words: Markup
@@ -41,18 +41,18 @@ class Remark:
 
 
 def remarks(profile: Mapping[str, Any]) -> list[Remark]:
-    """The remarks that a profile deserves, warnings first."""
+    """The notices about a profile, warnings first."""
     return [remark for rule in _RULES for remark in rule(profile)]
 
 
 def rows_lost(profile: Mapping[str, Any]) -> int:
-    """Rows read that are neither kept nor in quarantine nor not sampled; anything but 0 is a mistake of ours."""
+    """Rows that were read but are not accounted for. Anything but 0 is a bug."""
     accounted: int = profile["rows_kept"] + sum(profile["rows_quarantined"].values()) + profile["rows_not_sampled"]
     return int(profile["rows_in"]) - accounted
 
 
 def rows_unsplit(profile: Mapping[str, Any]) -> int:
-    """Rows kept that are in no split; anything but 0 is a mistake of ours."""
+    """Rows that were kept but are in no split. Anything but 0 is a bug."""
     return int(profile["rows_kept"] - sum(profile["splits"].values()))
 
 
@@ -60,16 +60,16 @@ def _sums(profile: Mapping[str, Any]) -> Iterator[Remark]:
     for rows, words in ((rows_lost(profile), "rows read"), (rows_unsplit(profile), "rows kept")):
         if rows:
             yield Remark(
-                "sums", Markup("The {} do not add up: {:+,} are unaccounted for.").format(words, rows), warning=True
+                "sums",
+                Markup("The {} do not add up: {:+,} are unaccounted for.").format(words, rows),
+                warning=True,
             )
 
 
 def _bad_rows(profile: Mapping[str, Any]) -> Iterator[Remark]:
     bad, limit = profile["bad_share"], profile["max_bad_share"]
     if bad > NEAR_LIMIT * limit:
-        words = Markup(
-            "{} of the rows cannot be used; the pipeline stops when it is more than {} (<code>data.max_bad_share</code>)."
-        )
+        words = Markup("{} of the rows are unusable. The pipeline stops above {} (<code>data.max_bad_share</code>).")
         yield Remark("bad_rows", words.format(share(bad), f"{100 * limit:g}%"), warning=True)
 
 
@@ -79,9 +79,7 @@ def _look_alikes(profile: Mapping[str, Any]) -> Iterator[Remark]:
     alike = [group for group in groups if len(group) > 1]
     if alike:
         groups_named = Markup("; ").join(_named(group) for group in alike[:NAMED]) + _more(alike)
-        words = Markup(
-            "Some labels differ only by case, spaces or the form of a letter, and count as classes of their own: {}."
-        )
+        words = Markup("Some labels differ only in case, spaces or Unicode form, and are separate classes: {}.")
         yield Remark("look_alikes", words.format(groups_named), warning=True)
 
 
@@ -90,8 +88,8 @@ def _imbalance(profile: Mapping[str, Any]) -> Iterator[Remark]:
     largest, smallest = rows_of_class(classes[0]), rows_of_class(classes[-1])
     if largest >= IMBALANCE * smallest:
         words = Markup(
-            "The classes are of very different size: {} has {:,} rows, {} of all, and {} has {:,}. Accuracy says little "
-            "about the small ones; look at macro F1, and consider <code>training.class_weights: balanced</code>."
+            "The class sizes are very unequal: {} has {:,} rows ({} of all), {} has {:,}. Accuracy says little about small "
+            "classes; use macro F1, and consider <code>training.class_weights: balanced</code>."
         )
         names = _named([classes[0]["label"]]), _named([classes[-1]["label"]])
         of_all = share(largest / max(sum(map(rows_of_class, classes)), 1))
@@ -101,7 +99,7 @@ def _imbalance(profile: Mapping[str, Any]) -> Iterator[Remark]:
 def _rare_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
     rare = profile["rare_classes"]
     if rare:
-        words = Markup("{} so few rows that validation or test has none of them: {}.")
+        words = Markup("{} too few rows to have one in both validation and test: {}.")
         count = "One class has" if len(rare) == 1 else f"{len(rare):,} classes have"
         yield Remark("rare_classes", words.format(count, _some(rare)), warning=True)
 
@@ -109,12 +107,12 @@ def _rare_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
 def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
     before, after, rows = (profile["leakage"][key] for key in ("random_split", "actual_split", "test_rows"))
     if after > LEAKAGE:
-        words = Markup("{} of the {:,} test rows have a twin, or nearly one, in training: the scores will flatter.")
+        words = Markup("{} of the {:,} test rows have a near-duplicate in training, so test scores will be too high.")
         yield Remark("leakage", words.format(share(after), rows), warning=True)
     elif before > LEAKAGE:
         words = Markup(
-            "Split row by row at random, {} of the test rows would have a twin, or nearly one, in training; "
-            "twins stay together here, and of the {:,} test rows it is {}."
+            "In a random split, {} of the test rows would have a near-duplicate in training. Here near-duplicates stay "
+            "together: of the {:,} test rows, {} have one in training."
         )
         yield Remark("leakage", words.format(share(before), rows, share(after)))
 
@@ -122,7 +120,9 @@ def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
 def _files_left(profile: Mapping[str, Any]) -> Iterator[Remark]:
     left = profile["ignored_data_files"]
     if left:
-        words = Markup("{} in the folder not read: {}. <code>data.files</code> says which are; <code>**/*</code> takes all.")
+        words = Markup(
+            "{} in the folder not read: {}. <code>data.files</code> selects files; <code>**/*</code> selects all."
+        )
         count = "One data file is" if len(left) == 1 else f"{len(left):,} data files are"
         yield Remark("files_left", words.format(count, _some(left)), warning=True)
 
@@ -131,57 +131,59 @@ def _encodings(profile: Mapping[str, Any]) -> Iterator[Remark]:
     guessed = {file["encoding"]: file["name"] for file in reversed(profile["files"]) if file["encoding_guessed"]}
     if guessed:
         words = Markup(
-            "The encoding was guessed from the letters: {}. Look at some texts; if they are wrong, name it in "
+            "The encoding was guessed: {}. Check some texts. If they look wrong, set "
             "<code>data.encoding</code>, or save the file as UTF-8."
         )
-        told = Markup("; ").join(Markup("{} for {}").format(visible(name), _named([file])) for name, file in guessed.items())
-        yield Remark("encodings", words.format(told), warning=True)
+        described = Markup("; ").join(
+            Markup("{} for {}").format(visible(name), _named([file])) for name, file in guessed.items()
+        )
+        yield Remark("encodings", words.format(described), warning=True)
 
 
 def _cut_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
     cut = profile["possibly_truncated"]
     if cut:
-        words = Markup("Perhaps not whole, for the last line has no end, and no label that another row has: {}.")
+        words = Markup("Possibly truncated: {}. The last line has no line break, and its label occurs in no other row.")
         yield Remark("cut_files", words.format(_some(cut)), warning=True)
 
 
 def _columns(profile: Mapping[str, Any]) -> Iterator[Remark]:
     differ = profile["columns_that_differ"]
     if differ:
-        words = Markup("Some files have other columns than the first one: {}.")
-        told = [Markup("{} ({})").format(_named([file]), _named(names[:NAMED])) for file, names in differ.items()]
-        yield Remark("columns", words.format(Markup("; ").join(told[:NAMED]) + _more(told)), warning=True)
+        words = Markup("Some files have other columns than the first file: {}.")
+        described = [Markup("{} ({})").format(_named([file]), _named(names[:NAMED])) for file, names in differ.items()]
+        yield Remark("columns", words.format(Markup("; ").join(described[:NAMED]) + _more(described)), warning=True)
 
 
 def _spellings(profile: Mapping[str, Any]) -> Iterator[Remark]:
     spellings = profile["label_spellings"]
     if spellings:
-        words = Markup("Some labels are written in several ways, which count as one class each: {}.")
-        told = [
+        words = Markup("Some labels are spelled in several ways that count as one class: {}.")
+        described = [
             Markup("{} ({})").format(_named([label]), _named(list(map(_spelt, ways)))) for label, ways in spellings.items()
         ]
-        yield Remark("spellings", words.format(Markup("; ").join(told[:NAMED]) + _more(told)))
+        yield Remark("spellings", words.format(Markup("; ").join(described[:NAMED]) + _more(described)))
 
 
 def _repeats(profile: Mapping[str, Any]) -> Iterator[Remark]:
     exact, near, groups = (profile["duplicates"][key] for key in ("exact", "near", "near_groups"))
     if exact + near >= REPEATS * max(profile["rows_in"], 1):
         words = Markup(
-            "Many texts repeat: {:,} are equal to an earlier one and left out, {:,} more are near copies, in {:,} groups."
+            "There are many duplicates: {:,} exact duplicates, which are quarantined, and {:,} near-duplicates in {:,} groups."
         )
         yield Remark("repeats", words.format(exact, near, groups))
 
 
-def _debris(profile: Mapping[str, Any]) -> Iterator[Remark]:
+def _markup_noise(profile: Mapping[str, Any]) -> Iterator[Remark]:
     found = [
         (key, rows) for key, rows in sorted(profile["markup_noise"].items(), key=lambda item: (-item[1], item[0])) if rows
     ]
     if found:
         kept = max(profile["rows_kept"], 1)
         parts = [
-            f"{DEBRIS.get(key, visible(key).replace('_', ' '))} in {rows:,} ({share(rows / kept)})" for key, rows in found
+            f"{NOISE.get(key, visible(key).replace('_', ' '))} in {rows:,} ({share(rows / kept)})" for key, rows in found
         ]
-        yield Remark("debris", Markup("Debris in rows that are kept: {}.").format("; ".join(parts)))
+        yield Remark("markup_noise", Markup("Markup noise in rows that are kept: {}.").format("; ".join(parts)))
 
 
 def _scripts(profile: Mapping[str, Any]) -> Iterator[Remark]:
@@ -194,42 +196,42 @@ def _scripts(profile: Mapping[str, Any]) -> Iterator[Remark]:
 def _sampling(profile: Mapping[str, Any]) -> Iterator[Remark]:
     left = profile["rows_not_sampled"]
     if left:
-        words = Markup("This is a sample: {:,} rows that could have been used are left out (<code>data.max_rows</code>).")
+        words = Markup("This is a sample: {:,} usable rows are left out (<code>data.max_rows</code>).")
         yield Remark("sampling", words.format(left))
 
 
 def _unlabelled(profile: Mapping[str, Any]) -> Iterator[Remark]:
     gone = sorted(profile["unlabelled_quarantined"].items(), key=lambda item: (-item[1], item[0]))
     if gone:
-        words = Markup("Of {:,} unlabelled rows, {:,} are kept; the others are in quarantine: {}.")
+        words = Markup("Of {:,} unlabelled rows, {:,} are kept. The others are quarantined: {}.")
         kept, reasons = profile["unlabelled_rows"], ", ".join(f"{reason} {rows:,}" for reason, rows in gone)
         yield Remark("unlabelled", words.format(kept + sum(rows for _, rows in gone), kept, reasons))
 
 
-#: Those that warn stand first, and a page has their remarks in this order.
+#: In the order of the notices on a page, warnings first.
 _RULES = (
     *(_sums, _files_left, _cut_files, _bad_rows, _encodings, _columns, _look_alikes, _imbalance, _rare_classes),
-    *(_leakage, _spellings, _repeats, _debris, _scripts, _sampling, _unlabelled),
+    *(_leakage, _spellings, _repeats, _markup_noise, _scripts, _sampling, _unlabelled),
 )
 
 
 def _folded(label: str) -> str:
-    """What labels have in common that a person would take for the same."""
+    """The form that labels share if a person would read them as the same."""
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def _spelt(label: str) -> str:
-    """A label in which the characters that nobody sees are written as Python would."""
+    """A label with its invisible characters as Unicode escapes."""
     return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in label)
 
 
 def _named(labels: Sequence[str]) -> Markup:
-    """Labels in a row, each isolated from the direction of its neighbours, their spaces seen."""
+    """A list of labels as HTML. Each has its own text direction, and its spaces are visible."""
     return Markup(", ").join(Markup('<bdi class="label">{}</bdi>').format(clip(label)) for label in labels)
 
 
 def _some(labels: Sequence[str]) -> Markup:
-    """The first of the labels, and how many more there are."""
+    """The first labels, and the number of others."""
     return _named(labels[:NAMED]) + _more(labels)
 
 

@@ -1,5 +1,7 @@
-"""The model card of a version, in Markdown, from its decision record alone: every number is one of that record, or said to be
-absent (Mitchell et al. 2019, "Model cards for model reporting")."""
+"""The model card of a version, in Markdown (Mitchell et al. 2019, "Model cards for model reporting").
+
+Every number comes from the version's decision record. A number that the record lacks is shown as "—".
+"""
 
 from __future__ import annotations
 
@@ -17,27 +19,27 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).with_name("card.md")
 MOST_LABELS = 20
 COSTS = ("latency", "size")
-#: Test rows of a class below which its own metrics say little.
+#: A class with fewer test rows is named as a limit of the model.
 FEW_ROWS = 30
 CHANGED = "+changes"
 CALIBRATION = ("NLL", "Brier score", "calibration error")
 
 
 def artifact(record: Decision) -> str:
-    """Where a version's card lies among the artifacts of its run."""
+    """The path of a version's card among the artifacts of its run."""
     return f"cards/version-{record.candidate.version}.md"
 
 
 def judged(records: Sequence[Decision], version: str) -> Decision:
-    """The last record in which the gate judged a version.
+    """The last record with checks of a version.
 
     Raises:
-        HeadwayError: there is none.
+        HeadwayError: there is no such record.
     """
     found = [record for record in records if record.candidate.version == version and record.checks]
     if not found:
         raise HeadwayError(
-            f"no decision on version {version} holds any numbers; `headway history` lists all, `make run` decides"
+            f"version {version} has no decision with numbers; `headway history` lists all decisions, `make run` makes one"
         )
     return found[-1]
 
@@ -46,7 +48,7 @@ def render(record: Decision, name: str) -> str:
     """The card.
 
     Args:
-        record: the gate's verdict on the version.
+        record: the gate's decision on the version.
         name: of the registered model.
     """
     from jinja2 import Environment, StrictUndefined
@@ -75,32 +77,32 @@ def render(record: Decision, name: str) -> str:
 
 
 def cell(text: Any) -> str:
-    """A text that stays within its cell of a table, and within its line."""
+    """A text on one line, escaped for a cell of a Markdown table."""
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
 def _between(scores: Mapping[str, Any], metric: str) -> str:
-    """The interval that stands beside a metric."""
+    """The interval of a metric."""
     return interval(scores.get(f"{metric}_low"), scores.get(f"{metric}_high"))
 
 
 def _labels(data: Mapping[str, Any]) -> str:
-    """Labels with their rows, the most frequent first."""
+    """Labels with their numbers of rows, the most frequent first."""
     counts = sorted(data.get("label_counts", {}).items(), key=lambda item: (-item[1], item[0]))
     return listed([f"{cell(label)} {rows:,}" for label, rows in counts], MOST_LABELS)
 
 
 def _limits(record: Decision, scores: Mapping[str, Any]) -> list[str]:
-    """What the numbers do not show."""
+    """The limits of the model that the record shows."""
     limits = []
     if record.test_rows is not None:
         limits.append(
-            f"The numbers are of {record.test_rows.rows:,} texts from the same source as the training texts; "
-            "other sources, languages and times were not tested."
+            f"The model was tested on {record.test_rows.rows:,} texts from the same source as the training texts, and not on "
+            "other sources, languages or periods."
         )
     few = [name for name, one in scores.get("classes", {}).items() if one.get("rows", 0) < FEW_ROWS]
     if few:
         named = listed([cell(name) for name in few], MOST_LABELS)
-        limits.append(f"Fewer than {FEW_ROWS} test texts have the label {named}: what is said of these labels is unsure.")
+        limits.append(f"Fewer than {FEW_ROWS} test texts have the label {named}: their metrics are uncertain.")
     limits += [f"The gate's check {check.name} failed: {cell(check.explanation)}." for check in record.failed]
     return limits

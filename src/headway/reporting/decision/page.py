@@ -1,4 +1,4 @@
-"""The decision page: a record as one page of HTML that opens anywhere, offline; the same record gives the same bytes."""
+"""The decision page: one decision with its checks, scores and inputs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEMPLATE = Path(__file__).with_name("page.html")
 
 
 def render(record: Decision) -> str:
-    """The page of a record; it refers to nothing outside itself."""
+    """The page as HTML. It loads nothing from outside itself."""
     scores = {model: {one.name: one for one in measured(values)} for model, values in record.scores.items()}
     return pages.render(
         TEMPLATE,

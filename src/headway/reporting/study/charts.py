@@ -43,7 +43,7 @@ def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
 
 
 def importances(shares: dict[str, float]) -> Figure:
-    """How much each knob decides about a trial being among the best."""
+    """Importance of each hyperparameter for a trial to be among the best."""
     figure = new_figure(width=7, height=1.2 + 0.35 * max(1, len(shares)))
     axes = figure.add_subplot()
     ordered = sorted(shares.items(), key=lambda item: (item[1], item[0]))
@@ -51,13 +51,13 @@ def importances(shares: dict[str, float]) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_xlabel("importance, PED-ANOVA (Watanabe et al. 2023)")
     if not shares:
-        axes.text(0.5, 0.5, "too few trials to tell", ha="center", va="center", transform=axes.transAxes, color=GREY)
+        axes.text(0.5, 0.5, "too few trials", ha="center", va="center", transform=axes.transAxes, color=GREY)
         axes.set_yticks([])
     return figure
 
 
 def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """One line a trial through the values of all knobs to its score: the winner's red, pruned ones' grey."""
+    """One line for each trial, through its hyperparameters to its score: the best in red, pruned ones in grey."""
     figure = new_figure(width=max(7, 1.7 * (len(params.space) + 1)), height=4)
     axes = figure.add_subplot()
     scored = _scored(trials)
@@ -89,7 +89,7 @@ def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
 
 
 def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """The score against each knob alone; crosses are pruned trials, the red point is the winner."""
+    """The score against each hyperparameter: the best trial in red, pruned trials as crosses."""
     from matplotlib.ticker import MaxNLocator
 
     columns = min(3, max(1, len(params.space)))
@@ -115,12 +115,12 @@ def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
         if index % columns == 0:
             axes.set_ylabel(objective(params).title, size=8)
     if not params.space:
-        _say(figure.add_subplot(), "nothing was searched")
+        _say(figure.add_subplot(), "no hyperparameter was searched")
     return figure
 
 
 def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """Both objectives of the completed trials, the front and the winner."""
+    """Both objectives of the complete trials, the Pareto front and the best trial."""
     second = second_objective(params)
     assert second is not None, "a front needs two objectives"
     figure = new_figure(width=7, height=3.5)
@@ -133,7 +133,7 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
         label="front",
     )
     winner = best(trials, params)
-    axes.plot([second_of(winner)], [score_of(winner)], "o", color=RED, label="winner")
+    axes.plot([second_of(winner)], [score_of(winner)], "o", color=RED, label="best")
     axes.set_xlabel(second.title)
     axes.set_ylabel(objective(params).title)
     axes.legend(frameon=False)
@@ -141,7 +141,7 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
 
 
 def position(knob: FloatRange | IntRange | Choices, value: Any) -> float:
-    """Where in its range a value lies, from 0 to 1, as the search draws it; not a number when the knob was not asked."""
+    """The position of a value in its range, from 0 to 1, on a log scale if it is searched on one; NaN if inactive."""
     if value is None:
         return math.nan
     if isinstance(knob, Choices):
@@ -156,7 +156,7 @@ def ends_of(knob: FloatRange | IntRange | Choices) -> tuple[Any, Any]:
 
 
 def _scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
-    """The trials that did not fail; a pruned one's score is its last."""
+    """The trials that did not fail. The score of a pruned trial is its last one."""
     return [trial for trial in trials if trial.score is not None]
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while the search runs: one line that a terminal redraws, or lines where none can be redrawn."""
+"""Progress of the search: a bar that a terminal redraws, and lines that also fit a log."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headway.params import TuneParams
 from headway.search.goals import objective
 from headway.search.results import TrialResult, best, score_of
-from headway.search.trial import Task
+from headway.search.trial import Progress, Task
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
 
 
-class LiveProgress:
-    """Best so far, trials done, pruned and failed, and about how long it goes on.
+class LiveProgress(Progress):
+    """Shows the best score so far, the numbers of trials by state, and an estimate of the time left.
 
     Args:
         params: budget and objective.
-        console: where it is shown; by default the standard output.
+        console: the output; by default standard output.
     """
 
     def __init__(self, params: TuneParams, console: Console | None = None) -> None:
@@ -32,10 +32,10 @@ class LiveProgress:
         self.goal = objective(params)
         self.console = console or Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self.trials: list[TrialResult] = []
-        self.bar: Progress | None = None
+        self.bar: progress.Progress | None = None
         if self.console.is_terminal:
-            columns = (TextColumn("search"), BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn())
-            self.bar = Progress(*columns, console=self.console)
+            columns = progress.BarColumn(20), progress.TextColumn("{task.description}"), progress.TimeElapsedColumn()
+            self.bar = progress.Progress("search", *columns, console=self.console)
             self.task = self.bar.add_task("", total=params.trials)
 
     def __enter__(self) -> Self:
@@ -46,32 +46,32 @@ class LiveProgress:
             self.bar.stop()
 
     def resumed(self, trials: Sequence[TrialResult]) -> None:
-        """These trials were there already."""
+        """Begin with the trials that an earlier process finished."""
         self.trials = list(trials)
         if self.bar:
             self.bar.start()
         if trials:
-            self.say(f"the search continues: {self.standing()}")
+            self.say(f"the search continues: {self.status()}")
         self._redraw()
 
     def began(self, task: Task) -> None:
-        at = ", ".join(f"{name} {short(value)}" for name, value in task.point.items()) or "nothing to search"
+        at = ", ".join(f"{name} {short(value)}" for name, value in task.point.items()) or "no hyperparameters to search"
         self.say(f"trial {task.number}: {at}")
 
     def epoch(self, number: int, entry: Mapping[str, float]) -> None:
-        said = f"trial {number}, epoch {entry['epoch']:g} of {self.params.max_epochs}: {entry[self.goal.entry]:.4f}"
+        line = f"trial {number}, epoch {entry['epoch']:g} of {self.params.max_epochs}: {entry[self.goal.entry]:.4f}"
         if self.bar:
-            self._redraw(said)
+            self._redraw(line)
         else:
-            self.say(said)
+            self.say(line)
 
     def ended(self, trial: TrialResult) -> None:
         self.trials.append(trial)
-        self.say(f"trial {trial.number}: {in_words(trial)} in {trial.seconds:.0f} s · {self.standing()}")
+        self.say(f"trial {trial.number}: {describe(trial)} in {trial.seconds:.0f} s · {self.status()}")
         self._redraw()
 
     def batches(self, number: int) -> Callback | None:
-        """Lines from within a trial, where no terminal can redraw a bar: an epoch may take minutes."""
+        """Prints lines during a trial if there is no terminal with a progress bar, because an epoch may take minutes."""
         if self.bar:
             return None
         from headway.reporting.training.live import LineProgress
@@ -81,47 +81,41 @@ class LiveProgress:
     def say(self, line: str) -> None:
         self.console.print(line)
 
-    def standing(self) -> str:
-        """Where the search stands, in a line."""
+    def status(self) -> str:
+        """The state of the search in one line."""
         states = [trial.state for trial in self.trials]
         counts = f"{states.count('complete')} done, {states.count('pruned')} pruned, {states.count('failed')} failed"
         parts = [f"{counts} of {self.params.trials}"]
         if "complete" in states:
             winner = best(self.trials, self.params)
             parts.insert(0, f"best {score_of(winner):.4f} (trial {winner.number})")
-        left = self.seconds_left()
-        if left:
-            parts.append(f"about {duration(left)} left")
-        return ", ".join(parts)
-
-    def seconds_left(self) -> float:
-        """What the remaining trials take if they take as long as those before them; 0 when none remain or none has ended."""
         remaining = self.params.trials - len(self.trials)
-        if not self.trials or remaining <= 0:
-            return 0.0
-        each = sum(trial.seconds for trial in self.trials) / len(self.trials)
-        return each * remaining / (1 if self.params.executor == "serial" else self.params.workers)
+        if self.trials and remaining > 0:  # if the remaining trials take as long as those before them
+            each = sum(trial.seconds for trial in self.trials) / len(self.trials)
+            at_once = 1 if self.params.executor == "serial" else self.params.workers
+            parts.append(f"about {duration(each * remaining / at_once)} left")
+        return ", ".join(parts)
 
     def _redraw(self, more: str = "") -> None:
         if self.bar:
-            said = " · ".join(filter(None, [self.standing(), more]))
-            self.bar.update(self.task, completed=len(self.trials), description=said, refresh=True)
+            line = " · ".join(filter(None, [self.status(), more]))
+            self.bar.update(self.task, completed=len(self.trials), description=line, refresh=True)
 
 
-def in_words(trial: TrialResult) -> str:
-    """How a trial ended."""
+def describe(trial: TrialResult) -> str:
+    """How a trial ended: its score, or the reason for its failure."""
     if trial.state == "failed":
         return f"failed: {trial.reason}"
     return f"pruned at {trial.score:.4f}" if trial.state == "pruned" else f"{trial.score:.4f}"
 
 
 def short(value: Any) -> str:
-    """A knob's value, as far as a person wants to read it."""
+    """A hyperparameter's value to three significant digits."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
+    """A duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -59,9 +59,9 @@ def study_page(trials: Sequence[TrialResult], params: TuneParams) -> Page:
 
 
 def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, float]:
-    """Share of each knob in what makes a trial one of the best, summing to 1; empty when fewer than two scores differ.
+    """Importance of each hyperparameter, summing to 1; empty if fewer than two scores differ.
 
-    A pruned trial, which was not, counts with its last score.
+    A pruned trial counts with its last score.
     """
     import optuna
     from optuna.importance import get_param_importances

@@ -14,11 +14,11 @@ from headway.search.results import TrialResult, best
 
 
 def table(trials: Sequence[TrialResult], params: TuneParams) -> Table:
-    """One row a trial, the winner's in bold.
+    """One row for each trial, the best one in bold.
 
     Args:
-        trials: one of them completed.
-        params: the objectives that they were scored by.
+        trials: at least one is complete.
+        params: the objectives of the search.
     """
     second = second_objective(params)
     found = Table("trial", "state", objective(params).title, *([second.title] if second else []), "epochs", "knobs")

@@ -64,7 +64,7 @@ def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_
         "version 3 is refused",
         "accuracy &lt;worse&gt;",
         "✗",
-        "-0.0300",
+        "−0.0300",
         record.id,
         record.previous,
         "a" * 40,
@@ -79,9 +79,9 @@ def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_
 def test_the_page_of_a_retirement_says_that_the_gate_was_not_asked() -> None:
     bare = decision_content(ref(1), ref(1), RETIREMENT, checks=[], scores={}, policy={}, test_rows=None, reason="<b>bad</b>")
     text = page.render(new_decision(**bare, number=1, previous=""))
-    assert "The gate was not asked." in text
+    assert "This decision was made without the gate." in text
     assert "&lt;b&gt;bad&lt;/b&gt;" in text
-    assert "none, this is the first" in text
+    assert "none (this is the first)" in text
 
 
 def rows_of(text: str, section: str) -> list[list[str]]:
@@ -105,9 +105,9 @@ def test_the_cards_numbers_are_those_of_the_record() -> None:
     assert not [row for row in metrics if row[0].startswith("positive")], "a label's name is no metric"
     assert rows_of(text, "Slices")[1:] == [
         ["length: 12 to 610 characters", "615", "0.8881", "0.8631 to 0.9131", "0.8754", "0.8504 to 0.9004"],
-        ["shop: a|b", "3", "1.0000", "1.0000 to 1.0000", "1.0000", "absent"],
+        ["shop: a|b", "3", "1.0000", "1.0000 to 1.0000", "1.0000", "—"],
     ]
-    assert "\nToo small to conclude from: shop: a\\|b.\n" in text
+    assert "\nToo small for conclusions: shop: a\\|b.\n" in text
     assert "- NLL: 0.2168 (interval 0.2011 to 0.2345)" in text
     assert "- 7.31 ms for one text (95th percentile)" in text
     assert "Fewer than 30 test texts have the label pos\\|itive" in text
@@ -117,18 +117,18 @@ def test_what_is_absent_is_said_to_be_absent() -> None:
     bare = a_record(scores={}, data={}, checks=[CHECK], lineage={}, test_rows=None)
     text = card.render(bare, "headway")
     for said in (
-        "Metrics: absent.",
-        "Slices: absent.",
-        "## Calibration\n\nMeasurements: absent.",
-        "## Latency and size\n\nMeasurements: absent.",
-        "| git commit | absent |",
-        "What it was trained on is no longer in this project; the data's fingerprint is absent.",
-        "made outside a git repository: the commit is absent",
-        "Nobody has said (`registry.intended_use` in params.yaml).",
+        "## Metrics\n\nNot available.",
+        "## Slices\n\nNot available.",
+        "## Calibration\n\nNot available.",
+        "## Latency and size\n\nNot available.",
+        "| git commit | — |",
+        "The training data is no longer in this project. Its fingerprint: —.",
+        "made outside a git repository, so no commit is known",
+        "Not specified (`registry.intended_use` in params.yaml).",
     ):
         assert said in text, said
     unsure = card.render(a_record(), "headway")
-    assert ["calibration error", "0.0142", "absent"] in rows_of(unsure, "Metrics")
+    assert ["calibration error", "0.0142", "—"] in rows_of(unsure, "Metrics")
 
 
 def test_the_intended_use_is_the_projects_own_words() -> None:
@@ -145,11 +145,11 @@ def test_a_failed_check_is_a_limit() -> None:
 def test_how_to_reproduce_names_the_commit_and_owns_up_to_changes(suffix: str) -> None:
     text = card.render(a_record(lineage={**LINEAGE, "headway.git_commit": "a" * 40 + suffix}), "headway")
     assert f"```bash\ngit checkout {'a' * 40} && dvc repro\n```" in text
-    assert ("The files differed from that commit" in text) == bool(suffix)
+    assert ("The files had uncommitted changes" in text) == bool(suffix)
 
 
 def test_the_card_is_that_of_the_last_time_the_gate_judged_the_version() -> None:
     records = story((PROMOTION, 1), (REFUSAL, 2), (REFUSAL, 1), (PROMOTION, 2))
     assert card.judged(records, "1").number == 3
-    with pytest.raises(HeadwayError, match=r"^no decision on version 7 holds any numbers; `headway history` lists all"):
+    with pytest.raises(HeadwayError, match=r"^version 7 has no decision with numbers"):
         card.judged(records, "7")
