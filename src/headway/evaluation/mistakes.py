@@ -14,7 +14,7 @@ COUNT, EXCERPT = 50, 1_000
 
 
 def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """The wrongly predicted rows whose true label, maybe unknown to the model, has the lowest probability, worst first, for JSON."""
+    """The wrongly predicted rows whose true label has the lowest probability, worst first, for JSON."""
     predicted = predictions.predicted
     confidence = predictions.probabilities.max(axis=1)
     surprise = np.where(predictions.correct, -np.inf, np.nan_to_num(likelihood_by_row(predictions), nan=np.inf))
