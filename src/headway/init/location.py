@@ -18,15 +18,13 @@ URL_WILDCARDS = re.compile(r"[*\[]")  # a question mark begins a URL's query
 def locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, str]:
     """The knobs ``path``, ``files``, ``test_files`` and ``unlabelled_files`` for files given on the command line.
 
-    Raises:
-        HeadwayError: the folder with all the files also holds what the pipeline writes, or DVC cannot track a URL.
+    HeadwayError if the folder with all the files also holds what the pipeline writes, or DVC cannot track a URL.
     """
     path, files = path_and_pattern(data)
     roles = {"test_files": test, "unlabelled_files": unlabelled}
     if "://" in path:
         _require_tracked(path)
-        return {"path": path, "files": files, **roles}
-    if not any(roles.values()):
+    if "://" in path or not any(roles.values()):
         return {"path": path, "files": files, **roles}
     is_file = Path(path).is_file()
     folder = Path(path).parent if is_file else Path(path)

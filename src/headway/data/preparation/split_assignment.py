@@ -64,10 +64,7 @@ class Assignment:
 def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     """Keep each usable text once and assign it to a split.
 
-    Args:
-        rows: all rows in order.
-        params: shares of the splits, salt of the hash, and the number of first rows of a class that go to training.
-        max_rows: approximate number of labelled rows to keep, 0 for all. Which ones does not depend on their order.
+    About ``max_rows`` labelled rows are kept, unless it is 0. Which ones does not depend on their order.
     """
     reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
     first = _drop_duplicates(rows, reason, duplicate_of)
@@ -86,11 +83,7 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
 
 
 def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
-    """The share of test rows that have a duplicate or near-duplicate in training.
-
-    Args:
-        train, test: masks over the rows, bool, shape (rows,).
-    """
+    """The share of test rows that have a duplicate or near-duplicate in training; both are masks, bool, (rows,)."""
     leaked = np.zeros(len(rows), dtype=bool)
     for column in (rows.digest, *rows.bands.T):
         _, key = np.unique(column, return_inverse=True)
@@ -101,11 +94,7 @@ def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
-    """A random split, for comparison: each usable row is assigned independently of all others.
-
-    Returns:
-        masks of the training and the test rows, bool, shape (rows,).
-    """
+    """Masks of training and test rows, bool, (rows,), of a random split: each usable row is assigned independently."""
     usable = (rows.reason == 0) & rows.labelled
     if rows.has_test_files:
         return usable & (rows.predefined_split != TEST), usable & (rows.predefined_split == TEST)

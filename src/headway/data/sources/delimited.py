@@ -42,11 +42,7 @@ class ParsedRow(NamedTuple):
 
 
 def read_csv(text: TextFile, columns: Columns, info: FileInfo) -> Iterator[Row]:
-    """All rows of a CSV or TSV file with any delimiter; blank lines are not rows.
-
-    Raises:
-        HeadwayError: the file is empty, or its header lacks a column.
-    """
+    """All rows of a CSV or TSV file, without blank lines; HeadwayError if it is empty or its header lacks a column."""
     info.delimiter, info.columns = _header(text, columns)
     width = len(info.columns)
     at = {name: info.columns.index(name) for name in columns.wanted}
@@ -106,7 +102,7 @@ class StrayQuoteDetector:
                 self.learn(row.cells)
 
     def learn(self, cells: Sequence[str]) -> None:
-        """Remember a row's label. One with quotes in it may be a label with its enclosing quotes, and is not learnt."""
+        """Remember a row's label, unless it has quotes, which may enclose it."""
         label = self._label_of(cells)
         if label and '"' not in label:
             self._labels.add(label)
@@ -179,14 +175,10 @@ def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDe
 
 
 class _ReplayedLines:
-    """The lines of a stream, which can be given back to be parsed again.
-
-    Attributes:
-        of_row: the lines of the current row.
-    """
+    """The lines of a stream, which can be given back to be parsed again."""
 
     def __init__(self, stream: TextIO):
-        self.of_row: list[str] = []
+        self.of_row: list[str] = []  # the lines of the current row
         self._stream = stream
         self._again: deque[str] = deque()
         self._length = 0  # characters of the current row

@@ -37,23 +37,18 @@ class Encoding(NamedTuple):
 
 
 def recognise(head: bytes, wanted: str, where: str) -> Encoding:
-    """A file's encoding, from its beginning.
+    """The encoding of the file ``where``, from its decompressed beginning, which may end within a character.
 
-    Args:
-        head: the beginning, decompressed; it may end within a character.
-        wanted: the encoding that params name, or ``auto``.
-        where: the file's name, for messages.
-
-    Raises:
-        HeadwayError: the encoding cannot be recognised, or the wanted one is not a text encoding.
+    HeadwayError if it cannot be recognised, or the wanted one, unless ``auto``, is not a text encoding.
     """
     by_mark = next((name for mark, name in BOMS.items() if head.startswith(mark)), None)
     if wanted != "auto":
         return Encoding(_as_wanted(wanted, by_mark))
     lines, all_lines = _lines_beyond_ascii(head)
-    found = by_mark or _utf_16(head[:UTF_16_SAMPLE]) or _utf_8(lines)
-    if found:
+    if found := by_mark or _utf_16(head[:UTF_16_SAMPLE]):
         return Encoding(found)
+    if sum(_decoded(line, "utf-8") is not None for line in lines) >= VALID_LINES * len(lines):
+        return Encoding("utf-8")
     sample = b"".join(lines)[:SAMPLE]
     sample = sample[: sample.rfind(b"\n") + 1] or sample  # no character is cut
     found = latin_page(sample)
@@ -101,12 +96,6 @@ def _utf_16(head: bytes) -> str | None:
         if "\n" in text or "\r" in text:
             return name
     return None
-
-
-def _utf_8(lines: list[bytes]) -> str | None:
-    """UTF-8, if most non-ASCII lines are valid."""
-    valid = sum(_decoded(line, "utf-8") is not None for line in lines)
-    return "utf-8" if valid >= VALID_LINES * len(lines) else None
 
 
 def _is_damaged_ascii(lines: list[bytes], all_lines: int) -> bool:

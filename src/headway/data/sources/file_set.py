@@ -51,11 +51,7 @@ def is_hidden(name: str) -> bool:
 
 
 def assign_roles(files: FileSet, params: DataParams) -> Roles:
-    """Sort files into roles by the patterns in params.
-
-    Raises:
-        HeadwayError: there is no data file, or a pattern matches none.
-    """
+    """The files that the patterns in params choose; HeadwayError if there is no data file, or a pattern matches none."""
     if not files.is_folder:
         for knob in ("test_files", "unlabelled_files"):
             if pattern := getattr(params, knob):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -49,9 +48,6 @@ class Manifest:
     ignored_files: list[str]
     ignored_data_files: list[str]
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 class Tally:
     """Counts and hashes rows as they pass."""
@@ -61,12 +57,8 @@ class Tally:
         self.labels: Counter[str] = Counter()
         self._digest = hashlib.sha256()
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Add a batch of labelled rows.
-
-        Raises:
-            HeadwayError: there are too many different labels for a classification.
-        """
+    def add(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Add a batch of labelled rows, and return it; HeadwayError if there are too many labels."""
         texts, labels = ([cell or "" for cell in batch.column(name).to_pylist()] for name in ("text", "label"))
         for cells in zip(texts, labels, strict=True):
             for cell in cells:
@@ -81,6 +73,7 @@ class Tally:
                 f"data.label_column: more than {MOST_LABELS:,} different labels by row {self.rows:,}; "
                 "name the column of the classes"
             )
+        return batch
 
     def manifest(self, source: Source) -> Manifest:
         """The manifest of a source, after all of its rows were added."""

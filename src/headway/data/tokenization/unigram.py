@@ -29,11 +29,8 @@ def learn(tokenizer: Tokenizer, texts: Sequence[str], vocabulary_size: int, spec
     Candidates come from byte-pair encoding on characters. Each round segments the texts into their most likely pieces,
     re-estimates the probabilities from the counts, and drops the least used pieces.
 
-    Args:
-        tokenizer: its normalizer and pre-tokenizer define words; its model is overwritten.
-        texts: training texts, iterated over several times.
-        vocabulary_size: maximum number of pieces, including special ones. Fewer are kept if fewer are used often enough.
-        special: names of the first pieces; the last one is the unknown token.
+    The tokenizer's normalizer and pre-tokenizer define words; its model is overwritten. There are at most ``vocabulary_size``
+    pieces, fewer if fewer are used often enough. The ``special`` ones are the first; the last of them is the unknown token.
     """
     characters = Counter[str]()
     for text in texts:
