@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from headway.errors import HeadwayError
 from headway.evaluation.metrics import evaluate
@@ -25,6 +26,8 @@ from headway.stages.train import training_run
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,7 @@ def from_registry(project: Project, state: RegistryState, rows: TestRows, number
     """Score a registered version on today's test rows.
 
     Args:
-        project: the project.
-        state: the registry's.
+        project, state: the project, and the state of its registry.
         rows: today's test rows.
         number: of the version.
         force: accept a version that may have seen the test rows, and a missing baseline; the gate reports both.
@@ -70,29 +72,26 @@ def from_registry(project: Project, state: RegistryState, rows: TestRows, number
         HeadwayError: its files are lost or damaged; or, without force, it may have seen the test rows, or there is no
             baseline.
     """
-    params, layout, registry = project.params, project.layout, project.registry
+    params, registry = project.params, project.registry
     version = require_version(registry, state, number)
-    seen_rows = ""
-    try:
-        require_unseen(version, state.decisions, params, "or train it again")
-    except HeadwayError as error:
-        if not force:
-            raise
-        seen_rows = str(error)
+
+    def unless_forced(call: Callable[[], Found]) -> Found | HeadwayError:
+        try:
+            return call()
+        except HeadwayError as error:
+            if not force:
+                raise
+            return error
+
+    seen = unless_forced(lambda: require_unseen(version, state.decisions, params, "or train it again"))
     scored = ScoredModel.score(*registry.load_with_size(version), rows, params)
-    baseline: Predictions | HeadwayError
-    try:
-        baseline = _baseline(layout)
-    except HeadwayError as error:
-        if not force:
-            raise
-        baseline = error
+    baseline = unless_forced(lambda: _baseline(project.layout))
     scores = {
         name: evaluate(one, params.evaluation, params.seed)
         for name, one in {CANDIDATE: scored.predictions, BASELINE: baseline}.items()
         if isinstance(one, Predictions)
     }
-    return Candidate(version, scored, baseline, scores, seen_rows)
+    return Candidate(version, scored, baseline, scores, str(seen) if seen else "")
 
 
 def require_version(registry: Registry, state: RegistryState, number: str) -> ModelVersion:

@@ -19,6 +19,7 @@ from headway.promotion import history_queries as queries
 from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
+from headway.registry.version_ref import ModelVersionRef
 from headway.reporting.decision import card, page
 from headway.serving.package import ModelPackage
 
@@ -49,6 +50,11 @@ class RegistryState:
     completed: list[Decision]
 
     @property
+    def champion_ref(self) -> ModelVersionRef | None:
+        """The champion as decisions refer to it."""
+        return ref_of(self.champion) if self.champion else None
+
+    @property
     def champion_number(self) -> str | None:
         """Version number of the champion."""
         return str(self.champion.version) if self.champion else None
@@ -64,13 +70,9 @@ class RegistryState:
 def reconcile(registry: Registry, accept_manual_change: bool = False) -> RegistryState:
     """Carry out every decision that is not carried out yet, and return the state after that.
 
-    Args:
-        registry: of the model.
-        accept_manual_change: do not raise if a person moved the alias, because the caller is about to decide on the
-            champion.
-
     Raises:
-        HeadwayError: the history is broken; or a person moved the alias or deleted the champion.
+        HeadwayError: the history is broken; or a person moved the alias or deleted the champion, unless that is accepted,
+            because the caller is about to decide on the champion.
     """
     completed: list[Decision] = []
     while True:
@@ -94,8 +96,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
     """Append a decision to the history and carry it out. A repeated refusal, with nothing decided since, is not appended again.
 
     Args:
-        registry: of the model.
-        state: what the decision is based on.
+        registry, state: of the model; what the decision is based on.
         content: attributes of :class:`Decision`, without its place in the history and its time. Numbers that are not finite
             become None.
 

@@ -211,20 +211,12 @@ class Decision(Frozen):
 
 
 def new_decision(**content: Any) -> Decision:
-    """A decision made now. Numbers that are not finite become None.
-
-    Args:
-        content: attributes of :class:`Decision` except ``when``.
-    """
+    """A decision made now, from all attributes of :class:`Decision` but ``when``. Numbers that are not finite become None."""
     return Decision.model_validate(plain({**content, "when": now()}))
 
 
 def parse(text: str, expected: str) -> Decision:
-    """Read a stored decision.
-
-    Args:
-        text: the stored JSON.
-        expected: the id that the history lists.
+    """Read a stored decision, whose id must be the one that the history lists.
 
     Raises:
         HeadwayError: the text was altered, or has a format that this Headway does not read. The message does not name the
@@ -255,12 +247,7 @@ def parse(text: str, expected: str) -> Decision:
 
 
 def current_requester(command: str, **flow: str) -> Requester:
-    """This user on this machine, running a command.
-
-    Args:
-        command: as typed.
-        flow: fields of :class:`Requester` that describe the flow run, if there is one.
-    """
+    """This user on this machine, running a command, with fields of :class:`Requester` about the flow run, if there is one."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # users of containers can have no name

@@ -15,19 +15,15 @@ from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
 from headway.promotion.project import RESULTS, Project
 from headway.promotion.test_rows import TestRows
-from headway.registry.registry import MODEL_TAG, ref_of
+from headway.registry.registry import MODEL_TAG
 from headway.serving import package
 
 
 def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome that holds without a new decision, None if there is something to decide.
 
-    What a killed process left out of the pipeline's MLflow run is added.
-
-    Args:
-        project: the project.
-        state: of its registry.
-        rows: today's test rows, read only if there is a refusal to compare them with.
+    What a killed process left out of the pipeline's MLflow run is added. The test rows are read only if there is a refusal to
+    compare them with.
     """
     outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
     if outcome is not None and outcome.decision is not None:
@@ -62,7 +58,7 @@ def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> 
     # The commit may differ, as it does after `git commit`; so may the pages, but older decisions know dvc.lock as a whole only.
     compared = ("headway.params", RESULTS if RESULTS in refusal.project else "headway.dvc_lock")
     holds = (
-        refusal.champion == (champion and ref_of(champion))
+        refusal.champion == state.champion_ref
         and refusal.policy == plain(params.gate)
         and refusal.gate_code == gate_code()
         and all(refusal.project.get(name) == now[name] for name in compared)

@@ -27,11 +27,7 @@ def split_tag(params: Params) -> dict[str, str]:
 def require_unseen(version: ModelVersion, decisions: Sequence[Decision], params: Params, remedy: str) -> None:
     """Return if a version was trained with the data split of these params.
 
-    Args:
-        version: the version.
-        decisions: the history, which knows the params of versions from before the tag.
-        params: today's.
-        remedy: what else a person can do, for the message.
+    The history knows the params of versions from before the tag. The message ends with a remedy: what else a person can do.
 
     Raises:
         HeadwayError: the split differs or is unknown, so today's test rows may be among the version's training rows.

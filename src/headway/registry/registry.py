@@ -29,14 +29,7 @@ MAX_RUNS = 50_000
 
 
 class Registry:
-    """The registered model that params.yaml names.
-
-    Args:
-        tracker: the connection to MLflow.
-
-    Attributes:
-        log: the records of decisions, see :mod:`headway.promotion.history`.
-    """
+    """The registered model that params.yaml names, and the log of its decisions, see :mod:`headway.promotion.history`."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -72,10 +65,7 @@ class Registry:
     def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """Return the version that holds a package, creating it if needed, and give it the alias ``challenger``.
 
-        Args:
-            folder: the model package.
-            run_id: the training run.
-            tags: lineage, stored with the version.
+        The tags, its lineage, are stored with a new version.
         """
         fingerprint = package.fingerprint(folder)
         with packages.module_functions_use(self.tracker.uri):
@@ -97,11 +87,7 @@ class Registry:
     def annotate(self, version: ModelVersion, tags: Mapping[str, str], description: str, files: Mapping[str, str]) -> None:
         """Store what was decided about a version: files with its run if that still exists, then tags and description.
 
-        Args:
-            version: the version.
-            tags: tags of the version.
-            description: text of the version, cut to the length that MLflow takes.
-            files: texts by their paths among the run's artifacts.
+        The description is cut to the length that MLflow takes. Files are texts by their paths among the run's artifacts.
 
         Raises:
             Unreachable: the artifact store or MLflow does not answer.
