@@ -31,6 +31,13 @@ RECORD_VERSION: Literal[3] = 3
 #: Names that version 2 used for today's fields.
 V2_NAMES = {"requested_by": "asked_by", "gate_code": "gate"}
 PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT = "promotion", "forced promotion", "refusal", "rollback", "retirement"
+DONE = {
+    PROMOTION: "promoted",
+    FORCED: "promoted by force",
+    REFUSAL: "refused",
+    ROLLBACK: "restored",
+    RETIREMENT: "retired",
+}
 Kind = Literal["promotion", "forced promotion", "refusal", "rollback", "retirement"]
 #: Keys of ``Decision.scores`` for the two models that the stages leave.
 CANDIDATE, BASELINE = "candidate", "linear baseline"
@@ -171,15 +178,7 @@ class Decision(Frozen):
     @property
     def headline(self) -> str:
         """What was decided, in one line."""
-        version = self.candidate.version
-        texts = {
-            PROMOTION: f"version {version} is promoted",
-            FORCED: f"version {version} is promoted by force",
-            REFUSAL: f"version {version} is refused",
-            ROLLBACK: f"version {version} is restored",
-            RETIREMENT: f"version {version} is retired",
-        }
-        return texts[self.kind] + (f": {self.reason}" if self.reason else "")
+        return f"version {self.candidate.version} is {DONE[self.kind]}" + (f": {self.reason}" if self.reason else "")
 
     @property
     def summary(self) -> list[str]:
@@ -212,7 +211,7 @@ class Decision(Frozen):
 
 def new_decision(**content: Any) -> Decision:
     """A decision made now, from all attributes of :class:`Decision` but ``when``. Numbers that are not finite become None."""
-    return Decision.model_validate(plain({**content, "when": now()}))
+    return Decision.model_validate(plain({**content, "when": datetime.now(UTC).isoformat(timespec="seconds")}))
 
 
 def parse(text: str, expected: str) -> Decision:
@@ -253,11 +252,6 @@ def current_requester(command: str, **flow: str) -> Requester:
     except (KeyError, OSError):  # users of containers can have no name
         user = "unknown"
     return Requester(user=user, host=socket.gethostname(), command=command, **flow)
-
-
-def now() -> str:
-    """The time as decisions hold it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def plain(value: Any) -> Any:
