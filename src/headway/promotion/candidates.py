@@ -34,12 +34,8 @@ Found = TypeVar("Found")
 class Candidate:
     """A registered version, scored on the test rows.
 
-    Attributes:
-        version: in the registry.
-        scored: its predictions.
-        baseline: the linear baseline's predictions of the same rows, or why there are none.
-        scores: test metrics of the candidate and of the baseline.
-        seen_rows: why it may have been trained on test rows; "" if it was not.
+    ``baseline`` are the linear baseline's predictions of the same rows, or why there are none; ``scores`` are the test metrics of
+    both; ``seen_rows`` says why the version may have been trained on test rows, "" if it was not.
     """
 
     version: ModelVersion

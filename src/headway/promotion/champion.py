@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from headway.errors import HeadwayError, Unreachable
+from headway.errors import HeadwayError
 from headway.promotion import history
 from headway.promotion import history_queries as queries
 from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
+from headway.registry.download import UnusableVersion
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
 from headway.registry.version_ref import ModelVersionRef
@@ -39,10 +40,7 @@ Result = TypeVar("Result")
 class RegistryState:
     """History and registry, in agreement.
 
-    Attributes:
-        decisions: the whole history.
-        champion: the version with the alias ``champion``, None if there is none.
-        completed: decisions that :func:`reconcile` has just carried out, left by a process that was killed.
+    ``completed`` are decisions that :func:`reconcile` has just carried out, left by a process that was killed.
     """
 
     decisions: list[Decision]
@@ -146,9 +144,7 @@ def load_with_size(registry: Registry, champion: ModelVersion) -> tuple[ModelPac
     """The champion's package and its size in bytes; the error for lost files also says how to go on without them."""
     try:
         return registry.load_with_size(champion)
-    except Unreachable:
-        raise
-    except HeadwayError as error:
+    except UnusableVersion as error:
         raise HeadwayError(
             f'{error}, or run `headway retire --reason "…"` so that the next run promotes a new first champion'
         ) from None

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow.entities import LifecycleStage, Run
 from mlflow.entities.model_registry import ModelVersion
 
-from headway.errors import HeadwayError, Unreachable
 from headway.registry import packages
-from headway.registry.download import INVALID, NOT_FOUND, fetch
+from headway.registry.download import INVALID, NOT_FOUND, UnusableVersion, fetch
 from headway.registry.record_log import RecordLog, ignoring, storing
 from headway.registry.version_ref import MODEL_TAG as MODEL_TAG
 from headway.registry.version_ref import ModelVersionRef
@@ -132,13 +132,10 @@ class Registry:
         Raises:
             Unreachable: the files cannot be fetched, so this is unknown.
         """
-        try:
+        with suppress(UnusableVersion):
             self.load(version)
-        except Unreachable:
-            raise
-        except HeadwayError:
-            return False
-        return True
+            return True
+        return False
 
     # Runs.
     def has_run(self, run_id: str) -> bool:
