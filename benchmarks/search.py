@@ -40,8 +40,8 @@ from headway.search.objective import run_trial
 from headway.search.pruning import limits
 from headway.search.results import TrialResult, best, score_of
 from headway.search.space import propose
-from headway.search.study import NoProgress, Search
-from headway.search.trial import Outcome, Task
+from headway.search.study import Search
+from headway.search.trial import Outcome, Progress, Task
 from headway.stages.tokenize import tokenize
 from headway.stages.tune import tune
 from headway.stages.tune.trials import defaults_of, load_shared, threads_per_trial
@@ -157,7 +157,7 @@ class Bench:
     def _search(self, params: Params) -> list[TrialResult]:
         search = Search(params.tune, defaults_of(params), params.seed, InMemoryStorage(), "bench")
         with contextlib.redirect_stdout(io.StringIO()):
-            return search.run(Serial(run_trial, load_shared(params, self.layout), 1), NoProgress(), lambda _: None)
+            return search.run(Serial(run_trial, load_shared(params, self.layout), 1), Progress(), lambda _: None)
 
     def _retrain(self, params: Params, winner: TrialResult) -> float:
         """The mean objective of trainings with other seeds at a winner's point."""

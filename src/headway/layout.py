@@ -10,11 +10,59 @@ from headway.errors import HeadwayError
 MARKERS = ("params.yaml", "dvc.yaml")
 
 
+class _At:
+    """An attribute of :class:`Layout`: a path below the root folder."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __get__(self, layout: Layout, _: type[Layout]) -> Path:
+        return layout.root / self.path
+
+
 @dataclass(frozen=True)
 class Layout:
     """The paths below a project's root folder."""
 
     root: Path
+
+    # What a person edits.
+    params = _At("params.yaml")
+    graph = _At("dvc.yaml")
+    lock = _At("dvc.lock")
+    vectors = _At("data/vectors")
+
+    # Data, by stage.
+    raw = _At("data/raw")
+    prepared = _At("data/prepared")
+    encoded = _At("data/encoded")
+
+    # Results, by stage: files for programs, which the pages are drawn from.
+    profile = _At("results/data/profile.json")
+    quarantine_examples = _At("results/data/quarantine_examples.json")
+    baseline = _At("results/baseline")
+    study = _At("results/study")
+    training = _At("results/training")
+    evaluation = _At("results/evaluation")
+    slices = _At("results/evaluation/slices.json")
+    mistakes = _At("results/evaluation/mistakes.json")
+    candidate = _At("models/candidate")
+
+    # What people open: drawn by the stage report alone.
+    reports = _At("reports")
+    plots = _At("plots")
+
+    # What is never versioned.
+    scratch = _At(".headway")
+    tracking = _At("mlruns")
+    #: When the source was read. A time of day would make an out differ from run to run, so it is kept here.
+    ingested = _At(".headway/ingested.json")
+
+    def metrics(self, stage: str) -> Path:
+        return self.root / "metrics" / f"{stage}.json"
+
+    def page(self, name: str) -> Path:
+        return self.reports / f"{name}.html"
 
     @classmethod
     def find(cls, start: Path | None = None) -> Layout:
@@ -28,101 +76,3 @@ class Layout:
             if all((folder / marker).is_file() for marker in MARKERS):
                 return cls(folder)
         raise HeadwayError(f"{start}: not inside a Headway project (no folder up from here holds {' and '.join(MARKERS)})")
-
-    # What a person edits.
-    @property
-    def params(self) -> Path:
-        return self.root / "params.yaml"
-
-    @property
-    def graph(self) -> Path:
-        return self.root / "dvc.yaml"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "dvc.lock"
-
-    @property
-    def vectors(self) -> Path:
-        return self.root / "data" / "vectors"
-
-    # Data, by stage.
-    @property
-    def raw(self) -> Path:
-        return self.root / "data" / "raw"
-
-    @property
-    def prepared(self) -> Path:
-        return self.root / "data" / "prepared"
-
-    @property
-    def encoded(self) -> Path:
-        return self.root / "data" / "encoded"
-
-    # Results, by stage: files for programs, which the pages are drawn from.
-    @property
-    def profile(self) -> Path:
-        """What is in the data: counts, shares and histograms, as JSON."""
-        return self.root / "results" / "data" / "profile.json"
-
-    @property
-    def quarantine_examples(self) -> Path:
-        """Some of the quarantined rows, beside the profile."""
-        return self.profile.with_name("quarantine_examples.json")
-
-    @property
-    def baseline(self) -> Path:
-        return self.root / "results" / "baseline"
-
-    @property
-    def study(self) -> Path:
-        return self.root / "results" / "study"
-
-    @property
-    def training(self) -> Path:
-        return self.root / "results" / "training"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.root / "results" / "evaluation"
-
-    @property
-    def slices(self) -> Path:
-        return self.evaluation / "slices.json"
-
-    @property
-    def mistakes(self) -> Path:
-        return self.evaluation / "mistakes.json"
-
-    @property
-    def candidate(self) -> Path:
-        return self.root / "models" / "candidate"
-
-    def metrics(self, stage: str) -> Path:
-        return self.root / "metrics" / f"{stage}.json"
-
-    # What people open: drawn by the stage report alone.
-    @property
-    def reports(self) -> Path:
-        return self.root / "reports"
-
-    @property
-    def plots(self) -> Path:
-        return self.root / "plots"
-
-    def page(self, name: str) -> Path:
-        return self.reports / f"{name}.html"
-
-    # What is never versioned.
-    @property
-    def scratch(self) -> Path:
-        return self.root / ".headway"
-
-    @property
-    def tracking(self) -> Path:
-        return self.root / "mlruns"
-
-    @property
-    def ingested(self) -> Path:
-        """When the source was read. A time of day would make an out differ from run to run, so it is kept here."""
-        return self.scratch / "ingested.json"

@@ -14,7 +14,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from headway.ranges import Knob, Section
 
-#: An open interval: a share of something, without none and all of it.
+#: A share strictly between 0 and 1.
 Share = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Margin = Annotated[float, Field(ge=0, lt=1)]
@@ -62,22 +62,14 @@ class DataParams(Section):
     )
 
     @model_validator(mode="after")
-    def _columns_differ(self) -> Self:
+    def _columns_encoding_and_revision_are_possible(self) -> Self:
         if self.text_column == self.label_column:
             raise ValueError(f"text_column and label_column are both {self.text_column!r}; expected two different columns")
-        return self
-
-    @model_validator(mode="after")
-    def _slice_columns_are_others(self) -> Self:
         for name in self.slice_columns:
             if name in (self.text_column, self.label_column) or self.slice_columns.count(name) > 1:
                 raise ValueError(f"slice_columns: {name!r} is named twice; name each further column once")
             if name in OWN_COLUMNS:
                 raise ValueError(f"slice_columns: {name!r} is reserved for a column of Headway's; rename it in the data")
-        return self
-
-    @model_validator(mode="after")
-    def _encoding_is_known(self) -> Self:
         if self.encoding != "auto":
             try:
                 codecs.lookup(self.encoding)
@@ -85,18 +77,13 @@ class DataParams(Section):
                 raise ValueError(
                     f"encoding: unknown encoding {self.encoding!r}; expected auto, or a name such as utf-8, utf-16 or gb18030"
                 ) from None
-        return self
-
-    @model_validator(mode="after")
-    def _hub_is_pinned(self) -> Self:
-        if self.source == "hub":
-            if not self.hub_name:
-                raise ValueError("hub_name is empty; expected a data set on the Hub, such as stanfordnlp/imdb")
-            if not re.fullmatch(r"[0-9a-f]{40}", self.hub_revision):
-                raise ValueError(
-                    f"hub_revision is {self.hub_revision!r}; expected the 40-digit commit hash from the data set's page "
-                    "(Files, History), since a branch can change"
-                )
+        if self.source == "hub" and not self.hub_name:
+            raise ValueError("hub_name is empty; expected a data set on the Hub, such as stanfordnlp/imdb")
+        if self.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", self.hub_revision):
+            raise ValueError(
+                f"hub_revision is {self.hub_revision!r}; expected the 40-digit commit hash from the data set's page "
+                "(Files, History), since a branch can change"
+            )
         return self
 
 
@@ -129,7 +116,7 @@ class TokenizerParams(Section):
         description="auto: word, or unigram for scripts without spaces · word · bpe · unigram"
     )
     vocabulary_size: Annotated[int, Field(ge=300)] = Field(description="Number of tokens kept, the most frequent first")
-    min_frequency: PositiveInt = Field(description="Occurrences that a word needs to enter the vocabulary")
+    min_frequency: PositiveInt = Field(description="Minimum number of occurrences of a word in the vocabulary")
     unicode: Literal["nfkc", "nfc", "none"] = Field(
         description="Normalisation form: nfkc (full-width letters and ligatures become plain) · nfc · none"
     )
@@ -294,17 +281,17 @@ class GateParams(Section):
     )
     calibration_margin: Margin = Field(description="Rise of expected calibration error accepted")
     slice_margin: Margin = Field(description="Loss of accuracy accepted on any slice; refused if significantly larger")
-    min_slice_rows: PositiveInt = Field(description="Test rows that a slice needs to be checked")
-    min_test_rows: PositiveInt = Field(description="Test rows that a decision needs")
+    min_slice_rows: PositiveInt = Field(description="Minimum number of test rows for a slice to be checked")
+    min_test_rows: PositiveInt = Field(description="Minimum number of test rows for a decision")
     detectable_gain: Margin = Field(
         description="True gain of accuracy that the test must detect with 80% power, else refused; 0: only reported"
     )
     max_latency_ms: NonNegativeFloat = Field(
         description="95th percentile of the latency for one text, in ms, at most; 0: no limit"
     )
-    max_latency_ratio: NonNegativeFloat = Field(description="The same as a multiple of the champion's; 0: no limit")
+    max_latency_ratio: NonNegativeFloat = Field(description="Latency at most, as a multiple of the champion's; 0: no limit")
     max_size_mb: NonNegativeFloat = Field(description="Size of the model package in MB, at most; 0: no limit")
-    max_size_ratio: NonNegativeFloat = Field(description="The same as a multiple of the champion's; 0: no limit")
+    max_size_ratio: NonNegativeFloat = Field(description="Size at most, as a multiple of the champion's; 0: no limit")
     confidence: Share = Field(
         description="1 minus the probability of any false promotion over all decisions on one test set"
     )
@@ -316,4 +303,4 @@ class RegistryParams(Section):
 
     experiment: Name = Field(description="MLflow experiment")
     model_name: Annotated[str, Field(pattern=r"^\w[\w .-]*$")] = Field(description="Registered model")
-    intended_use: str = Field(description="For the model card: who should use the model for what, and for what not")
+    intended_use: str = Field(description="For the model card: intended users and uses, and uses to avoid")

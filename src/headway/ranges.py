@@ -15,7 +15,7 @@ Value = Union[int, float, str, bool]  # noqa: UP007 - pydantic keeps the order i
 
 
 class Section(BaseModel):
-    """A frozen section of params.yaml that refuses unknown keys and converts no types."""
+    """A frozen section of params.yaml that rejects unknown keys and converts no types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -81,7 +81,7 @@ Knob = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
 Space = Mapping[str, FloatRange | IntRange | Choices]
 Point = Mapping[str, Any]
 
-#: Values of one integer range that are checked, and combinations of two ranges' values.
+#: At most this many values of one integer range are checked, and combinations of two ranges' values.
 MAX_CHECKED = 5_000
 
 
@@ -161,7 +161,7 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
     in_file = {path: values[_section(path)][_name(path)] for path in parents_first(space)}
 
     def refusal(path: str, chosen: Point) -> str:
-        """Why the section of a knob refuses a point with the chosen values; "" if it does not."""
+        """Why the section of a knob rejects a point with the chosen values; "" if it does not."""
         section, point = _section(path), _completed(chosen, space, in_file)
         own = {_name(knob): value for knob, value in point.items() if _section(knob) == section}
         try:

@@ -1,4 +1,4 @@
-"""What a flow run prints: the headline, the closing tables, and the same as artifacts."""
+"""What a flow run prints and publishes as artifacts: the headline and the closing tables."""
 
 from __future__ import annotations
 

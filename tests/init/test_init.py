@@ -265,7 +265,7 @@ def quietly(project, data, **words):
             "DVC does not notice changes of hf:// files; download the file and pass its path, or a URL",
         ),
         ("memory://b.csv", "DVC does not notice changes of memory:// files"),
-        ("webdav://somewhere/b.csv", "webdav:// needs one more package: `pip install dvc-webdav`, and run again"),
+        ("webdav://somewhere/b.csv", "webdav:// needs one more package; run `pip install dvc-webdav`, and try again"),
     ],
 )
 def test_a_url_that_dvc_cannot_track_is_refused_before_reading(project, url, says):

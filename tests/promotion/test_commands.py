@@ -64,7 +64,7 @@ def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_rec
     file.write_text(file.read_text().replace("a demonstration", "a good reason"))
     line = error_of("history", "--verify")
     assert line.startswith("the history of headway is broken: record 2: altered: its SHA-256 is ")
-    assert line.endswith("; the 1 before it are unaltered")
+    assert line.endswith("; 1 earlier decision unaltered")
     assert error_of("history") == line
     assert len(cells(headway("history").output)) == 1, "what is whole is still shown"
 

@@ -80,7 +80,7 @@ def test_the_same_content_in_other_bytes_is_altered(written: str, forged: str) -
     record = a_record()
     text = record.as_json()
     assert written in text
-    with pytest.raises(HeadwayError, match=r"^altered: not as it was written$"):
+    with pytest.raises(HeadwayError, match=r"^altered: its text is not the one that Headway writes$"):
         parse(text.replace(written, forged), record.id)
 
 

@@ -74,12 +74,14 @@ def test_a_run_that_led_to_no_version_says_so(two: House) -> None:
     other = two.registry.client.create_run(two.registry.tracker.experiment_id, run_name="alone")
     lines = traced(two, other.info.run_id)
     assert lines[0].startswith(f"run {other.info.run_id}: alone")
-    assert lines[-1] == "no version of headway came of it"
+    assert lines[-1] == "no version of headway was made from it"
 
 
 @pytest.mark.parametrize("what", ["7", "nonsense", "--all", "abcdef0", ""])
 def test_an_unknown_name_is_one_line(two: House, what: str) -> None:
-    with pytest.raises(HeadwayError, match=r"no version of headway, no run of experiment headway and no commit") as error:
+    with pytest.raises(
+        HeadwayError, match=r"neither a version of headway, nor a run of experiment headway, nor a commit of one"
+    ) as error:
         traced(two, what)
     assert "\n" not in str(error.value)
 

@@ -14,8 +14,8 @@ from headway.ranges import Choices, FloatRange, IntRange
 from headway.search.goals import objective, value_of
 from headway.search.results import TrialResult
 from headway.search.storage import open_storage
-from headway.search.study import NoProgress, Search
-from headway.search.trial import Outcome, Task
+from headway.search.study import Search
+from headway.search.trial import Outcome, Progress, Task
 
 SPACE: dict[str, Any] = {
     "training.learning_rate": FloatRange(type="float", low=1e-4, high=1e-1, log=True),
@@ -107,7 +107,7 @@ def work_with(
     return work
 
 
-class Shown(NoProgress):
+class Shown(Progress):
     """Keeps what a person would see."""
 
     def __init__(self) -> None:

@@ -163,7 +163,7 @@ def _csv_records(text: TextFile) -> Iterator[Record]:
 
 
 def _json_records(text: TextFile) -> Iterator[Record]:
-    """Objects of a JSON file; whatever else is in it is reported when it is ingested."""
+    """Objects of a JSON file; other content is reported when the file is ingested."""
     return (value for value in json_values(text) if isinstance(value, dict))
 
 

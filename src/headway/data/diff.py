@@ -1,6 +1,6 @@
 """The differences between two versions of the ingested rows, and the version that belongs to a git revision.
 
-Rows are compared by their text, of which a digest of 16 bytes is held, and by their label.
+Rows are compared by text and label. Only a digest of 16 bytes is kept of each text.
 """
 
 from __future__ import annotations
@@ -35,29 +35,21 @@ class LabelChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """Numbers of rows: before = unchanged + relabelled + removed, and after = unchanged + relabelled + added.
-
-    Attributes:
-        before, after: all rows of each version.
-        unchanged: same text and label.
-        relabelled: same text, another label.
-        added, removed: texts that only one version has.
-        labels: each label's rows, sorted by label.
-    """
+    """Numbers of rows: before = unchanged + relabelled + removed, and after = unchanged + relabelled + added."""
 
     before: int
     after: int
-    unchanged: int
-    relabelled: int
-    added: int
+    unchanged: int  # same text and label
+    relabelled: int  # same text, another label
+    added: int  # texts that only one version has
     removed: int
-    labels: list[LabelChange]
+    labels: list[LabelChange]  # each label's rows, sorted by label
 
 
 def compare(old: Path, new: Path) -> Difference:
     """Compare two versions of ``rows.parquet``, regardless of the order of their rows.
 
-    Repeated rows count: if one of three equal rows is left, two are removed.
+    Equal rows are counted one by one: if one of three remains, two were removed.
 
     Raises:
         HeadwayError: a file is missing or damaged.
@@ -121,8 +113,8 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
         raise HeadwayError(f"revision {revision}: {error}; `git log --oneline` lists the commits") from None
     except (FileNotFoundError, DataIndexDirError):
         raise HeadwayError(
-            f"revision {revision}: its {rows} is neither in DVC's cache nor on a remote; run `dvc push` where it is, "
-            "or check the revision out and run `dvc repro ingest`"
+            f"revision {revision}: its {rows} is neither in DVC's cache nor on a remote; run `dvc push` on the machine "
+            "that has it, or check the revision out and run `dvc repro ingest`"
         ) from None
     except (DvcException, OSError) as error:
         raise HeadwayError(

@@ -65,7 +65,7 @@ def require_columns(expression: str, known: Sequence[str], where: str) -> None:
     """Check, before there is a table, that a condition is valid Python syntax and names only known columns.
 
     Raises:
-        HeadwayError: it is not, or it names another column.
+        HeadwayError: the syntax is invalid, or a column is unknown.
     """
     try:
         tree = ast.parse(expression.strip(), mode="eval")

@@ -1,4 +1,4 @@
-"""The mistakes that a model is surest of, with their texts: they show what it does not understand, or rows with a wrong label."""
+"""The wrong predictions that a model is most confident of, with their texts: they show its weaknesses, or wrong labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ COUNT, EXCERPT = 50, 1_000
 
 
 def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """The wrongly labelled rows whose true label is the least likely, worst first, for JSON.
+    """The wrongly predicted rows whose true label has the lowest probability, worst first, as values for JSON.
 
     Args:
-        texts, labels: of the rows, the labels by name, which may be one that the model does not know.
+        predictions: on the rows.
+        texts, labels: of the rows. A label is a name, which the model need not know.
     """
     predicted = predictions.predicted
     surprise = np.where(predictions.correct, -np.inf, np.nan_to_num(likelihood_by_row(predictions), nan=np.inf))

@@ -17,19 +17,12 @@ from headway.tables import read_table
 
 @dataclass(frozen=True)
 class Predictions:
-    """Class probabilities of a model on labelled rows.
+    """Class probabilities of a model on labelled rows."""
 
-    Attributes:
-        ids: unique ids of the rows.
-        labels: true label ids, int, (rows,); -1 for a label unknown to the model.
-        probabilities: float32, (rows, classes), in the order of ``classes``.
-        classes: names of the labels.
-    """
-
-    ids: Sequence[str]
-    labels: np.ndarray
-    probabilities: np.ndarray
-    classes: Sequence[str]
+    ids: Sequence[str]  # unique ids of the rows
+    labels: np.ndarray  # true label ids, int, (rows,); -1 for a label unknown to the model
+    probabilities: np.ndarray  # float32, (rows, classes), in the order of ``classes``
+    classes: Sequence[str]  # names of the labels
 
     @property
     def predicted(self) -> np.ndarray:

@@ -18,7 +18,8 @@ from headway.evaluation.predictions import Predictions
 
 #: Weights in memory at a time: resamples times rows.
 CELLS = 1 << 22
-#: For a class with at most FEW thresholds, a matrix product is faster than sorting; TOGETHER is the thresholds of one product.
+#: For a class with at most FEW thresholds, a matrix product is faster than sorting; one product has at most TOGETHER
+#: thresholds.
 FEW, TOGETHER = 200, 1_000
 
 Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]

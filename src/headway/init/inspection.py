@@ -1,4 +1,4 @@
-"""Running the data stages on your own data in the scratch folder, and writing what that found to params.yaml."""
+"""Runs the data stages on your own data in the scratch folder, and writes the knobs that they suggest to params.yaml."""
 
 from __future__ import annotations
 
@@ -24,23 +24,14 @@ STEPS, WARM_UP_STEPS = 8, 2  # of training, to measure its speed
 
 @dataclass(frozen=True)
 class Survey:
-    """What a run would find in your data.
+    """What a run would find in your data."""
 
-    Attributes:
-        changes: knobs of params.yaml to change, by dotted path, with their new values.
-        proposal: the columns, and other possible label columns.
-        profile: of the data, from the stage prepare.
-        tokens: metrics of the stage tokenize.
-        seconds: estimate for search and training on this machine.
-        page: the data report.
-    """
-
-    changes: dict[str, Any]
-    proposal: Proposal
-    profile: DataProfile
-    tokens: TokenMetrics
-    seconds: float
-    page: Path
+    changes: dict[str, Any]  # knobs of params.yaml to change, by dotted path, with their new values
+    proposal: Proposal  # the columns, and other possible label columns
+    profile: DataProfile  # of the data, from the stage prepare
+    tokens: TokenMetrics  # metrics of the stage tokenize
+    seconds: float  # estimate for search and training on this machine
+    page: Path  # the data report
 
 
 def survey(
@@ -57,7 +48,7 @@ def survey(
     Args:
         layout: the project.
         data: path of a file or folder, a glob, or a URL; a relative one starts in the working directory.
-        text, label: names of the columns, if not those to be proposed.
+        text, label: names of the columns; None to detect them.
         test_files, unlabelled_files: paths of the files with the test split or without labels, or globs in the folder.
         report_progress: called with a line of text before the data are read.
 

@@ -25,12 +25,9 @@ class JointClassifier(nn.Module):
     Args:
         ngrams: the linear part; None for attention alone.
         attention: the self-attention part.
-
-    Attributes:
-        weights: w, (2,); both 1 until they are fitted.
     """
 
-    weights: Tensor
+    weights: Tensor  # w, (2,); both 1 until they are fitted
 
     def __init__(self, ngrams: NgramClassifier | None, attention: AttentionClassifier) -> None:
         super().__init__()

@@ -52,18 +52,12 @@ class NgramClassifier(nn.Module):
         n_features: F.
         n_classes: C.
         max_order: tokens in the longest n-gram.
-
-    Attributes:
-        keys: hashes of the n-grams, ascending, int64, (F,).
-        weight: (F, C).
-        bias: (C,).
-        inverse_regularisation: the value that :meth:`fit` chose; None if it fitted no weights. Not saved with the model.
     """
 
-    keys: Tensor
-    weight: Tensor
-    bias: Tensor
-    inverse_regularisation: float | None = None
+    keys: Tensor  # hashes of the n-grams, ascending, int64, (F,)
+    weight: Tensor  # (F, C)
+    bias: Tensor  # (C,)
+    inverse_regularisation: float | None = None  # chosen by :meth:`fit`; None if it fitted no weights; not saved
 
     def __init__(self, n_features: int, n_classes: int, max_order: int) -> None:
         super().__init__()

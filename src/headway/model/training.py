@@ -27,7 +27,7 @@ NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 class Patience(EarlyStopping):
-    """Early stopping that stops again if a training is killed after it had stopped, and then resumed."""
+    """Early stopping that stops a resumed training again, if it had already stopped before the kill."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
@@ -137,7 +137,7 @@ def fit(
             raise HeadwayError(line) from None
         raise
     except SystemExit as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes this of Ctrl+C
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning turns Ctrl+C into this
             raise KeyboardInterrupt from None
         raise
     if distributed:

@@ -54,7 +54,7 @@ def power(
     else:
         explanation += f"gain is {points(smallest)} or more"
     if limit:
-        explanation += f"; it can detect a gain of {points(gain)}, the policy requires {points(limit)} or less"
+        explanation += f"; it can detect a gain of {points(gain)}, gate.detectable_gain requires {points(limit)} or less"
     details = {"disagreement": disagreement, "power": POWER, "significance": significance, "detectable_gain": gain}
     return result("power", not limit or gain <= limit, smallest, limit or None, explanation, **details)
 
@@ -65,7 +65,7 @@ def no_worse_than_baseline(pair: PairedPredictions, policy: GateParams, look: Lo
     For a first promotion, which this check decides, it is tested at the level of the look, else at ``gate.confidence``.
     """
     tail = look.significance if look else (1 - policy.confidence) / 2
-    # The coverage is worth stating here, since it changes from look to look.
+    # The message states the coverage, because it changes from look to look.
     interval = f"{100 * (1 - 2 * tail):.4g}% interval"
     return _non_inferior("no_worse_than_baseline", pair, BASELINE, tail, policy.baseline_margin, look, interval)
 
@@ -103,13 +103,16 @@ def _non_inferior(
     wins, losses, rows = pair.counts
     difference = accuracy_difference(wins, losses, rows, significance)
     p_value = float(score_test(wins, losses, rows, margin))
-    second = f"score test p = {p_value:.2g}, at most {significance:.3g}"
+    requirement = (
+        f"both models predict the same, which passes if the margin ({points(margin, sign=False)}) is above 0"
+        if pair.identical
+        else f"required: lower bound above {points(-margin)}, score test p = {p_value:.2g}, at most {significance:.3g}"
+    )
     passed = (pair.identical and margin > 0) or bool(is_non_inferior(wins, losses, rows, significance, margin))
     repeated = f"; {look}" if look and (look.look > 1 or opponent == CHAMPION) else ""
     explanation = (
         f"accuracy {points_and_bounds(difference, interval)} against {opponent}; only the candidate is correct on {wins:,} "
-        f"rows, only the opponent on {losses:,}; required: lower bound above {points(-margin)}, "
-        f"{'and both models predict the same' if pair.identical else second}{repeated}"
+        f"rows, only the opponent on {losses:,}; {requirement}{repeated}"
     )
     details = {**_discordant(pair), "p_value": float(mcnemar(wins, losses)), **(asdict(look) if look else {})}
     return result(name, passed, difference, -margin, explanation, **details)

@@ -56,11 +56,11 @@ def from_stages(project: Project) -> Candidate:
 
 
 def from_registry(project: Project, state: RegistryState, rows: TestRows, number: str, force: bool) -> Candidate:
-    """Score a registered version on today's test rows.
+    """Score a registered version on the current test rows.
 
     Args:
         project, state: the project, and the state of its registry.
-        rows: today's test rows.
+        rows: the current test rows.
         number: of the version.
         force: accept a version that may have seen the test rows, and a missing baseline; the gate reports both.
 

@@ -1,7 +1,8 @@
 """Who is champion. A decision is appended to the history first; then the registry is brought in line with the history.
 
-A decision that is in the history holds. What follows from it (the alias, the tags and files of the version) is done by the
-next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended, so
+Once a decision is in the history, it is final. Its effects (the alias, the tags and files of the version) are carried out by
+the next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended,
+so
 two promotions at once cannot both succeed.
 """
 
@@ -58,7 +59,7 @@ class RegistryState:
         return str(self.champion.version) if self.champion else None
 
     def completed_request(self, kind: str, reason: str, version: str | None = None) -> Decision | None:
-        """What the same command decided before it was killed, if that has just been carried out."""
+        """The decision of the same command before it was killed, if :func:`reconcile` has just carried it out."""
         for one in self.completed:
             if (one.kind, one.reason) == (kind, reason) and version in (None, one.candidate.version):
                 return one
@@ -132,7 +133,7 @@ def load_champion(registry: Registry) -> ModelPackage:
 
     Raises:
         Unreachable: its files cannot be fetched.
-        HeadwayError: there is no champion, and why; or its files are lost or damaged.
+        HeadwayError: there is no champion (the message says why), or its files are lost or damaged.
     """
     champion = registry.champion()
     if champion is None:
@@ -156,7 +157,7 @@ def lineage_of(version: ModelVersion) -> dict[str, str]:
 
 
 def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Sequence[Decision]) -> None:
-    """Do what the last decisions say; repeating it is harmless.
+    """Carry out the last decisions. Repeating it is harmless.
 
     The alias moves first, so that a failed artifact upload cannot block a promotion.
     """
@@ -191,7 +192,7 @@ def _annotate(registry: Registry, decision: Decision) -> None:
 
 
 def _agree(decisions: Sequence[Decision], champion: ModelVersion | None) -> bool:
-    """Whether the alias is where the history left it. Without a history it may be anywhere."""
+    """Whether the alias names the history's champion. Without a history, any version may have it."""
     return queries.last_change(decisions) is None or (champion and ref_of(champion)) == queries.current_champion(decisions)
 
 

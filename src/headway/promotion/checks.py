@@ -145,7 +145,7 @@ def slices(pair: PairedPredictions, masks: Mapping[str, np.ndarray], policy: Gat
     ordered = {name: np.asarray(mask)[pair.order] for name, mask in masks.items()}
     large = {name: mask for name, mask in ordered.items() if mask.sum() >= policy.min_slice_rows}
     if not large:
-        explanation = f"none of {len(masks):,} slices has {policy.min_slice_rows:,} test rows, so none is compared"
+        explanation = f"no slice has {policy.min_slice_rows:,} test rows, so none is compared"
         return Check(name="slices", passed=True, threshold=risk, explanation=explanation, details={"slices": []})
     won, lost = pair.only_candidate_correct, pair.only_opponent_correct
     counts = [(int(won[mask].sum()), int(lost[mask].sum()), int(mask.sum())) for mask in large.values()]

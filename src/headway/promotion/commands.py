@@ -1,7 +1,7 @@
-"""The verbs by which a person changes the champion: promote, roll back, retire.
+"""The commands by which a person changes the champion: promote, roll back, retire.
 
-Each runs alone in a project, like a flow; the caller holds the lock. The caller also says which stages are out of date and
-where else a decision is published, so that nothing here knows DVC or Prefect.
+Like a flow, each runs alone in a project: the caller holds the lock. The caller also passes functions that name the stages
+that are out of date and publish a decision elsewhere, so that nothing here depends on DVC or Prefect.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def promote(
 
     Args:
         project, version: the project, and the number of the version.
-        force, reason: promote it whatever the gate finds, and why; both or neither.
+        force, reason: promote it even if the gate refuses, and why; both or neither.
         publish: called with the decision.
         changed_stages: returns the names of stages that are out of date, None if unknown.
 

@@ -1,4 +1,4 @@
-"""The decision record: what is kept of a promotion, refusal, rollback or retirement. Reading one needs no registry.
+"""The decision record: the stored form of a promotion, refusal, rollback or retirement. Reading one needs no registry.
 
 A decision's id is the SHA-256 of its content, and its content names the id of the decision before it. The decisions
 therefore form a chain in which an edit, a deletion or a change of order is detected.
@@ -39,7 +39,7 @@ DONE = {
     RETIREMENT: "retired",
 }
 Kind = Literal["promotion", "forced promotion", "refusal", "rollback", "retirement"]
-#: Keys of ``Decision.scores`` for the two models that the stages leave.
+#: Keys of ``Decision.scores`` for the two models that the stages produce.
 CANDIDATE, BASELINE = "candidate", "linear baseline"
 #: Endings of the names of the checks that compare accuracies, the more important opponent first.
 ACCURACY_CHECKS = (("champion", "_champion"), ("linear baseline", "_baseline"))
@@ -241,7 +241,7 @@ def parse(text: str, expected: str) -> Decision:
     if {given, decision.id} != {expected}:
         raise HeadwayError(f"altered: its SHA-256 is {decision.id[:12]}, the history has {expected[:12]}")
     if text != decision.as_json():  # differences that parsing drops, such as a repeated key
-        raise HeadwayError("altered: not as it was written")
+        raise HeadwayError("altered: its text is not the one that Headway writes")
     return decision
 
 
@@ -255,7 +255,7 @@ def current_requester(command: str, **flow: str) -> Requester:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON holds it: NumPy numbers as Python's, and None for numbers that are not finite."""
+    """A value for JSON: NumPy numbers as Python's, and None for numbers that are not finite."""
     if isinstance(value, BaseModel):
         return plain(value.model_dump(mode="json"))
     if isinstance(value, Mapping):

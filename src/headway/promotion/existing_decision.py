@@ -1,4 +1,4 @@
-"""Whether a decision on the stages' candidate exists that still holds. Light to import: nothing is scored."""
+"""Finds a decision on the stages' candidate that is still valid. Light to import: nothing is scored."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from headway.serving import package
 
 
 def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
-    """The outcome that holds without a new decision, None if there is something to decide.
+    """The outcome of a decision that is still valid, None if a new one is needed.
 
-    What a killed process left out of the pipeline's MLflow run is added. The test rows are read only if there is a refusal to
-    compare them with.
+    Whatever a killed process did not log to the pipeline's MLflow run is logged now. The test rows are read only if there is a
+    refusal to compare them with.
     """
     outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
     if outcome is not None and outcome.decision is not None:
@@ -103,6 +103,6 @@ def staged_scores(layout: Layout) -> dict[str, dict[str, Any]]:
 
 
 def _may_pass_later(check: Check) -> bool:
-    """Whether a failed check depends on more than what is compared: on something that could not be computed and may be fixed, or
-    on the latency of a machine that may be less busy."""
+    """Whether a failed check may pass on the same inputs later: its value could not be computed, or it is the latency, which
+    depends on how busy the machine is."""
     return check.value is None or check.name == "latency"

@@ -107,7 +107,7 @@ def _available(predictions: Predictions | HeadwayError) -> Predictions:
 def _against_baseline(
     candidate: Predictions, baseline: Predictions | HeadwayError, policy: GateParams, look: Look | None
 ) -> list[Check]:
-    """Accuracy against the baseline; for a first promotion, which this decides, also what the rows can show."""
+    """Accuracy against the baseline; for a first promotion, which this check decides, also the power of the test."""
 
     @cache
     def compared() -> PairedPredictions:

@@ -50,7 +50,7 @@ def examine(registry: Registry) -> tuple[list[Decision], str]:
 
 
 def append(registry: Registry, new: Decision) -> None:
-    """Make a decision the last one of the history.
+    """Append a decision to the history.
 
     Raises:
         LogConflict: another process decided first.
@@ -68,5 +68,5 @@ def _read(number: int, entries: Entries, texts: dict[str, str], previous: str) -
         raise HeadwayError("its file is missing")
     found = parse(texts[key], key)
     if (found.number, found.previous) != (number, previous):
-        raise HeadwayError("it does not follow the one before it")
+        raise HeadwayError("it does not name the id of the record before it")
     return found

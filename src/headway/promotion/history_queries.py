@@ -1,4 +1,4 @@
-"""What a history says: who is champion, who was before, which models were decided on, how often a test set was looked at.
+"""Queries on a history: the champion, former champions, decisions on a model, and earlier looks at a test set.
 
 Pure functions over the decisions in order.
 """

@@ -41,17 +41,20 @@ def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     found = _resolve(name, versions, runs, layout)
     if not found:
         raise HeadwayError(
-            f"{name}: no version of {registry.name}, no run of experiment {registry.tracker.params.registry.experiment} and no "
-            f"commit behind one of these; give a version number, or at least {MIN_PREFIX} characters of a commit or run"
+            f"{name}: neither a version of {registry.name}, nor a run of experiment "
+            f"{registry.tracker.params.registry.experiment}, nor a commit of one; "
+            f"give a version number, or at least {MIN_PREFIX} characters of a commit or run"
         )
     if len(found) > 1:
-        raise HeadwayError(f"{name}: may be {' or '.join(f'{kind} {full}' for kind, full in found)}; give more characters")
+        raise HeadwayError(
+            f"{name}: ambiguous, {' or '.join(f'{kind} {full}' for kind, full in found)}; give more characters"
+        )
     ((kind, full),) = found
     decisions = history.decisions(registry)
     lines, chosen = _matching(kind, full, versions, runs)
     for version in chosen:
         lines += _version_lines(registry, version, runs, decisions)
-    return lines if chosen else [*lines, f"no version of {registry.name} came of it"]
+    return lines if chosen else [*lines, f"no version of {registry.name} was made from it"]
 
 
 def _resolve(name: str, versions: Sequence[ModelVersion], runs: Mapping[str, Run], layout: Layout) -> list[tuple[str, str]]:

@@ -32,10 +32,10 @@ class Request:
 
     Attributes:
         requester: who requests it.
-        version: number of a registered version; None for the candidate that the stages left.
-        force: promote the version whatever the gate finds. The gate's checks are recorded all the same.
+        version: number of a registered version; None for the candidate that the stages produced.
+        force: promote the version even if the gate refuses. The gate's checks are recorded in either case.
         reason: why it is forced.
-        require_current: raises if the project's files are in no state to decide on.
+        require_current: raises if the project's files are out of date.
     """
 
     requester: Requester
@@ -105,7 +105,7 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
 
 
 def _score_champion(project: Project, state: RegistryState, rows: TestRows) -> ScoredModel | HeadwayError | None:
-    """The champion on today's test rows; None if there is none; an error, which refuses, if it cannot be scored.
+    """The champion on the current test rows; None if there is none; an error, which refuses, if it cannot be scored.
 
     Raises:
         Unreachable: its files cannot be fetched now, which is no reason to refuse a candidate.

@@ -27,7 +27,7 @@ def roll_back(registry: Registry, to: str | None, reason: str, requester: Reques
     try:
         registry.load(version)
     except HeadwayError as error:
-        raise type(error)(f"version {former.version} is not restored, nothing has changed: {error}") from None
+        raise type(error)(f"version {former.version} was not restored, and nothing has changed: {error}") from None
     models = {"candidate": former, "champion": _replaced(state), "lineage": lineage_of(version)}
     return commit(registry, state, kind=ROLLBACK, reason=reason, requested_by=requester, project=project, **models)
 

@@ -50,7 +50,7 @@ class TestRows:
 
     @cached_property
     def fingerprint(self) -> TestSet:
-        """What decisions keep of the rows."""
+        """The fingerprint of the rows, which decisions contain."""
         return TestSet.of(self.ids, self.labels)
 
     def slices(self, classes: Sequence[str], params: EvaluationParams) -> dict[str, np.ndarray]:
@@ -58,7 +58,7 @@ class TestRows:
         return slices(self.table, classes, params)
 
     def require_scored(self, predictions: Predictions) -> None:
-        """Return if predictions are of exactly these rows in this order.
+        """Check that predictions are of exactly these rows in this order.
 
         Raises:
             HeadwayError: the rows changed since.

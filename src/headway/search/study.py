@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -24,32 +24,7 @@ from headway.search.pruning import limits
 from headway.search.results import TrialResult, completed, reaches_target, spent_seconds, within_budget
 from headway.search.space import frozen_trial, propose
 from headway.search.storage import fail_abandoned_trials, heartbeats
-from headway.search.trial import Outcome, Task
-
-if TYPE_CHECKING:
-    from pytorch_lightning.callbacks import Callback
-
-
-class Progress(Protocol):
-    """Shows a person what happens."""
-
-    def resumed(self, trials: Sequence[TrialResult]) -> None: ...
-    def began(self, task: Task) -> None: ...
-    def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
-    def ended(self, trial: TrialResult) -> None: ...
-    def say(self, line: str) -> None: ...
-    def batches(self, number: int) -> Callback | None: ...
-
-
-class NoProgress:
-    """Shows nothing."""
-
-    def resumed(self, trials: Sequence[TrialResult]) -> None: ...
-    def began(self, task: Task) -> None: ...
-    def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
-    def ended(self, trial: TrialResult) -> None: ...
-    def say(self, line: str) -> None: ...
-    def batches(self, number: int) -> Callback | None: ...
+from headway.search.trial import Outcome, Progress, Task
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,21 @@
-"""What a worker is given and what it returns: plain values that any executor can carry. Nothing heavy is imported here."""
+"""What a worker is given and what it returns, as plain values that any executor can carry, and how a person follows it.
+
+Nothing heavy is imported here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from headway.ranges import Value
 
 if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import Callback
+
     from headway.search.objective import TrialData
+    from headway.search.results import TrialResult
 
 
 @dataclass(frozen=True)
@@ -54,3 +60,15 @@ class Outcome:
 
 #: Called with the metrics of an epoch as soon as they are known.
 EpochCallback = Callable[[dict[str, float]], None]
+
+
+class Progress:
+    """What happens in a search, for a subclass that shows it to a person. This one shows nothing."""
+
+    def resumed(self, trials: Sequence[TrialResult]) -> None: ...
+    def began(self, task: Task) -> None: ...
+    def epoch(self, number: int, entry: Mapping[str, float]) -> None: ...
+    def ended(self, trial: TrialResult) -> None: ...
+    def say(self, line: str) -> None: ...
+    def batches(self, number: int) -> Callback | None:
+        """A Lightning callback that shows the batches of a trial."""

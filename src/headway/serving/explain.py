@@ -52,7 +52,7 @@ class LinearPart:
 
     Attributes:
         weight: of the whole part.
-        logits: minus their mean, (C,).
+        logits: of the classes, minus their mean, (C,).
         bias: contribution of the bias to the predicted class.
         tokens: contribution of each token to the predicted class, (T,); together with the bias they sum to its logit.
         strongest_for, strongest_against: n-grams for and against the predicted class, strongest first.
@@ -72,7 +72,7 @@ class AttentionPart:
 
     Attributes:
         weight: of the whole part.
-        logits: minus their mean, (C,).
+        logits: of the classes, minus their mean, (C,).
         seen: indices of the tokens that this part reads, ascending, (S,).
         blank: logit of the predicted class for a blank text of this length.
         tokens: integrated gradients, (S,); together with ``blank`` and ``left_over`` they sum to the predicted class's logit.

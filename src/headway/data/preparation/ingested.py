@@ -26,23 +26,14 @@ class _Record(BaseModel):
 
 
 class SourceFile(_Record):
-    """A file or split that was ingested.
+    """A file or split that was ingested."""
 
-    Attributes:
-        name: below the source's folder.
-        rows: number of rows read from it.
-        encoding: Python's name of a text file's encoding, "" for other files.
-        encoding_guessed: whether the encoding was guessed from letter frequencies.
-        delimiter: of a CSV file, otherwise "".
-        unterminated_label: label in the last line of a CSV file if that line has no end, "" if it cannot be read; otherwise None.
-    """
-
-    name: str
-    rows: int
-    encoding: str
-    encoding_guessed: bool
-    delimiter: str
-    unterminated_label: str | None
+    name: str  # below the source's folder
+    rows: int  # number of rows read from it
+    encoding: str  # Python's name of a text file's encoding, "" for other files
+    encoding_guessed: bool  # whether the encoding was guessed from letter frequencies
+    delimiter: str  # of a CSV file, otherwise ""
+    unterminated_label: str | None  # label in a CSV's last line if it has no end ("" if unreadable), else None
 
 
 class Manifest(_Record):

@@ -65,7 +65,7 @@ class DuplicateProfile(_Record):
 
 
 class LeakageProfile(_Record):
-    """Share of test rows with a duplicate or near-duplicate in training, if rows were split at random and as they are split."""
+    """Share of test rows with a duplicate or near-duplicate in training: in a random split, and in the actual one."""
 
     random_split: float
     actual_split: float
@@ -73,54 +73,31 @@ class LeakageProfile(_Record):
 
 
 class DataProfile(_Record):
-    """Counts and shares of the labelled rows, unless a field says otherwise.
-
-    Attributes:
-        source, version: of the data, from the manifest.
-        files: in the order in which they were read.
-        ignored_data_files: files in the source's folder that no pattern selects although Headway could read them.
-        columns_that_differ: per file, columns that only it or only the first file has.
-        possibly_truncated: files that seem to end in the middle of a row.
-        label_spellings: labels that are spelled in several ways, with their spellings; they count as one class.
-        rows_in: rows read.
-        rows_kept: rows in a split.
-        rows_quarantined: rows left out, by reason.
-        rows_not_sampled: rows left out because of ``data.max_rows``.
-        bad_share, max_bad_share: share of rows that cannot be used, and the limit for it.
-        markup_noise: usable texts that contain markup noise, by kind.
-        classes: in the order of their ids.
-        rare_classes: classes without a validation or test row.
-        characters: lengths of the kept texts.
-        scripts: share of usable texts by dominant script, the most frequent first; unlabelled texts are included.
-        duplicates, leakage: see their types.
-        splits: rows of each split.
-        unlabelled_rows: unlabelled texts that were kept.
-        unlabelled_quarantined: unlabelled texts that were left out, by reason; reasons without any are omitted.
-    """
+    """Counts and shares of the labelled rows, unless a field says otherwise."""
 
     source: str
     version: str
-    files: list[FileProfile]
-    ignored_data_files: list[str]
-    columns_that_differ: dict[str, list[str]]
-    possibly_truncated: list[str]
-    label_spellings: dict[str, list[str]]
-    rows_in: int
-    rows_kept: int
-    rows_quarantined: dict[str, int]
-    rows_not_sampled: int
-    bad_share: float
-    max_bad_share: float
-    markup_noise: dict[str, int]
-    classes: list[ClassProfile]
-    rare_classes: list[str]
-    characters: LengthProfile
-    scripts: dict[str, float]
+    files: list[FileProfile]  # in the order in which they were read
+    ignored_data_files: list[str]  # files in the source's folder that no pattern selects although Headway could read them
+    columns_that_differ: dict[str, list[str]]  # per file, columns that only it or only the first file has
+    possibly_truncated: list[str]  # files that seem to end in the middle of a row
+    label_spellings: dict[str, list[str]]  # several spellings of one label, which count as one class
+    rows_in: int  # rows read
+    rows_kept: int  # rows in a split
+    rows_quarantined: dict[str, int]  # rows left out, by reason
+    rows_not_sampled: int  # rows left out because of ``data.max_rows``
+    bad_share: float  # share of rows that cannot be used
+    max_bad_share: float  # limit of that share
+    markup_noise: dict[str, int]  # usable texts that contain markup noise, by kind
+    classes: list[ClassProfile]  # in the order of their ids
+    rare_classes: list[str]  # classes without a validation or test row
+    characters: LengthProfile  # lengths of the kept texts
+    scripts: dict[str, float]  # share of usable texts, also unlabelled ones, by dominant script, most frequent first
     duplicates: DuplicateProfile
     leakage: LeakageProfile
-    splits: dict[str, int]
-    unlabelled_rows: int
-    unlabelled_quarantined: dict[str, int]
+    splits: dict[str, int]  # rows of each split
+    unlabelled_rows: int  # unlabelled texts that were kept
+    unlabelled_quarantined: dict[str, int]  # unlabelled texts that were left out, by reason; reasons without any are omitted
 
     def metrics(self) -> dict[str, object]:
         """The values that are worth comparing between commits, for ``dvc metrics diff``."""
@@ -199,7 +176,7 @@ def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: 
 
 
 def _may_be_truncated(file: SourceFile, label_counts: Mapping[str, int]) -> bool:
-    """Whether the last line of a file has no end, and no row or a label that no other row has."""
+    """Whether a file's last line has no line end, and is unreadable or has a label that no other row has."""
     label = file.unterminated_label
     return label is not None and (not label or label_counts.get(label, 0) <= 1)
 

@@ -1,4 +1,4 @@
-"""A first pass over the ingested rows, which reduces each one to the few numbers that decide where it goes."""
+"""A first pass over the ingested rows, which reduces each row to the few numbers that determine its split."""
 
 from __future__ import annotations
 
@@ -21,21 +21,13 @@ from headway.params import Params
 
 @dataclass(frozen=True)
 class Scan:
-    """Result of the first pass.
+    """Result of the first pass."""
 
-    Attributes:
-        rows: features of all rows, in order.
-        labels: label names in the order of their first row; ``rows.label`` is an index into this list.
-        characters: length of each text, int32, shape (rows,).
-        scripts: number of usable texts by dominant script.
-        markup_noise: number of usable texts by kind of markup noise.
-    """
-
-    rows: RowFeatures
-    labels: list[str]
-    characters: np.ndarray
-    scripts: Counter[str]
-    markup_noise: Counter[str]
+    rows: RowFeatures  # features of all rows, in order
+    labels: list[str]  # label names in the order of their first row; ``rows.label`` is an index into this list
+    characters: np.ndarray  # length of each text, int32, shape (rows,)
+    scripts: Counter[str]  # number of usable texts by dominant script
+    markup_noise: Counter[str]  # number of usable texts by kind of markup noise
 
 
 def scan(folder: Path, params: Params, spool: Path) -> Scan:

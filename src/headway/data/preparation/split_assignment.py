@@ -22,27 +22,19 @@ from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, unit_hash
 from headway.params import SplitParams
 
-#: Code of no split.
+#: Code of a row that is in no split.
 NO_SPLIT = -1
 
 
 @dataclass(frozen=True)
 class RowFeatures:
-    """The few numbers per row that decide where it goes, in the order of the rows: test files first, unlabelled rows last.
+    """The few numbers per row that decide where it goes, in the order of the rows: test files first, unlabelled rows last."""
 
-    Attributes:
-        reason: why the row cannot be used, judged by itself; 0 if it can; uint8, shape (rows,).
-        label: index of its label; -1 if it has none; int32, shape (rows,).
-        predefined_split: ``TEST`` or ``UNLABELLED`` if the source says so, otherwise ``NO_SPLIT``; int8, shape (rows,).
-        digest: equal for equal texts, shape (rows,).
-        bands: near-duplicates are equal in at least one band; uint64, shape (rows, bands).
-    """
-
-    reason: np.ndarray
-    label: np.ndarray
-    predefined_split: np.ndarray
-    digest: np.ndarray
-    bands: np.ndarray
+    reason: np.ndarray  # why the row cannot be used, judged by itself; 0 if it can; uint8, shape (rows,)
+    label: np.ndarray  # index of its label; -1 if it has none; int32, shape (rows,)
+    predefined_split: np.ndarray  # ``TEST`` or ``UNLABELLED`` by source, otherwise ``NO_SPLIT``; int8, shape (rows,)
+    digest: np.ndarray  # equal for equal texts, shape (rows,)
+    bands: np.ndarray  # near-duplicates are equal in at least one band; uint64, shape (rows, bands)
 
     def __len__(self) -> int:
         return len(self.reason)
@@ -60,21 +52,13 @@ class RowFeatures:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What became of each row.
+    """What became of each row."""
 
-    Attributes:
-        split: code of the split of a kept row, ``UNLABELLED`` included, otherwise ``NO_SPLIT``; int8, shape (rows,).
-        reason: why the row was left out, 0 if it was kept; uint8, shape (rows,).
-        duplicate_of: for a duplicate, the index of the row with the same text, otherwise -1; int64, shape (rows,).
-        near_duplicates: kept labelled rows with a near-duplicate among the kept labelled rows.
-        near_duplicate_groups: groups that these rows form.
-    """
-
-    split: np.ndarray
-    reason: np.ndarray
-    duplicate_of: np.ndarray
-    near_duplicates: int
-    near_duplicate_groups: int
+    split: np.ndarray  # code of a kept row's split, ``UNLABELLED`` included, otherwise ``NO_SPLIT``; int8, (rows,)
+    reason: np.ndarray  # why the row was left out, 0 if it was kept; uint8, shape (rows,)
+    duplicate_of: np.ndarray  # for a duplicate, the index of the row with the same text, otherwise -1; int64, shape (rows,)
+    near_duplicates: int  # kept labelled rows with a near-duplicate among the kept labelled rows
+    near_duplicate_groups: int  # groups that these rows form
 
 
 def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
@@ -87,8 +71,8 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     """
     reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
     first = _drop_duplicates(rows, reason, duplicate_of)
-    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they would
-    # move on the day when a conflicting row is appended.
+    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they
+    # would change splits when a conflicting row is appended.
     split = np.full(len(rows), NO_SPLIT, dtype=np.int8)
     split[first] = _split_by_hash(rows, first, params)
     members, buckets = _shared_buckets(rows.bands, first)
@@ -117,7 +101,7 @@ def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
-    """The usual alternative, for comparison: each usable row is assigned at random, independently of all others.
+    """A random split, for comparison: each usable row is assigned independently of all others.
 
     Returns:
         masks of the training and the test rows, bool, shape (rows,).
@@ -214,7 +198,7 @@ def _join_near_duplicates(
 
 
 def _drop_untrained_classes(label: np.ndarray, split: np.ndarray, reason: np.ndarray) -> None:
-    """Leave out validation and test rows of classes without training rows: all of those were moved as near-duplicates."""
+    """Leave out validation and test rows of a class whose training rows were all moved or left out as near-duplicates."""
     trained = np.unique(label[split == TRAIN])
     held_out = (split == VALIDATION) | (split == TEST)
     reason[held_out & ~np.isin(label, trained)] = CODE["class without training rows"]

@@ -20,19 +20,12 @@ ENDINGS = f"{', '.join(KINDS)} (and {', '.join(COMPRESSIONS)} after it)"
 
 @dataclass(frozen=True)
 class FileSet:
-    """A file, or the files of a folder.
+    """A file, or the files of a folder."""
 
-    Attributes:
-        where: the path or URL as given.
-        names: of the files relative to the folder, in order; or of the one file.
-        is_folder: which of the two it is.
-        fetch: returns the local path of the file with a name.
-    """
-
-    where: str
-    names: Sequence[str]
-    is_folder: bool
-    fetch: Callable[[str], Path]
+    where: str  # the path or URL as given
+    names: Sequence[str]  # of the files relative to the folder, in order; or of the one file
+    is_folder: bool  # which of the two it is
+    fetch: Callable[[str], Path]  # returns the local path of the file with a name
 
 
 class Roles(NamedTuple):
@@ -58,7 +51,7 @@ def is_hidden(name: str) -> bool:
 
 
 def assign_roles(files: FileSet, params: DataParams) -> Roles:
-    """Which files the patterns in params choose for what.
+    """Sort files into roles by the patterns in params.
 
     Raises:
         HeadwayError: there is no data file, or a pattern matches none.
@@ -84,7 +77,7 @@ def assign_roles(files: FileSet, params: DataParams) -> Roles:
             raise HeadwayError(f"data.{knob}: {pattern!r} is not a valid pattern: {error}") from None
         taken = [name for name in left if matches(name)]
         if not taken:
-            rest = f"there is {listed(left, 1)}" if left else "the other patterns match all files"
+            rest = f"found {listed(left, 1)}" if left else "the other patterns match all files"
             raise HeadwayError(f"data.{knob}: no data file in {files.where} matches {pattern!r}; {rest}")
         left[:] = [name for name in left if name not in taken]
         return taken

@@ -64,7 +64,7 @@ def file_part(file: LocalFile, columns: Columns, encoding: str, is_test: bool = 
 
 
 def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo) -> Iterator[Row]:
-    """All rows of a file. At the end the file is known not to have changed meanwhile, and its hash is complete."""
+    """All rows of a file. At the end, its hash is complete, and an error is raised if the file changed meanwhile."""
     with file.opened() as reader:
         if file.kind == ".parquet":
             yield from read_parquet(reader, columns, info)

@@ -83,14 +83,14 @@ def _line_values(stream: TextIO, start: str) -> Iterator[Any]:
 
 
 def _array_values(stream: TextIO, start: str) -> Iterator[Any]:
-    """The elements of an array, of which no more is held than one element needs; ``start`` was read already."""
+    """The elements of an array, with one element in memory at a time; ``start`` was read already."""
     decoder = json.JSONDecoder()
     buffer, position, problem = start.lstrip(), 1, "the array is not closed"
     while True:
         position = SEPARATORS.match(buffer, position).end()  # type: ignore[union-attr]  # it also matches nothing
         if buffer[position : position + 1] == "]":
             if (buffer[position + 1 :] + stream.read(BLOCK)).strip():
-                raise ValueError("more follows after the end of the array")
+                raise ValueError("there is more text after the end of the array")
             return
         try:
             value, end = decoder.raw_decode(buffer, position)

@@ -27,13 +27,13 @@ class Manifest:
         sha256: hex digest of the source's bytes; "" for the Hub, where the revision identifies them.
         rows_sha256: hex digest of the texts and labels read.
         rows: rows with labels, including unreadable ones.
-        unreadable: those of them that could not be read.
+        unreadable: rows with labels that could not be read.
         unlabelled_rows: rows of files or splits without labels.
         label_counts: readable rows per label as written; rows without a label count under "".
         files: facts about each file or split.
         columns_that_differ: per file with labels, columns that only it or only the first file has.
         ignored_files: files of the folder that were not read.
-        ignored_data_files: those of them that Headway could read.
+        ignored_data_files: ignored files in a format that Headway reads.
     """
 
     source: str
@@ -65,7 +65,7 @@ class Tally:
         """Add a batch of labelled rows.
 
         Raises:
-            HeadwayError: there are too many different labels for classes.
+            HeadwayError: there are too many different labels for a classification.
         """
         texts, labels = ([cell or "" for cell in batch.column(name).to_pylist()] for name in ("text", "label"))
         for cells in zip(texts, labels, strict=True):
@@ -83,7 +83,7 @@ class Tally:
             )
 
     def manifest(self, source: Source) -> Manifest:
-        """The manifest of a source all of whose rows were added."""
+        """The manifest of a source, after all of its rows were added."""
         labelled = [part.info for part in source.labelled]
         files = [*labelled, *(part.info for part in source.unlabelled)]
         first = set(labelled[0].columns) if labelled else set()

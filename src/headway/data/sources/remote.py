@@ -1,6 +1,6 @@
 """Files behind a URL: each is downloaded once, with retries and checks, and again when it changes there.
 
-fsspec's own cache takes files behind http for unchanging, and keeps a download that was cut short.
+fsspec's own cache assumes that files behind http never change, and keeps truncated downloads.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 5
 WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)  # seconds
-#: What a store reports of a file that changes whenever the file does. Its size alone need not.
+#: Fields of a store's file info that change whenever the file does. The size alone may stay the same.
 VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "LastModified", "last_modified", "Last-Modified", "mtime", "created")
 
 
 class IncompleteDownload(OSError):
-    """A download differs from what the store reports of the file."""
+    """A download does not have the size or checksum that the store reports."""
 
 
 def remote_files(url: str, downloads: Path) -> FileSet:
@@ -113,7 +113,7 @@ def retried(action: Callable[[], Result], is_transient: Callable[[BaseException]
 
 
 def is_server_trouble(status: int) -> bool:
-    """Whether an HTTP status may be gone at the next attempt."""
+    """Whether an HTTP status is a temporary error of the server."""
     return status >= 500 or status in (408, 429)
 
 

@@ -9,25 +9,18 @@ LONGEST_RAW = 2_000  # characters kept of a row that cannot be read
 
 
 class Row(NamedTuple):
-    """One row of a source.
+    """One row of a source."""
 
-    Attributes:
-        text: the text as written, None if missing. For an unreadable row, the beginning of that row.
-        label: the label as written, None if missing.
-        problem: why the row cannot be read, "" if it can.
-        extra: cells of the columns carried along, in the order of ``Columns.extra``; empty for an unreadable row.
-    """
-
-    text: str | None
-    label: str | None
-    problem: str = ""
-    extra: tuple[str | None, ...] = ()
+    text: str | None  # the text as written, None if missing. For an unreadable row, the beginning of that row
+    label: str | None  # the label as written, None if missing
+    problem: str = ""  # why the row cannot be read, "" if it can
+    extra: tuple[str | None, ...] = ()  # cells in the order of ``Columns.extra``; empty for an unreadable row
 
 
 def make_row(text: Any, label: Any, extra: Sequence[Any] = (), encoding: str = "utf-8") -> Row:
     """A row from parsed values. A list, an object or invalid characters as text or label make it an unreadable row.
 
-    The same in an extra column is only a missing value there.
+    In an extra column, such a value counts as missing.
     """
     cells = cell_text(text), cell_text(label)
     for name, value, cell in zip(("text", "label"), (text, label), cells, strict=True):

@@ -28,7 +28,7 @@ CHARACTERS_PER_BATCH = 1 << 24  # ends a batch too: 10,000 long documents would 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns to read: ``label`` is None for texts without labels, ``extra`` are carried along as text."""
+    """The columns to read: ``label`` is None for texts without labels, ``extra`` are kept as text."""
 
     text: str
     label: str | None
@@ -58,65 +58,38 @@ class Columns:
 
 @dataclass
 class FileInfo:
-    """Facts about one file or split, filled in while it is read; "" where a fact does not apply.
+    """Facts about one file or split, filled in while it is read; "" where a fact does not apply."""
 
-    Attributes:
-        name: of the file, relative to its folder, or of the split.
-        size: bytes of the file as stored.
-        sha256: hex digest of those bytes.
-        encoding: Python's name for a text file's encoding.
-        encoding_guessed: whether the encoding was guessed from letter frequencies.
-        delimiter: between the cells of a CSV file.
-        rows: rows read so far.
-        columns: names of all columns found.
-        unterminated_label: label of a CSV's last line if that line has no line end ("" if it cannot be read), else None.
-    """
-
-    name: str
-    size: int | None = None
-    sha256: str = ""
-    encoding: str = ""
-    encoding_guessed: bool = False
-    delimiter: str = ""
-    rows: int = 0
-    columns: list[str] = field(default_factory=list)
-    unterminated_label: str | None = None
+    name: str  # of the file, relative to its folder, or of the split
+    size: int | None = None  # bytes of the file as stored
+    sha256: str = ""  # hex digest of those bytes
+    encoding: str = ""  # Python's name for a text file's encoding
+    encoding_guessed: bool = False  # whether the encoding was guessed from letter frequencies
+    delimiter: str = ""  # between the cells of a CSV file
+    rows: int = 0  # rows read so far
+    columns: list[str] = field(default_factory=list)  # names of all columns found
+    unterminated_label: str | None = None  # label of a CSV's last line if it has no end ("" if unreadable), else None
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file or split of a source.
+    """One file or split of a source."""
 
-    Attributes:
-        info: complete once all rows have been read.
-        read: yields all rows in order. Raises HeadwayError if the file as a whole cannot be read or lacks a column.
-        is_test: whether the rows form the test split.
-    """
-
-    info: FileInfo
-    read: Callable[[], Iterator[Row]]
-    is_test: bool = False
+    info: FileInfo  # complete once all rows have been read
+    read: Callable[[], Iterator[Row]]  # all rows in order; HeadwayError if the whole file cannot be read
+    is_test: bool = False  # whether the rows form the test split
 
 
 @dataclass(frozen=True)
 class Source:
-    """Labelled texts, and where they come from.
+    """Labelled texts, and where they come from."""
 
-    Attributes:
-        name: kind and name, for people.
-        version: of the package, or revision on the Hub; "" for files.
-        labelled: files or splits with labels, test parts first.
-        unlabelled: files or splits without labels.
-        ignored_files: files of the folder that are not read: of another kind, or matched by no pattern.
-        slice_columns: extra columns of the labelled rows.
-    """
-
-    name: str
-    version: str
-    labelled: Sequence[Part]
-    unlabelled: Sequence[Part] = ()
-    ignored_files: Sequence[str] = ()
-    slice_columns: Sequence[str] = ()
+    name: str  # kind and name, for people
+    version: str  # of the package, or revision on the Hub; "" for files
+    labelled: Sequence[Part]  # files or splits with labels, test parts first
+    unlabelled: Sequence[Part] = ()  # files or splits without labels
+    ignored_files: Sequence[str] = ()  # files of the folder that are not read: of another kind, or matched by no pattern
+    slice_columns: Sequence[str] = ()  # extra columns of the labelled rows
 
     @property
     def schema(self) -> pa.Schema:

@@ -23,7 +23,7 @@ COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of file that a name promises, one of ``KINDS``, or None."""
+    """The kind of a file by the ending of its name, one of ``KINDS``, or None."""
     path = PurePosixPath(name.lower())
     if path.suffix in COMPRESSIONS:
         path = path.with_suffix("")
@@ -32,17 +32,11 @@ def kind_of(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine.
+    """A file on this machine."""
 
-    Attributes:
-        path: where it is stored.
-        name: as people know it; it differs from the path for a download.
-        quoting: for CSV: ``auto``, or ``none`` if quotes are ordinary characters.
-    """
-
-    path: Path
-    name: str
-    quoting: str = "auto"
+    path: Path  # where it is stored
+    name: str  # as people know it; it differs from the path for a download
+    quoting: str = "auto"  # for CSV: ``auto``, or ``none`` if quotes are ordinary characters
 
     @property
     def kind(self) -> str:
@@ -56,7 +50,7 @@ class LocalFile:
 
     @contextmanager
     def opened(self) -> Iterator[HashingReader]:
-        """The file, for reading. What parsers and decompressors raise in the block becomes one line with the file's name.
+        """The file, for reading. Errors of parsers and decompressors in the block become one line with the file's name.
 
         Raises:
             HeadwayError: the file is empty, damaged, or cannot be read.
@@ -129,11 +123,11 @@ class TextFile:
         self.encoding = recognise(self._head, wanted, self.file.name)
 
     def head(self, newline: str) -> TextIO:
-        """The first ``HEAD`` bytes as text, as often as needed. ``newline`` as for ``open``."""
+        """The first ``HEAD`` bytes as text; can be called repeatedly. ``newline`` as for ``open``."""
         return self._decoded(io.BytesIO(self._head), newline)
 
     def whole(self, newline: str) -> TextIO:
-        """All characters, once. A lone surrogate takes the place of invalid bytes."""
+        """All characters; can be called only once. Invalid bytes are replaced by a lone surrogate."""
         return self._decoded(self._bytes, newline)
 
     def _decoded(self, stream: BinaryIO, newline: str) -> TextIO:

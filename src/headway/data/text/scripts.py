@@ -16,7 +16,7 @@ WITHOUT_SPACES = frozenset(
     {"Balinese", "Bopomofo", "Han", "Hiragana", "Javanese", "Katakana", "Khmer", "Lao", "Myanmar"}
     | {"New Tai Lue", "Tai Le", "Tai Tham", "Tai Viet", "Tangut", "Thai", "Tibetan", "Yi"}
 )
-#: Characters at the beginning of a text that are looked at.
+#: Number of characters examined at the beginning of a text.
 HEAD = 300
 # Spaces, digits, punctuation and emoji; combining marks, which take the script of their letter; unassigned code points.
 NO_SCRIPT = ("Common", "Inherited", "Unknown")

@@ -28,15 +28,10 @@ WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+| +"
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """Statistics that decide how a tokenizer is fitted.
+    """Statistics that decide how a tokenizer is fitted."""
 
-    Attributes:
-        characters: total length of the texts.
-        scripts: characters by script, counted at the beginning of each text.
-    """
-
-    characters: int
-    scripts: Counter[str]
+    characters: int  # total length of the texts
+    scripts: Counter[str]  # characters by script, counted at the beginning of each text
 
     @property
     def share_without_spaces(self) -> float:

@@ -18,7 +18,7 @@ from headway.data.text.chunks import chunks
 
 #: Candidates to begin with, as a multiple of the vocabulary size, and rounds in which they are reduced to that size.
 CANDIDATES, ROUNDS = 3, 4
-#: Uses of a piece longer than a character. A classifier learns little from rarer pieces, and more from their parts.
+#: Fewest uses of a piece longer than a character. A classifier learns little from rarer pieces, and more from their parts.
 MIN_USES = 20
 MAX_CHARACTERS = 12  # of a piece
 

@@ -50,7 +50,9 @@ def read(path: Path, tokenizer: Tokenizer) -> np.ndarray:
         for token in wanted.get(word, ()):
             found.setdefault(token, row)
     if not found:
-        raise HeadwayError(f"{path}: contains none of the {len(wanted):,} words of the vocabulary; wrong language?")
+        raise HeadwayError(
+            f"{path}: contains none of the {len(wanted):,} words of the vocabulary; use vectors in the language of the texts"
+        )
     vectors = np.zeros((tokenizer.get_vocab_size(), n), np.float32)
     vectors[list(found)] = np.stack(list(found.values()))
     return vectors

@@ -14,7 +14,7 @@ from headway.phrases import and_more
 from headway.reporting.data.charts import by_size, rows_of_class
 from headway.reporting.formatting import clip, share, visible
 
-#: Thresholds from which on something is noticed.
+#: Thresholds of the notices.
 IMBALANCE = 10  # ratio of the largest class to the smallest
 REPEATS = 0.05  # share of the rows
 SECOND_SCRIPT = 0.01  # share of the rows
@@ -99,7 +99,7 @@ def _imbalance(profile: Mapping[str, Any]) -> Iterator[Remark]:
 def _rare_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
     rare = profile["rare_classes"]
     if rare:
-        words = Markup("{} no row in validation or test, because there are too few rows: {}.")
+        words = Markup("{} too few rows to have one in both validation and test: {}.")
         count = "One class has" if len(rare) == 1 else f"{len(rare):,} classes have"
         yield Remark("rare_classes", words.format(count, _some(rare)), warning=True)
 

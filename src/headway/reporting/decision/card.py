@@ -48,7 +48,7 @@ def render(record: Decision, name: str) -> str:
     """The card.
 
     Args:
-        record: the gate's verdict on the version.
+        record: the gate's decision on the version.
         name: of the registered model.
     """
     from jinja2 import Environment, StrictUndefined

@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rich import progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headway.params import TuneParams
 from headway.search.goals import objective
 from headway.search.results import TrialResult, best, score_of
-from headway.search.trial import Task
+from headway.search.trial import Progress, Task
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
 
 
-class LiveProgress:
+class LiveProgress(Progress):
     """Shows the best score so far, the numbers of trials by state, and an estimate of the time left.
 
     Args:
@@ -32,10 +32,10 @@ class LiveProgress:
         self.goal = objective(params)
         self.console = console or Console(file=sys.stdout, highlight=False, markup=False, soft_wrap=True)
         self.trials: list[TrialResult] = []
-        self.bar: Progress | None = None
+        self.bar: progress.Progress | None = None
         if self.console.is_terminal:
-            columns = (TextColumn("search"), BarColumn(20), TextColumn("{task.description}"), TimeElapsedColumn())
-            self.bar = Progress(*columns, console=self.console)
+            columns = progress.BarColumn(20), progress.TextColumn("{task.description}"), progress.TimeElapsedColumn()
+            self.bar = progress.Progress("search", *columns, console=self.console)
             self.task = self.bar.add_task("", total=params.trials)
 
     def __enter__(self) -> Self:
@@ -71,7 +71,7 @@ class LiveProgress:
         self._redraw()
 
     def batches(self, number: int) -> Callback | None:
-        """Lines from within a trial, where no terminal can redraw a bar: an epoch may take minutes."""
+        """Prints lines during a trial if there is no terminal with a progress bar, because an epoch may take minutes."""
         if self.bar:
             return None
         from headway.reporting.training.live import LineProgress
@@ -89,27 +89,21 @@ class LiveProgress:
         if "complete" in states:
             winner = best(self.trials, self.params)
             parts.insert(0, f"best {score_of(winner):.4f} (trial {winner.number})")
-        left = self.seconds_left()
-        if left:
-            parts.append(f"about {duration(left)} left")
-        return ", ".join(parts)
-
-    def seconds_left(self) -> float:
-        """Time for the remaining trials at the mean duration so far; 0 if no trial remains or none has ended."""
         remaining = self.params.trials - len(self.trials)
-        if not self.trials or remaining <= 0:
-            return 0.0
-        each = sum(trial.seconds for trial in self.trials) / len(self.trials)
-        return each * remaining / (1 if self.params.executor == "serial" else self.params.workers)
+        if self.trials and remaining > 0:  # if the remaining trials take as long as those before them
+            each = sum(trial.seconds for trial in self.trials) / len(self.trials)
+            at_once = 1 if self.params.executor == "serial" else self.params.workers
+            parts.append(f"about {duration(each * remaining / at_once)} left")
+        return ", ".join(parts)
 
     def _redraw(self, more: str = "") -> None:
         if self.bar:
-            said = " · ".join(filter(None, [self.status(), more]))
-            self.bar.update(self.task, completed=len(self.trials), description=said, refresh=True)
+            line = " · ".join(filter(None, [self.status(), more]))
+            self.bar.update(self.task, completed=len(self.trials), description=line, refresh=True)
 
 
 def describe(trial: TrialResult) -> str:
-    """The end of a trial: its score, or the reason of its failure."""
+    """How a trial ended: its score, or the reason for its failure."""
     if trial.state == "failed":
         return f"failed: {trial.reason}"
     return f"pruned at {trial.score:.4f}" if trial.state == "pruned" else f"{trial.score:.4f}"

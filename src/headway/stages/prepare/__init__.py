@@ -101,16 +101,16 @@ def _classes(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str
         )
     if len(names) < 2:
         found = f"only the label {next(iter(names))!r}" if names else "no label"
-        raise HeadwayError(f"{found} in {rows:,} usable rows, expected two or more labels; bring rows of other classes")
+        raise HeadwayError(f"{found} in {rows:,} usable rows, expected two or more labels; add rows of other classes")
     for code, name in enumerate(SPLITS):
         if not (split == code).any():
             free = int(np.maximum(np.bincount(label[kept]) - first_rows, 0).sum())
             if free < rows / 2:
                 raise HeadwayError(
                     f"split.{name}: none of {rows:,} rows is in this split, because the first {first_rows:,} of every class go "
-                    f"to training, which leaves {free:,}; lower split.first_rows_in_training, or bring more rows"
+                    f"to training, which leaves {free:,}; lower split.first_rows_in_training, or add rows"
                 )
-            raise HeadwayError(f"split.{name}: none of {rows:,} rows is in this split; bring more rows, or raise its share")
+            raise HeadwayError(f"split.{name}: none of {rows:,} rows is in this split; add rows, or raise its share")
     return sort_labels(names)
 
 

@@ -23,20 +23,13 @@ BATCH_ROWS = 1_000
 
 @dataclass(frozen=True)
 class SplitTokens:
-    """Statistics of an encoded split.
-
-    Attributes:
-        rows, tokens: number of texts and of tokens.
-        median_length: in tokens.
-        full_length_share: share of texts that have ``tokenizer.max_length`` tokens, most of which were truncated.
-        unknown_share: share of unknown tokens.
-    """
+    """Statistics of an encoded split."""
 
     rows: int
     tokens: int
-    median_length: float = 0.0
-    full_length_share: float = 0.0
-    unknown_share: float = 0.0
+    median_length: float = 0.0  # in tokens
+    full_length_share: float = 0.0  # share of texts that have ``tokenizer.max_length`` tokens, most of which were truncated
+    unknown_share: float = 0.0  # share of unknown tokens
 
     @classmethod
     def of(cls, texts: encoded.EncodedTexts, max_length: int) -> SplitTokens:
@@ -55,23 +48,14 @@ class SplitTokens:
 
 @dataclass(frozen=True)
 class TokenMetrics:
-    """What ``metrics/tokens.json`` holds.
+    """What ``metrics/tokens.json`` holds."""
 
-    Attributes:
-        kind: of the tokenizer: word, bpe or unigram.
-        vocabulary_size: including special tokens.
-        script_shares: share of letters by script in the training texts, the most frequent first.
-        share_without_spaces: share of letters in scripts that do not separate words by spaces.
-        share_with_vectors: share of tokens with a pretrained vector; None without ``tokenizer.word_vectors``.
-        splits: statistics by split, including ``unlabelled`` if there are unlabelled texts.
-    """
-
-    kind: str
-    vocabulary_size: int
-    script_shares: dict[str, float]
-    share_without_spaces: float
-    share_with_vectors: float | None
-    splits: dict[str, SplitTokens]
+    kind: str  # of the tokenizer: word, bpe or unigram
+    vocabulary_size: int  # including special tokens
+    script_shares: dict[str, float]  # share of letters by script in the training texts, the most frequent first
+    share_without_spaces: float  # share of letters in scripts that do not separate words by spaces
+    share_with_vectors: float | None  # share of tokens with a pretrained vector; None without ``tokenizer.word_vectors``
+    splits: dict[str, SplitTokens]  # statistics by split, including ``unlabelled`` if there are unlabelled texts
 
 
 def tokenize(params: Params, layout: Layout) -> TokenMetrics:

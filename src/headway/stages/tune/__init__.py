@@ -14,10 +14,10 @@ from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.params import Params
 from headway.search.results import SearchSummary, TrialResult, best, summary
+from headway.search.trial import Progress
 from headway.stages.tune.trials import run_trials, threads_per_trial
 
 if TYPE_CHECKING:
-    from headway.search.study import Progress
     from headway.tracking import RunningRun, Tracker
 
 #: Knobs of the section that decide how many trials of a study run, and which of them wins, but not what the trials are.
@@ -53,7 +53,7 @@ def tune(
     layout.scratch.mkdir(exist_ok=True)
     try:
         with FileLock(layout.scratch / "tune.lock", timeout=0):
-            found = _find(params, layout, open_tracker, progress)
+            found = _find(params, layout, open_tracker, progress or Progress())
             with fresh_folder(layout.study) as folder:
                 for name in FILES:
                     shutil.copyfile(found / name, folder / name)
@@ -104,7 +104,7 @@ def study_key(params: Params, layout: Layout) -> str:
     return sha256_of_json([*spec, *(sha256_of_file(file) for file in files)])
 
 
-def _find(params: Params, layout: Layout, open_tracker: Callable[[], Tracker], progress: Progress | None) -> Path:
+def _find(params: Params, layout: Layout, open_tracker: Callable[[], Tracker], progress: Progress) -> Path:
     """The folder with the results of this search, which runs if it is not there yet.
 
     Studies with other keys stay for a while, so that undoing a change of params.yaml finds its trials again.

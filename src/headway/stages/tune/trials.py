@@ -15,12 +15,11 @@ from headway.layout import Layout
 from headway.params import Params
 from headway.ranges import Value
 from headway.search.results import TrialResult
-from headway.search.trial import Outcome, Task
+from headway.search.trial import Outcome, Progress, Task
 
 if TYPE_CHECKING:
     from headway.executors import Executor, Listener, WorkerLost
     from headway.search.objective import Shared, TrialData
-    from headway.search.study import Progress
     from headway.tracking import RunningRun, Tracker
 
 
@@ -29,7 +28,7 @@ class TrialFailed(Exception):
 
 
 def run_trials(
-    params: Params, layout: Layout, key: str, folder: Path, tracker: Tracker, progress: Progress | None
+    params: Params, layout: Layout, key: str, folder: Path, tracker: Tracker, progress: Progress
 ) -> list[TrialResult]:
     """Run a study to its end, or continue it.
 
@@ -37,19 +36,18 @@ def run_trials(
         key: of the study.
         folder: for the study's journal.
         tracker: logs each finished trial.
-        progress: shows what happens; None for nothing.
+        progress: shows what happens.
     """
     from headway.executors import open_executor
     from headway.search.objective import run_trial
     from headway.search.storage import database_errors, open_storage
-    from headway.search.study import NoProgress, Search
+    from headway.search.study import Search
 
     folder.mkdir(parents=True, exist_ok=True)
     threads = threads_per_trial(params)
     shared = load_shared(params.override({"training.threads": threads}), layout)
     storage = open_storage(params.tune.storage, folder / "journal.log")
     search = Search(params.tune, defaults_of(params), params.seed, storage, f"headway {key[:16]}")
-    progress = progress or NoProgress()
     # A trial in another process cannot show its batches here.
     work = partial(run_trial, batches=progress.batches) if params.tune.executor == "serial" else run_trial
     opened = open_executor(
