@@ -143,7 +143,7 @@ def _gate_input(
             state.decisions,
             rows.fingerprint,
             ref_of(candidate.version).model,
-            state.champion_ref and state.champion_ref.model,
+            state.champion_ref.model if state.champion_ref else None,
             plain(params.gate),
         ),
         seen_rows=candidate.seen_rows,
