@@ -123,7 +123,7 @@ def test_a_retirement_is_in_the_history(two: House) -> None:
         (("promote", "3", "--reason", "why not"), "give both --force and --reason"),
         (("promote", "9", "--force", "--reason", "x"), "headway has no version 9"),
         (("rollback", "--to", "3", "--reason", "x"), "version 3 of headway never was champion; `headway promote 3`"),
-        (("card", "9"), "no decision on version 9 holds any numbers"),
+        (("card", "9"), "version 9 has no decision with numbers"),
         (("lineage", "9"), "9: no version of headway"),
     ],
 )
@@ -144,7 +144,7 @@ def test_the_card_is_printed_or_written(two: House, tmp_path: Path) -> None:
 
 def test_a_card_that_cannot_be_written_is_one_line(two: House, tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
-    assert "the card cannot be written: " in error_of("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
+    assert "cannot write the card: " in error_of("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
 
 
 def test_lineage_is_printed(two: House) -> None:

@@ -14,16 +14,10 @@ class Frozen(BaseModel):
 
 
 class Check(Frozen):
-    """One check of the gate.
+    """One check of the gate, with one sentence that explains it.
 
-    Attributes:
-        name: short and stable.
-        passed: whether the candidate passed it.
-        value: what was measured; None if it could not be computed.
-        low, high: confidence interval of the value, None if it has none.
-        threshold: what the value was compared with, None if nothing limits it.
-        explanation: one sentence for people.
-        details: further numbers, as plain JSON.
+    ``value`` is what was measured, None if it could not be computed; ``low`` and ``high`` bound its confidence interval, None if
+    it has none; ``threshold`` is what it was compared with, None if nothing limits it; ``details`` are further numbers.
     """
 
     name: str

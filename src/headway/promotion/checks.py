@@ -176,10 +176,7 @@ def within_budget(
 ) -> Check:
     """A cost of serving is at most an absolute maximum, and at most a multiple of the champion's; 0 means no limit.
 
-    Args:
-        name, unit: of the cost.
-        candidate, champion: the cost of each model, None if it was not measured.
-        maximum, ratio: the limits.
+    The cost of a model is None if it was not measured.
     """
     if candidate is None or (ratio and champion is None):
         raise HeadwayError("it was not measured")

@@ -33,10 +33,8 @@ def promote(
     """Let the gate decide on a registered version.
 
     Args:
-        project: the project.
-        version: its number.
-        force: promote it even if the gate refuses.
-        reason: why it is forced; only with ``force``.
+        project, version: the project, and the number of the version.
+        force, reason: promote it even if the gate refuses, and why; both or neither.
         publish: called with the decision.
         changed_stages: returns the names of stages that are out of date, None if unknown.
 

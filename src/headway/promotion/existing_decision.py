@@ -15,19 +15,15 @@ from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
 from headway.promotion.project import RESULTS, Project
 from headway.promotion.test_rows import TestRows
-from headway.registry.registry import MODEL_TAG, ref_of
+from headway.registry.registry import MODEL_TAG
 from headway.serving import package
 
 
 def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome of a decision that is still valid, None if a new one is needed.
 
-    Whatever a killed process did not log to the pipeline's MLflow run is logged now.
-
-    Args:
-        project: the project.
-        state: of its registry.
-        rows: the current test rows, read only if there is a refusal to compare them with.
+    Whatever a killed process did not log to the pipeline's MLflow run is logged now. The test rows are read only if there is a
+    refusal to compare them with.
     """
     outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
     if outcome is not None and outcome.decision is not None:
@@ -63,7 +59,7 @@ def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> 
     # dvc.lock.
     compared = ("headway.params", RESULTS if RESULTS in refusal.project else "headway.dvc_lock")
     holds = (
-        refusal.champion == (champion and ref_of(champion))
+        refusal.champion == state.champion_ref
         and refusal.policy == plain(params.gate)
         and refusal.gate_code == gate_code()
         and all(refusal.project.get(name) == now[name] for name in compared)

@@ -31,11 +31,8 @@ MIN_PREFIX = 7
 def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     """The lineage of a version, commit or run, as lines of text.
 
-    Args:
-        registry: of the model.
-        layout: of the project, whose git repository resolves revisions.
-        name: number of a version; hash of a commit, its beginning, or a revision that git knows; id of a run or its
-            beginning.
+    The name is the number of a version; the hash of a commit, its beginning, or a revision that the project's git repository
+    knows; or the id of a run or its beginning.
 
     Raises:
         HeadwayError: the name is unknown or ambiguous.
