@@ -33,10 +33,6 @@ class Goal:
         """By how much the first value is better; negative if it is worse."""
         return one - other if self.maximise else other - one
 
-    def ranked(self, values: Sequence[float]) -> list[float]:
-        """The values from best to worst."""
-        return sorted(values, reverse=self.maximise)
-
 
 OBJECTIVES = {
     "accuracy": Goal("validation_accuracy", "validation accuracy", maximise=True),

@@ -32,10 +32,7 @@ class Search:
     """A search to run.
 
     Attributes:
-        params: budget, objective and space.
         defaults: hyperparameters of trial 0, by dotted path.
-        seed: of the proposals.
-        storage: of the study.
         name: of the study in the storage.
     """
 
@@ -54,8 +51,6 @@ class Search:
         the results of earlier batches, and on nothing else. So an interrupted study continues as it would have.
 
         Args:
-            executor: runs each batch.
-            progress: shows what happens.
             record: called with each finished trial after it is stored, and with all stored trials when a study is continued.
 
         Returns:

@@ -54,7 +54,7 @@ def render(record: Decision, name: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"shown": shown, "count": "{:,}".format, "cell": cell, "between": _between}
+    environment.filters |= {"shown": shown, "interval": interval, "count": "{:,}".format, "cell": cell, "between": _between}
     scores = record.candidate_scores
     commit = record.lineage.get("headway.git_commit", "")
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(

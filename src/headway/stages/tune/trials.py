@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
 from headway.files import read_json, sha256_of_json
@@ -18,7 +18,7 @@ from headway.search.results import TrialResult
 from headway.search.trial import Outcome, Progress, Task
 
 if TYPE_CHECKING:
-    from headway.executors import Executor, Listener, WorkerLost
+    from headway.executors import Executor, Listener
     from headway.search.objective import Shared, TrialData
     from headway.tracking import RunningRun, Tracker
 
@@ -84,14 +84,23 @@ def load_shared(params: Params, layout: Layout) -> Shared:
 
 
 def load_data(folder: Path, params: Params) -> TrialData:
-    """The rows of a trial, from the folder that holds them encoded."""
+    """A fixed share of the training rows, the same for every tokenizer, and all validation rows, from the folder with both."""
+    import numpy as np
+
+    from headway.data.batching.datamodule import subset
+    from headway.data.text.splits import unit_hash
     from headway.data.tokenization import tokenizer, vectors
     from headway.data.tokenization.encoded import EncodedTexts
-    from headway.search.objective import sample
+    from headway.search.objective import TrialData
 
-    train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation"))
+    def rows(split: str, share: float) -> EncodedTexts:
+        texts = EncodedTexts.open(folder / f"{split}.arrow")
+        part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in texts.ids])
+        chosen = subset(texts, part if len(part) else np.arange(len(texts)))
+        return EncodedTexts(chosen.tokens, chosen.offsets, chosen.labels, ())
+
     size = tokenizer.load(folder / "tokenizer.json").get_vocab_size()
-    return sample(train, validation, size, params.tune.train_share, vectors.load(folder))
+    return TrialData(rows("train", params.tune.train_share), rows("validation", 1.0), size, vectors.load(folder))
 
 
 @dataclass(frozen=True)
@@ -110,15 +119,15 @@ class EncodingExecutor:
         return self.executor.workers
 
     def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
-        ready: dict[int, Task] = {}
+        ready: list[Task] = []
         for position, task in enumerate(tasks):
             if any(path.startswith("tokenizer.") for path in task.point):
                 listener.started(position)  # encoding is part of the trial: a kill during it counts
             try:
-                ready[position] = replace(task, data=self._encoded(task))
+                ready.append(replace(task, data=self._encoded(task)))
             except (HeadwayError, MemoryError) as error:
-                listener.ended(position, Outcome("failed", reason=str(error) or "out of memory"))
-        self.executor.run(list(ready.values()), PartOfBatch(list(ready), listener))
+                ready.append(replace(task, problem=str(error) or "out of memory"))
+        self.executor.run(ready, listener)
 
     def _encoded(self, task: Task) -> TrialData | None:
         from headway.stages.tokenize.cached import encoded_with
@@ -126,23 +135,6 @@ class EncodingExecutor:
         chosen = self.params.at(task.point).tokenizer
         folder = encoded_with(chosen, self.params.tokenizer, self.layout)
         return None if folder == self.layout.encoded else load_data(folder, self.params)
-
-
-@dataclass(frozen=True)
-class PartOfBatch:
-    """Passes on what happens to some tasks of a batch, under their positions in the whole batch."""
-
-    positions: Sequence[int]
-    listener: Listener[Outcome]
-
-    def started(self, position: int) -> None:
-        self.listener.started(self.positions[position])
-
-    def reported(self, position: int, report: Any) -> None:
-        self.listener.reported(self.positions[position], report)
-
-    def ended(self, position: int, result: Outcome | WorkerLost) -> None:
-        self.listener.ended(self.positions[position], result)
 
 
 def log_trial(tracker: Tracker, trial: TrialResult, key: str) -> None:
