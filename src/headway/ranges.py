@@ -21,11 +21,7 @@ class Section(BaseModel):
 
 
 class Range(Section):
-    """Common to all ranges.
-
-    Attributes:
-        when: makes the knob conditional: it is active only where each of these other knobs has one of these values.
-    """
+    """Common to all ranges: with ``when``, the knob is active only where each of these other knobs has one of these values."""
 
     when: dict[str, Annotated[list[Value], Field(min_length=1)]] = {}
 
@@ -148,7 +144,6 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
     """Check that every value the search could draw is allowed, alone and together with any value of one other knob.
 
     Args:
-        space: knobs by path, all of these sections.
         values: of the sections, as in params.yaml; the search's trial 0.
         sections: types of the sections, by name.
 

@@ -18,7 +18,6 @@ class Goal:
     Attributes:
         entry: name of the metric in a trial's curve; "" if it is measured after the training.
         title: name for people, with the unit.
-        maximise: whether a larger value is better.
     """
 
     entry: str

@@ -36,11 +36,9 @@ class Pruned(Exception):
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial trains and validates on.
+    """What a trial trains and validates on: encoded rows, in memory and without their ids.
 
     Attributes:
-        train, validation: encoded rows, in memory and without their ids.
-        vocabulary_size: of the tokenizer.
         word_vectors: float32, shape (vocabulary_size, n), initial embeddings; None for random ones.
     """
 

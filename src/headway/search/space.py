@@ -28,9 +28,6 @@ def propose(
     """Draw the next point by the multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018).
 
     Args:
-        space: of the study.
-        directions: of its objectives.
-        seed: of the draw.
         history: finished trials, as :func:`frozen_trial` makes them.
         pending: points of trials that are about to run; the sampler avoids their neighbourhood.
         tried: points that must not be proposed again.

@@ -54,7 +54,6 @@ class Window:
     """The attention maps of one window of positions.
 
     Attributes:
-        number: from 1.
         weights: base64 of uint16, little endian, shares of 65,535; (layers · heads, length, length).
         start: number of the token piece that is chosen at first.
     """

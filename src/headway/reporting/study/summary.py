@@ -16,9 +16,7 @@ from headway.search.results import TrialResult, best, summary
 def summary_lines(trials: Sequence[TrialResult], params: TuneParams) -> list[str]:
     """The winner and its gain over the defaults, how far to trust that gain, and the cost.
 
-    Args:
-        trials: of a finished search; at least one is complete.
-        params: of that search.
+    At least one trial is complete.
     """
     found = summary(trials, params)
     gain = found.gain_over_defaults
@@ -49,12 +47,7 @@ def summary_lines(trials: Sequence[TrialResult], params: TuneParams) -> list[str
 
 
 def table(trials: Sequence[TrialResult], params: TuneParams) -> Table:
-    """One row for each trial, the best one in bold.
-
-    Args:
-        trials: at least one is complete.
-        params: the objectives of the search.
-    """
+    """One row for each trial, the best one in bold. At least one is complete."""
     second = second_objective(params)
     found = Table("trial", "state", objective(params).title, *([second.title] if second else []), "epochs", "knobs")
     for column in (0, *range(2, 4 + bool(second))):

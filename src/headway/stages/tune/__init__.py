@@ -40,7 +40,6 @@ def tune(
 
     Args:
         open_tracker: returns the MLflow tracker; called only if there is something to log.
-        progress: shows what happens while the search runs.
 
     Returns:
         The winner.

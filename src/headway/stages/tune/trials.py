@@ -30,14 +30,7 @@ class TrialFailed(Exception):
 def run_trials(
     params: Params, layout: Layout, key: str, folder: Path, tracker: Tracker, progress: Progress
 ) -> list[TrialResult]:
-    """Run a study to its end, or continue it.
-
-    Args:
-        key: of the study.
-        folder: for the study's journal.
-        tracker: logs each finished trial.
-        progress: shows what happens.
-    """
+    """Run a study to its end, or continue it; its journal is in the folder, and the tracker logs each finished trial."""
     from headway.executors import open_executor
     from headway.search.objective import run_trial
     from headway.search.storage import database_errors, open_storage
