@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from headway.errors import HeadwayError
@@ -110,8 +111,4 @@ class Serial(Generic[Task, Result]):
     def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
         for position, task in enumerate(tasks):
             listener.started(position)
-
-            def report(entry: Any, position: int = position) -> None:
-                listener.reported(position, entry)
-
-            listener.ended(position, self.work(self.shared, task, report))
+            listener.ended(position, self.work(self.shared, task, partial(listener.reported, position)))

@@ -10,7 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from headway.ranges import Choices, FloatRange, IntRange, Point, Space, is_active, parents_first
+from headway.ranges import Choices, FloatRange, IntRange, Point, Space, Value, active_point, parents_first
 
 STARTUP_TRIALS = 4
 #: Draws from a finite space before an untried point is looked for, and from an infinite one before giving up.
@@ -61,17 +61,16 @@ def propose(
 
 def draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     """Suggest a value for every hyperparameter that is active."""
-    point: dict[str, Any] = {}
-    for path in parents_first(space):
+
+    def suggest(path: str) -> Value:
         knob = space[path]
-        if is_active(knob, point):
-            if isinstance(knob, FloatRange):
-                point[path] = trial.suggest_float(path, knob.low, knob.high, log=knob.log)
-            elif isinstance(knob, IntRange):
-                point[path] = trial.suggest_int(path, knob.low, knob.high, step=knob.step, log=knob.log)
-            else:
-                point[path] = trial.suggest_categorical(path, knob.choices)
-    return {path: point[path] for path in space if path in point}
+        if isinstance(knob, FloatRange):
+            return trial.suggest_float(path, knob.low, knob.high, log=knob.log)
+        if isinstance(knob, IntRange):
+            return trial.suggest_int(path, knob.low, knob.high, step=knob.step, log=knob.log)
+        return trial.suggest_categorical(path, knob.choices)
+
+    return active_point(space, suggest)
 
 
 def frozen_trial(space: Space, point: Point, state: TrialState, **fields: Any) -> FrozenTrial:

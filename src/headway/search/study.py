@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from headway.errors import HeadwayError
 from headway.executors import Executor, WorkerLost
 from headway.params import TuneParams
-from headway.ranges import Value, active_subset
+from headway.ranges import Value, active_point
 from headway.search.attempts import Attempts, directions
 from headway.search.goals import objective
 from headway.search.pruning import limits
@@ -110,7 +110,7 @@ class Search:
         for number in range(start, numbers[-1] + 1):
             point = begun.get(number)
             if point is None and number == 0:
-                point = active_subset(space, self.defaults)
+                point = active_point(space, self.defaults.__getitem__)
             if point is None:
                 pending = list(batch.values())
                 tried = [*(trial.point for trial in earlier), *pending]

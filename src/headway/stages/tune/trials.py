@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
@@ -20,7 +21,7 @@ from headway.search.trial import Outcome, Progress, Task
 if TYPE_CHECKING:
     from headway.executors import Executor, Listener
     from headway.search.objective import Shared, TrialData
-    from headway.tracking import RunningRun, Tracker
+    from headway.tracking import Tracker
 
 
 class TrialFailed(Exception):
@@ -136,19 +137,12 @@ def log_trial(tracker: Tracker, trial: TrialResult, key: str) -> None:
     existing = tracker.find(kind="trial", key=run_key)
     if existing and existing.info.status in ("FINISHED", "FAILED"):
         return
-    try:
-        with tracker.nested("trial", f"trial {trial.number}", run_key) as run:
-            _log(run, trial)
-            if trial.state == "failed":
-                raise TrialFailed
-    except TrialFailed:
-        pass
-
-
-def _log(run: RunningRun, trial: TrialResult) -> None:
-    run.log_params(trial.point)
-    for entry in trial.curve:
-        run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=int(entry["epoch"]))
     numbers = {"score": trial.score, "second": trial.second, "training_tokens": trial.tokens, "seconds": trial.seconds}
-    run.log_metrics({name: value for name, value in numbers.items() if value is not None})
-    run.set_tags({"headway.trial": trial.state, **({"headway.reason": trial.reason} if trial.reason else {})})
+    with suppress(TrialFailed), tracker.nested("trial", f"trial {trial.number}", run_key) as run:
+        run.log_params(trial.point)
+        for entry in trial.curve:
+            run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=int(entry["epoch"]))
+        run.log_metrics({name: value for name, value in numbers.items() if value is not None})
+        run.set_tags({"headway.trial": trial.state, **({"headway.reason": trial.reason} if trial.reason else {})})
+        if trial.state == "failed":
+            raise TrialFailed
