@@ -14,8 +14,7 @@ from headway.ranges import Choices, FloatRange
 from headway.reporting.figures import save_png
 from headway.reporting.study.live import LiveProgress, duration
 from headway.reporting.study.page import importances, study_page
-from headway.reporting.study.summary import summary_lines
-from headway.reporting.study.table import table
+from headway.reporting.study.summary import summary_lines, table
 from headway.search.results import TrialResult
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with

@@ -28,12 +28,14 @@ class Task:
         limits: objective value that the trial must reach to continue, by epoch. The limits come from trials of earlier
             batches, so that a worker needs no access to the study.
         data: rows encoded for this point, if it changes the tokenizer; None for the rows that all trials share.
+        problem: why they could not be encoded, which the trial then fails with; else "".
     """
 
     number: int
     point: dict[str, Value]
     limits: dict[float, float] = field(default_factory=dict)
     data: TrialData | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,10 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-        state: ``complete``, ``pruned`` or ``failed``.
         values: of the objective and of the second objective, if there is one. A pruned trial has the objective's last
             value, a failed trial none.
         curve: all metrics after each epoch and in the middle of the first, with their ``epoch``: 0.5, 1, 2 and so on.
         reason: why the trial failed, in one line; else "".
-        seconds: duration on the worker.
         tokens: number of training tokens, times epochs.
     """
 
