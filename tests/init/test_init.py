@@ -336,4 +336,4 @@ def test_encoding_and_delimiter_are_shown(project, capsys):
     init.show(quietly(project, path))
     printed = capsys.readouterr().out
     assert "cp1251 (guessed), delimiter semicolon" in printed
-    assert "! The encoding was guessed from the letters: cp1251 for own.csv." in printed
+    assert "! The encoding was guessed: cp1251 for own.csv." in printed

@@ -124,7 +124,7 @@ def test_a_retirement_is_in_the_history(two: House) -> None:
         (("promote", "9", "--force", "--reason", "x"), "headway has no version 9"),
         (("rollback", "--to", "3", "--reason", "x"), "version 3 of headway never was champion; `headway promote 3`"),
         (("card", "9"), "version 9 has no decision with numbers"),
-        (("lineage", "9"), "9: no version of headway"),
+        (("lineage", "9"), "9: neither a version of headway"),
     ],
 )
 def test_a_mistake_is_one_line_and_changes_nothing(two: House, words: tuple[str, ...], line: str) -> None:

@@ -302,7 +302,7 @@ def test_a_malformed_database_url_is_one_line(url: str) -> None:
 def test_params_with_a_password_are_refused_without_showing_it(url: str, repository: Path, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text((repository / "params.yaml").read_text().replace('  storage: ""', f'  storage: "{url}"'))
-    with pytest.raises(HeadwayError, match=r"tune.storage: holds a password, .* PGPASSWORD") as caught:
+    with pytest.raises(HeadwayError, match=r"tune.storage: contains a password, .* PGPASSWORD") as caught:
         parameters.load(file)
     assert "hid" not in str(caught.value).replace("holds", "")
 

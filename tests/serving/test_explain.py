@@ -257,8 +257,8 @@ def test_both_truncations_of_a_long_text_are_shown(package: ModelPackage) -> Non
     assert [piece.kind for piece in parts].count("unseen") == 1
     assert [piece.kind for piece in parts].count("token") == SEEN
     html = page.render(found)
-    assert f"40 tokens of {n_tokens}, the first and the last half" in html
-    assert "attention looks at the first and the last 12 of them" in html
+    assert f"40 tokens of {n_tokens}, half from the beginning and half from the end" in html
+    assert "the attention part reads the first and the last 12 of them" in html
     assert html.count('class="unseen"') == 4  # n-grams, gradients, pooling, the window across the cut
 
 
@@ -269,12 +269,12 @@ def test_only_some_windows_are_shown_if_there_are_many_and_no_maps_above_the_lim
     monkeypatch.setattr(page, "MAX_WEIGHTS", 2 * 4 * WINDOW**2)
     html = page.render(found)
     assert re.findall(r"Window (\d+): tokens (\d+) to (\d+)", html) == [("1", "1", "8"), ("3", "17", "24")]
-    assert "of 3 windows the first and the last are shown" in html
+    assert "the first and the last of 3 windows are shown" in html
     monkeypatch.setattr(explaining, "MAX_WEIGHTS", 10)
     without = explain(package, LONG)
     assert without.attention.maps is None
     np.testing.assert_allclose(without.attention.pooling, found.attention.pooling, atol=1e-6)
-    assert "There are too many weights to draw" in page.render(without)
+    assert "This text has too many weights to draw." in page.render(without)
 
 
 # The text and its tokens.
@@ -389,7 +389,7 @@ def test_the_page_carries_the_weights_of_the_maps(package: ModelPackage) -> None
 
 def test_the_page_says_what_attention_weights_do_not_prove(package: ModelPackage) -> None:
     html = page.render(explain(package, TEXTS[0]))
-    assert "Attention weights are no proof of why." in html
+    assert "Attention weights do not show why the model made a prediction." in html
     assert "Jain &amp; Wallace 2019" in html
     assert "Wiegreffe &amp; Pinter 2019" in html
 
@@ -435,7 +435,7 @@ def test_the_command_writes_the_page_and_prints_its_gist(
     name, probability = label.split("\t")
     assert name == CLASSES[found.predicted]
     assert float(probability) == pytest.approx(found.probabilities.max(), abs=1e-4)
-    assert re.fullmatch(r"logit above the classes' mean: n-grams [+−]\d\.\d{3}, attention [+−]\d\.\d{3}", parts)
+    assert re.fullmatch(r"logit above the mean of all classes: n-grams [+−]\d\.\d{3}, attention [+−]\d\.\d{3}", parts)
     assert strongest_for.startswith(f"for {name}: ")
     assert against.startswith("against: ")
     assert Reader(file.read_text(encoding="utf-8")).words

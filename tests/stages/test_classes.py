@@ -20,6 +20,7 @@ from headway.serving.package import ModelPackage
 from headway.stages.evaluate import evaluate
 from headway.stages.ingest import ingest
 from headway.stages.prepare import prepare
+from headway.stages.report import report as draw
 from headway.stages.tokenize import tokenize
 from headway.stages.train import train
 from headway.tracking import Tracker
@@ -51,7 +52,9 @@ def through(params: Params, layout: Layout, database: Path, rows: list[tuple[str
     prepare(chosen, layout)
     tokenize(chosen, layout)
     train(chosen, layout, Tracker(chosen, layout))
-    return evaluate(chosen, layout)
+    metrics = evaluate(chosen, layout)
+    draw(chosen, layout, ["evaluation"])
+    return metrics
 
 
 def read(path: Path) -> Any:
@@ -78,7 +81,7 @@ def test_fifty_classes_are_trained_and_evaluated(params: Params, project: Layout
     assert {name: by_slice[f"label: {name}"]["rows"] for name in tested} == tested
     assert {"script: Arabic", "script: Cyrillic", "script: Latin"} < set(by_slice)
     assert all(entry["small"] == (entry["rows"] < params.evaluation.min_slice_rows) for entry in by_slice.values())
-    assert 'data-metric="roc_auc"' in project.evaluation_page.read_text(encoding="utf-8")
+    assert 'data-metric="roc_auc"' in project.page("evaluation").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])

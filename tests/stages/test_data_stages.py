@@ -170,7 +170,7 @@ def test_oddities_of_the_files_are_remarked_upon(project):
     }
     assert list(found) == ["files_left", "cut_files", "encodings", "columns", "imbalance", "rare_classes"]
     assert "One data file is in the folder not read: more/c.csv." in found["files_left"]
-    assert found["cut_files"].endswith(": b.csv.")
+    assert "Possibly truncated: b.csv." in found["cut_files"]
     assert "cp1252 for b.csv" in found["encodings"]
     assert found["columns"].endswith(": b.csv (id).")
 

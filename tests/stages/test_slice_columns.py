@@ -114,10 +114,10 @@ def test_an_unknown_slice_column_is_an_error_that_names_the_nearest(params, proj
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["text"], "'text' is read already"),
-        (["shop", "shop"], "'shop' is read already"),
-        (["length"], "'length' is what Headway calls a column of its own"),
-        (["id"], "'id' is what Headway calls a column of its own"),
+        (["text"], "'text' is named twice"),
+        (["shop", "shop"], "'shop' is named twice"),
+        (["length"], "'length' is reserved"),
+        (["id"], "'id' is reserved"),
     ],
 )
 def test_reserved_column_names_are_refused(params, columns, message):
