@@ -250,7 +250,7 @@ def test_an_ordinary_profile_has_no_notices(reviews_profile):
         (
             {"rare_classes": ["odd"]},
             ["rare_classes"],
-            "too few rows: odd.",
+            "One class has too few rows to have one in both validation and test: odd.",
         ),
         ({"rare_classes": [str(n) for n in range(11)]}, ["rare_classes"], "0, 1, 2, 3, 4, 5, 6, 7 and 3 more"),
         ({"leakage": {"random_split": 0.0009, "actual_split": 0.0, "test_rows": 2415}}, [], ""),
