@@ -161,7 +161,7 @@ def _parse(text: str, name: str) -> Params:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        tree = YAML(typ="rt").load(text)
+        tree = YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise HeadwayError(f"{name}{line}: not valid YAML: {error.problem}") from None
@@ -169,7 +169,10 @@ def _parse(text: str, name: str) -> Params:
         raise HeadwayError(f"{name}: not valid YAML: {first_line(error)}") from None
     if not isinstance(tree, Mapping):
         raise HeadwayError(f"{name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
-    return validate(tree, source=name)
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:  # read once more, with line numbers
+        raise HeadwayError(first_problem(error, Params, YAML(typ="rt").load(text), name)) from None
 
 
 def validate(tree: Mapping[str, Any], source: str) -> Params:
@@ -179,18 +182,6 @@ def validate(tree: Mapping[str, Any], source: str) -> Params:
         HeadwayError: as :func:`load` for keys and values.
     """
     try:
-        return Params.model_validate(_plain_types(tree))
+        return Params.model_validate(tree)
     except ValidationError as error:
         raise HeadwayError(first_problem(error, Params, tree, source)) from None
-
-
-def _plain_types(node: Any) -> Any:
-    """The YAML reader's containers and numbers as Python's own."""
-    if isinstance(node, Mapping):
-        return {str(key): _plain_types(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain_types(value) for value in node]
-    for plain in (bool, int, float, str):
-        if isinstance(node, plain):
-            return plain(node)
-    return node
