@@ -69,7 +69,7 @@ class LiveProgress(Progress):
         """Lines from within a trial, where no terminal can redraw a bar: an epoch may take minutes."""
         if self.bar:
             return None
-        from headway.reporting.training.live import LineProgress
+        from headway.reporting.training import LineProgress
 
         return LineProgress(f"trial {number}")
 
