@@ -127,8 +127,7 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
     accuracy.plot(epochs, [entry["validation_accuracy"] for entry in history], "o-", color=RED)
     accuracy.set_ylabel("validation accuracy")
     for axes in (losses, accuracy):
-        axes.set_xlabel("epoch")
-        axes.set_xticks([int(epoch) for epoch in epochs])
+        axes.set(xlabel="epoch", xticks=[int(epoch) for epoch in epochs])
     return figure
 
 
