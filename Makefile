@@ -49,7 +49,7 @@ check: $(INSTALLED_DEV)  ## Check style, types and import contracts
 docs: $(INSTALLED_DEV)  ## Build the documentation into docs/_build/html; warnings are errors
 	@$(BIN)/python -m sphinx -n -W --keep-going -b html docs docs/_build/html
 
-ui: $(INSTALLED)  ## Browse runs and models in MLflow's pages, on port PORT (5000)
+ui: $(INSTALLED)  ## Browse runs and models in MLflow's web interface, on port PORT (5000)
 	@$(BIN)/headway ui --port $(PORT)
 
 bench: bench-speed  ## The same as bench-speed

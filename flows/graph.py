@@ -20,7 +20,7 @@ class Stage:
 
 
 def read(path: Path) -> list[Stage]:
-    """The stages of a dvc.yaml, each after all that it depends on.
+    """The stages of a dvc.yaml in order of their dependencies.
 
     Raises:
         HeadwayError: the file is not a stage graph, or the stages depend on each other in a cycle.

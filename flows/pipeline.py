@@ -50,11 +50,11 @@ def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> S
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
 def gate(params: Params, layout: Layout, tracker: Tracker) -> Outcome:
-    """Promote or refuse the candidate that the stages left; both are normal outcomes."""
+    """Promote or refuse the candidate that the stages produced; both are normal outcomes."""
     project, rows = Project(params, layout, Registry(tracker)), TestRows(layout)
     outcome = existing_outcome(project, reconcile(project.registry), rows)
     if outcome is None:
-        # Imported here, so that a flow with nothing to decide does not wait for what scoring needs.
+        # Imported here, so that a flow with nothing to decide does not wait for the imports that scoring needs.
         from headway.promotion.promote import Request, promote
 
         outcome = promote(project, Request(_requester()), rows)
@@ -80,7 +80,8 @@ def pipeline(project: str = "") -> str:
         ``promoted``, ``refused`` or ``unchanged``.
 
     Raises:
-        HeadwayError: a stage failed, another flow is running, or the champion cannot be scored (which also refuses).
+        HeadwayError: a stage failed, another flow is running, or the champion cannot be scored (the candidate is then
+            refused).
     """
     started = time.monotonic()
     layout = Layout.find(Path(project) if project else None)
@@ -121,7 +122,7 @@ def run_stages(layout: Layout) -> list[StageResult]:
 
 
 class OneLine(logging.Filter):
-    """Removes the traceback from a log record whose exception is a HeadwayError, which one line explains."""
+    """Removes the traceback from the log record of a HeadwayError, whose message is enough."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if DEBUG not in os.environ and record.exc_info and isinstance(record.exc_info[1], HeadwayError):
@@ -142,7 +143,7 @@ def main() -> None:
         HeadwayError: see :func:`pipeline`.
     """
     layout = Layout.find()
-    # Checked before Prefect takes its seconds to start.
+    # Checked first, because Prefect takes seconds to start.
     with exclusive(layout):
         params = parameters.load(layout.params)
         slices.check(params)

@@ -1,4 +1,4 @@
-"""What a flow run did, for people: closing tables on the terminal, and the same as Prefect artifacts."""
+"""The summary of a flow run: closing tables on the terminal, published as Prefect artifacts too."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def describe_search(layout: Layout) -> str:
 
 
 def decision_page(outcome: Outcome, layout: Layout) -> str:
-    """Write the page of the decision that holds; its path within the project, "" if the decision is older than the history."""
+    """Write the decision's page; returns its path within the project, or "" if the decision is older than the history."""
     if outcome.decision is None:
         return ""
     return write_page(layout, outcome.decision).relative_to(layout.root).as_posix()
@@ -114,16 +114,17 @@ def publish(report: Report) -> None:
 
 
 def publish_by_hand(decision: Decision) -> None:
-    """Store a decision that no flow run has made with the Prefect server, as the artifact of a run of its own.
+    """Publish a decision made outside a flow to the Prefect server, as the artifact of a flow run of its own.
 
-    The decision is made and recorded by now, so a failure is only reported, on standard error.
+    The decision is recorded already, so a failure is only reported on standard error.
     """
     try:
         server.check()
         _by_hand(decision)
     except Exception as error:  # noqa: BLE001 - a server and its client can raise anything
         sys.stderr.write(
-            f"headway: decision {decision.number} holds, but Prefect could not store it as an artifact: {first_line(error)}\n"
+            f"headway: decision {decision.number} is recorded, but Prefect could not store it as an artifact: "
+            f"{first_line(error)}\n"
         )
 
 

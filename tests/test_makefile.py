@@ -54,9 +54,9 @@ def test_an_environment_that_fails_half_way_is_removed_and_the_next_call_tries_a
 
 
 def test_a_missing_python_is_reported_before_anything_is_made(folder: Path) -> None:
-    done = make(folder, "PYTHON=python-of-nobody", ".venv/bin/python")
+    done = make(folder, "PYTHON=no-such-python", ".venv/bin/python")
     assert done.returncode == 2
-    assert "python-of-nobody is not installed" in done.stderr
+    assert "no-such-python is not installed" in done.stderr
     assert not (folder / ".venv").exists()
 
 

@@ -87,7 +87,7 @@ def test_a_space_is_refused_exactly_if_it_has_a_point_that_is_not_allowed(space:
     missing = [path for path in first if not contains(space[path], 0)]
     file = {(name, 0) for name in "abcd"}
     if any(pair <= file for pair in refused) or missing:
-        return  # params.yaml itself is refused beforehand, or trial 0 lies outside, which another test holds
+        return  # params.yaml itself is refused before, or trial 0 is outside the range, which another test covers
     bad = never or any(pair <= whole(point) for point in points for pair in refused)
     try:
         check_space(space, {"k": dict.fromkeys("abcd", 0)}, {"k": section(refused)})

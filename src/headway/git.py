@@ -1,4 +1,4 @@
-"""Asking git about a project's repository."""
+"""Queries to the git repository of a project."""
 
 from __future__ import annotations
 

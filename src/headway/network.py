@@ -10,7 +10,7 @@ TIMEOUT_SECONDS = 10
 
 
 def check_reachable(url: str, server: str, remedy: str) -> None:
-    """Send a GET request; any HTTP response will do, whatever its status.
+    """Send a GET request; any HTTP response counts, whatever its status.
 
     A user and a password in the URL are sent as Basic authorisation. The message names the server and the remedy.
 

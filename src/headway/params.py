@@ -27,7 +27,7 @@ from headway.params_sections import (
 )
 from headway.ranges import Section, SpaceError, check_space
 
-#: With what others import from here although it is defined in the parts.
+#: Includes names that are defined in other modules and imported from here.
 __all__ = [
     "RENAMED",
     "BaselineParams",
@@ -102,7 +102,7 @@ class Params(Section):
         return validate(tree, source="override")
 
     def at(self, point: Mapping[str, Any]) -> Params:
-        """These params with the values of a trial, and an empty search space, since that must contain the values of trial 0.
+        """These params with the values of a trial, and without the search space, which must contain the values of trial 0.
 
         Raises:
             HeadwayError: see :meth:`override`.
@@ -112,7 +112,7 @@ class Params(Section):
 
 #: Sections whose knobs can be searched.
 SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams, "tokenizer": TokenizerParams}
-#: Knobs of these that set what a trial costs. More of them would improve nearly every trial, so they are not searched.
+#: Knobs of these sections that set what a trial costs. They are not searched: a larger budget improves nearly every trial.
 BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "precision", "accelerator", "devices", "threads"))
 TUNABLE = [
     path for section, kind in SECTIONS.items() for name in kind.model_fields if (path := f"{section}.{name}") not in BUDGET
@@ -125,7 +125,7 @@ def _space_error(knob: str, message: str) -> PydanticCustomError:
 
 
 def present_names(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a section that an earlier version has written, under the knobs' present names."""
+    """Values of a section as written by an earlier version, under the knobs' present names."""
     return {RENAMED.get(f"{section}.{name}", name).removeprefix(f"{section}."): value for name, value in values.items()}
 
 

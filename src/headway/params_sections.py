@@ -14,7 +14,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_v
 
 from headway.ranges import Knob, Section
 
-#: An open interval: a share of something, without none and all of it.
+#: A share strictly between 0 and 1.
 Share = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Margin = Annotated[float, Field(ge=0, lt=1)]
@@ -116,7 +116,7 @@ class TokenizerParams(Section):
         description="auto: word, or unigram for scripts without spaces · word · bpe · unigram"
     )
     vocabulary_size: Annotated[int, Field(ge=300)] = Field(description="Number of tokens kept, the most frequent first")
-    min_frequency: PositiveInt = Field(description="Occurrences that a word needs to enter the vocabulary")
+    min_frequency: PositiveInt = Field(description="Minimum number of occurrences of a word in the vocabulary")
     unicode: Literal["nfkc", "nfc", "none"] = Field(
         description="Normalisation form: nfkc (full-width letters and ligatures become plain) · nfc · none"
     )
@@ -281,17 +281,17 @@ class GateParams(Section):
     )
     calibration_margin: Margin = Field(description="Rise of expected calibration error accepted")
     slice_margin: Margin = Field(description="Loss of accuracy accepted on any slice; refused if significantly larger")
-    min_slice_rows: PositiveInt = Field(description="Test rows that a slice needs to be checked")
-    min_test_rows: PositiveInt = Field(description="Test rows that a decision needs")
+    min_slice_rows: PositiveInt = Field(description="Minimum number of test rows for a slice to be checked")
+    min_test_rows: PositiveInt = Field(description="Minimum number of test rows for a decision")
     detectable_gain: Margin = Field(
         description="True gain of accuracy that the test must detect with 80% power, else refused; 0: only reported"
     )
     max_latency_ms: NonNegativeFloat = Field(
         description="95th percentile of the latency for one text, in ms, at most; 0: no limit"
     )
-    max_latency_ratio: NonNegativeFloat = Field(description="The same as a multiple of the champion's; 0: no limit")
+    max_latency_ratio: NonNegativeFloat = Field(description="Latency at most, as a multiple of the champion's; 0: no limit")
     max_size_mb: NonNegativeFloat = Field(description="Size of the model package in MB, at most; 0: no limit")
-    max_size_ratio: NonNegativeFloat = Field(description="The same as a multiple of the champion's; 0: no limit")
+    max_size_ratio: NonNegativeFloat = Field(description="Size at most, as a multiple of the champion's; 0: no limit")
     confidence: Share = Field(
         description="1 minus the probability of any false promotion over all decisions on one test set"
     )
@@ -303,4 +303,4 @@ class RegistryParams(Section):
 
     experiment: Name = Field(description="MLflow experiment")
     model_name: Annotated[str, Field(pattern=r"^\w[\w .-]*$")] = Field(description="Registered model")
-    intended_use: str = Field(description="For the model card: who should use the model for what, and for what not")
+    intended_use: str = Field(description="For the model card: intended users and uses, and uses to avoid")

@@ -15,7 +15,7 @@ Value = Union[int, float, str, bool]  # noqa: UP007 - pydantic keeps the order i
 
 
 class Section(BaseModel):
-    """A frozen section of params.yaml that refuses unknown keys and converts no types."""
+    """A frozen section of params.yaml that rejects unknown keys and converts no types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -77,7 +77,7 @@ Knob = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
 Space = Mapping[str, FloatRange | IntRange | Choices]
 Point = Mapping[str, Any]
 
-#: Values of one integer range that are checked, and combinations of two ranges' values.
+#: At most this many values of one integer range are checked, and combinations of two ranges' values.
 MAX_CHECKED = 5_000
 
 
@@ -162,7 +162,7 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
     }
 
     def refusal(path: str, chosen: Point) -> str:
-        """Why the section of a knob refuses a point with the chosen values; "" if it does not."""
+        """Why the section of a knob rejects a point with the chosen values; "" if it does not."""
         section = at[path][0]
         point = active_point(space, lambda knob: chosen[knob] if knob in chosen else usual[knob])
         own = {at[knob][1]: value for knob, value in point.items() if at[knob][0] == section}

@@ -106,7 +106,7 @@ def test_one_service_builds_the_image_that_the_others_share() -> None:
     assert list(build["args"]) == arguments
 
 
-def test_no_secret_stands_in_the_compose_file() -> None:
+def test_no_secret_is_in_the_compose_file() -> None:
     for name, service in services().items():
         for key, value in service.get("environment", {}).items():
             if re.search("PASSWORD|SECRET|TOKEN|KEY", key):
@@ -165,8 +165,8 @@ def test_every_service_restarts_and_every_volume_is_declared_and_used() -> None:
 
 def test_the_init_script_creates_the_databases_that_the_servers_ask_for() -> None:
     created = re.findall(r"CREATE DATABASE (\w+);", (DOCKER / "postgres" / "create-databases.sql").read_text())
-    asked = re.findall(rf"@postgres:{POSTGRES_PORT}/(\w+)", COMPOSE.read_text())
-    assert sorted(created) == sorted(asked)
+    used = re.findall(rf"@postgres:{POSTGRES_PORT}/(\w+)", COMPOSE.read_text())
+    assert sorted(created) == sorted(used)
 
 
 # The image and what goes into it.
@@ -215,7 +215,7 @@ def test_the_image_has_a_folder_of_its_users_for_every_named_volume() -> None:
 
 
 def left_out(path: str) -> bool:
-    """Whether .dockerignore keeps a path, or a folder that it lies in, out of the build context; the last match decides."""
+    """Whether .dockerignore keeps a path, or a folder above it, out of the build context; the last match decides."""
     parts = path.split("/")
     prefixes = ["/".join(parts[: count + 1]) for count in range(len(parts))]
     out = False
@@ -318,7 +318,7 @@ class Stack:
         return re.sub(r"(?<==)/artifacts$|^/home/headway", lambda found: str(self.volume(found[0])), text)
 
     def volume(self, inside: str) -> Path:
-        """The folder here that stands for one in the container."""
+        """The folder here for one in the container."""
         return self.home if inside == "/home/headway" else self.folder / inside.strip("/")
 
     def environment(self, name: str) -> dict[str, str]:
@@ -379,7 +379,7 @@ class Stack:
         program = shutil.which(check[0], path=self.environment(name)["PATH"])
         assert program, f"{check[0]}: the health check of {name} is not a program here"
         deadline = time.monotonic() + seconds
-        said = "nothing"
+        answer = "nothing"
         while time.monotonic() < deadline:
             status = self.processes[name].poll()
             assert status is None, f"{name} ended with status {status}:\n{self.tail(name)}"
@@ -388,9 +388,9 @@ class Stack:
             )
             if done.returncode == 0:
                 return
-            said = (done.stdout + done.stderr).strip().rpartition("\n")[2]
+            answer = (done.stdout + done.stderr).strip().rpartition("\n")[2]
             time.sleep(0.5)
-        pytest.fail(f"{name} is not healthy after {seconds:.0f} s; its check says: {said}\n{self.tail(name)}")
+        pytest.fail(f"{name} is not healthy after {seconds:.0f} s; its check says: {answer}\n{self.tail(name)}")
 
     def tail(self, name: str) -> str:
         return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-40:])

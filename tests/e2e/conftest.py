@@ -1,4 +1,4 @@
-"""A copy of the project to run for real, on 3,000 Rotten Tomatoes sentences with a search of two trials: a minute, not ten."""
+"""A copy of the project whose flow takes a minute: 3,000 Rotten Tomatoes sentences and a search of two trials."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ SMALL = {
     "  subset: imdb": "  subset: rotten_tomatoes",
     "  max_rows: 0 ": "  max_rows: 3000 ",
     "  trials: 8": "  trials: 2",
-    "  threads: 2": "  threads: 1",  # two such projects run side by side
-    # Few sentences are no match for the linear model; what is tested is the machinery.
+    "  threads: 2": "  threads: 1",  # two test processes run side by side
+    # With so few sentences the attention part does not reach the linear model. These tests are not about accuracy.
     "  baseline_margin: 0.03": "  baseline_margin: 0.2",
     "  bootstrap_samples: 10000": "  bootstrap_samples: 1000",
 }
@@ -39,7 +39,7 @@ SMALL = {
 
 @dataclass
 class Clone:
-    """A project in a folder of its own, and how a person uses it: commands in, status and output out."""
+    """A project in its own folder, used as a person does: by commands, of which status and output are read."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Clone:
         return {**kept, "PATH": path, "PREFECT_HOME": str(self.root / ".headway" / "prefect"), **self.environment}
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
+        """Run a command and wait for its end."""
         env = {**self.env(), **environment}
         return subprocess.run(
             command,
@@ -68,14 +68,14 @@ class Clone:
         )
 
     def start(self, *command: str, log: Path, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a command in a process group of its own, its output in a file."""
+        """Start a command in its own process group, with its output in a file."""
         with log.open("wb") as file:
             return subprocess.Popen(
                 command, cwd=self.root, env={**self.env(), **environment}, stdout=file, stderr=file, start_new_session=True
             )
 
     def edit(self, *changes: tuple[str, str]) -> None:
-        """Replace texts in params.yaml, each of which has to be there."""
+        """Replace texts in params.yaml; each of them must occur."""
         file = self.layout.params
         text = file.read_text()
         for old, new in changes:
@@ -87,12 +87,12 @@ class Clone:
         return Tracker(parameters.load(self.layout.params), self.layout)
 
     def decisions(self) -> list[Decision]:
-        """The history's records, the first one first."""
+        """The history, oldest decision first."""
         return history.decisions(Registry(self.tracker()))
 
 
 def new_clone(repository: Path, root: Path) -> Clone:
-    """The files that git has or would take, committed in a repository of their own, with small params."""
+    """A new repository with the files that git tracks or would track, with small params, committed."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=repository,
@@ -124,14 +124,14 @@ def commit(root: Path, message: str) -> None:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of a condition; fails with ``what`` when there is none in time."""
+    """Wait until a condition is true and return its value; the test fails, naming ``what``, if that takes too long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
         time.sleep(0.1)
-    return pytest.fail(f"waited {seconds:g} s in vain for {what}")
+    return pytest.fail(f"waited {seconds:g} s for {what}")
 
 
 def free_port() -> int:
@@ -141,7 +141,7 @@ def free_port() -> int:
 
 
 def end(process: subprocess.Popen[bytes], sign: signal.Signals = signal.SIGKILL) -> None:
-    """Signal a whole process group, if it is still there, and wait for its leader."""
+    """Send a signal to a process group, if it still exists, and wait for its leader."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, sign)
     process.wait(30)
@@ -149,13 +149,13 @@ def end(process: subprocess.Popen[bytes], sign: signal.Signals = signal.SIGKILL)
 
 @pytest.fixture
 def clone(repository: Path, tmp_path: Path) -> Clone:
-    """A copy of the project in which nothing has run."""
+    """A copy of the project in which nothing has run yet."""
     return new_clone(repository, tmp_path / "clone")
 
 
 @pytest.fixture(scope="session")
 def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
-    """A copy whose first flow has run, committed, and what that run printed. Copy it before changing it."""
+    """A copy whose first flow has run and whose results are committed, and the output of that run."""
     clone = new_clone(repository, tmp_path_factory.mktemp("finished") / "clone")
     done = clone.run("headway", "run")
     printed = done.stdout + done.stderr
@@ -167,5 +167,5 @@ def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 @pytest.fixture
 def ran(finished: tuple[Clone, str]) -> Clone:
-    """The project after its first run. Tests that share it put back what they change."""
+    """The copy whose first flow has run. The tests of a file share it, in their order."""
     return finished[0]

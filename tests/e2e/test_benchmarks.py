@@ -1,4 +1,4 @@
-"""The benchmarks run and print their tables; how fast anything is, is nobody's business here."""
+"""The benchmarks run and print their tables. The measured values are not tested."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_data_benchmark_prints_a_row_for_every_stage_and_size(repository: Pa
 
 
 def accuracies(repository: Path, *options: str) -> dict[str, float]:
-    """By model, of one fold of a few sentences."""
+    """Accuracy by model on one fold of a few sentences."""
     command = [sys.executable, "-m", "benchmarks.accuracy", "--subset", "rotten_tomatoes"]
     small = ["--seeds", "1", "--folds", "1", "--max-rows", "600"]
     done = subprocess.run([*command, *small, *options], cwd=repository, capture_output=True, text=True, check=False)
@@ -43,10 +43,10 @@ def test_the_accuracy_benchmark_scores_every_row_of_a_fold_once_with_every_model
 
 
 @pytest.mark.slow
-def test_the_accuracy_benchmark_starts_from_word_vectors_where_it_is_given_some(repository: Path, tmp_path: Path) -> None:
+def test_the_accuracy_benchmark_starts_from_word_vectors_if_there_are_some(repository: Path, tmp_path: Path) -> None:
     file = tmp_path / "vectors.txt"
     file.write_text("".join(f"{word} {number} {-number} 1\n" for number, word in enumerate(["film", "the", "bad", "good"])))
-    some = ("--max-rows", "3000")  # of fewer it learns nothing, and says the same of all rows, wherever it starts
+    some = ("--max-rows", "3000")  # with fewer it learns nothing, whatever it starts from
     usual, started = accuracies(repository, *some), accuracies(repository, *some, "--word-vectors", str(file))
     assert started["n-grams alone"] == usual["n-grams alone"]
     assert started["attention alone"] != usual["attention alone"]
@@ -68,11 +68,11 @@ def test_the_ablation_trains_the_variants_and_writes_a_page(repository: Path, tm
     rows = [line.split("|")[1].strip() for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     assert rows == ["variant", "---", USUAL, *variants]
     alone = [row.split("|")[6].strip() for row in page.read_text(encoding="utf-8").splitlines() if row.startswith("| idea")]
-    assert len(set(alone)) > 1  # the ideas are not all the same model
+    assert len(set(alone)) > 1  # the ideas are different models
 
 
 @pytest.mark.slow
-def test_the_search_benchmark_prints_its_tables_and_tells_its_targets(repository: Path) -> None:
+def test_the_search_benchmark_prints_its_tables_and_targets(repository: Path) -> None:
     small = ["--only", "rotten_tomatoes", "--sentences", "300", "--repeats", "1", "--trials", "4", "--epochs", "2"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.search", *small], cwd=repository, capture_output=True, text=True, check=False
@@ -84,7 +84,9 @@ def test_the_search_benchmark_prints_its_tables_and_tells_its_targets(repository
     assert all(line.endswith((": met", ": not met")) for line in targets)
 
 
-def test_the_speed_benchmark_measures_on_a_runs_own_rows_and_tells_its_targets(ran: Clone, repository: Path) -> None:
+def test_the_speed_benchmark_measures_on_the_rows_of_the_last_run_and_prints_its_targets(
+    ran: Clone, repository: Path
+) -> None:
     command = [sys.executable, "-m", "benchmarks.speed", "--rounds", "1", "--rows", "32", "--lengths", "64", "256"]
     done = ran.run(*command, PYTHONPATH=str(repository))
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,4 +1,4 @@
-"""What goes wrong in real life: kills, a second flow, lost files, servers that are away. One line each, and nothing lost."""
+"""Kills, a second flow, lost files, servers that do not answer: each is reported in one line, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "headway"
 
 
 def below(pid: int) -> dict[psutil.Process, list[str]]:
-    """The processes below one, with their command lines; those that end while they are looked at are left out."""
+    """The descendants of a process, with their command lines; without those that end during the call."""
     found = {}
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(pid).children(recursive=True):
@@ -29,7 +29,7 @@ def below(pid: int) -> dict[psutil.Process, list[str]]:
 
 
 def stages(pid: int, name: str) -> list[psutil.Process]:
-    """The processes below one that are a stage itself; neither DVC, which is given the name too, nor a shell."""
+    """The descendants of a process that run a stage; not DVC or a shell, whose command lines contain its name too."""
     return [
         process
         for process, words in below(pid).items()
@@ -38,16 +38,16 @@ def stages(pid: int, name: str) -> list[psutil.Process]:
 
 
 def only_line(text: str) -> str:
-    """The one line that the command itself said on its error output."""
+    """The only line of Headway's own on the error output."""
     (line,) = [line for line in text.splitlines() if line.startswith("headway: ")]
     assert "Traceback" not in text
     return line
 
 
 def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clone, tmp_path: Path) -> None:
-    """kill -9 in the middle of the training; in between, a second flow is turned away; at the end DVC finishes the work."""
+    """A second flow is refused while the first runs; after kill -9 during training, `dvc repro` continues the training."""
     log = tmp_path / "flow.log"
-    clone.edit(("  max_epochs: 3\n", "  max_epochs: 6\n"), ("  patience: 1 ", "  patience: 9 "))
+    clone.edit(("  max_epochs: 3 ", "  max_epochs: 6 "), ("  patience: 1 ", "  patience: 9 "))
     flow = clone.start("headway", "run", log=log)
     try:
         wait_for(lambda: "trial 0" in log.read_text(), 300, "the search")
@@ -68,7 +68,7 @@ def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clo
     assert reproduced.returncode == 0, printed[-3000:]
     assert "Running stage 'train'" in printed
     assert "Running stage 'tune'" not in printed
-    assert "train · epoch 1/" not in printed, "the training began anew instead of going on from its checkpoint"
+    assert "train · epoch 1/" not in printed, "the training did not continue from its checkpoint"
     history = json.loads((clone.layout.training / "history.json").read_text())
     assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5, 6]
     after = clone.run("headway", "run")
@@ -88,18 +88,18 @@ def test_a_flow_that_is_interrupted_ends_its_stages(clone: Clone, tmp_path: Path
     log = tmp_path / "flow.log"
     flow = clone.start("headway", "run", log=log)
     try:
-        # DVC says what it runs before it runs it.
+        # The log is no sign: DVC prints the name of a stage before it starts it.
         workers = wait_for(lambda: stages(flow.pid, "baseline"), 200, "the baseline to begin")
         flow.send_signal(signal.SIGINT)
         assert flow.wait(60) != 0
         _, alive = psutil.wait_procs(workers, timeout=20)
         assert not alive, alive
-        assert "linear baseline: test accuracy" not in log.read_text(), "the baseline came to its own end"
+        assert "linear baseline: test accuracy" not in log.read_text(), "the baseline was not interrupted"
     finally:
         end(flow)
 
 
-def test_half_written_outs_are_made_again(ran: Clone) -> None:
+def test_truncated_outs_are_restored(ran: Clone) -> None:
     weights = ran.layout.candidate / "weights.safetensors"
     whole = weights.read_bytes()
     weights.unlink()
@@ -111,11 +111,10 @@ def test_half_written_outs_are_made_again(ran: Clone) -> None:
 
 
 def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
-    """Its files are kept apart from its run: the gate scores it, and the candidate's run is logged anew where it is needed."""
+    """MLflow keeps a version's files apart from its run. A new candidate is trained, so that there is a comparison."""
     client = ran.tracker().client
     champion = client.get_model_version_by_alias(NAME, "champion")
     client.delete_run(champion.run_id)
-    # Another candidate, or there would be nothing to score the champion for.
     warmup = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
     ran.edit((warmup, "  warmup_ratio: 0.05"))
     done = ran.run("headway", "run")
@@ -131,7 +130,7 @@ def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
 
 
 def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone) -> None:
-    """Nothing can be compared with it: the gate refuses and says what to do; after that, the next run elects anew."""
+    """The gate refuses, because it cannot compare, and names the command; after that the next run promotes a first champion."""
     client = ran.tracker().client
     champion = client.get_model_version_by_alias(NAME, "champion")
     (stored,) = (ran.layout.tracking / "artifacts").rglob(f"{champion.source.split('/')[-1]}/artifacts")
@@ -141,16 +140,16 @@ def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone)
     assert refused.returncode == 2, printed[-3000:]
     assert "is not promoted" in printed
     assert f"version {champion.version} stays champion" in printed
-    for said in ("cannot be loaded", "headway retire"):
-        assert said in only_line(refused.stderr)
+    for part in ("cannot be loaded", "headway retire"):
+        assert part in only_line(refused.stderr)
     predicted = ran.run("headway", "predict", "a fine film")
     assert predicted.returncode == 2
     assert "cannot be loaded" in only_line(predicted.stderr)
     retired = ran.run("headway", "retire", "--reason", "its files were lost")
     assert retired.returncode == 0, retired.stderr
-    elected = ran.run("headway", "run")
-    assert "PROMOTED" in elected.stdout, elected.stdout[-3000:] + elected.stderr[-3000:]
-    assert ran.run("headway", "predict", "a fine film").returncode == 0, "the elected version is no better than the lost one"
+    promoted = ran.run("headway", "run")
+    assert "PROMOTED" in promoted.stdout, promoted.stdout[-3000:] + promoted.stderr[-3000:]
+    assert ran.run("headway", "predict", "a fine film").returncode == 0
     assert "its files were lost" in client.get_model_version(NAME, champion.version).tags["headway.retired"]
 
 
@@ -165,7 +164,7 @@ def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone)
     ],
     ids=["tracking", "prefect"],
 )
-def test_a_server_that_is_away_is_one_line(ran: Clone, environment: dict[str, str], expected: str) -> None:
+def test_a_server_that_does_not_answer_is_one_line(ran: Clone, environment: dict[str, str], expected: str) -> None:
     done = ran.run("headway", "run", **environment)
     assert done.returncode == 2
     assert re.search(expected, only_line(done.stderr))
@@ -186,7 +185,7 @@ def test_a_misspelt_param_is_one_line_before_anything_runs(ran: Clone) -> None:
         ran.edit(("  d_modle: 64", "  d_model: 64"))
 
 
-def test_outside_a_project_every_command_says_so(tmp_path: Path, ran: Clone) -> None:
+def test_a_command_outside_a_project_says_so(tmp_path: Path, ran: Clone) -> None:
     done = Clone(tmp_path).run("headway", "run")
     assert done.returncode == 2
     assert "not inside a Headway project" in only_line(done.stderr)

@@ -1,4 +1,4 @@
-"""The registry's promises on a project that has really run: the card's command makes the model again, and there is a way back."""
+"""Model card, lineage, forced promotion and rollback, by commands on a project whose flow has run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_the_cards_command_makes_the_same_model_again_elsewhere(ran: Clone, tmp_path: Path) -> None:
-    """In a clone that has neither data nor a cache: everything is made anew from the commit that the card names."""
+    """In a clone without data or cache, where every stage runs at the commit that the card names."""
     card = ran.run("headway", "card", "1").stdout
     (command,) = re.findall(r"^git checkout .*$", card, re.MULTILINE)
     assert "The files differed from that commit" not in card
@@ -32,16 +32,16 @@ def test_the_cards_command_makes_the_same_model_again_elsewhere(ran: Clone, tmp_
 
 def test_lineage_leads_from_version_to_commit_and_back(ran: Clone) -> None:
     first_commit = git(ran.root, "rev-list", "--max-parents=0", "HEAD")
-    told = ran.run("headway", "lineage", "1").stdout
-    assert f" {first_commit}\n" in told
-    assert "2 trials below that run" in told
+    printed = ran.run("headway", "lineage", "1").stdout
+    assert f" {first_commit}\n" in printed
+    assert "2 trials below that run" in printed
     assert "version 1 of headway" in ran.run("headway", "lineage", first_commit[:10]).stdout
-    (run,) = re.findall(r"^  run +([0-9a-f]{32})", told, re.MULTILINE)
+    (run,) = re.findall(r"^  run +([0-9a-f]{32})", printed, re.MULTILINE)
     assert "version 1 of headway" in ran.run("headway", "lineage", run).stdout
 
 
-def test_a_refused_version_can_be_forced_and_taken_back_by_commands_alone(ran: Clone) -> None:
-    """The last test of the file: it leaves another history behind, and the champion that it found."""
+def test_a_refused_version_can_be_forced_and_rolled_back(ran: Clone) -> None:
+    """The last test of the file, because it changes the history."""
     ran.edit(("  warmup_ratio: 0.1", "  warmup_ratio: 0.2"))
     again = ran.run("headway", "run")
     assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
@@ -49,9 +49,9 @@ def test_a_refused_version_can_be_forced_and_taken_back_by_commands_alone(ran: C
     other = next(version for version in reversed(versions) if str(version.version) != str(champion.version))
     forced = ran.run("headway", "promote", str(other.version), "--force", "--reason", "a demonstration")
     assert f"PROMOTED: version {other.version} is champion" in forced.stdout, forced.stdout + forced.stderr
-    assert "no_worse_than_baseline" in forced.stdout, "the gate was not asked"
+    assert "no_worse_than_baseline" in forced.stdout, "the gate did not run"
     assert "champion already" in ran.run("headway", "promote", str(other.version)).stderr
-    back = ran.run("headway", "rollback", "--reason", "it was one")
+    back = ran.run("headway", "rollback", "--reason", "the demonstration is over")
     assert back.stdout.startswith(f"version {champion.version} is champion again"), back.stdout + back.stderr
     assert str(Registry(ran.tracker()).champion().version) == str(champion.version)
-    assert ran.run("headway", "history", "--verify").stdout.startswith(f"{len(ran.decisions())} decisions, unaltered")
+    assert ran.run("headway", "history", "--verify").stdout.startswith(f"{len(ran.decisions())} decisions, none altered")

@@ -1,4 +1,4 @@
-"""Scheduled retraining against a real Prefect server: the deployments appear, run once, and do not overlap."""
+"""Scheduled retraining with a real Prefect server: deployments appear, run, and do not overlap."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def ask(url: str, body: dict[str, Any] | None = None) -> Any:
 
 @pytest.fixture
 def server(ran: Clone, tmp_path: Path) -> Iterator[str]:
-    """The URL of a Prefect server of this test's own, started as the README says from a shell without our switches."""
+    """The URL of a new Prefect server, started as the documentation says, in a shell without the variables that Headway sets."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     environment = {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_API_PORT": str(port), "PREFECT_API_URL": url}
@@ -60,7 +60,7 @@ def test_a_wrong_cron_expression_is_one_line(ran: Clone) -> None:
 
 def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Clone, server: str, tmp_path: Path) -> None:
     log = tmp_path / "schedule.log"
-    # Work for the first run, so that the second comes while it goes on.
+    # The first run has to train, so that it still runs when the second one is requested.
     warmup = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
     ran.edit((warmup, "  warmup_ratio: 0.15"))
     serving = ran.start("headway", "schedule", "--cron", "0 3 * * *", log=log, PREFECT_API_URL=server)
@@ -94,15 +94,15 @@ def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Cl
 def test_the_work_pools_schedule_is_made_and_its_worker_runs_the_flow_in_the_project(
     ran: Clone, server: str, tmp_path: Path
 ) -> None:
-    """The commands that prefect.yaml gives, as they stand there; the worker polls once instead of forever."""
-    given = re.findall(r"^#   (prefect .+)$", (ran.root / "prefect.yaml").read_text(), re.MULTILINE)
-    assert [command.split()[1:3] for command in given] == [
+    """The commands in the comment of prefect.yaml; the worker polls once."""
+    commands = re.findall(r"^#   (prefect .+)$", (ran.root / "prefect.yaml").read_text(), re.MULTILINE)
+    assert [command.split()[1:3] for command in commands] == [
         ["work-pool", "create"],
         ["--no-prompt", "deploy"],
         ["worker", "start"],
     ]
     environment = {"PREFECT_API_URL": server, "PREFECT_HOME": str(tmp_path / "prefect")}
-    for command in given[:2]:
+    for command in commands[:2]:
         done = ran.run(*command.split(), **environment)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (made,) = ask(f"{server}/deployments/filter", {})
@@ -112,15 +112,15 @@ def test_the_work_pools_schedule_is_made_and_its_worker_runs_the_flow_in_the_pro
     assert made["global_concurrency_limit"]["limit"] == 1
     assert made["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
     run = ask(f"{server}/deployments/{made['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})["id"]
-    worked = ran.run(*given[2].split(), "--run-once", **environment)
+    worked = ran.run(*commands[2].split(), "--run-once", **environment)
     printed = worked.stdout + worked.stderr
     assert worked.returncode == 0, printed[-3000:]
     assert ask(f"{server}/flow_runs/{run}")["state_type"] == "COMPLETED", printed[-3000:]
     assert "stays champion" in printed
 
 
-def test_a_decision_by_hand_is_an_artifact_of_the_server_too(ran: Clone, server: str) -> None:
-    """The last of this module: it leaves no champion."""
+def test_a_decision_by_hand_is_an_artifact_too(ran: Clone, server: str) -> None:
+    """The last test of the file, because it leaves no champion."""
     done = ran.run("headway", "retire", "--reason", "too many complaints", PREFECT_API_URL=server)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (artifact,) = ask(f"{server}/artifacts/filter", {})

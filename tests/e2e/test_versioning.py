@@ -1,4 +1,4 @@
-"""Data and models go through a DVC remote from one machine to another, and a change of the data is told and taken back."""
+"""Data and models are shared through a DVC remote; a change of the data is reported and undone."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 
 
 def succeed(clone: Clone, *command: str) -> str:
-    """What a command that ends well prints."""
+    """Run a command that must succeed; returns its output."""
     done = clone.run(*command)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
@@ -45,7 +45,7 @@ def save(clone: Clone, message: str) -> None:
 
 
 def bring_other_rows(clone: Clone) -> int:
-    """Ingest a file that lacks 40 of the rows, has another label for 25 and 7 new rows; the number of rows before."""
+    """Ingest a file with 40 rows removed, 25 relabelled and 7 added; returns the number of rows before."""
     table = pq.read_table(clone.layout.raw / "rows.parquet", columns=["text", "label"])
     rows = list(zip(table["text"].to_pylist(), table["label"].to_pylist(), strict=True))
     other = {"negative": "positive", "positive": "negative"}
@@ -63,7 +63,7 @@ def bring_other_rows(clone: Clone) -> int:
 
 
 def pushed_and_pulled(mine: Clone, root: Path) -> Clone:
-    """A clone elsewhere that has everything from the remote."""
+    """A clone elsewhere that has pulled everything from the remote."""
     succeed(mine, "dvc", "push")
     git(mine.root, "clone", "--quiet", str(mine.root), str(root))
     other = Clone(root, mine.environment)
@@ -73,7 +73,7 @@ def pushed_and_pulled(mine: Clone, root: Path) -> Clone:
 
 
 def arrives_elsewhere(mine: Clone, root: Path) -> None:
-    """A clone has everything, byte for byte, and DVC finds nothing to run in it."""
+    """Check that a clone gets every file byte for byte, and that DVC has nothing to run there."""
     other = pushed_and_pulled(mine, root)
     assert digests(other) == digests(mine)
     assert "Running stage" not in succeed(other, "dvc", "repro")
@@ -86,12 +86,12 @@ def arrives_elsewhere(mine: Clone, root: Path) -> None:
 
 @pytest.fixture
 def mine(ran: Clone, tmp_path: Path) -> Clone:
-    """A project after its first run, to be changed: everything is committed, and a folder is its remote."""
+    """A copy of the project after its first run, with everything committed and a folder as DVC remote."""
     copy = Clone(shutil.copytree(ran.root, tmp_path / "mine", symlinks=True))
     succeed(copy, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
     git(copy.root, "add", "dvc.lock", "metrics", "params.yaml", ".dvc/config")
     commit(copy.root, "The first version")
-    assert git(copy.root, "status", "--porcelain") == "", "the README leaves out a file that a run changes"
+    assert git(copy.root, "status", "--porcelain") == "", "the documented `git add` misses a file that a run changes"
     return copy
 
 
@@ -126,7 +126,7 @@ def test_what_is_pushed_to_s3_can_be_pulled_elsewhere(mine: Clone, tmp_path: Pat
     arrives_elsewhere(mine, tmp_path / "other")
 
 
-def test_a_change_of_the_data_is_told_in_numbers_and_taken_back(mine: Clone) -> None:
+def test_a_change_of_the_data_is_counted_and_can_be_undone(mine: Clone) -> None:
     before = digests(mine)
     rows = bring_other_rows(mine)
     printed = succeed(mine, "headway", "data", "diff", "HEAD~1")
@@ -139,7 +139,7 @@ def test_a_change_of_the_data_is_told_in_numbers_and_taken_back(mine: Clone) -> 
     assert succeed(mine, "headway", "data", "diff", "HEAD").startswith("nothing changed")
 
 
-def test_a_file_of_your_own_goes_along_once_dvc_has_it(mine: Clone, tmp_path: Path) -> None:
+def test_an_input_file_is_shared_once_dvc_tracks_it(mine: Clone, tmp_path: Path) -> None:
     bring_other_rows(mine)
     other = pushed_and_pulled(mine, tmp_path / "other")
     assert (other.root / "data" / "input" / "reviews.csv").read_bytes() == (
@@ -148,8 +148,8 @@ def test_a_file_of_your_own_goes_along_once_dvc_has_it(mine: Clone, tmp_path: Pa
     assert "Running stage" not in succeed(other, "dvc", "repro", "ingest")
 
 
-def test_data_behind_a_url_are_found_changed_when_they_are(clone: Clone, endpoint: str, tmp_path: Path) -> None:
-    """From the first look to the splits, with DVC telling by itself whether the object in the bucket is another one."""
+def test_a_changed_object_behind_a_url_is_ingested_again(clone: Clone, endpoint: str, tmp_path: Path) -> None:
+    """From `headway init` to the splits; DVC itself detects that an object in the bucket has changed."""
     clone.environment.update(KEYS, AWS_ENDPOINT_URL=endpoint)
     bucket = fsspec.filesystem(
         "s3", endpoint_url=endpoint, key="test", secret="test", client_kwargs={"region_name": "us-east-1"}

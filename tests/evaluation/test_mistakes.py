@@ -1,4 +1,4 @@
-"""The worst mistakes: the wrong predictions that a model is surest of."""
+"""The worst mistakes: the wrong predictions that a model is most confident of."""
 
 import numpy as np
 import pytest

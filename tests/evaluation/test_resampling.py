@@ -118,20 +118,6 @@ def test_a_thousand_classes_most_of_which_have_a_row_or_none():
         assert found[name][1] == pytest.approx(expected, abs=1e-5), name
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 30])
-def test_sorting_and_multiplying_give_the_same_sums(monkeypatch, n_classes):
-    predictions = some(700, n_classes, seed=1, digits=6)
-    (weights,) = resampling.draws(700, 20, seed=1)
-    found = []
-    for few, together in ((0, 1), (10**6, 5), (10**6, 10**6), (20, 50)):
-        monkeypatch.setattr(resampling, "FEW", few)
-        monkeypatch.setattr(resampling, "TOGETHER", together)
-        found.append(resampling.ranking(predictions, weights))
-    for other in found[1:]:
-        for name, values in other.items():
-            np.testing.assert_allclose(values, found[0][name], rtol=1e-12)
-
-
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_intervals_are_those_of_a_slow_and_obvious_bootstrap(n_classes):
     predictions = some(150, n_classes, seed=7)

@@ -55,5 +55,5 @@ def test_a_failing_server_is_reported_in_one_line(
     report.publish_by_hand(decision)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        f"headway: decision {decision.number} holds, but Prefect could not store it as an artifact: {reason}"
+        f"headway: decision {decision.number} is recorded, but Prefect could not store it as an artifact: {reason}"
     )

@@ -265,7 +265,7 @@ def quietly(project, data, **words):
             "DVC does not notice changes of hf:// files; download the file and pass its path, or a URL",
         ),
         ("memory://b.csv", "DVC does not notice changes of memory:// files"),
-        ("webdav://somewhere/b.csv", "webdav:// needs one more package: `pip install dvc-webdav`, and run again"),
+        ("webdav://somewhere/b.csv", "webdav:// needs one more package; run `pip install dvc-webdav`, and try again"),
     ],
 )
 def test_a_url_that_dvc_cannot_track_is_refused_before_reading(project, url, says):
@@ -335,5 +335,5 @@ def test_encoding_and_delimiter_are_shown(project, capsys):
     path = write_csv(project.root / "own.csv", rows, delimiter=";", encoding="cp1251")
     init.show(quietly(project, path))
     printed = capsys.readouterr().out
-    assert "cp1251 (guessed), delimiter ;" in printed
+    assert "cp1251 (guessed), delimiter semicolon" in printed
     assert "! The encoding was guessed from the letters: cp1251 for own.csv." in printed

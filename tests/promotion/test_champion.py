@@ -279,7 +279,7 @@ def test_a_former_champion_whose_files_are_gone_is_not_restored(two: House) -> N
     folder.rename(folder.with_name("lost"))
     try:
         with pytest.raises(
-            HeadwayError, match=r"^version 1 is not restored, nothing has changed: .* cannot be loaded"
+            HeadwayError, match=r"^version 1 was not restored, and nothing has changed: .* cannot be loaded"
         ) as error:
             back(two)
         assert not isinstance(error.value, Unreachable)

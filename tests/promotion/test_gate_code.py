@@ -11,7 +11,7 @@ import pytest
 from headway.promotion import gate_code as module
 from headway.promotion.gate_code import DECIDING, gate_code, sha256_of_module
 
-#: What a decision is computed with, and what it is stored and shown with.
+#: Code that computes a decision, and code that stores and shows one.
 COMPUTING = ("headway.promotion.", "headway.evaluation.", "headway.model.", "headway.serving.", "headway.data.")
 NOT_DECIDING = ("headway.registry", "headway.reporting", "headway.stages", "headway.tracking")
 

@@ -74,12 +74,12 @@ def test_a_run_that_led_to_no_version_says_so(two: House) -> None:
     other = two.registry.client.create_run(two.registry.tracker.experiment_id, run_name="alone")
     lines = traced(two, other.info.run_id)
     assert lines[0].startswith(f"run {other.info.run_id}: alone")
-    assert lines[-1] == "no version of headway came of it"
+    assert lines[-1] == "no version of headway was made from it"
 
 
 @pytest.mark.parametrize("what", ["7", "nonsense", "--all", "abcdef0", ""])
 def test_an_unknown_name_is_one_line(two: House, what: str) -> None:
-    with pytest.raises(HeadwayError, match=r"no version of headway, no run of experiment headway and no commit") as error:
+    with pytest.raises(HeadwayError, match="neither a version of headway, nor a run of experiment headway") as error:
         traced(two, what)
     assert "\n" not in str(error.value)
 
@@ -88,7 +88,9 @@ def test_an_ambiguous_name_is_one_line_that_names_both(two: House) -> None:
     client = two.registry.client
     other = "a" * 39 + "b"
     client.set_model_version_tag(two.registry.name, "2", "headway.git_commit", other)
-    with pytest.raises(HeadwayError, match=rf"^aaaaaaaa: may be commit {COMMIT} or commit {other}; give more characters$"):
+    with pytest.raises(
+        HeadwayError, match=rf"^aaaaaaaa: ambiguous, commit {COMMIT} or commit {other}; give more characters$"
+    ):
         traced(two, "a" * 8)
 
 

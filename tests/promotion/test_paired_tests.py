@@ -152,7 +152,7 @@ def test_non_inferior_is_a_question_of_the_margin() -> None:
     assert not is_non_inferior(40, 40, 2500, 0.05, -low)
 
 
-def test_worse_by_more_than_the_margin_is_told_from_worse() -> None:
+def test_worse_by_more_than_the_margin_is_distinguished_from_worse() -> None:
     assert worse_by_more(0, 0, 500, 0.0) == 1
     assert worse_by_more(0, 5, 100, 0.0) == pytest.approx(1 / 32)  # McNemar's; the bootstrap's is 0.95^100 = 0.006
     assert worse_by_more(10, 60, 500, 0.0) < 1e-8
@@ -235,11 +235,11 @@ def test_all_looks_together_spend_the_budget_and_each_a_part(budget: float, plan
     assert all(0 < later < earlier for earlier, later in pairwise(levels))
 
 
-def test_the_levels_that_the_readme_names_are_these(repository: Path) -> None:
-    text = " ".join((repository / "README.md").read_text(encoding="utf-8").split())
+def test_the_page_about_the_gate_names_these_levels(repository: Path) -> None:
+    text = " ".join((repository / "docs" / "concepts" / "gate.md").read_text(encoding="utf-8").split())
     first, tenth, last = (significance(number, 0.05) for number in (1, 10, 50))
-    assert f"at a level of {first:.4f} (one-sided), the 10th at {tenth:.5f}, the 50th at {last:.5f}" in text
-    assert f"asked at 2.5%, the second at {first_promotion_significance(2, 0.05):.2%}" in text
+    assert f"tested at {first:.4f}, the 10th at {tenth:.5f} and the 50th at {last:.5f}" in text
+    assert f"tested at 2.5%, the second at {first_promotion_significance(2, 0.05):.2%}" in text
 
 
 def test_first_promotions_spend_half_the_budget_on_the_first_look_and_the_rest_as_other_looks_do() -> None:

@@ -536,7 +536,9 @@ def test_a_model_that_was_trained_under_another_split_is_not_compared_on_rows_th
     assert candidate.decide().result == PROMOTED
     other = {"split.salt": "another", "split.near_duplicates": 0.7, "data.test_files": "test.csv"}
     outcome = candidate.decide(**other)
-    message = "version 1 was trained with another split.salt, split.near_duplicates, data.test_files, so today's test rows"
+    message = (
+        "version 1 was trained with another split.salt, split.near_duplicates, data.test_files, so the current test rows"
+    )
     assert outcome.result == REFUSED
     assert outcome.problem.startswith(message)
     assert "`headway retire" in outcome.problem

@@ -153,7 +153,7 @@ def test_a_metric_that_is_no_number_fails_the_trial(shared: Shared, monkeypatch:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore"), "DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_a_want_of_memory_is_a_failed_trial(
+def test_running_out_of_memory_is_a_failed_trial(
     shared: Shared, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def starving(*_: Any, **__: Any) -> None:

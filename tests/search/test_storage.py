@@ -286,7 +286,7 @@ def test_a_wrong_password_or_database_is_one_line_at_once(server: Server, monkey
     "url", ["postgresql+nothing://headway@127.0.0.1/x", "postgresql+pg8000://db/x", "postgresql://db:port/x"]
 )
 def test_a_malformed_database_url_is_one_line(url: str) -> None:
-    with pytest.raises(HeadwayError, match=r"^tune.storage: .*; expected as in postgresql://user@host/database$"):
+    with pytest.raises(HeadwayError, match=r"^tune.storage: .*; expected a URL such as postgresql://user@host/database$"):
         open_storage(url, Path("unused"))
 
 
@@ -311,7 +311,7 @@ def test_params_with_a_password_are_refused_without_showing_it(url: str, reposit
 def test_params_with_another_storage_are_refused(url: str, repository: Path, tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text((repository / "params.yaml").read_text().replace('  storage: ""', f'  storage: "{url}"'))
-    with pytest.raises(HeadwayError, match=r"tune.storage: .* expected as in postgresql://user@host/database"):
+    with pytest.raises(HeadwayError, match=r"tune.storage: .* expected a URL such as postgresql://user@host/database"):
         parameters.load(file)
 
 

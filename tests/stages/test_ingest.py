@@ -1,6 +1,7 @@
 """Ingest streams a source into data/raw, whole or not at all."""
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ def test_a_messy_file_is_ingested_with_every_row(params, project):
     ]
     assert table["row"].to_pylist() == [1, 2, 3, 4, 5]
     written = json.loads((project.raw / "manifest.json").read_text(encoding="utf-8"))
-    assert written == manifest.as_dict()
+    assert written == asdict(manifest)
     assert written["rows"] == 5
     assert written["unreadable"] == 2
     assert written["label_counts"] == {"": 1, "0": 1, "1": 1}
@@ -103,7 +104,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused_and_the_last_data_kept(pa
             if not self.rows:
                 with file.open("a") as more:
                     more.write("late,1\n")
-            super().add(batch)
+            return super().add(batch)
 
     monkeypatch.setattr(stage, "Tally", GrowingTally)
     with pytest.raises(HeadwayError, match=r"^own\.csv: changed while it was read; run again when it is complete$"):

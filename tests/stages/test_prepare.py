@@ -16,7 +16,6 @@ from headway.data.text.splits import SPLITS
 from headway.errors import HeadwayError
 from headway.files import read_json
 from headway.stages.prepare import prepare
-from headway.tables import read_batches
 from tests.folders import sha256_of_folder
 from tests.real_texts import chinese, languages, translations
 
@@ -331,15 +330,6 @@ def test_rows_not_sampled_are_counted_but_not_quarantined(knobs, project, englis
     assert [row["reason"] for row in quarantined(project)] == ["duplicate of row 1"]
     assert result.rows_not_sampled == 400 - result.rows_kept
     assert result.rows_kept == pytest.approx(200, rel=0.2)
-
-
-def test_long_texts_are_written_and_read_in_small_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "GROUP_CHARACTERS", 1000)
-    with writing.SplitWriter(tmp_path / "split.parquet", ["a"]) as writer:
-        for _ in range(10):
-            writer.add(["x" * 600], [0])
-    assert pq.ParquetFile(tmp_path / "split.parquet").num_row_groups == 5
-    assert [batch.num_rows for batch in read_batches(tmp_path / "split.parquet", "prepare", 100)] == [2] * 5
 
 
 def test_the_metrics_and_the_profile_agree_and_are_the_same_bytes_every_time(knobs, project, english):

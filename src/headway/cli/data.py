@@ -48,7 +48,7 @@ def init(
             )
         typer.confirm("Write these to params.yaml?", default=True, abort=True)
     setup.write(layout, found.changes)
-    print("params.yaml is written. Now: make run")
+    print("params.yaml is written. Next: make run")
 
 
 @versions.command()

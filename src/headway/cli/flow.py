@@ -51,8 +51,8 @@ def show_params(
 
 
 @app.command(rich_help_panel=PANEL)
-def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) -> None:
-    """Browse experiments and model versions in MLflow's pages."""
+def ui(port: Annotated[int, typer.Option(help="Local port to serve on.")] = 5000) -> None:
+    """Browse experiments and model versions in MLflow's web interface."""
     from headway.errors import redact_credentials
 
     layout, params = project()
@@ -60,6 +60,6 @@ def ui(port: Annotated[int, typer.Option(help="Port on this machine.")] = 5000) 
     if not uri.startswith("sqlite"):
         print(f"MLFLOW_TRACKING_URI is set: browse {redact_credentials(uri)}")
         return
-    print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C ends it)", flush=True)
+    print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C to stop)", flush=True)
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     os.execvp("mlflow", [*command, "--port", str(port), "--workers", "1"])

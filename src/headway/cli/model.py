@@ -31,9 +31,9 @@ def predict(texts: Annotated[list[str], typer.Argument(help="One or more texts, 
 @app.command(rich_help_panel=PANEL)
 def explain(
     text: Annotated[str, typer.Argument(help="The text, in quotes.")],
-    out: Annotated[str, typer.Option(help="Page to write; by default .headway/explanation.html.")] = "",
+    out: Annotated[str, typer.Option(help="File to write the page to; by default .headway/explanation.html.")] = "",
 ) -> None:
-    """Explain the champion's prediction for one text, on a page."""
+    """Explain the champion's prediction for one text on an HTML page."""
     from headway.layout import Layout
     from headway.reporting.explanation import page as explanation
     from headway.serving.explain import explain as explain_prediction

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 app = typer.Typer()
 PANEL = "Registry"
 
-Reason = Annotated[str, typer.Option(help="Why; stored with the decision.")]
+Reason = Annotated[str, typer.Option(help="Reason; stored with the decision.")]
 
 
 @app.command(rich_help_panel=PANEL)
 def promote(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
-    force: Annotated[bool, typer.Option("--force", help="Promote it whatever the gate finds.")] = False,
-    reason: Annotated[str, typer.Option(help="Why it is forced; stored with the decision.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Promote it even if the gate refuses.")] = False,
+    reason: Annotated[str, typer.Option(help="Reason for forcing it; stored with the decision.")] = "",
 ) -> None:
-    """Let the gate decide on a registered version, on today's test rows."""
+    """Let the gate decide on a registered version, scored on the current test rows."""
     from headway.errors import HeadwayError
     from headway.promotion import commands
 
@@ -64,8 +64,8 @@ def rollback(
 def retire(reason: Reason) -> None:
     """Remove the champion without a successor.
 
-    The next run compares another model with the linear baseline only. This model is promoted again only if its files are
-    lost and it is trained anew.
+    The next run compares its candidate with the linear baseline only. It does not promote the retired model again, unless
+    its files were lost and it is retrained.
     """
     from headway.promotion import commands
 
@@ -91,17 +91,17 @@ def history(
         Console(highlight=False, markup=False).print(_table(decisions) if decisions else "no decisions yet")
     if problem:
         raise HeadwayError(
-            f"the history of {registered.name} is broken: {problem}; the {len(decisions):,} before it are unaltered"
+            f"the history of {registered.name} is broken: {problem}; {counted(len(decisions), 'earlier decision')} unaltered"
         )
     if verify:
         last = f", the last one is {decisions[-1].id}" if decisions else ""
-        print(f"{counted(len(decisions), 'decision')}, unaltered{last}")
+        print(f"{counted(len(decisions), 'decision')}, none altered{last}")
 
 
 @app.command(rich_help_panel=PANEL)
 def card(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
-    out: Annotated[str, typer.Option(help="File to write instead of printing.")] = "",
+    out: Annotated[str, typer.Option(help="Write the card to this file instead of printing it.")] = "",
 ) -> None:
     """Print a version's model card."""
     from headway.files import write_chosen
@@ -121,7 +121,7 @@ def card(
 def lineage(
     name: Annotated[str, typer.Argument(metavar="VERSION|COMMIT|RUN", help="A version, a git commit or an MLflow run.")],
 ) -> None:
-    """Print what a version was made from, or which versions came of a commit or run."""
+    """Print what a version was made from, or which versions a commit or run produced."""
     from headway.promotion.lineage_report import trace_back
 
     layout, registered = registry()
@@ -131,7 +131,7 @@ def lineage(
 
 @contextmanager
 def _locked_project() -> Iterator[tuple[Project, Any]]:
-    """The project while no flow runs in it, and a function that asks DVC which stages are out of date."""
+    """The project, locked against flows, and a function that asks DVC which stages are out of date."""
     from headway.layout import Layout
     from headway.params import load
     from headway.promotion.project import Project
@@ -144,7 +144,7 @@ def _locked_project() -> Iterator[tuple[Project, Any]]:
 
 
 def _publish(decision: Decision) -> None:
-    """Leave a decision as an artifact with the Prefect server that the environment names, if any."""
+    """Publish a decision to the Prefect server in PREFECT_API_URL, if it is set."""
     if os.environ.get("PREFECT_API_URL"):
         flows("report").publish_by_hand(decision)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 Result = TypeVar("Result")
-PANEL = "Stages (dvc.yaml calls these, in its order)"
+PANEL = "Stages (called by dvc.yaml in this order)"
 
 
 @app.command(rich_help_panel=PANEL)
@@ -103,7 +103,7 @@ def evaluate() -> None:
 
 @app.command(rich_help_panel=PANEL)
 def report() -> None:
-    """Draw the pages in reports and the plots in plots."""
+    """Draw the HTML pages in reports/ and the plots in plots/."""
     from headway.stages.report import report as stage
 
     print("pages: " + ", ".join(os.path.relpath(page) for page in _run(stage)))

@@ -23,20 +23,9 @@ SAMPLE = 2_000  # rows
 ROWS_PER_DELIMITER = 200  # from which the delimiter is chosen
 MOST_CLASSES = 1_000
 LONGEST_LABEL = 200  # characters
-TEXT_NAMES = [
-    "text",
-    "review",
-    "comment",
-    "body",
-    "content",
-    "sentence",
-    "message",
-    "description",
-    "document",
-    "tweet",
-    "title",
-]
-LABEL_NAMES = [
+TEXT_NAMES = {"text", "review", "comment", "body", "content", "sentence", "message", "description", "document"}
+TEXT_NAMES |= {"tweet", "title"}
+LABEL_NAMES = {
     "label",
     "class",
     "category",
@@ -49,7 +38,7 @@ LABEL_NAMES = [
     "y",
     "score",
     "tag",
-]
+}
 
 
 @dataclass(frozen=True)
@@ -62,21 +51,15 @@ class Proposal:
 
 
 def sample_rows(file: LocalFile, encoding: str) -> Sample:
-    """Rows from all over a file, because many files are sorted by label.
-
-    Args:
-        file: of any kind.
-        encoding: of a text file, or ``auto``.
-
-    Raises:
-        HeadwayError: the file is empty or cannot be read.
-    """
-    with file.opened() as reader:
+    """Rows from all over a file, because many files are sorted by label; HeadwayError if it is empty or cannot be read."""
+    with file.opened() as stream:
         if file.kind == ".parquet":
-            rows = _reservoir(sample_parquet(reader, SAMPLE))
+            rows = _reservoir(sample_parquet(file, stream, SAMPLE))
         else:
-            text = TextFile(reader, encoding)
-            rows = _reservoir(_csv_records(text) if file.kind in (".csv", ".tsv") else _json_records(text))
+            text = TextFile(file, stream, encoding)
+            # What else is in a JSON file is reported when it is ingested.
+            objects = (value for value in json_values(text) if isinstance(value, dict))
+            rows = _reservoir(_csv_records(text) if file.kind in (".csv", ".tsv") else objects)
     if not rows:
         raise HeadwayError(f"{file.name}: holds no rows; expected rows with a text and a label")
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -87,10 +70,7 @@ def propose(sample: Sample, where: str, text: str | None = None, label: str | No
     """Choose the columns that ``text`` and ``label`` do not name.
 
     The text is the column with the longest values, most of them different; the label is one with few different values.
-    A usual name for either doubles its chances.
-
-    Raises:
-        HeadwayError: no column looks like texts, or none like labels; or a named column does not exist.
+    A usual name for either doubles its chances. HeadwayError if no column fits, or a named one does not exist.
     """
     if text is not None and text == label:
         raise HeadwayError(f"--text and --label both name the column {text}; expected two different columns")
@@ -121,16 +101,10 @@ def propose(sample: Sample, where: str, text: str | None = None, label: str | No
 
 
 def require_header(sample: Sample, proposal: Proposal, file: LocalFile) -> None:
-    """Check that a CSV's first line is a header: the label column's name is not one of the labels below it.
-
-    Raises:
-        HeadwayError: the first line looks like a row.
-    """
-    if file.kind not in (".csv", ".tsv"):
-        return
+    """Refuse a CSV whose first line looks like a row: the label column's name is one of the labels below it."""
     rows = zip(sample[proposal.text], sample[proposal.label], strict=True)
     again = sum(label.strip() == proposal.label and text.strip() != proposal.text for text, label in rows)
-    if again:
+    if again and file.kind in (".csv", ".tsv"):
         raise HeadwayError(
             f"{file.name}: the first line looks like a row, not a header: its value {proposal.label!r} occurs "
             f"{again:,} more time{'s' * (again > 1)} below; add a first line with the columns' names, such as text,label"
@@ -162,16 +136,10 @@ def _csv_records(text: TextFile) -> Iterator[Record]:
     return (dict(zip(header, cells, strict=True)) for cells in rows if len(cells) == len(header))
 
 
-def _json_records(text: TextFile) -> Iterator[Record]:
-    """Objects of a JSON file; whatever else is in it is reported when it is ingested."""
-    return (value for value in json_values(text) if isinstance(value, dict))
-
-
 def _text_score(name: str, values: Sequence[str]) -> float:
     """Mean length of the values, lower if they repeat, double for a usual name; 0 if none has letters."""
-    with_letters = sum(any(character.isalpha() for character in value) for value in values) / len(values)
-    mean = sum(map(len, values)) / len(values)
-    return mean * with_letters * (len(set(values)) / len(values)) * (2 if _is_usual(name, TEXT_NAMES) else 1)
+    with_letters = sum(any(map(str.isalpha, value)) for value in values)
+    return sum(map(len, values)) * with_letters * len(set(values)) / len(values) ** 3 * _weight(name, TEXT_NAMES)
 
 
 def _label_score(name: str, values: Sequence[str]) -> float:
@@ -180,8 +148,8 @@ def _label_score(name: str, values: Sequence[str]) -> float:
     different = len(set(present))
     if not 2 <= different <= MOST_CLASSES or different > 0.5 * len(present) or max(map(len, present)) > LONGEST_LABEL:
         return 0.0
-    return (1 - different / len(present)) * (2 if _is_usual(name, LABEL_NAMES) else 1)
+    return (1 - different / len(present)) * _weight(name, LABEL_NAMES)
 
 
-def _is_usual(name: str, usual: Sequence[str]) -> bool:
-    return any(word in usual for word in name.lower().replace("-", "_").split("_"))
+def _weight(name: str, usual: set[str]) -> int:
+    return 2 if usual.intersection(name.lower().replace("-", "_").split("_")) else 1

@@ -1,18 +1,19 @@
 """The differences between two versions of the ingested rows, and the version that belongs to a git revision.
 
-Rows are compared by their text, of which a digest of 16 bytes is held, and by their label.
+Rows are compared by text and label. Only a digest of 16 bytes is kept of each text.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from headway.errors import HeadwayError, first_line
@@ -22,6 +23,10 @@ from headway.tables import read_batches
 
 ROWS_AT_ONCE = 2_000
 MISSING_TEXT = bytes(16)
+
+
+Row = tuple[bytes, str | None]
+TEXT, LABEL = 0, 1  # cells of a row: the digest of its text, and its label
 
 
 @dataclass(frozen=True)
@@ -49,32 +54,21 @@ class Difference:
 def compare(old: Path, new: Path) -> Difference:
     """Compare two versions of ``rows.parquet``, regardless of the order of their rows.
 
-    Repeated rows count: if one of three equal rows is left, two are removed.
-
-    Raises:
-        HeadwayError: a file is missing or damaged.
+    Equal rows are counted one by one: if one of three remains, two were removed.
     """
-    codes: dict[str | None, int] = {None: 0}
-    texts_before, labels_before = _read(old, codes)
-    texts_after, labels_after = _read(new, codes)
-    before, after = len(labels_before), len(labels_after)
-
-    text = np.unique(np.concatenate([texts_before, texts_after]), return_inverse=True)[1]  # (before + after,)
-    row = text * len(codes) + np.concatenate([labels_before, labels_after])
-    pairs, pair = np.unique(row, return_inverse=True)  # a pair is a text with a label
-    old_counts, new_counts = (np.bincount(part, minlength=len(pairs)) for part in (pair[:before], pair[before:]))
-    same = np.minimum(old_counts, new_counts)
-    text_of_pair = pairs // len(codes)
-    old_rest, new_rest = (np.bincount(text_of_pair, counts - same) for counts in (old_counts, new_counts))
-    unchanged, relabelled = int(same.sum()), int(np.minimum(old_rest, new_rest).sum())
+    before, after = _rows(old), _rows(new)
+    unchanged = (before & after).total()
+    relabelled = (_totals(before - after, TEXT) & _totals(after - before, TEXT)).total()
+    labels_before, labels_after = _totals(before, LABEL), _totals(after, LABEL)
+    labels = sorted(labels_before | labels_after, key=lambda label: (label is not None, label or ""))
     return Difference(
-        before=before,
-        after=after,
+        before=before.total(),
+        after=after.total(),
         unchanged=unchanged,
         relabelled=relabelled,
-        added=after - unchanged - relabelled,
-        removed=before - unchanged - relabelled,
-        labels=_label_changes(codes, labels_before, labels_after),
+        added=after.total() - unchanged - relabelled,
+        removed=before.total() - unchanged - relabelled,
+        labels=[LabelChange(label, labels_before[label], labels_after[label]) for label in labels],
     )
 
 
@@ -82,11 +76,7 @@ def compare(old: Path, new: Path) -> Difference:
 def rows_at(revision: str, layout: Layout) -> Iterator[Path]:
     """The ingested rows of a git revision, from DVC's cache or else its remote, in a file that exists within the block.
 
-    Args:
-        revision: a commit's hash, a branch, a tag, ``HEAD~1``.
-
-    Raises:
-        HeadwayError: the revision does not exist, has no dvc.lock, or its data cannot be found.
+    HeadwayError if the revision does not exist, has no dvc.lock, or its data cannot be found.
     """
     layout.scratch.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="revision-", dir=layout.scratch) as folder:
@@ -113,8 +103,8 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
         raise HeadwayError(f"revision {revision}: {error}; `git log --oneline` lists the commits") from None
     except (FileNotFoundError, DataIndexDirError):
         raise HeadwayError(
-            f"revision {revision}: its {rows} is neither in DVC's cache nor on a remote; run `dvc push` where it is, "
-            "or check the revision out and run `dvc repro ingest`"
+            f"revision {revision}: its {rows} is neither in DVC's cache nor on a remote; run `dvc push` on the machine "
+            "that has it, or check the revision out and run `dvc repro ingest`"
         ) from None
     except (DvcException, OSError) as error:
         raise HeadwayError(
@@ -122,13 +112,12 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
         ) from None
 
 
-def _read(path: Path, codes: dict[str | None, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Digests of the texts, bytes S16, and codes of the labels, int64, both of shape (rows,); new labels get new codes."""
-    digests, labels = bytearray(), [np.zeros(0, dtype=np.int64)]
+def _rows(path: Path) -> Counter[Row]:
+    """How often each text occurs with each label."""
+    rows = Counter[Row]()
     for batch in read_batches(path, made_by="ingest", rows=ROWS_AT_ONCE, columns=["text", "label"]):
-        digests += b"".join(map(_digest, batch["text"]))
-        labels.append(np.array([codes.setdefault(label, len(codes)) for label in batch["label"].to_pylist()], np.int64))
-    return np.frombuffer(bytes(digests), dtype="S16"), np.concatenate(labels)
+        rows.update(zip(map(_digest, batch["text"]), batch["label"].to_pylist(), strict=True))
+    return rows
 
 
 def _digest(text: pa.LargeStringScalar) -> bytes:
@@ -136,7 +125,9 @@ def _digest(text: pa.LargeStringScalar) -> bytes:
     return MISSING_TEXT if buffer is None else hashlib.sha256(buffer).digest()[:16]
 
 
-def _label_changes(codes: dict[str | None, int], before: np.ndarray, after: np.ndarray) -> list[LabelChange]:
-    old, new = (np.bincount(labels, minlength=len(codes)) for labels in (before, after))
-    in_order = sorted(codes.items(), key=lambda item: (item[0] is not None, item[0] or ""))
-    return [LabelChange(label, int(old[code]), int(new[code])) for label, code in in_order if old[code] or new[code]]
+def _totals(rows: Counter[Row], cell: int) -> Counter[Any]:
+    """The number of rows with each text, or with each label."""
+    totals = Counter[Any]()
+    for row, count in rows.items():
+        totals[row[cell]] += count
+    return totals

@@ -19,15 +19,7 @@ TOKEN = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
 
 
 def fit(texts: Sequence[str], labels: Sequence[int], params: BaselineParams) -> Pipeline:
-    """Fit the baseline.
-
-    Args:
-        texts, labels: the training split.
-        params: sizes and regularisation.
-
-    Raises:
-        HeadwayError: no word occurs in ``min_document_frequency`` texts.
-    """
+    """Fit the baseline; HeadwayError if no word occurs in ``min_document_frequency`` texts."""
     baseline = make_pipeline(
         TfidfVectorizer(
             token_pattern=TOKEN,

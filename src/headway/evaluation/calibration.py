@@ -16,10 +16,6 @@ def expected_calibration_error(predictions: Predictions, bins: int = BINS) -> fl
     Calibrated Probabilities Using Bayesian Binning"), with about equally many rows per bin, which is less biased than bins of
     equal width (Roelofs et al. 2022, "Mitigating Bias in Calibration Error Estimation"). Equal confidences share a bin, so the
     order of the rows does not matter.
-
-    Args:
-        predictions: on at least one row.
-        bins: number of bins, at most.
     """
     confidence = confidences(predictions)
     bin_of = bins_of(confidence, bins)

@@ -7,7 +7,8 @@ An expression has the syntax of Python but is never executed: it is parsed, and 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any
 
@@ -36,45 +37,38 @@ GRAMMAR = "expected columns, numbers, strings, comparisons, in, and, or, not, + 
 
 
 def mask_of(expression: str, columns: Mapping[str, pa.ChunkedArray], where: str) -> np.ndarray:
-    """The rows for which a condition is true, bool, (rows,); it is false where a value is missing.
+    """The rows for which a condition is true, bool, (rows,); it is false where a value is missing. ``where`` is its key.
 
     The name of a boolean column is a condition. ``"word" in text`` is true for texts that contain the word, and
     ``label in ["a", "b"]`` for labels in the list. Strings in a column are read as numbers if compared with a number.
 
-    Args:
-        expression: the condition.
-        columns: by name, all of the same length.
-        where: key of the expression in params.yaml, such as ``evaluation.slices.long``, for the message.
-
-    Raises:
-        HeadwayError: the expression is not a condition, or names a column that does not exist.
+    HeadwayError if the expression is not a condition, or names a column that does not exist.
     """
-    try:
+    with _refusals(expression, where):
         result = _value(ast.parse(expression.strip(), mode="eval").body, columns)
         if not isinstance(result, pa.ChunkedArray) or not pa.types.is_boolean(result.type):
             raise _InvalidExpression("not a condition; expected a comparison or a boolean column")
+    return np.asarray(pc.fill_null(result, False).to_numpy(), dtype=bool)
+
+
+def require_columns(expression: str, known: Sequence[str], where: str) -> None:
+    """Check, before there is a table, that a condition is valid Python syntax and names only known columns."""
+    with _refusals(expression, where):
+        for node in ast.walk(ast.parse(expression.strip(), mode="eval")):
+            if isinstance(node, ast.Name) and node.id not in known:
+                raise _InvalidExpression(_no_column(node.id, known))
+
+
+@contextmanager
+def _refusals(expression: str, where: str) -> Iterator[None]:
+    """Turn whatever an invalid expression causes into one line."""
+    try:
+        yield
     except _InvalidExpression as error:
         raise HeadwayError(f"{where}: {expression!r}: {error}") from None
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError, pa.ArrowException) as error:
         reason = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
         raise HeadwayError(f"{where}: {expression!r}: {reason or type(error).__name__}; {GRAMMAR}") from None
-    return np.asarray(pc.fill_null(result, False).to_numpy(), dtype=bool)
-
-
-def require_columns(expression: str, known: Sequence[str], where: str) -> None:
-    """Check, before there is a table, that a condition is valid Python syntax and names only known columns.
-
-    Raises:
-        HeadwayError: it is not, or it names another column.
-    """
-    try:
-        tree = ast.parse(expression.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise HeadwayError(f"{where}: {expression!r}: {reason}; {GRAMMAR}") from None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and node.id not in known:
-            raise HeadwayError(f"{where}: {expression!r}: {_no_column(node.id, known)}")
 
 
 def _no_column(name: str, known: Sequence[str]) -> str:
@@ -94,8 +88,11 @@ def _value(node: ast.expr, columns: Mapping[str, pa.ChunkedArray]) -> Any:
             if name not in columns:
                 raise _InvalidExpression(_no_column(name, list(columns)))
             return columns[name]
-        case ast.List(elts=elements) | ast.Tuple(elts=elements):
-            return pa.array([_constant(element) for element in elements])
+        case ast.List() | ast.Tuple():
+            try:
+                return pa.array(ast.literal_eval(node))
+            except ValueError:
+                raise _InvalidExpression(f"{ast.unparse(node)!r}: a name in a list is not supported; {GRAMMAR}") from None
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return pc.invert(_value(operand, columns))
         case ast.UnaryOp(op=ast.USub(), operand=operand):
@@ -109,17 +106,6 @@ def _value(node: ast.expr, columns: Mapping[str, pa.ChunkedArray]) -> Any:
             sides = [_value(one, columns) for one in (left, *comparators)]
             return reduce(pc.and_kleene, map(_compared, ops, sides, sides[1:]))
     raise _InvalidExpression(f"{ast.unparse(node)!r} is not supported; {GRAMMAR}")
-
-
-def _constant(node: ast.expr) -> Any:
-    """The value of an element in a list."""
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        value = None
-    if not isinstance(value, str | int | float):
-        raise _InvalidExpression(f"{ast.unparse(node)!r} in a list is not supported; expected strings or numbers")
-    return value
 
 
 def _compared(op: ast.cmpop, left: Any, right: Any) -> Any:

@@ -1,6 +1,6 @@
-"""The metrics that reports lead with, by what people call them. Light to import: who only shows numbers computes none."""
+"""The headline metrics and their names in reports. Light to import, for code that only shows numbers."""
 
-#: The last three are better when smaller.
+#: For the last three, smaller is better.
 HEADLINES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",

@@ -40,16 +40,8 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
       :mod:`headway.evaluation.calibration`
 
     Intervals are percentiles of bootstrap resamples in which the metric is defined, except for the calibration error; see
-    :func:`_calibration_error_interval`.
-
-    Args:
-        predictions: on the split's rows.
-        params: number of resamples and confidence level.
-        seed: of the resamples.
-
-    Returns:
-        number of rows, the metrics, and precision, recall, F1 and rows of each class. Numbers are rounded to six places, and
-        None where undefined, because rows are missing or a probability is NaN.
+    :func:`_calibration_error_interval`. Numbers are rounded to six places, and None where undefined, because rows are missing
+    or a probability is NaN.
     """
     labels, predicted, n_classes = predictions.labels, predictions.predicted, len(predictions.classes)
     by_row = {
@@ -67,16 +59,13 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
         }
 
     resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
-    ranked = {
-        name: value[0] for name, value in resampling.ranking(predictions, np.ones((len(labels), 1), np.float32)).items()
-    }
-    if not np.isfinite(predictions.probabilities).all():
-        ranked = dict.fromkeys(ranked, math.nan)
+    ranked = resampling.ranking(predictions, np.ones((len(labels), 1), np.float32))
+    undefined = not np.isfinite(predictions.probabilities).all()
     present = np.unique(labels)
     values = {
         "macro_f1": f1_score(labels, predicted, labels=present, average="macro", zero_division=0),
         "weighted_f1": f1_score(labels, predicted, labels=present, average="weighted", zero_division=0),
-        **ranked,
+        **{name: math.nan if undefined else value[0] for name, value in ranked.items()},
         **{name: value.mean() for name, value in by_row.items()},
     }
     intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
@@ -94,40 +83,30 @@ def evaluate(predictions: Predictions, params: EvaluationParams, seed: int) -> d
 def evaluate_slices(
     predictions: Predictions, slices: Mapping[str, np.ndarray], params: EvaluationParams, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """Rows, accuracy and macro F1 of each slice, with intervals, for JSON.
+    """Rows, accuracy and macro F1 of each slice, a mask over the rows, with intervals, for JSON.
 
     ``small`` marks a slice with fewer than ``min_slice_rows`` rows, whose interval is too wide to draw conclusions.
-
-    Args:
-        predictions: on all rows.
-        slices: a mask over the rows for each name, as from :func:`headway.evaluation.slices.slices`.
-        params: number of resamples, confidence level and ``min_slice_rows``.
-        seed: of the resamples.
     """
-    report, predicted_of_all = {}, predictions.predicted
-    for name, mask in slices.items():
-        labels, predicted = predictions.labels[mask], predicted_of_all[mask]
-        present = np.unique(np.concatenate([labels, predicted]))
-        own = (
-            np.searchsorted(present, labels),
-            np.searchsorted(present, predicted),
-            len(present),
-        )  # renumbered, since a slice may have few of the classes
-        correct = labels == predicted
+    predicted = predictions.predicted
+    return {name: _of_slice(predictions.labels[mask], predicted[mask], params, seed) for name, mask in slices.items()}
 
-        def statistics(
-            weights: np.ndarray, own: tuple[np.ndarray, np.ndarray, int] = own, correct: np.ndarray = correct
-        ) -> dict[str, np.ndarray]:
-            return {**resampling.by_class(*own, weights), **resampling.means({"accuracy": correct}, weights)}
 
-        resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
-        values = {
-            "accuracy": correct.mean(),
-            "macro_f1": f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0),
-        }
-        intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
-        report[name] = {"rows": len(labels), "small": len(labels) < params.min_slice_rows, **_plain(intervals)}
-    return report
+def _of_slice(labels: np.ndarray, predicted: np.ndarray, params: EvaluationParams, seed: int) -> dict[str, Any]:
+    present, own = np.unique(np.stack([labels, predicted]), return_inverse=True)  # renumbered: a slice may have few classes
+    own_labels, own_predicted = own.reshape(2, -1)
+    correct = labels == predicted
+
+    def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        f1 = resampling.by_class(own_labels, own_predicted, len(present), weights)
+        return {**f1, **resampling.means({"accuracy": correct}, weights)}
+
+    resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
+    values = {
+        "accuracy": correct.mean(),
+        "macro_f1": f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0),
+    }
+    intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
+    return {"rows": len(labels), "small": len(labels) < params.min_slice_rows, **_plain(intervals)}
 
 
 def _by_class(predictions: Predictions, resamples: Mapping[str, np.ndarray], confidence: float) -> dict[str, dict[str, Any]]:
@@ -177,11 +156,10 @@ def _calibration_error_interval(
 
 def _plain(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
     """Intervals as numbers for JSON, three per name, None for NaN."""
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, interval in intervals.items():
-        for key, value in ((name, interval.value), (f"{name}_low", interval.low), (f"{name}_high", interval.high)):
-            numbers[key] = None if math.isnan(value) else round(value, 6)
-    return numbers
+        numbers |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    return {name: None if math.isnan(value) else round(value, 6) for name, value in numbers.items()}
 
 
 def likelihood_by_row(predictions: Predictions) -> np.ndarray:
@@ -193,5 +171,4 @@ def likelihood_by_row(predictions: Predictions) -> np.ndarray:
     probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
     labels = np.asarray(predictions.labels)
     of_truth = np.where(labels >= 0, probabilities[np.arange(len(labels)), labels], 0.0)
-    losses: np.ndarray = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1))
-    return losses
+    return np.asarray(-np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1)))

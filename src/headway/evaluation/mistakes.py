@@ -1,8 +1,7 @@
-"""The mistakes that a model is surest of, with their texts: they show what it does not understand, or rows with a wrong label."""
+"""The wrong predictions that a model is most confident of, with their texts: they show its weaknesses, or wrong labels."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +14,9 @@ COUNT, EXCERPT = 50, 1_000
 
 
 def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """The wrongly labelled rows whose true label is the least likely, worst first, for JSON.
-
-    Args:
-        texts, labels: of the rows, the labels by name, which may be one that the model does not know.
-    """
+    """The wrongly predicted rows whose true label has the lowest probability, worst first, for JSON."""
     predicted = predictions.predicted
+    confidence = predictions.probabilities.max(axis=1)
     surprise = np.where(predictions.correct, -np.inf, np.nan_to_num(likelihood_by_row(predictions), nan=np.inf))
     order = np.argsort(-surprise, kind="stable")[: min(COUNT, int((~predictions.correct).sum()))].tolist()
     return [
@@ -28,14 +24,9 @@ def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Seque
             "id": predictions.ids[row],
             "label": labels[row],
             "predicted": predictions.classes[predicted[row]],
-            "probability": _rounded(float(predictions.probabilities[row, predicted[row]])),
+            "probability": None if np.isnan(confidence[row]) else round(float(confidence[row]), 6),  # JSON has no NaN
             "characters": len(texts[row]),
             "text": texts[row][:EXCERPT] + ("…" if len(texts[row]) > EXCERPT else ""),
         }
         for row in order
     ]
-
-
-def _rounded(probability: float) -> float | None:
-    """For JSON, which has no NaN."""
-    return None if math.isnan(probability) else round(probability, 6)

@@ -27,14 +27,12 @@ class Predictions:
     @property
     def predicted(self) -> np.ndarray:
         """Most likely class of each row, int, (rows,)."""
-        predicted: np.ndarray = self.probabilities.argmax(axis=1)
-        return predicted
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
     def correct(self) -> np.ndarray:
         """Whether each row's most likely class is its label, bool, (rows,)."""
-        correct: np.ndarray = self.predicted == self.labels
-        return correct
+        return np.asarray(self.predicted == self.labels)
 
     def take(self, rows: np.ndarray) -> Predictions:
         """The rows at the given indices, in their order."""
@@ -57,11 +55,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: Path, made_by: str) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            StageOutputError: the file is missing or damaged.
-        """
+        """Read what :meth:`save` wrote; StageOutputError if it is missing or damaged."""
         table = read_table(path, made_by)
         if table.column_names != ["id", "label_id", "probability"]:
             raise StageOutputError(path, made_by, "not predictions")

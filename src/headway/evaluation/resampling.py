@@ -7,8 +7,7 @@ elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -18,8 +17,6 @@ from headway.evaluation.predictions import Predictions
 
 #: Weights in memory at a time: resamples times rows.
 CELLS = 1 << 22
-#: For a class with at most FEW thresholds, a matrix product is faster than sorting; TOGETHER is the thresholds of one product.
-FEW, TOGETHER = 200, 1_000
 
 Statistics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
@@ -36,14 +33,7 @@ def draws(rows: int, samples: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def resample(statistics: Statistics, rows: int, samples: int, seed: int) -> dict[str, np.ndarray]:
-    """Statistics of many resamples.
-
-    Args:
-        statistics: from weights, (rows, samples), to arrays whose last axis is the resample.
-        rows: number of rows.
-        samples: number of resamples.
-        seed: of the draws.
-    """
+    """Statistics of many resamples; ``statistics`` maps weights, (rows, samples), to arrays whose last axis is the resample."""
     parts = [statistics(weights) for weights in draws(rows, samples, seed)]
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
@@ -85,8 +75,7 @@ def calibration_error(predictions: Predictions, weights: np.ndarray, bins: int =
     inner = [first_of_equal[(up_to <= index * rows // bins).sum(axis=0)] for index in range(1, bins)]
     ends = np.zeros(weights.shape[1], dtype=np.int64)
     edges = np.stack([ends, *inner, ends + rows])  # (bins + 1, samples)
-    error: np.ndarray = np.abs(np.diff(np.take_along_axis(gaps, edges, axis=0), axis=0)).sum(axis=0) / rows
-    return error
+    return np.asarray(np.abs(np.diff(np.take_along_axis(gaps, edges, axis=0), axis=0)).sum(axis=0) / rows)
 
 
 def ranking(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -94,16 +83,13 @@ def ranking(predictions: Predictions, weights: np.ndarray) -> dict[str, np.ndarr
 
     For two classes they are those of the second; for more, the mean over the classes with rows, one against the rest.
     """
-    sums = {name: np.zeros(weights.shape[1]) for name in ("roc_auc", "average_precision")}
-    counts = {name: np.zeros(weights.shape[1]) for name in sums}
-    for batch in _batches(ranked_classes(predictions), predictions):
-        for found, above, up_to in _rows_above(batch, predictions, weights):
-            for name, value in zip(sums, _rank_metrics(found, above, up_to, len(weights)), strict=True):
-                defined = np.isfinite(value)
-                sums[name] += np.where(defined, value, 0)
-                counts[name] += defined
+    sums, counts = np.zeros((2, weights.shape[1])), np.zeros((2, weights.shape[1]))  # of both metrics
+    for index in ranked_classes(predictions):
+        values = _rank_metrics(-predictions.probabilities[:, index], predictions.labels == index, weights)
+        sums += np.nan_to_num(values)
+        counts += np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        return {name: sums[name] / counts[name] for name in sums}
+        return dict(zip(("roc_auc", "average_precision"), sums / counts, strict=True))
 
 
 def ranked_classes(predictions: Predictions) -> list[int]:
@@ -112,75 +98,27 @@ def ranked_classes(predictions: Predictions) -> list[int]:
     return [index for index in present if index == 1 or len(predictions.classes) != 2]
 
 
-def _rank_metrics(found: np.ndarray, above: np.ndarray, up_to: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """ROC-AUC (share of pairs in the right order, ties counting half) and average precision, each (samples,).
+def _rank_metrics(negated: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """ROC-AUC (share of pairs in the right order, ties counting half) and average precision of one class, (2, samples).
 
-    The thresholds are the scores of positive rows, in descending order.
-
-    Args:
-        found: draws of positive rows with a score equal to each threshold, (thresholds, samples).
-        above: draws of all rows with a higher score.
-        up_to: draws of all rows with an equal or higher score.
-        rows: draws in total.
+    ``negated`` is minus the score of each row, and ``positive`` whether it is of the class, each (rows,).
     """
+    order = np.argsort(negated, kind="stable")
+    negated, positive, drawn = negated[order], positive[order], weights[order]
+    up_to_row = np.concatenate([np.zeros((1, weights.shape[1]), np.float32), np.cumsum(drawn, axis=0)])
+    # The thresholds are the distinct scores of positive rows, descending; each of these is (thresholds, samples).
+    limits, starts = np.unique(negated[positive], return_index=True)
+    found = np.add.reduceat(drawn[positive], starts, axis=0).astype(np.float64)  # draws of positives with that score
+    above, up_to = (up_to_row[np.searchsorted(negated, limits, side)] for side in ("left", "right"))  # draws of all rows
     true_up_to = np.cumsum(found, axis=0)
     positives = true_up_to[-1]
-    negatives = rows - positives
+    negatives = len(weights) - positives
     false_above = above - (true_up_to - found)
     false_at = up_to - above - found
     with np.errstate(invalid="ignore", divide="ignore"):
         auc = (found * (negatives - false_above - false_at / 2)).sum(axis=0) / (positives * negatives)
         precision = np.where(found > 0, true_up_to / up_to, 0)
-        return auc, (found * precision).sum(axis=0) / positives
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    """A class: its index, its rows by descending score, their distinct scores, and the first row of each score."""
-
-    index: int
-    rows: np.ndarray
-    thresholds: np.ndarray
-    starts: np.ndarray
-
-
-def _batches(classes: Sequence[int], predictions: Predictions) -> Iterator[list[_Ranked]]:
-    """Classes to be computed together; a class with many thresholds is computed alone."""
-    batch: list[_Ranked] = []
-    for index in classes:
-        positive = np.flatnonzero(predictions.labels == index)
-        descending = positive[np.argsort(-predictions.probabilities[positive, index], kind="stable")]
-        negated, starts = np.unique(-predictions.probabilities[descending, index], return_index=True)
-        one = _Ranked(index, descending, -negated, starts)
-        if len(negated) > FEW:
-            yield [one]
-            continue
-        batch.append(one)
-        if sum(len(other.thresholds) for other in batch) >= TOGETHER:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _rows_above(batch: list[_Ranked], predictions: Predictions, weights: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """``found``, ``above`` and ``up_to`` of :func:`_rank_metrics` for each class of a batch."""
-    sizes = [len(one.thresholds) for one in batch]
-    limits = np.concatenate([one.thresholds for one in batch])
-    if max(sizes) <= FEW:
-        scores = predictions.probabilities.T[np.repeat([one.index for one in batch], sizes)]  # (thresholds, rows)
-        above, up_to = (
-            passes(scores, limits[:, None]).astype(np.float32) @ weights for passes in (np.greater, np.greater_equal)
-        )
-    else:
-        negated = -predictions.probabilities[:, batch[0].index]
-        order = np.argsort(negated, kind="stable")
-        sums = np.concatenate([np.zeros((1, weights.shape[1]), np.float32), np.cumsum(weights[order], axis=0)])
-        above, up_to = (sums[np.searchsorted(negated[order], -limits, side)] for side in ("left", "right"))
-    ends = np.cumsum([0, *sizes])
-    for one, start, end in zip(batch, ends, ends[1:], strict=False):
-        found = np.add.reduceat(weights[one.rows], one.starts, axis=0)
-        yield found.astype(np.float64), above[start:end], up_to[start:end]
+        return np.stack([auc, (found * precision).sum(axis=0) / positives])
 
 
 def _sums(group: np.ndarray, groups: int, weights: np.ndarray) -> np.ndarray:

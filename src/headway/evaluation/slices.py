@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -33,16 +33,11 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
       ``script``; or by each value of a column
 
     Empty slices are left out, and so are slices of the first four kinds that contain all rows. Small slices are included.
-
-    Args:
-        table: a prepared split.
-        classes: labels in their order.
-        params: has the slices by condition.
-
-    Raises:
-        HeadwayError: a condition cannot be read, or names a column that does not exist.
+    HeadwayError if a condition cannot be read, or names a column that does not exist.
     """
-    columns = columns_of(table)
+    scripts = [script or "none" for script in dominant_scripts(table["text"].to_pylist())]
+    columns = {name: table[name] for name in table.column_names}
+    columns |= {"length": pc.utf8_length(table["text"]), "script": pa.chunked_array([pa.array(scripts, pa.string())])}
     names = set(table["label"].unique().to_pylist())
     known = [name for name in classes if name in names]
     found = _by_length(columns["length"].to_numpy())
@@ -54,29 +49,23 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
     found = {name: mask for name, mask in found.items() if not mask.all()}
     for name, expression in params.slices.items():
         if expression in columns and not pa.types.is_boolean(columns[expression].type):
-            found |= _by_named_column(name, expression, columns)
+            if (values := len(columns[expression].unique())) > MAX_VALUES:
+                raise HeadwayError(
+                    f"evaluation.slices.{name}: column {expression!r} has {values:,} different values, more than {MAX_VALUES}; "
+                    f"use a condition, such as {expression} > 100"
+                )
+            found |= _by_value(name, columns[expression])
         else:
             found[name] = mask_of(expression, columns, f"evaluation.slices.{name}")
     return {name: mask for name, mask in found.items() if mask.any()}
 
 
 def check(params: Params) -> None:
-    """Check, before anything runs, that the conditions in ``evaluation.slices`` name columns that a prepared split will have.
-
-    Raises:
-        HeadwayError: a condition cannot be read, or names another column.
-    """
+    """Check, before anything runs, that the conditions in ``evaluation.slices`` name columns that a prepared split will have."""
     known = [*OWN, *COMPUTED, *params.data.slice_columns]
     for name, expression in params.evaluation.slices.items():
         if expression not in known:
             require_columns(expression, known, f"evaluation.slices.{name}")
-
-
-def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """Columns for conditions: the table's, ``length`` in characters, and ``script``, which is "none" without letters."""
-    scripts = [script or "none" for script in dominant_scripts(table["text"].to_pylist())]
-    columns = {name: table[name] for name in table.column_names}
-    return {**columns, "length": pc.utf8_length(table["text"]), "script": pa.chunked_array([pa.array(scripts, pa.string())])}
 
 
 def _by_length(lengths: np.ndarray) -> dict[str, np.ndarray]:
@@ -92,18 +81,5 @@ def _by_value(name: str, column: pa.ChunkedArray, order: Sequence[str] | None = 
     """A slice for each value; rows without a value are in no slice."""
     values = sorted(column.drop_null().unique().to_pylist()) if order is None else order
     plain = column.combine_chunks()
-    return {f"{name}: {value}": _mask(pc.equal(plain, pa.scalar(value, plain.type))) for value in values}
-
-
-def _by_named_column(name: str, column: str, columns: Mapping[str, pa.ChunkedArray]) -> dict[str, np.ndarray]:
-    values = len(columns[column].unique())
-    if values > MAX_VALUES:
-        raise HeadwayError(
-            f"evaluation.slices.{name}: column {column!r} has {values:,} different values, more than {MAX_VALUES}; "
-            f"use a condition, such as {column} > 100"
-        )
-    return _by_value(name, columns[column])
-
-
-def _mask(condition: pa.Array) -> np.ndarray:
-    return np.asarray(pc.fill_null(condition, False).to_numpy(zero_copy_only=False), dtype=bool)
+    masks = {f"{name}: {value}": pc.equal(plain, pa.scalar(value, plain.type)) for value in values}
+    return {name: np.asarray(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)) for name, mask in masks.items()}

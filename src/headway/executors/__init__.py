@@ -1,6 +1,6 @@
 """Runs batches of tasks in this process, in worker processes or on a Ray cluster, through one small interface.
 
-Nothing here knows what a task is. The search gives it trials; any function of a module's top level will do.
+Nothing here knows what a task is: the search passes trials and the function that runs them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Result_contra = TypeVar("Result_contra", contravariant=True)
 Result_co = TypeVar("Result_co", covariant=True)
 
 Engine = Literal["serial", "processes", "ray"]
-#: Called by the work with anything picklable that is worth knowing while its task runs.
+#: Called by the work while its task runs, with anything picklable, such as the metrics of an epoch.
 Report = Callable[[Any], None]
 #: ``work(shared, task, report)``, a function of a module's top level. ``report`` is None where the engine cannot pass it on.
 Work = Callable[[Any, Task, Report | None], Result]
@@ -35,7 +35,7 @@ class WorkerLost(HeadwayError):
 
 
 class Listener(Protocol[Result_contra]):
-    """Follows a batch. Its methods are called in the thread that called :meth:`Executor.run`."""
+    """Notified of what happens to a batch. Its methods are called in the thread that called :meth:`Executor.run`."""
 
     def started(self, position: int) -> None:
         """The task at this position of the batch is about to be handed to a worker."""
@@ -52,7 +52,7 @@ class Executor(Protocol[Task_contra, Result_co]):
 
     @property
     def workers(self) -> int:
-        """The number of tasks in a batch; :class:`Serial` alone runs them one after another."""
+        """The number of tasks in a batch. They run at the same time, except in :class:`Serial`."""
 
     def run(self, tasks: Sequence[Task_contra], listener: Listener[Result_co]) -> None:
         """Run the tasks and return when all of them have ended, in any order.

@@ -91,7 +91,7 @@ class Ray(Generic[Task, Result]):
     def __init__(self, loaded: engine.ObjectRef[Any], workers: int, threads: int) -> None:
         self.workers = workers
         self._loaded = loaded
-        # Without retries of Ray's own: the caller decides whether a task of a lost worker runs again.
+        # Ray's own retries are off: the caller decides whether the task of a lost worker runs again.
         self._compute: Any = engine.remote(num_cpus=threads, max_retries=0)(_compute)
 
     def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:

@@ -1,4 +1,4 @@
-"""Running the data stages on your own data in the scratch folder, and writing what that found to params.yaml."""
+"""Runs the data stages on your own data in the scratch folder, and writes the knobs that they suggest to params.yaml."""
 
 from __future__ import annotations
 
@@ -46,11 +46,9 @@ def survey(
     """Run the data stages on files in the scratch folder, and time a few steps of training.
 
     Args:
-        layout: the project.
         data: path of a file or folder, a glob, or a URL; a relative one starts in the working directory.
-        text, label: names of the columns, if not those to be proposed.
+        text, label: names of the columns; None to detect them.
         test_files, unlabelled_files: paths of the files with the test split or without labels, or globs in the folder.
-        report_progress: called with a line of text before the data are read.
 
     Raises:
         HeadwayError: the file cannot be read, has no header, no column looks like texts or labels, or DVC cannot track a URL.

@@ -18,20 +18,18 @@ URL_WILDCARDS = re.compile(r"[*\[]")  # a question mark begins a URL's query
 def locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, str]:
     """The knobs ``path``, ``files``, ``test_files`` and ``unlabelled_files`` for files given on the command line.
 
-    Raises:
-        HeadwayError: the folder with all the files also holds what the pipeline writes, or DVC cannot track a URL.
+    HeadwayError if the folder with all the files also holds what the pipeline writes, or DVC cannot track a URL.
     """
     path, files = path_and_pattern(data)
     roles = {"test_files": test, "unlabelled_files": unlabelled}
     if "://" in path:
         _require_tracked(path)
-        return {"path": path, "files": files, **roles}
-    if not any(roles.values()):
+    if "://" in path or not any(roles.values()):
         return {"path": path, "files": files, **roles}
     is_file = Path(path).is_file()
     folder = Path(path).parent if is_file else Path(path)
     given = {role: Path(name).expanduser().absolute() for role, name in roles.items() if name}
-    # A name of a file in the folder means that file, even if the working directory has one of that name.
+    # A file in the data folder takes precedence over one of that name in the working directory.
     in_folder = {role for role in given if not Path(roles[role]).is_absolute() and (folder / roles[role]).is_file()}
     elsewhere = {role: file for role, file in given.items() if file.is_file() and role not in in_folder}
     base = Path(os.path.commonpath([folder, *(file.parent for file in elsewhere.values())]))
@@ -89,5 +87,5 @@ def _require_tracked(url: str) -> None:
         registry[scheme]
     except ImportError as error:
         package = re.search(r"dvc-\w+", str(error))
-        extra = f"`pip install {package[0]}`" if package else "the extra of DVC"
-        raise HeadwayError(f"--data: {url}: {scheme}:// needs one more package: {extra}, and run again") from None
+        install = f"run `pip install {package[0]}`" if package else "install DVC's extra for it"
+        raise HeadwayError(f"--data: {url}: {scheme}:// needs one more package; {install}, and try again") from None

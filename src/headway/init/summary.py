@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from headway.init.inspection import Survey
 from headway.phrases import listed
+from headway.reporting.data.page import DELIMITERS
 from headway.reporting.data.remarks import remarks
 
 if TYPE_CHECKING:
-    from headway.data.preparation.profile import ClassProfile, FileProfile
+    from headway.data.preparation.ingested import SourceFile
+    from headway.data.preparation.profile import ClassProfile
 
 
 def show(found: Survey) -> None:
@@ -26,6 +28,7 @@ def show(found: Survey) -> None:
     quarantined = [f"{reason} {count:,}" for reason, count in profile.rows_quarantined.items() if count]
     others = f" (or: {', '.join(found.proposal.others[:5])}; choose with --label)" if found.proposal.others else ""
     rare = f"; {len(profile.rare_classes):,} with too few rows to be tested" if profile.rare_classes else ""
+    duration = f"{found.seconds:.0f} seconds" if found.seconds < 90 else f"{found.seconds / 60:.0f} minutes"
     facts = {
         "text column": found.proposal.text,
         "label column": found.proposal.label + others,
@@ -41,7 +44,7 @@ def show(found: Survey) -> None:
         f"({leakage.random_split:.2%} if split at random)",
         "splits": ", ".join(f"{name} {count:,}" for name, count in profile.splits.items()),
         "tokenizer": f"{tokens.kind}, {tokens.vocabulary_size:,} tokens; {unknown:.1%} of validation tokens unknown",
-        "budget": f"about {_duration(found.seconds)} for search and training on this machine",
+        "budget": f"about {duration} for search and training on this machine",
     }
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in facts.items():
@@ -61,15 +64,11 @@ def _class_sizes(classes: Sequence[ClassProfile], most: int = 8) -> str:
     return listed([f"{label} {sizes[label]:,}" for label in largest], most)
 
 
-def _formats(files: Sequence[FileProfile], most: int = 3) -> str:
+def _formats(files: Sequence[SourceFile], most: int = 3) -> str:
     """The encodings and delimiters that files were read with, those of the most rows first."""
     rows: dict[str, int] = {}
     for file in files:
-        delimiter = {"": "", "\t": ", delimiter tab"}.get(file.delimiter, f", delimiter {file.delimiter}")
+        delimiter = f", delimiter {DELIMITERS.get(file.delimiter, file.delimiter)}" if file.delimiter else ""
         format_ = (file.encoding or "Parquet") + " (guessed)" * file.encoding_guessed + delimiter
         rows[format_] = rows.get(format_, 0) + file.rows
     return listed(sorted(rows, key=lambda format_: -rows[format_]), most, "; ")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"

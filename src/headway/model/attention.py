@@ -13,7 +13,7 @@ A head is one such map over d_head features. h heads run side by side, each free
 are concatenated before the last line (Vaswani et al. 2017, "Attention Is All You Need"; for the cosine, Henry et al. 2020,
 "Query-Key Normalization for Transformers").
 
-Shapes stand at the line's end: B texts, T positions, h heads, d_head features a head, d_model = h · d_head.
+Shapes are given at the end of each line: B texts, T positions, h heads, d_head features a head, d_model = h · d_head.
 """
 
 from __future__ import annotations

@@ -57,12 +57,7 @@ class AttentionClassifier(nn.Module):
     """Self-attention text classifier for two or more classes.
 
     There is one logit per class for two classes too: the sigmoid of a single logit z is the softmax over (0, z), so nothing is
-    lost, and the code is the same for any number of classes.
-
-    Args:
-        params: sizes and regularisation.
-        vocabulary_size: V; token ids are 0, for padding, to V - 1.
-        n_classes: C, two or more.
+    lost, and the code is the same for any number of classes. Token ids are 0, for padding, to V - 1.
     """
 
     def __init__(self, params: ModelParams, vocabulary_size: int, n_classes: int) -> None:
@@ -91,9 +86,8 @@ class AttentionClassifier(nn.Module):
         centred, scaled to length 1, projected onto their first d principal components, and scaled to the standard deviation
         of the random embeddings.
 
-        Args:
-            vectors: float32, (V, n); a row of zeros for a token without a vector, whose embedding stays random. With n < d the
-                last d - n features stay random too.
+        ``vectors``, float32, (V, n), has a row of zeros for a token without a vector, whose embedding stays random. With n < d
+        the last d - n features stay random too.
         """
         known = vectors.any(dim=1)
         x = vectors[known].double()
@@ -102,20 +96,8 @@ class AttentionClassifier(nn.Module):
         x = x @ axes
         self.embedding.weight[known, : axes.shape[1]] = (EMBEDDING_SPREAD * x / x.std()).to(self.embedding.weight.dtype)
 
-    def make_dense(self) -> None:
-        """Make the gradient of the bigram embeddings dense. It is sparse at first, because a batch uses few rows of the table."""
-        if self.params.bigram_buckets:
-            self.bigram_embedding.sparse = False
-
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of a padded batch.
-
-        Args:
-            tokens: int64, (B, T); 0 is padding, and every row has at least one token.
-
-        Returns:
-            (B, n_classes).
-        """
+        """Logits, (B, C), of padded tokens, int64, (B, T); 0 is padding, and every row has at least one token."""
         tokens = clip(tokens, self.params.max_length)
         attention_mask = tokens != 0  # (B, T)
         return self.classify(self.embedding_dropout(self.embed(tokens)), attention_mask)

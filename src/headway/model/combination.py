@@ -22,14 +22,9 @@ PRIOR = 1.0
 
 
 def fit_weights(parts: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-    """Fit the weights by maximum likelihood, with the prior above.
+    """Fit w, float32, (P,), to logits on rows that no part was trained on, (P, N, C), and their labels, int64, (N,).
 
-    Args:
-        parts: logits on rows that no part was trained on, (P, N, C).
-        labels: int64, (N,).
-
-    Returns:
-        w, float32, (P,), none negative; and the minimum divided by N, in nats.
+    The minimum, divided by N, is returned too, in nats.
     """
     from scipy.optimize import minimize
 

@@ -22,16 +22,12 @@ from headway.model.attention import SelfAttention, rotations
 from headway.params import ModelParams
 
 
-class SequenceDropout(nn.Module):
+class SequenceDropout(nn.Dropout):
     """Dropout of features, with the same mask at all positions of a text.
 
     The mask has (B, 1, d) entries, which is far cheaper on a CPU than (B, T, d) (Gal & Ghahramani 2016, "A Theoretically
     Grounded Application of Dropout in Recurrent Neural Networks").
     """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """Zero each feature of x, (B, T, d), with probability p and scale the others by 1 / (1 - p)."""
@@ -83,26 +79,16 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(params.d_model)
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode texts.
-
-        Args:
-            x: (B, T, d).
-            attention_mask: bool, (B, T); True at tokens, False at padding.
-
-        Returns:
-            (B, T, d). Rows at padding hold finite numbers without meaning.
-        """
+        """Encode texts x, (B, T, d), to (B, T, d); the mask, (B, T), is True at tokens. Rows at padding have no meaning."""
         windows, visible, rotation = self._cut(x, attention_mask)
         for block in self.blocks:
             windows = block(windows, visible, rotation)
         return self._join(windows, x.shape)
 
     def forward_with_weights(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The path that keeps attention weights, for explanations.
+        """The result of :meth:`forward`, and for each block the attention weights in windows, (B, windows, h, size, size).
 
-        Returns:
-            the result of :meth:`forward`, and for each block the weights within windows, (B, windows, h, size, size).
-            Position t of a text is in window t // size. Rows at padding have no meaning.
+        Position t of a text is in window t // size. Rows at padding have no meaning.
         """
         windows, visible, rotation = self._cut(x, attention_mask)
         maps = []
@@ -117,11 +103,7 @@ class Encoder(nn.Module):
         return min(self.window_size or length, length)
 
     def _cut(self, x: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Cut texts into windows.
-
-        Returns:
-            windows, (B · windows, size, d); their attention mask, (B · windows, size); the rotation of positions in a window.
-        """
+        """Windows of texts, their attention mask, and the rotation of positions in a window."""
         _, T, d = x.shape
         size = self.window(T)
         padding = -T % size

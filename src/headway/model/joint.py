@@ -20,12 +20,7 @@ from headway.model.ngrams import NgramClassifier
 
 
 class JointClassifier(nn.Module):
-    """N-grams and self-attention as one classifier.
-
-    Args:
-        ngrams: the linear part; None for attention alone.
-        attention: the self-attention part.
-    """
+    """N-grams, unless None, and self-attention as one classifier."""
 
     weights: Tensor  # w, (2,); both 1 until they are fitted
 
@@ -49,10 +44,5 @@ class JointClassifier(nn.Module):
         return self.weights[0] * linear + self.weights[1] * attention
 
     def fit_weights(self, linear: Tensor, attention: Tensor, labels: Tensor) -> None:
-        """Set the weights to those that make the labels of validation rows most likely.
-
-        Args:
-            linear, attention: the parts' logits, (N, C).
-            labels: int64, (N,).
-        """
+        """Set the weights to those that make the labels, int64, (N,), most likely, given the parts' logits, each (N, C)."""
         self.weights, _ = combination.fit_weights(torch.stack([linear, attention]), labels)

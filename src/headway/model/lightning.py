@@ -39,17 +39,11 @@ class ClassifierModule(pl.LightningModule):
     (``benchmarks/ablation.md``).
 
     Args:
-        model, training: the sections of params.yaml.
-        vocabulary_size: of the tokenizer.
         class_rows: training rows of each class.
         seed: of the initial weights and, together with the epoch's number, of all randomness in an epoch, so that an epoch
             resumed from a checkpoint is bit-identical to one without the interruption.
         total_steps: N, over which the learning rate rises and falls.
         word_vectors: float32, (V, n), to initialise the embeddings; None for random ones.
-
-    Attributes:
-        history: one entry per epoch with its number, losses and validation metrics; saved in checkpoints.
-        report: called with each epoch's entry; may raise to end the training.
     """
 
     class_weights: Tensor | None
@@ -82,14 +76,16 @@ class ClassifierModule(pl.LightningModule):
                 "validation_macro_f1": MulticlassF1Score(n_classes, average="macro"),
             }
         )
-        self.history: list[dict[str, float]] = []
-        self.report: Callable[[dict[str, float]], None] | None = None
+        self.history: list[dict[str, float]] = []  # per epoch: number, losses, validation metrics; saved in checkpoints
+        self.report: Callable[[dict[str, float]], None] | None = (
+            None  # called with each entry; may raise to end the training
+        )
         self._losses: list[Tensor] = []
 
     def setup(self, stage: str) -> None:
         # NCCL cannot reduce sparse gradients, and dense ones cost a GPU little. On a CPU they would cost much.
-        if self.trainer.strategy.root_device.type != "cpu":
-            self.classifier.make_dense()
+        if self.trainer.strategy.root_device.type != "cpu" and self.classifier.params.bigram_buckets:
+            self.classifier.bigram_embedding.sparse = False
 
     def configure_optimizers(self) -> Any:
         dense, sparse = parameter_groups(self.classifier)
@@ -150,8 +146,7 @@ class ClassifierModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history; validation has already run."""
-        mean: Any = self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean")
-        train_loss = float(mean)
+        train_loss = float(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
         self.log("train_loss", train_loss)
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         self.history.append({"epoch": self.current_epoch + 1, **metrics, "train_loss": train_loss})

@@ -47,11 +47,6 @@ class NgramClassifier(nn.Module):
     """A table of n-grams with one weight per class.
 
     Its tensors are buffers, not parameters, because :meth:`fit` sets them and no gradient reaches them.
-
-    Args:
-        n_features: F.
-        n_classes: C.
-        max_order: tokens in the longest n-gram.
     """
 
     keys: Tensor  # hashes of the n-grams, ascending, int64, (F,)
@@ -62,19 +57,12 @@ class NgramClassifier(nn.Module):
     def __init__(self, n_features: int, n_classes: int, max_order: int) -> None:
         super().__init__()
         self.max_order = max_order
-        self.register_buffer("keys", torch.zeros(n_features, dtype=torch.int64))  # (F,), ascending
-        self.register_buffer("weight", torch.zeros(n_features, n_classes))  # (F, C)
-        self.register_buffer("bias", torch.zeros(n_classes))  # (C,)
+        self.register_buffer("keys", torch.zeros(n_features, dtype=torch.int64))
+        self.register_buffer("weight", torch.zeros(n_features, n_classes))
+        self.register_buffer("bias", torch.zeros(n_classes))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Logits of a padded batch.
-
-        Args:
-            tokens: int64, (B, T); 0 is padding, at the end of a row.
-
-        Returns:
-            (B, C); the bias for a text without an n-gram of the table.
-        """
+        """Logits, (B, C), of padded tokens, int64, (B, T); the bias for a text without an n-gram of the table."""
         rows, columns, values = self.features(tokens)
         if not len(columns):
             return self.bias.expand(len(tokens), -1)
@@ -82,11 +70,7 @@ class NgramClassifier(nn.Module):
         return F.embedding_bag(columns, self.weight, starts, mode="sum", per_sample_weights=values) + self.bias
 
     def features(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The sparse matrix of log-frequencies, (B, F), with rows scaled to length 1.
-
-        Returns:
-            row, column and value of each entry, ordered by row and then by column.
-        """
+        """Rows, columns and values, in order, of the sparse matrix of log-frequencies, (B, F), with rows scaled to length 1."""
         rows, keys = ngrams(tokens, self.max_order)
         n_features = len(self.keys)
         if not n_features:
@@ -114,15 +98,9 @@ class NgramClassifier(nn.Module):
         texts rises. That loss is taken after calibration with :func:`fit_weights`.
 
         Args:
-            train: batches of the training texts, iterable repeatedly in the same order: padded tokens, int64, (B, T), and
-                labels, (B,).
-            validation: batches of the validation texts, in the same form.
+            train, validation: batches of texts, iterable repeatedly in the same order: padded tokens, (B, T), and labels, (B,).
             n_classes: C. A class without training texts gets a low bias.
-            params: the section of params.yaml.
             balanced: whether to weight classes inversely to their rows in the fit; the choice of C does not.
-
-        Returns:
-            the fitted classifier.
         """
         keys = _frequent(train, params, MAX_WEIGHTS // n_classes)
         labels = torch.cat([some for _, some in train]).numpy()
@@ -191,13 +169,9 @@ class NgramClassifier(nn.Module):
 
 
 def ngrams(tokens: Tensor, max_order: int) -> tuple[Tensor, Tensor]:
-    """All n-grams of a padded batch, from single tokens to ``max_order`` tokens.
+    """Row and hash, both int64, of all n-grams, from single tokens to ``max_order`` tokens, of padded tokens, int64, (B, T).
 
-    Args:
-        tokens: int64, (B, T); 0 is padding, at the end of a row.
-
-    Returns:
-        row and hash of each n-gram, int64; the hash of tokens t_1 … t_n is Σ_i (t_i + 1) · MULTIPLIER^(n - i) modulo 2^64.
+    The hash of tokens t_1 … t_n is Σ_i (t_i + 1) · MULTIPLIER^(n - i) modulo 2^64. 0 is padding, at the end of a row.
     """
     B, T = tokens.shape
     rows = torch.arange(B, device=tokens.device)[:, None].expand(B, T)
@@ -241,5 +215,4 @@ def _scale(texts: np.ndarray) -> np.ndarray:
     others = texts.sum(axis=1, keepdims=True) - texts
     for_class = np.log(texts + 1) - np.log(texts.sum(axis=0) + n_features)
     against = np.log(others + 1) - np.log(others.sum(axis=0) + n_features)
-    scale: np.ndarray = np.abs(for_class - against).max(axis=1)
-    return scale
+    return np.asarray(np.abs(for_class - against).max(axis=1))

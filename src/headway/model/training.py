@@ -27,7 +27,7 @@ NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
 
 class Patience(EarlyStopping):
-    """Early stopping that stops again if a training is killed after it had stopped, and then resumed."""
+    """Early stopping that stops a resumed training again, if it had already stopped before the kill."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
@@ -46,11 +46,9 @@ class HalfwayValidation(Callback):
     def __init__(self, report: Callable[[dict[str, float]], None]) -> None:
         self.report = report
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.current_epoch == 0 and batch_idx + 1 == int(trainer.num_training_batches) // 2:
-            self.report({"epoch": 0.5, **self._validate(trainer, pl_module)})
-
-    def _validate(self, trainer: pl.Trainer, module: ClassifierModule) -> dict[str, float]:
+    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch or batch_idx + 1 != int(trainer.num_training_batches) // 2:
+            return
         metrics, losses, rows = module.metrics.clone(), 0.0, 0
         metrics.reset()
         module.eval()
@@ -62,7 +60,8 @@ class HalfwayValidation(Callback):
                 losses += float(cross_entropy(logits, labels)) * len(labels)
                 rows += len(labels)
         module.train()
-        return {**{name: float(value) for name, value in metrics.compute().items()}, "validation_loss": losses / rows}
+        found = {name: float(value) for name, value in metrics.compute().items()}
+        self.report({"epoch": 0.5, **found, "validation_loss": losses / rows})
 
 
 def fit(
@@ -81,10 +80,7 @@ def fit(
     Several devices are one process each, with gradients averaged over them (DDP).
 
     Args:
-        module: not yet trained.
-        data: gives batches of (tokens, labels).
         max_epochs: at most; early stopping may end the training sooner.
-        progress: callback that shows progress.
         report: called with the metrics of each epoch; may raise to end the training. With several devices it is called for all
             epochs after the last one.
         halfway: also report in the middle of the first epoch, as epoch 0.5; this does not change the training.
@@ -137,7 +133,7 @@ def fit(
             raise HeadwayError(line) from None
         raise
     except SystemExit as ended:
-        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning makes this of Ctrl+C
+        if isinstance(ended.__context__, KeyboardInterrupt):  # Lightning turns Ctrl+C into this
             raise KeyboardInterrupt from None
         raise
     if distributed:

@@ -21,18 +21,15 @@ from headway.promotion.paired_tests import (
 
 @dataclass(frozen=True)
 class Look:
-    """One of several looks at the same test set, see :mod:`headway.promotion.alpha_spending`.
-
-    Attributes:
-        look: its number, from 1.
-        significance: the one-sided level that it is tested at.
-    """
+    """A look at a test set: its number, from 1, and its one-sided level, see :mod:`headway.promotion.alpha_spending`."""
 
     look: int
     significance: float
 
     def __str__(self) -> str:
-        return f"look {self.look} at this test set, tested at {self.significance:.3g} (new test rows restart the count)"
+        return (
+            f"look {self.look} at this test set, tested at level {self.significance:.3g} (new test rows restart the count)"
+        )
 
 
 def power(
@@ -45,14 +42,8 @@ def power(
 ) -> Check:
     """The smallest true difference in accuracy that the test rows can show, at the observed disagreement.
 
-    It fails only if ``gate.detectable_gain`` is set and a gain of that size could be missed.
-
-    Args:
-        pair: candidate and opponent.
-        opponent: name of the opponent.
-        significance: level of the accuracy check.
-        policy: ``detectable_gain`` is used.
-        margin, minimum: of the accuracy check: by how much a model may be worse, and the smallest gain that passes.
+    It fails only if ``gate.detectable_gain`` is set and a gain of that size could be missed. Level, margin (by how much a model
+    may be worse) and minimum (the smallest gain that passes) are those of the accuracy check.
     """
     wins, losses, rows = pair.counts
     disagreement, limit = (wins + losses) / rows, policy.detectable_gain
@@ -65,7 +56,7 @@ def power(
     else:
         explanation += f"gain is {points(smallest)} or more"
     if limit:
-        explanation += f"; it can detect a gain of {points(gain)}, the policy requires {points(limit)} or less"
+        explanation += f"; it can detect a gain of {points(gain)}, gate.detectable_gain requires {points(limit)} or less"
     details = {"disagreement": disagreement, "power": POWER, "significance": significance, "detectable_gain": gain}
     return result("power", not limit or gain <= limit, smallest, limit or None, explanation, **details)
 
@@ -73,13 +64,10 @@ def power(
 def no_worse_than_baseline(pair: PairedPredictions, policy: GateParams, look: Look | None = None) -> Check:
     """Non-inferior to the linear baseline in accuracy, with the margin ``gate.baseline_margin``.
 
-    Args:
-        pair: candidate and baseline.
-        policy: ``baseline_margin`` and ``confidence`` are used.
-        look: given for a first promotion, which this check decides; it is then tested at the look's level.
+    For a first promotion, which this check decides, it is tested at the level of the look, else at ``gate.confidence``.
     """
     tail = look.significance if look else (1 - policy.confidence) / 2
-    # The coverage is worth stating here, since it changes from look to look.
+    # The message states the coverage, because it changes from look to look.
     interval = f"{100 * (1 - 2 * tail):.4g}% interval"
     return _non_inferior("no_worse_than_baseline", pair, BASELINE, tail, policy.baseline_margin, look, interval)
 
@@ -117,13 +105,16 @@ def _non_inferior(
     wins, losses, rows = pair.counts
     difference = accuracy_difference(wins, losses, rows, significance)
     p_value = float(score_test(wins, losses, rows, margin))
-    second = f"score test p = {p_value:.2g}, at most {significance:.3g}"
+    requirement = (
+        f"both models predict the same, which passes if the margin ({points(margin, sign=False)}) is above 0"
+        if pair.identical
+        else f"required: lower bound above {points(-margin)}, score test p = {p_value:.2g}, at most {significance:.3g}"
+    )
     passed = (pair.identical and margin > 0) or bool(is_non_inferior(wins, losses, rows, significance, margin))
     repeated = f"; {look}" if look and (look.look > 1 or opponent == CHAMPION) else ""
     explanation = (
         f"accuracy {points_and_bounds(difference, interval)} against {opponent}; only the candidate is correct on {wins:,} "
-        f"rows, only the opponent on {losses:,}; required: lower bound above {points(-margin)}, "
-        f"{'and both models predict the same' if pair.identical else second}{repeated}"
+        f"rows, only the opponent on {losses:,}; {requirement}{repeated}"
     )
     details = {**_discordant(pair), "p_value": float(mcnemar(wins, losses)), **(asdict(look) if look else {})}
     return result(name, passed, difference, -margin, explanation, **details)

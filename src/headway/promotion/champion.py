@@ -1,7 +1,8 @@
 """Who is champion. A decision is appended to the history first; then the registry is brought in line with the history.
 
-A decision that is in the history holds. What follows from it (the alias, the tags and files of the version) is done by the
-next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended, so
+Once a decision is in the history, it is final. Its effects (the alias, the tags and files of the version) are carried out by
+the next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended,
+so
 two promotions at once cannot both succeed.
 """
 
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from headway.errors import HeadwayError, Unreachable
+from headway.errors import HeadwayError
 from headway.promotion import history
 from headway.promotion import history_queries as queries
 from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
+from headway.registry.download import UnusableVersion
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
+from headway.registry.version_ref import ModelVersionRef
 from headway.reporting.decision import card, page
 from headway.serving.package import ModelPackage
 
@@ -38,10 +41,7 @@ Result = TypeVar("Result")
 class RegistryState:
     """History and registry, in agreement.
 
-    Attributes:
-        decisions: the whole history.
-        champion: the version with the alias ``champion``, None if there is none.
-        completed: decisions that :func:`reconcile` has just carried out, left by a process that was killed.
+    ``completed`` are decisions that :func:`reconcile` has just carried out, left by a process that was killed.
     """
 
     decisions: list[Decision]
@@ -49,12 +49,17 @@ class RegistryState:
     completed: list[Decision]
 
     @property
+    def champion_ref(self) -> ModelVersionRef | None:
+        """The champion as decisions refer to it."""
+        return ref_of(self.champion) if self.champion else None
+
+    @property
     def champion_number(self) -> str | None:
         """Version number of the champion."""
         return str(self.champion.version) if self.champion else None
 
     def completed_request(self, kind: str, reason: str, version: str | None = None) -> Decision | None:
-        """What the same command decided before it was killed, if that has just been carried out."""
+        """The decision of the same command before it was killed, if :func:`reconcile` has just carried it out."""
         for one in self.completed:
             if (one.kind, one.reason) == (kind, reason) and version in (None, one.candidate.version):
                 return one
@@ -64,13 +69,9 @@ class RegistryState:
 def reconcile(registry: Registry, accept_manual_change: bool = False) -> RegistryState:
     """Carry out every decision that is not carried out yet, and return the state after that.
 
-    Args:
-        registry: of the model.
-        accept_manual_change: do not raise if a person moved the alias, because the caller is about to decide on the
-            champion.
-
     Raises:
-        HeadwayError: the history is broken; or a person moved the alias or deleted the champion.
+        HeadwayError: the history is broken; or a person moved the alias or deleted the champion, unless that is accepted,
+            because the caller is about to decide on the champion.
     """
     completed: list[Decision] = []
     while True:
@@ -94,8 +95,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
     """Append a decision to the history and carry it out. A repeated refusal, with nothing decided since, is not appended again.
 
     Args:
-        registry: of the model.
-        state: what the decision is based on.
+        registry, state: of the model; what the decision is based on.
         content: attributes of :class:`Decision`, without its place in the history and its time. Numbers that are not finite
             become None.
 
@@ -115,7 +115,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
 def retry_on_conflict(decide: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Make a function decide again, up to :data:`ATTEMPTS` times, whenever another process has decided first.
 
-    After the last attempt, its LogConflict passes.
+    The LogConflict of the last attempt is raised.
     """
 
     @wraps(decide)
@@ -133,7 +133,7 @@ def load_champion(registry: Registry) -> ModelPackage:
 
     Raises:
         Unreachable: its files cannot be fetched.
-        HeadwayError: there is no champion, and why; or its files are lost or damaged.
+        HeadwayError: there is no champion (the message says why), or its files are lost or damaged.
     """
     champion = registry.champion()
     if champion is None:
@@ -145,9 +145,7 @@ def load_with_size(registry: Registry, champion: ModelVersion) -> tuple[ModelPac
     """The champion's package and its size in bytes; the error for lost files also says how to go on without them."""
     try:
         return registry.load_with_size(champion)
-    except Unreachable:
-        raise
-    except HeadwayError as error:
+    except UnusableVersion as error:
         raise HeadwayError(
             f'{error}, or run `headway retire --reason "…"` so that the next run promotes a new first champion'
         ) from None
@@ -159,7 +157,7 @@ def lineage_of(version: ModelVersion) -> dict[str, str]:
 
 
 def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Sequence[Decision]) -> None:
-    """Do what the last decisions say; repeating it is harmless.
+    """Carry out the last decisions. Repeating it is harmless.
 
     The alias moves first, so that a failed artifact upload cannot block a promotion.
     """
@@ -174,7 +172,7 @@ def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Seque
 
 
 def _annotate(registry: Registry, decision: Decision) -> None:
-    """Store a decision with its version and with the version's run, as far as these still exist."""
+    """Store a decision with its version and with the version's run, if these still exist."""
     version = registry.find(decision.candidate)
     if version is None:
         return
@@ -194,7 +192,7 @@ def _annotate(registry: Registry, decision: Decision) -> None:
 
 
 def _agree(decisions: Sequence[Decision], champion: ModelVersion | None) -> bool:
-    """Whether the alias is where the history left it. Without a history it may be anywhere."""
+    """Whether the alias names the history's champion. Without a history, any version may have it."""
     return queries.last_change(decisions) is None or (champion and ref_of(champion)) == queries.current_champion(decisions)
 
 

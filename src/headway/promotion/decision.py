@@ -1,4 +1,4 @@
-"""The decision record: what is kept of a promotion, refusal, rollback or retirement. Reading one needs no registry.
+"""The decision record: the stored form of a promotion, refusal, rollback or retirement. Reading one needs no registry.
 
 A decision's id is the SHA-256 of its content, and its content names the id of the decision before it. The decisions
 therefore form a chain in which an edit, a deletion or a change of order is detected.
@@ -31,8 +31,15 @@ RECORD_VERSION: Literal[3] = 3
 #: Names that version 2 used for today's fields.
 V2_NAMES = {"requested_by": "asked_by", "gate_code": "gate"}
 PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT = "promotion", "forced promotion", "refusal", "rollback", "retirement"
+DONE = {
+    PROMOTION: "promoted",
+    FORCED: "promoted by force",
+    REFUSAL: "refused",
+    ROLLBACK: "restored",
+    RETIREMENT: "retired",
+}
 Kind = Literal["promotion", "forced promotion", "refusal", "rollback", "retirement"]
-#: Keys of ``Decision.scores`` for the two models that the stages leave.
+#: Keys of ``Decision.scores`` for the two models that the stages produce.
 CANDIDATE, BASELINE = "candidate", "linear baseline"
 #: Endings of the names of the checks that compare accuracies, the more important opponent first.
 ACCURACY_CHECKS = (("champion", "_champion"), ("linear baseline", "_baseline"))
@@ -171,15 +178,7 @@ class Decision(Frozen):
     @property
     def headline(self) -> str:
         """What was decided, in one line."""
-        version = self.candidate.version
-        texts = {
-            PROMOTION: f"version {version} is promoted",
-            FORCED: f"version {version} is promoted by force",
-            REFUSAL: f"version {version} is refused",
-            ROLLBACK: f"version {version} is restored",
-            RETIREMENT: f"version {version} is retired",
-        }
-        return texts[self.kind] + (f": {self.reason}" if self.reason else "")
+        return f"version {self.candidate.version} is {DONE[self.kind]}" + (f": {self.reason}" if self.reason else "")
 
     @property
     def summary(self) -> list[str]:
@@ -211,20 +210,12 @@ class Decision(Frozen):
 
 
 def new_decision(**content: Any) -> Decision:
-    """A decision made now. Numbers that are not finite become None.
-
-    Args:
-        content: attributes of :class:`Decision` except ``when``.
-    """
-    return Decision.model_validate(plain({**content, "when": now()}))
+    """A decision made now, from all attributes of :class:`Decision` but ``when``. Numbers that are not finite become None."""
+    return Decision.model_validate(plain({**content, "when": datetime.now(UTC).isoformat(timespec="seconds")}))
 
 
 def parse(text: str, expected: str) -> Decision:
-    """Read a stored decision.
-
-    Args:
-        text: the stored JSON.
-        expected: the id that the history lists.
+    """Read a stored decision, whose id must be the one that the history lists.
 
     Raises:
         HeadwayError: the text was altered, or has a format that this Headway does not read. The message does not name the
@@ -250,17 +241,12 @@ def parse(text: str, expected: str) -> Decision:
     if {given, decision.id} != {expected}:
         raise HeadwayError(f"altered: its SHA-256 is {decision.id[:12]}, the history has {expected[:12]}")
     if text != decision.as_json():  # differences that parsing drops, such as a repeated key
-        raise HeadwayError("altered: not as it was written")
+        raise HeadwayError("altered: its text is not the one that Headway writes")
     return decision
 
 
 def current_requester(command: str, **flow: str) -> Requester:
-    """This user on this machine, running a command.
-
-    Args:
-        command: as typed.
-        flow: fields of :class:`Requester` that describe the flow run, if there is one.
-    """
+    """This user on this machine, running a command, with fields of :class:`Requester` about the flow run, if there is one."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # users of containers can have no name
@@ -268,13 +254,8 @@ def current_requester(command: str, **flow: str) -> Requester:
     return Requester(user=user, host=socket.gethostname(), command=command, **flow)
 
 
-def now() -> str:
-    """The time as decisions hold it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def plain(value: Any) -> Any:
-    """A value as JSON holds it: NumPy numbers as Python's, and None for numbers that are not finite."""
+    """A value for JSON: NumPy numbers as Python's, and None for numbers that are not finite."""
     if isinstance(value, BaseModel):
         return plain(value.model_dump(mode="json"))
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a decision leaves for people: its page in the project, and a summary in the pipeline's MLflow run."""
+"""Reports on a decision: its page in the project, and a summary in the pipeline's MLflow run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
     and the record.
 
     The training run also gets its version's lineage, because it ended before the dvc.lock that it led to was written. A
-    decision that is about another execution, or is logged already, is left alone.
+    decision on another execution, or one that is logged already, is skipped.
     """
     layout, registry, tracker = project.layout, project.registry, project.registry.tracker
     key = execution_key(project.params, layout)

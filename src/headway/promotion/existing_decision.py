@@ -1,4 +1,4 @@
-"""Whether a decision on the stages' candidate exists that still holds. Light to import: nothing is scored."""
+"""Finds a decision on the stages' candidate that is still valid. Light to import: nothing is scored."""
 
 from __future__ import annotations
 
@@ -15,19 +15,15 @@ from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
 from headway.promotion.project import RESULTS, Project
 from headway.promotion.test_rows import TestRows
-from headway.registry.registry import MODEL_TAG, ref_of
+from headway.registry.registry import MODEL_TAG
 from headway.serving import package
 
 
 def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
-    """The outcome that holds without a new decision, None if there is something to decide.
+    """The outcome of a decision that is still valid, None if a new one is needed.
 
-    What a killed process left out of the pipeline's MLflow run is added.
-
-    Args:
-        project: the project.
-        state: of its registry.
-        rows: today's test rows, read only if there is a refusal to compare them with.
+    Whatever a killed process did not log to the pipeline's MLflow run is logged now. The test rows are read only if there is a
+    refusal to compare them with.
     """
     outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
     if outcome is not None and outcome.decision is not None:
@@ -50,8 +46,8 @@ def unchanged(project: Project, state: RegistryState) -> Outcome | None:
 def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome if this candidate was refused, and nothing that the refusal is based on has changed.
 
-    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and what params.yaml and dvc.lock
-    (without the pages) pin besides: the seed and the baseline's predictions. Some refusals are always reconsidered, see
+    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and, through params.yaml and
+    dvc.lock (without the pages), the seed and the baseline's predictions. Some refusals are always reconsidered, see
     :func:`_may_pass_later`.
     """
     params, layout, registry, champion = project.params, project.layout, project.registry, state.champion
@@ -59,10 +55,11 @@ def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> 
     if refusal is None or refusal.kind != REFUSAL or any(map(_may_pass_later, refusal.failed)):
         return None
     now = project.lineage()
-    # The commit may differ, as it does after `git commit`; so may the pages, but older decisions know dvc.lock as a whole only.
+    # The commit may differ, as it does after `git commit`. The pages may differ too, but older decisions hash all of
+    # dvc.lock.
     compared = ("headway.params", RESULTS if RESULTS in refusal.project else "headway.dvc_lock")
     holds = (
-        refusal.champion == (champion and ref_of(champion))
+        refusal.champion == state.champion_ref
         and refusal.policy == plain(params.gate)
         and refusal.gate_code == gate_code()
         and all(refusal.project.get(name) == now[name] for name in compared)
@@ -107,6 +104,6 @@ def staged_scores(layout: Layout) -> dict[str, dict[str, Any]]:
 
 
 def _may_pass_later(check: Check) -> bool:
-    """Whether a failed check depends on more than what is compared: on something that could not be computed and may be fixed, or
-    on the latency of a machine that may be less busy."""
+    """Whether a failed check may pass on the same inputs later: its value could not be computed, or it is the latency, which
+    depends on how busy the machine is."""
     return check.value is None or check.name == "latency"

@@ -1,7 +1,7 @@
 """Fingerprint of the code that decides. A refusal is reconsidered when this changes.
 
-It covers what a decision is computed with: the gate and its statistics, metrics and slices, and the scoring of models. It
-does not cover what a decision is shown or stored with.
+It covers the code that computes a decision: the gate and its statistics, metrics and slices, and the scoring of models. It
+does not cover the code that shows or stores one.
 """
 
 from __future__ import annotations

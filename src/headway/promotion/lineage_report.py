@@ -31,11 +31,8 @@ MIN_PREFIX = 7
 def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     """The lineage of a version, commit or run, as lines of text.
 
-    Args:
-        registry: of the model.
-        layout: of the project, whose git repository resolves revisions.
-        name: number of a version; hash of a commit, its beginning, or a revision that git knows; id of a run or its
-            beginning.
+    The name is the number of a version; the hash of a commit, its beginning, or a revision that the project's git repository
+    knows; or the id of a run or its beginning.
 
     Raises:
         HeadwayError: the name is unknown or ambiguous.
@@ -44,17 +41,20 @@ def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     found = _resolve(name, versions, runs, layout)
     if not found:
         raise HeadwayError(
-            f"{name}: no version of {registry.name}, no run of experiment {registry.tracker.params.registry.experiment} and no "
-            f"commit behind one of these; give a version number, or at least {MIN_PREFIX} characters of a commit or run"
+            f"{name}: neither a version of {registry.name}, nor a run of experiment "
+            f"{registry.tracker.params.registry.experiment}, nor a commit of one; "
+            f"give a version number, or at least {MIN_PREFIX} characters of a commit or run"
         )
     if len(found) > 1:
-        raise HeadwayError(f"{name}: may be {' or '.join(f'{kind} {full}' for kind, full in found)}; give more characters")
+        raise HeadwayError(
+            f"{name}: ambiguous, {' or '.join(f'{kind} {full}' for kind, full in found)}; give more characters"
+        )
     ((kind, full),) = found
     decisions = history.decisions(registry)
     lines, chosen = _matching(kind, full, versions, runs)
     for version in chosen:
         lines += _version_lines(registry, version, runs, decisions)
-    return lines if chosen else [*lines, f"no version of {registry.name} came of it"]
+    return lines if chosen else [*lines, f"no version of {registry.name} was made from it"]
 
 
 def _resolve(name: str, versions: Sequence[ModelVersion], runs: Mapping[str, Run], layout: Layout) -> list[tuple[str, str]]:
@@ -82,7 +82,7 @@ def _matching(
     run = runs[name]
     related = {name, _parent(run)} - {""}
     related |= {other for other, child in runs.items() if _parent(child) == name}
-    if run.data.tags.get(KIND_TAG) == "trial":  # the training beside it used what the search found
+    if run.data.tags.get(KIND_TAG) == "trial":  # the training in the same pipeline run used the search's result
         related |= {other for other, child in runs.items() if _parent(child) == _parent(run)}
     heading = [f"run {name}: {run.info.run_name}, {run.info.status}", *_origin_lines(run.data.tags)]
     return heading, [version for version in versions if version.run_id in related]

@@ -8,6 +8,7 @@ from typing import Any
 
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate, evaluate_slices
+from headway.evaluation.predictions import Predictions
 from headway.files import read_json
 from headway.promotion import candidates, gate
 from headway.promotion import history_queries as queries
@@ -31,10 +32,10 @@ class Request:
 
     Attributes:
         requester: who requests it.
-        version: number of a registered version; None for the candidate that the stages left.
-        force: promote the version whatever the gate finds. The gate's checks are recorded all the same.
+        version: number of a registered version; None for the candidate that the stages produced.
+        force: promote the version even if the gate refuses. The gate's checks are recorded in either case.
         reason: why it is forced.
-        require_current: raises if the project's files are in no state to decide on.
+        require_current: raises if the project's files are out of date.
     """
 
     requester: Requester
@@ -47,12 +48,8 @@ class Request:
 def promote(project: Project, request: Request, rows: TestRows | None = None) -> Outcome:
     """Promote or refuse a model. Safe to repeat after a kill at any point.
 
-    If another process decides meanwhile, the model is compared again, with the champion at that time.
-
-    Args:
-        project: the project.
-        request: the model to promote, and how.
-        rows: the test rows, if they have been read already.
+    If another process decides meanwhile, the model is compared again, with the champion at that time. Test rows that have been
+    read already can be passed.
 
     Raises:
         Unreachable: MLflow or its artifact store does not answer.
@@ -91,7 +88,7 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
         reason=request.reason,
         requested_by=request.requester,
         candidate=ref_of(candidate.version),
-        champion=state.champion and ref_of(state.champion),
+        champion=state.champion_ref,
         checks=result.checks,
         scores=_scores(project, state, candidate, given),
         test_rows=rows.fingerprint,
@@ -108,7 +105,7 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
 
 
 def _score_champion(project: Project, state: RegistryState, rows: TestRows) -> ScoredModel | HeadwayError | None:
-    """The champion on today's test rows; None if there is none; an error, which refuses, if it cannot be scored.
+    """The champion on the current test rows; None if there is none; an error, which refuses, if it cannot be scored.
 
     Raises:
         Unreachable: its files cannot be fetched now, which is no reason to refuse a candidate.
@@ -146,7 +143,7 @@ def _gate_input(
             state.decisions,
             rows.fingerprint,
             ref_of(candidate.version).model,
-            ref_of(state.champion).model if state.champion else None,
+            state.champion_ref.model if state.champion_ref else None,
             plain(params.gate),
         ),
         seen_rows=candidate.seen_rows,
@@ -158,7 +155,7 @@ def _scores(project: Project, state: RegistryState, candidate: Candidate, given:
     evaluation, seed = project.params.evaluation, project.params.seed
     by_slice = evaluate_slices(given.candidate, given.slices, evaluation, seed)
     scores = {**candidate.scores, CANDIDATE: {**candidate.scores[CANDIDATE], "slices": by_slice}}
-    if given.champion is not None and not isinstance(given.champion, HeadwayError):
+    if isinstance(given.champion, Predictions):
         scores[f"champion, version {state.champion_number}"] = evaluate(given.champion, evaluation, seed)
     return scores
 

@@ -1,4 +1,4 @@
-"""Whether a version was trained without today's test rows. Only the knobs that split the data can tell."""
+"""Checks that a version was not trained on the current test rows, by the knobs that split the data."""
 
 from __future__ import annotations
 
@@ -25,16 +25,13 @@ def split_tag(params: Params) -> dict[str, str]:
 
 
 def require_unseen(version: ModelVersion, decisions: Sequence[Decision], params: Params, remedy: str) -> None:
-    """Return if a version was trained with the data split of these params.
+    """Check that a version was trained with the data split of these params.
 
-    Args:
-        version: the version.
-        decisions: the history, which knows the params of versions from before the tag.
-        params: today's.
-        remedy: what else a person can do, for the message.
+    The history has the params of versions that were registered without the tag. The remedy, what else a person can do, is for
+    the message.
 
     Raises:
-        HeadwayError: the split differs or is unknown, so today's test rows may be among the version's training rows.
+        HeadwayError: the split differs or is unknown, so the current test rows may be among the version's training rows.
     """
     if SPLIT_TAG in version.tags:
         trained_with = json.loads(version.tags[SPLIT_TAG])
@@ -42,15 +39,15 @@ def require_unseen(version: ModelVersion, decisions: Sequence[Decision], params:
         trained_with = _splitting_knobs(known)
     else:
         raise HeadwayError(
-            f"the data split that version {version.version} was trained with is unknown, so today's test rows may be among its "
-            f"training rows; train it with `make run`, {remedy}"
+            f"the data split that version {version.version} was trained with is unknown, so the current test rows may be among "
+            f"its training rows;  train it with `make run`, {remedy}"
         )
-    today = _splitting_knobs(params.model_dump())
-    changed = [name for name, value in today.items() if trained_with.get(name, value) != value]
+    current = _splitting_knobs(params.model_dump())
+    changed = [name for name, value in current.items() if trained_with.get(name, value) != value]
     if changed:
         raise HeadwayError(
-            f"version {version.version} was trained with another {', '.join(changed)}, so today's test rows may be among its "
-            f"training rows; restore that in params.yaml, {remedy}"
+            f"version {version.version} was trained with another {', '.join(changed)}, so the current test rows may be among "
+            f"its training rows;  restore that in params.yaml, {remedy}"
         )
 
 

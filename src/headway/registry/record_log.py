@@ -34,7 +34,7 @@ class LogConflict(HeadwayError):
 
 @dataclass(frozen=True)
 class Entries:
-    """What the log holds.
+    """The content of the log.
 
     Attributes:
         ids: ids of the records by their numbers, counted from 1.
@@ -64,7 +64,8 @@ def ignoring(*codes: str) -> Iterator[None]:
 
 @contextmanager
 def storing(what: str) -> Iterator[None]:
-    """Turn a failure of the artifact store into one line. MLflow's own errors pass, see :func:`headway.tracking.reachable`.
+    """Turn a failure of the artifact store into one line. MLflow's own errors are raised as they are; see
+    :func:`headway.tracking.reachable`.
 
     Raises:
         Unreachable: the store does not answer, or refuses to store.
@@ -81,11 +82,7 @@ def storing(what: str) -> Iterator[None]:
 
 
 class RecordLog:
-    """The log of one registered model.
-
-    Args:
-        tracker: the connection to MLflow; params.yaml names the registered model.
-    """
+    """The log of the registered model that params.yaml names."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker, self.client = tracker, tracker.client
@@ -96,8 +93,8 @@ class RecordLog:
         """Create the registered model and its log, unless they exist.
 
         The registered model is created together with the tag that names the run, which only one process can do. A registered
-        model from before there were logs gets the tag later: concurrent processes then choose the same run and look again
-        before they set the tag, and :meth:`append` detects what remains.
+        model that is older than such logs gets the tag later: concurrent processes then choose the same run, and check again
+        before they set the tag. :meth:`append` detects the race that remains.
         """
         with reachable(self.tracker.uri):
             model = self.model()
@@ -141,7 +138,7 @@ class RecordLog:
         return {one: self._texts[one] for one in wanted if one in self._texts}
 
     def append(self, number: int, record_id: str, text: str) -> None:
-        """Make a record the last one of the log.
+        """Append a record to the log.
 
         Raises:
             LogConflict: the number is taken, or another process created another log.

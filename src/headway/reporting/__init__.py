@@ -1,1 +1,1 @@
-"""Every page, plot, table and template. Nothing here computes a result."""
+"""Pages, plots, tables and their templates. Nothing here computes a result."""

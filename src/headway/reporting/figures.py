@@ -55,7 +55,7 @@ def bar_chart(
     colours: Sequence[str] = (BLUE,),
     legend: Sequence[str] = (),
 ) -> Figure:
-    """Horizontal bars, the first on top, with a note behind each.
+    """Horizontal bars, the first on top, with a note after each.
 
     The margins follow from the texts' approximate widths in any font: Matplotlib measures its own font, which has no
     Chinese or Arabic letters, while a page is shown in the browser's font.
@@ -112,7 +112,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
     Args:
         name: unique on the page. Ids inside the SVG element are derived from it.
-        description: read out where the figure cannot be seen.
+        description: text for screen readers.
     """
     import matplotlib
 

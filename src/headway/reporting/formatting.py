@@ -1,4 +1,4 @@
-"""How numbers and texts are shown to people, on every page and in every table."""
+"""Formats of numbers and texts on every page and in every table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def readable(name: str) -> str:
 
 
 def shown(value: float | None) -> str:
-    """A number to four significant decimals, with a true minus sign; "—" for None."""
+    """A number to four decimals (four significant digits from 10 on), with a true minus sign; "—" for None."""
     if value is None:
         return ABSENT
     words = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if abs(value) >= 10 else f"{value:.4f}"

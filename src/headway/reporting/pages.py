@@ -13,7 +13,7 @@ from headway.reporting.formatting import clip, interval, share, shown, visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: How every template can show numbers and texts.
+#: Filters for numbers and texts in every template.
 FILTERS: dict[str, Callable[..., Any]] = {
     "count": "{:,}".format,
     "shown": shown,
@@ -49,10 +49,10 @@ def render(
 
     Args:
         template: extends frame.html and fills its blocks: title, body, style, and policy for scripts that may run.
-        figures: name → the figure and a description of it, which is read out where the figure cannot be seen.
+        figures: name → the figure and a description of it for screen readers.
             The template gets them as SVG elements, by name, as ``figures``.
         filters: the template's own, besides those of :data:`FILTERS`.
-        content: what else the template names. It is escaped unless it is marked as HTML.
+        content: the template's other variables. They are escaped unless marked as HTML.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

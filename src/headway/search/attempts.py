@@ -1,7 +1,7 @@
 """The trials of a search in an Optuna storage, kept so that a kill at any moment loses no finished trial.
 
-A trial that is interrupted is attempted once more, as an Optuna trial of its own with the same number of ours. Two interrupted
-attempts are a failed trial. Optuna's ``RetryHeartbeatStaleTrialCallback`` does not serve: it never runs for a journal, it queues
+A trial that is interrupted is attempted once more, as a second Optuna trial with our trial's number. Two interrupted
+attempts are a failed trial. Optuna's ``RetryHeartbeatStaleTrialCallback`` is not used: it never runs for a journal, it queues
 the next attempt in a second write, which a kill can prevent, and it counts trials that were only waiting for a worker.
 """
 

@@ -145,4 +145,4 @@ def size(classifier: AttentionClassifier, _: TextDataModule | None = None) -> fl
 
 
 #: Measured after the training, in the units of :data:`headway.search.goals.SECOND`.
-SECOND_OBJECTIVES = {"latency": latency, "size": size}
+SECOND_OBJECTIVES: dict[str, Callable[[AttentionClassifier, TextDataModule], float]] = {"latency": latency, "size": size}

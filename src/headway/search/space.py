@@ -68,7 +68,8 @@ def draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
             return trial.suggest_float(path, knob.low, knob.high, log=knob.log)
         if isinstance(knob, IntRange):
             return trial.suggest_int(path, knob.low, knob.high, step=knob.step, log=knob.log)
-        return trial.suggest_categorical(path, knob.choices)
+        value: Value = trial.suggest_categorical(path, knob.choices)  # type: ignore[assignment]  # a choice is never None
+        return value
 
     return active_point(space, suggest)
 

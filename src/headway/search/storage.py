@@ -26,13 +26,13 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from headway.errors import HeadwayError, Unreachable, first_line, redact_credentials
 
-#: Seconds between two heartbeats of a running trial, and since the last one until the trial counts as abandoned.
+#: Seconds between two heartbeats of a running trial, and seconds without one after which the trial counts as abandoned.
 HEARTBEAT_INTERVAL = 5
 GRACE_PERIOD = 15
 #: Seconds to wait for a database that does not answer, for example because it is restarting.
 SECONDS_TO_CONNECT = 30.0
 SECONDS_PER_ATTEMPT = 10
-#: In the error of a server that answers, and that will give the same answer again.
+#: Found in the error of a database that answers but refuses, so that trying again cannot help.
 REFUSAL = re.compile(r"authentication|no password|pg_hba|does not exist|permission denied")
 
 
@@ -62,7 +62,9 @@ def open_storage(url: str, journal: Path) -> BaseStorage:
     try:
         make_url(url).get_dialect().import_dbapi()
     except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-        raise HeadwayError(f"tune.storage: {first_line(error)}; expected as in postgresql://user@host/database") from None
+        raise HeadwayError(
+            f"tune.storage: {first_line(error)}; expected a URL such as postgresql://user@host/database"
+        ) from None
     # Pre-ping: a broken connection is noticed when it is next used, and replaced.
     options = {"creator": lambda: _connect(url), "pool_pre_ping": True}
     with database_errors(url), warnings.catch_warnings():

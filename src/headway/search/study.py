@@ -122,7 +122,7 @@ class Search:
         return [Task(number, batch[number], bounds) for number in numbers if number in batch]
 
     def _frozen(self, trial: TrialResult) -> FrozenTrial:
-        """A finished trial as Optuna's sampler sees it: its values or, if it was pruned, its curve."""
+        """A finished trial for Optuna's sampler: its values or, if it was pruned, its curve."""
         if trial.state == "complete":
             values = [value for value in (trial.score, trial.second) if value is not None]
             return frozen_trial(self.params.space, trial.point, TrialState.COMPLETE, values=values)

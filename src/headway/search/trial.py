@@ -1,4 +1,4 @@
-"""What a worker is given and what it returns, as plain values that any executor can carry, and how a person follows it.
+"""The input and output of a worker, as plain values that any executor can send, and the interface for showing progress.
 
 Nothing heavy is imported here.
 """
@@ -63,7 +63,7 @@ EpochCallback = Callable[[dict[str, float]], None]
 
 
 class Progress:
-    """What happens in a search, for a subclass that shows it to a person. This one shows nothing."""
+    """Receives the events of a search. Subclasses show them; this class shows nothing."""
 
     def resumed(self, trials: Sequence[TrialResult]) -> None: ...
     def began(self, task: Task) -> None: ...

@@ -52,7 +52,7 @@ class LinearPart:
 
     Attributes:
         weight: of the whole part.
-        logits: minus their mean, (C,).
+        logits: of the classes, minus their mean, (C,).
         bias: contribution of the bias to the predicted class.
         tokens: contribution of each token to the predicted class, (T,); together with the bias they sum to its logit.
         strongest_for, strongest_against: n-grams for and against the predicted class, strongest first.
@@ -72,7 +72,7 @@ class AttentionPart:
 
     Attributes:
         weight: of the whole part.
-        logits: minus their mean, (C,).
+        logits: of the classes, minus their mean, (C,).
         seen: indices of the tokens that this part reads, ascending, (S,).
         blank: logit of the predicted class for a blank text of this length.
         tokens: integrated gradients, (S,); together with ``blank`` and ``left_over`` they sum to the predicted class's logit.
@@ -120,11 +120,7 @@ class Explanation:
 
 
 def explain(package: ModelPackage, text: str) -> Explanation:
-    """Explain a package's prediction for one text.
-
-    Raises:
-        HeadwayError: the text has lone surrogates, so it cannot be encoded as UTF-8.
-    """
+    """Explain a package's prediction for one text; HeadwayError if it has lone surrogates, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -242,14 +238,7 @@ def integrated_gradients(model: AttentionClassifier, words: Tensor, pairs: Tenso
     The contribution of a bigram's embedding is divided equally between its two tokens; the first token gets all of its own,
     since its bigram starts before the text.
 
-    Args:
-        model: in evaluation mode.
-        words: embeddings of the tokens, (S, d).
-        pairs: embeddings of the bigrams ending at each token, (S, d).
-        target: index of the class.
-
-    Returns:
-        float64, (S,).
+    ``words`` and ``pairs`` are the embeddings of the tokens, and of the bigrams ending there, (S, d). Returns float64, (S,).
     """
     from captum.attr import IntegratedGradients
 

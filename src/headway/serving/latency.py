@@ -24,15 +24,7 @@ def measure(
     It is measured in this process with PyTorch's current number of threads, on up to 200 texts of evenly spaced length ranks,
     because the percentile depends on the long ones. In each of three rounds all models predict a text before the next text, in
     rotating order, so that other load on the machine affects them equally. The fastest round of a text counts, because other
-    load only adds time.
-
-    Args:
-        models: by name, loaded.
-        texts: as a server would receive them.
-        clock: gives seconds.
-
-    Raises:
-        HeadwayError: ``texts`` is empty.
+    load only adds time. HeadwayError if ``texts`` is empty.
     """
     if not texts:
         raise HeadwayError("no texts to measure the latency with; expected at least one")

@@ -18,22 +18,13 @@ class TextClassifier:
         self.package = package
 
     def predict(self, table: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Predict labels and probabilities.
-
-        Args:
-            table: has a column ``text``.
-            params: ignored.
-
-        Returns:
-            one row per text with its most likely class, ``label``, and a column ``probability of <class>`` for each class.
-        """
+        """For each row's ``text``, the most likely class, ``label``, and ``probability of <class>`` for each class."""
         import pandas as pd
 
         probabilities = self.package.predict_proba([str(text) for text in table["text"]])
-        columns: dict[str, Any] = {"label": [self.package.classes[index] for index in probabilities.argmax(axis=1)]}
-        for index, name in enumerate(self.package.classes):
-            columns[f"probability of {name}"] = probabilities[:, index]
-        return pd.DataFrame(columns, index=table.index)
+        found = pd.DataFrame(probabilities, table.index, [f"probability of {name}" for name in self.package.classes])
+        found.insert(0, "label", [self.package.classes[index] for index in probabilities.argmax(axis=1)])
+        return found
 
 
 def _load_pyfunc(path: str) -> TextClassifier:

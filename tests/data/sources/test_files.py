@@ -217,7 +217,7 @@ def test_a_folder_without_data_is_an_error_with_advice(refusal, tmp_path):
 def test_a_pattern_without_a_match_is_an_error_that_names_its_knob(refusal, tmp_path):
     (tmp_path / "input").mkdir()
     (tmp_path / "input" / "a.csv").write_text("text,label\na,1\n")
-    assert refusal("input", files="b*") == "data.files: no data file in input matches 'b*'; there is a.csv"
+    assert refusal("input", files="b*") == "data.files: no data file in input matches 'b*'; found a.csv"
     assert refusal("input", test_files="b*").startswith("data.test_files: no data file in input matches 'b*'")
     assert refusal("input", test_files="a*").endswith("matches '*'; the other patterns match all files")
     assert refusal("input", files="a**").startswith("data.files: 'a**' is not a valid pattern")
@@ -250,7 +250,7 @@ def test_a_column_without_a_name_is_listed_as_such(refusal):
         ("a.jsonl", b"PK not json\n", "a.jsonl: holds no JSON object; expected one object per line"),
         ("a.json", b'[{"text": "fine", "label": 1}, {"text": "du', "a.json: cannot be read as json: "),
         ("a.json", b'[{"text": "fine", "label": 1}', "a.json: cannot be read as json: "),
-        ("a.json", b'[{"text": "fine", "label": 1}] [', "a.json: cannot be read as json: more follows after the end"),
+        ("a.json", b'[{"text": "fine", "label": 1}] [', "a.json: cannot be read as json: there is more text after the end"),
         ("a.parquet", b"PAR1 but no table", "a.parquet: cannot be read as parquet: "),
         ("a.csv.gz", b"text,label\na,1\n", "a.csv.gz: cannot be read as csv: "),
         ("a.csv.zst", b"text,label\na,1\n", "a.csv.zst: cannot be read as csv: "),

@@ -105,22 +105,6 @@ def test_the_mapped_data_cannot_be_changed(file):
         opened[0][0] = 7
 
 
-def test_ids_are_read_when_they_are_accessed(file, monkeypatch):
-    monkeypatch.setattr(encoded, "BLOCK", 7)
-    ids = EncodedTexts.open(file).ids
-    assert len(ids) == 600
-    assert (ids[0], ids[-1], ids[np.int64(3)], ids[5:7]) == ("id 0", "id 599", "id 3", ["id 5", "id 6"])
-    assert list(ids) == [f"id {index}" for index in range(600)]
-    assert "id 17" in ids
-    with pytest.raises(IndexError):
-        ids[600]
-
-
-def test_a_token_is_counted_in_the_whole_file(file, real, monkeypatch):
-    monkeypatch.setattr(encoded, "BLOCK", 1000)
-    assert EncodedTexts.open(file).count(1) == sum(int((text == 1).sum()) for text in real) > 0
-
-
 def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(StageOutputError, match=r"train\.arrow: missing"):
         EncodedTexts.open(tmp_path / "train.arrow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from itertools import cycle, islice
 
@@ -27,11 +28,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
     With several processes, each takes every ``world_size``-th batch. All need the same number of batches, so up to
     ``world_size - 1`` batches of an epoch are used twice.
 
-    Args:
-        lengths: number of tokens of each text, shape (texts,).
-        tokens_per_batch: the budget. A text that exceeds it is a batch of its own.
-        seed: of the shuffling. None gives the same order in every epoch, by length.
-        rank, world_size: index of this process and number of processes.
+    A text that exceeds the budget is a batch of its own. Without a seed, every epoch has the same order, by length.
     """
 
     def __init__(
@@ -87,23 +84,21 @@ class TokenBudgetSampler(Sampler[list[int]]):
 class TextBatches(Dataset[tuple[Tensor, Tensor]]):
     """A data set indexed by whole batches: a list of B indices gives padded tokens (B, T) and labels (B,), both int64.
 
-    Args:
-        texts: an encoded split.
-        max_length: maximum number of tokens per text; longer texts are truncated to their beginning and end. None keeps all.
+    Texts of more than ``max_length`` tokens are truncated to their beginning and end.
     """
 
-    def __init__(self, texts: EncodedTexts, max_length: int | None = None) -> None:
+    def __init__(self, texts: EncodedTexts, max_length: int = sys.maxsize) -> None:
         self.texts = texts
         self.max_length = max_length
 
     @property
     def lengths(self) -> np.ndarray:
         """Number of tokens of each text after truncation, int64, shape (texts,)."""
-        return self.texts.lengths if self.max_length is None else np.minimum(self.texts.lengths, self.max_length)
+        lengths: np.ndarray = np.minimum(self.texts.lengths, self.max_length)
+        return lengths
 
     def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        chosen = [self.texts[index] for index in indices]
-        tokens = pad(chosen if self.max_length is None else [truncate(text, self.max_length) for text in chosen])
+        tokens = pad([truncate(self.texts[index], self.max_length) for index in indices])
         return tokens, torch.from_numpy(self.texts.labels[indices].astype(np.int64))
 
     def __len__(self) -> int:

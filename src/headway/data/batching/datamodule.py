@@ -20,14 +20,7 @@ Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
 class TextDataModule(pl.LightningDataModule):
-    """Training and validation batches for Lightning.
-
-    Args:
-        train, validation: encoded splits.
-        max_length: maximum number of tokens per text.
-        tokens_per_batch: token budget of a batch, including padding.
-        seed: of the shuffling.
-    """
+    """Training and validation batches for Lightning, of texts up to ``max_length`` tokens; ``seed`` is of the shuffling."""
 
     def __init__(
         self, train: EncodedTexts, validation: EncodedTexts, max_length: int, tokens_per_batch: int, seed: int
@@ -39,8 +32,7 @@ class TextDataModule(pl.LightningDataModule):
 
     def steps(self, epochs: int, world_size: int = 1) -> int:
         """Number of optimizer steps of each process in the first ``epochs`` epochs."""
-        sampler = self._train_sampler(0, world_size)
-        total = 0
+        sampler, total = self._train_sampler(0, world_size), 0
         for epoch in range(epochs):
             sampler.set_epoch(epoch)
             total += len(sampler)

@@ -19,29 +19,29 @@ from headway.tables import read_batches
 BATCH_ROWS = 2_000
 
 
-class _Record(BaseModel):
-    """A part of the manifest; keys that prepare does not need are ignored."""
+class Record(BaseModel):
+    """Facts about the data; when they are read, keys that prepare does not need are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class SourceFile(_Record):
+class SourceFile(Record):
     """A file or split that was ingested."""
 
     name: str  # below the source's folder
-    rows: int  # number of rows read from it
+    rows: int
     encoding: str  # Python's name of a text file's encoding, "" for other files
     encoding_guessed: bool  # whether the encoding was guessed from letter frequencies
     delimiter: str  # of a CSV file, otherwise ""
     unterminated_label: str | None  # label in a CSV's last line if it has no end ("" if unreadable), else None
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """Facts about the source; see :class:`headway.data.sources.manifest.Manifest`, whose JSON this reads."""
 
     source: str
     version: str
-    files: tuple[SourceFile, ...]
+    files: list[SourceFile]
     rows: int
     unlabelled_rows: int
     label_counts: dict[str, int]
@@ -50,11 +50,7 @@ class Manifest(_Record):
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read the manifest in the folder that ingest wrote.
-
-        Raises:
-            StageOutputError: it is missing or damaged.
-        """
+        """Read the manifest in the folder that ingest wrote; StageOutputError if it is missing or damaged."""
         path = folder / "manifest.json"
         try:
             return cls.model_validate(read_json(path, made_by="ingest"))
@@ -64,17 +60,12 @@ class Manifest(_Record):
             raise StageOutputError(path, "ingest", damage) from None
 
     def locate(self, index: int) -> tuple[str, int]:
-        """The file that holds a row, and the row's number in it, counted from 1.
-
-        Args:
-            index: of the row among all rows, counted from 0.
-        """
+        """The file that holds the row with an index among all rows, and the row's number in that file, counted from 1."""
         file = bisect_right(self._starts, index) - 1
         return self.files[file].name, index - self._starts[file] + 1
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Index of the first row of each file."""
         return list(accumulate((file.rows for file in self.files), initial=0))
 
 

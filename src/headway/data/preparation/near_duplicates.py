@@ -33,7 +33,7 @@ _WORDS = regex.compile(
 
 
 def normal_form(text: str) -> str:
-    """A text without the differences that do not matter between copies: markup, case, character width and white space."""
+    """A text without differences that do not make it another text: markup, case, character width and white space."""
     return " ".join(unicodedata.normalize("NFKC", _MARKUP.sub(" ", text)).casefold().split())
 
 

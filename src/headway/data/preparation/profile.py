@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from headway.data.preparation.ingested import Manifest, SourceFile
+from headway.data.preparation.ingested import Manifest, Record, SourceFile
 from headway.data.preparation.scan import Scan
 from headway.data.preparation.split_assignment import Assignment, leakage, split_at_random
 from headway.data.preparation.validation import BAD, CODE, REASONS, canonical_label
@@ -17,21 +16,7 @@ from headway.params import Params
 BINS = 30
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileProfile(_Record):
-    """A file or split of the source: rows read, and how its bytes were decoded; "" where that does not apply."""
-
-    name: str
-    rows: int
-    encoding: str
-    encoding_guessed: bool
-    delimiter: str
-
-
-class ClassProfile(_Record):
+class ClassProfile(Record):
     """Kept rows of a class in each split."""
 
     label: str
@@ -45,7 +30,7 @@ class ClassProfile(_Record):
         return self.train + self.validation + self.test
 
 
-class LengthProfile(_Record):
+class LengthProfile(Record):
     """Lengths of the kept texts in characters: minimum, median, 95th percentile, maximum, and a histogram of geometric bins."""
 
     min: int
@@ -56,7 +41,7 @@ class LengthProfile(_Record):
     counts: list[int]
 
 
-class DuplicateProfile(_Record):
+class DuplicateProfile(Record):
     """Duplicates that were left out; kept rows with a near-duplicate among the kept rows, and the groups they form."""
 
     exact: int
@@ -64,20 +49,20 @@ class DuplicateProfile(_Record):
     near_groups: int
 
 
-class LeakageProfile(_Record):
-    """Share of test rows with a duplicate or near-duplicate in training, if rows were split at random and as they are split."""
+class LeakageProfile(Record):
+    """Share of test rows with a duplicate or near-duplicate in training: in a random split, and in the actual one."""
 
     random_split: float
     actual_split: float
     test_rows: int
 
 
-class DataProfile(_Record):
+class DataProfile(Record):
     """Counts and shares of the labelled rows, unless a field says otherwise."""
 
     source: str
     version: str
-    files: list[FileProfile]  # in the order in which they were read
+    files: list[SourceFile]  # in the order in which they were read
     ignored_data_files: list[str]  # files in the source's folder that no pattern selects although Headway could read them
     columns_that_differ: dict[str, list[str]]  # per file, columns that only it or only the first file has
     possibly_truncated: list[str]  # files that seem to end in the middle of a row
@@ -107,15 +92,7 @@ class DataProfile(_Record):
 
 
 def profile(scan: Scan, assignment: Assignment, labels: Sequence[str], params: Params, manifest: Manifest) -> DataProfile:
-    """Describe the data.
-
-    Args:
-        scan: the rows as read.
-        assignment: the split of each row, or the reason why it was left out.
-        labels: the classes, in the order of their ids.
-        params: of the pipeline.
-        manifest: of the source.
-    """
+    """Describe the data; ``labels`` are the classes in the order of their ids."""
     rows, split = scan.rows, assignment.split
     kept = (split != -1) & rows.labelled
     left_out = _count_reasons(assignment.reason[rows.labelled])
@@ -126,7 +103,7 @@ def profile(scan: Scan, assignment: Assignment, labels: Sequence[str], params: P
     return DataProfile(
         source=manifest.source,
         version=manifest.version,
-        files=[FileProfile(**file.model_dump(include=set(FileProfile.model_fields))) for file in manifest.files],
+        files=manifest.files,
         ignored_data_files=manifest.ignored_data_files,
         columns_that_differ=manifest.columns_that_differ,
         possibly_truncated=[file.name for file in manifest.files if _may_be_truncated(file, manifest.label_counts)],
@@ -176,7 +153,7 @@ def _classes(label: np.ndarray, split: np.ndarray, names: Sequence[str], order: 
 
 
 def _may_be_truncated(file: SourceFile, label_counts: Mapping[str, int]) -> bool:
-    """Whether the last line of a file has no end, and no row or a label that no other row has."""
+    """Whether a file's last line has no line end, and is unreadable or has a label that no other row has."""
     label = file.unterminated_label
     return label is not None and (not label or label_counts.get(label, 0) <= 1)
 

@@ -1,4 +1,4 @@
-"""A first pass over the ingested rows, which reduces each one to the few numbers that decide where it goes."""
+"""A first pass over the ingested rows, which reduces each row to the few numbers that determine its split."""
 
 from __future__ import annotations
 
@@ -31,20 +31,11 @@ class Scan:
 
 
 def scan(folder: Path, params: Params, spool: Path) -> Scan:
-    """Read all ingested rows once.
-
-    Args:
-        folder: output of the stage ingest.
-        params: of the pipeline.
-        spool: file for the band hashes, which are memory-mapped because they are the only large feature.
-    """
+    """Read all ingested rows once. The band hashes, the only large feature, are memory-mapped in the file ``spool``."""
     label_codes: dict[str, int] = {}
-    parts: list[RowFeatures] = []
-    characters: list[np.ndarray] = []
-    scripts: Counter[str] = Counter()
-    noise: Counter[str] = Counter()
+    parts: list[tuple[np.ndarray, ...]] = []
+    scripts, noise = Counter[str](), Counter[str]()
     bands, _ = band_shape(params.split.near_duplicates)
-    no_bands = np.empty((0, bands), dtype=np.uint64)  # in memory: they are in the spool file
     with spool.open("wb") as file:
         for _, batch in batches(folder):
             reason = reasons(batch, params.data.max_characters)
@@ -58,15 +49,13 @@ def scan(folder: Path, params: Params, spool: Path) -> Scan:
             file.write(band.tobytes())
             scripts.update(script or "no letters" for script in dominant_scripts(texts.to_pylist()))
             noise.update(count_markup_noise(texts))
-            parts.append(RowFeatures(reason, _labels(batch, label_codes), _predefined_split(batch), digest, no_bands))
-            characters.append(_lengths(batch["text"]))
-    reason, label, predefined_split, digest = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("reason", "label", "predefined_split", "digest")
-    )
+            lengths = pc.fill_null(pc.utf8_length(batch["text"]), 0).cast(pa.int32()).to_numpy(zero_copy_only=False)
+            parts.append((reason, _labels(batch, label_codes), _predefined_split(batch), digest, lengths))
+    reason, label, predefined_split, digest, lengths = map(np.concatenate, zip(*parts, strict=True))
     shape = (len(reason), bands)
     mapped = np.memmap(spool, np.uint64, "r", shape=shape) if bands else np.empty(shape, np.uint64)
     rows = RowFeatures(reason, label, predefined_split, digest, mapped)
-    return Scan(rows, list(label_codes), np.concatenate(characters), scripts, noise)
+    return Scan(rows, list(label_codes), lengths, scripts, noise)
 
 
 def _labels(batch: pa.RecordBatch, codes: dict[str, int]) -> np.ndarray:
@@ -85,7 +74,3 @@ def _predefined_split(batch: pa.RecordBatch) -> np.ndarray:
     if "label" not in batch.schema.names:
         return np.full(batch.num_rows, UNLABELLED, dtype=np.int8)
     return np.where(batch["test"].to_numpy(zero_copy_only=False), TEST, NO_SPLIT).astype(np.int8)
-
-
-def _lengths(texts: pa.Array) -> np.ndarray:
-    return np.asarray(pc.fill_null(pc.utf8_length(texts), 0).cast(pa.int32()).to_numpy(zero_copy_only=False))

@@ -22,7 +22,7 @@ from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, unit_hash
 from headway.params import SplitParams
 
-#: Code of no split.
+#: Code of a row that is in no split.
 NO_SPLIT = -1
 
 
@@ -30,7 +30,7 @@ NO_SPLIT = -1
 class RowFeatures:
     """The few numbers per row that decide where it goes, in the order of the rows: test files first, unlabelled rows last."""
 
-    reason: np.ndarray  # why the row cannot be used, judged by itself; 0 if it can; uint8, shape (rows,)
+    reason: np.ndarray  # why the row cannot be used, regardless of other rows; 0 if it can; uint8, shape (rows,)
     label: np.ndarray  # index of its label; -1 if it has none; int32, shape (rows,)
     predefined_split: np.ndarray  # ``TEST`` or ``UNLABELLED`` by source, otherwise ``NO_SPLIT``; int8, shape (rows,)
     digest: np.ndarray  # equal for equal texts, shape (rows,)
@@ -64,15 +64,12 @@ class Assignment:
 def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     """Keep each usable text once and assign it to a split.
 
-    Args:
-        rows: all rows in order.
-        params: shares of the splits, salt of the hash, and the number of first rows of a class that go to training.
-        max_rows: approximate number of labelled rows to keep, 0 for all. Which ones does not depend on their order.
+    About ``max_rows`` labelled rows are kept, unless it is 0. Which ones does not depend on their order.
     """
     reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
     first = _drop_duplicates(rows, reason, duplicate_of)
-    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they would
-    # move on the day when a conflicting row is appended.
+    # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they
+    # would change splits when a conflicting row is appended.
     split = np.full(len(rows), NO_SPLIT, dtype=np.int8)
     split[first] = _split_by_hash(rows, first, params)
     members, buckets = _shared_buckets(rows.bands, first)
@@ -86,11 +83,7 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
 
 
 def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
-    """The share of test rows that have a duplicate or near-duplicate in training.
-
-    Args:
-        train, test: masks over the rows, bool, shape (rows,).
-    """
+    """The share of test rows that have a duplicate or near-duplicate in training; both are masks, bool, (rows,)."""
     leaked = np.zeros(len(rows), dtype=bool)
     for column in (rows.digest, *rows.bands.T):
         _, key = np.unique(column, return_inverse=True)
@@ -101,11 +94,7 @@ def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
 
 
 def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
-    """The usual alternative, for comparison: each usable row is assigned at random, independently of all others.
-
-    Returns:
-        masks of the training and the test rows, bool, shape (rows,).
-    """
+    """Masks of training and test rows, bool, (rows,), of a random split: each usable row is assigned independently."""
     usable = (rows.reason == 0) & rows.labelled
     if rows.has_test_files:
         return usable & (rows.predefined_split != TEST), usable & (rows.predefined_split == TEST)
@@ -198,7 +187,7 @@ def _join_near_duplicates(
 
 
 def _drop_untrained_classes(label: np.ndarray, split: np.ndarray, reason: np.ndarray) -> None:
-    """Leave out validation and test rows of classes without training rows: all of those were moved as near-duplicates."""
+    """Leave out validation and test rows of a class whose training rows were all moved or left out as near-duplicates."""
     trained = np.unique(label[split == TRAIN])
     held_out = (split == VALIDATION) | (split == TEST)
     reason[held_out & ~np.isin(label, trained)] = CODE["class without training rows"]

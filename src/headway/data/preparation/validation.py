@@ -47,15 +47,7 @@ MARKUP_NOISE = {
 
 
 def reasons(batch: pa.RecordBatch, max_characters: int) -> np.ndarray:
-    """Codes of why rows cannot be used, judging each row by itself.
-
-    Args:
-        batch: columns ``text`` and ``problem``, and ``label`` unless the rows are unlabelled.
-        max_characters: length of the longest text that is accepted.
-
-    Returns:
-        indices into ``REASONS``, uint8, shape (rows,); 0 for usable rows.
-    """
+    """Why rows cannot be used, each judged by itself: indices into ``REASONS``, uint8, shape (rows,); 0 for usable rows."""
     codes = np.zeros(batch.num_rows, dtype=np.uint8)
     codes[_where(pc.greater(pc.utf8_length(batch["text"]), max_characters))] = CODE["too long"]
     if "label" in batch.schema.names:

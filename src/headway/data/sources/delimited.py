@@ -1,6 +1,6 @@
-"""CSV and TSV: every cell as written, and a row that cannot be read reported in its place.
+"""Reads CSV and TSV. Cells are kept as written, and an unreadable row is reported at its place in the file.
 
-Python's parser does the reading. Arrow's and pandas' lose the rows that a stray quote joins, and the numbers of bad rows.
+It uses Python's csv parser: those of Arrow and pandas lose the rows that a stray quote joins, and the numbers of bad rows.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from headway.data.sources.streams import TextFile
 from headway.errors import HeadwayError
 
 DELIMITERS = ",;\t|"
-LONGEST_CELL = 1 << 24  # characters, and the most that a quote without an end can swallow
+LONGEST_CELL = 1 << 24  # characters; also the most that an unclosed quote can swallow
 PARSED_AGAIN = 8  # characters that may be parsed again per character of the file: a bound on the cost of stray quotes
 ROWS_LEARNT = 1_000  # rows at a file's beginning from which its labels are learnt
-ROW_SHARE = 2 / 3  # of a row's lines that look like rows themselves, if a stray pair of quotes joined them
+ROW_SHARE = 2 / 3  # of a row's lines must look like rows themselves, if a stray pair of quotes joined them
 SEPARATOR_LINE = re.compile(r"sep=(.)[\r\n]*")  # which Excel writes before the header
 SPANS_ROWS = "a quote spans rows"
-#: Our words for the messages of Python's parser, by how these begin.
+#: Plainer messages than those of Python's parser, by how the parser's messages begin.
 PROBLEMS = {
     "unexpected end of data": "a quote is opened and never closed",
     "field larger than field limit": f"a cell of more than {LONGEST_CELL:,} characters, or a quote that is never closed",
@@ -42,11 +42,7 @@ class ParsedRow(NamedTuple):
 
 
 def read_csv(text: TextFile, columns: Columns, info: FileInfo) -> Iterator[Row]:
-    """All rows of a CSV or TSV file with any delimiter; blank lines are not rows.
-
-    Raises:
-        HeadwayError: the file is empty, or its header lacks a column.
-    """
+    """All rows of a CSV or TSV file, without blank lines; HeadwayError if it is empty or its header lacks a column."""
     info.delimiter, info.columns = _header(text, columns)
     width = len(info.columns)
     at = {name: info.columns.index(name) for name in columns.wanted}
@@ -94,8 +90,8 @@ class StrayQuoteDetector:
     """Recognises lines that are rows of their own although a pair of stray quotes joins them into one cell.
 
     Such a line, read with its quotes as ordinary characters, has as many cells as the table, and a label that other rows
-    have. A text with line breaks may hold delimiters too, but hardly ever right before such a word. Without labels, only
-    the number of tabs can tell.
+    have. A text with line breaks may contain delimiters too, but rarely with a known label in the right column. If the file
+    has no labels, rows are recognised by their number of tabs alone.
     """
 
     def __init__(self, text: TextFile, delimiter: str, width: int, label: int | None):
@@ -106,7 +102,7 @@ class StrayQuoteDetector:
                 self.learn(row.cells)
 
     def learn(self, cells: Sequence[str]) -> None:
-        """Remember a row's label. One with quotes in it may be a label with its enclosing quotes, and is not learnt."""
+        """Remember a row's label, unless it has quotes, which may enclose it."""
         label = self._label_of(cells)
         if label and '"' not in label:
             self._labels.add(label)
@@ -116,7 +112,7 @@ class StrayQuoteDetector:
         return len(lines) > 1 and sum(map(self._is_row, lines)) >= max(2, ROW_SHARE * len(lines))
 
     def parse(self, line: str) -> ParsedRow:
-        """A line of such a row, read on its own with its quotes as ordinary characters."""
+        """One line of several that were joined, read on its own with its quotes as ordinary characters."""
         return ParsedRow(self._cells(line), [line]) if self._is_row(line) else ParsedRow([], [line], SPANS_ROWS)
 
     def _is_row(self, line: str) -> bool:
@@ -136,7 +132,7 @@ class StrayQuoteDetector:
 def table_rows(
     text: TextFile, delimiter: str, detector: StrayQuoteDetector | None = None, head_only: bool = False
 ) -> Iterator[ParsedRow]:
-    """The rows of a file with a delimiter, the header first: all of them, once, or those in the file's head."""
+    """The rows of a file with this delimiter, the header first: all rows, or with ``head_only`` those in the file's head."""
     first = text.head("").readline()
     line_end = "\r" if first.endswith("\r") else "\n"  # a lone carriage return ends a line only if it ends the first one
     stream = (text.head if head_only else text.whole)(line_end)
@@ -146,7 +142,8 @@ def table_rows(
 
 
 def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDetector | None) -> Iterator[ParsedRow]:
-    """Parse rows such that a stray quote costs one line: the line with the quote is unreadable, the next ones parsed anew.
+    """Parse rows such that a stray quote costs one line: the line with the quote is unreadable, and later lines are parsed
+    again.
 
     If that would cost too much, all lines that the quote swallowed are unreadable. With a detector, the rows that a stray
     pair of quotes joins are read one by one, and nothing is lost.
@@ -178,14 +175,10 @@ def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDe
 
 
 class _ReplayedLines:
-    """The lines of a stream, which can be given back to be parsed again.
-
-    Attributes:
-        of_row: the lines of the current row.
-    """
+    """The lines of a stream, which can be given back to be parsed again."""
 
     def __init__(self, stream: TextIO):
-        self.of_row: list[str] = []
+        self.of_row: list[str] = []  # the lines of the current row
         self._stream = stream
         self._again: deque[str] = deque()
         self._length = 0  # characters of the current row

@@ -13,7 +13,7 @@ from headway.errors import HeadwayError
 MARK = "headway.mark"
 codecs.register_error(MARK, lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
 
-SAMPLE = 1 << 18  # bytes of lines beyond ASCII that are enough
+SAMPLE = 1 << 18  # bytes of non-ASCII lines to examine
 UTF_16_SAMPLE = 1 << 20  # bytes
 BOMS = {  # the longer first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
@@ -23,9 +23,9 @@ BOMS = {  # the longer first: UTF-32's begins with UTF-16's
     codecs.BOM_UTF16_BE: "utf-16",
 }
 CONTROLS = bytes(set(range(32)) - set(b"\t\n\r"))
-VALID_LINES = 0.5  # share of the lines beyond ASCII; lines in another encoding are hardly ever valid UTF-8 by chance
-FEW_LINES, FEW_LETTERS = 0.2, 0.3  # shares of the lines, and of their letters, that may be damage in an ASCII file
-#: Supersets where one is in use: cp932 includes shift_jis.
+VALID_LINES = 0.5  # of the non-ASCII lines; lines in another encoding are rarely valid UTF-8 by chance
+FEW_LINES, FEW_LETTERS = 0.2, 0.3  # shares of lines, and of their letters, that may be damaged in an ASCII file
+#: Legacy encodings. Where a superset is in common use, only that is listed: cp932 includes shift_jis.
 LEGACY = ["gb18030", "big5", "cp932", "euc_jp", "cp949", "koi8_r", "koi8_u", "cp874", *(f"cp{n}" for n in range(1250, 1259))]
 
 
@@ -37,23 +37,18 @@ class Encoding(NamedTuple):
 
 
 def recognise(head: bytes, wanted: str, where: str) -> Encoding:
-    """A file's encoding, from its beginning.
+    """The encoding of the file ``where``, from its decompressed beginning, which may end within a character.
 
-    Args:
-        head: the beginning, decompressed; it may end within a character.
-        wanted: the encoding that params name, or ``auto``.
-        where: the file's name, for messages.
-
-    Raises:
-        HeadwayError: the encoding cannot be recognised, or the wanted one is not a text encoding.
+    HeadwayError if it cannot be recognised, or the wanted one, unless ``auto``, is not a text encoding.
     """
     by_mark = next((name for mark, name in BOMS.items() if head.startswith(mark)), None)
     if wanted != "auto":
         return Encoding(_as_wanted(wanted, by_mark))
     lines, all_lines = _lines_beyond_ascii(head)
-    found = by_mark or _utf_16(head[:UTF_16_SAMPLE]) or _utf_8(lines)
-    if found:
+    if found := by_mark or _utf_16(head[:UTF_16_SAMPLE]):
         return Encoding(found)
+    if sum(_decoded(line, "utf-8") is not None for line in lines) >= VALID_LINES * len(lines):
+        return Encoding("utf-8")
     sample = b"".join(lines)[:SAMPLE]
     sample = sample[: sample.rfind(b"\n") + 1] or sample  # no character is cut
     found = latin_page(sample)
@@ -69,7 +64,7 @@ def recognise(head: bytes, wanted: str, where: str) -> Encoding:
 
 
 def _lines_beyond_ascii(head: bytes) -> tuple[list[bytes], int]:
-    """The first lines with a byte beyond ASCII, about ``SAMPLE`` bytes; and the number of all lines up to there."""
+    """The first non-ASCII lines, about ``SAMPLE`` bytes; and the number of lines read to find them."""
     lines, size, number = [], 0, 0
     for number, line in enumerate(head.splitlines(keepends=True), start=1):  # noqa: B007
         if not line.isascii():
@@ -91,7 +86,7 @@ def _as_wanted(wanted: str, by_mark: str | None) -> str:
 
 
 def _utf_16(head: bytes) -> str | None:
-    """UTF-16 without a mark, recognised by its line ends: in the wrong byte order they are not characters."""
+    """UTF-16 without a byte order mark, recognised by its line ends, which the wrong byte order turns into other signs."""
     units = head[: len(head) // 2 * 2]
     controls = len(units) - len(units.translate(None, CONTROLS))
     if not controls or (_decoded(units, "utf-8") is not None and controls < len(units) / 5):
@@ -103,21 +98,15 @@ def _utf_16(head: bytes) -> str | None:
     return None
 
 
-def _utf_8(lines: list[bytes]) -> str | None:
-    """UTF-8, if most lines beyond ASCII are valid."""
-    valid = sum(_decoded(line, "utf-8") is not None for line in lines)
-    return "utf-8" if valid >= VALID_LINES * len(lines) else None
-
-
 def _is_damaged_ascii(lines: list[bytes], all_lines: int) -> bool:
-    """Whether there are so few bytes beyond ASCII that they are damage, to be reported row by row, and not a script."""
+    """Whether this is ASCII with a few damaged bytes, which are reported row by row, and not another encoding."""
     damaged = b"".join(lines)
     beyond = len(damaged.translate(None, bytes(range(128))))
     return len(lines) <= FEW_LINES * all_lines and beyond <= FEW_LETTERS * len(re.findall(b"[A-Za-z]", damaged))
 
 
 def _by_frequencies(sample: bytes) -> str | None:
-    """One of the encodings older than Unicode, by how often its letters occur in the languages written in it."""
+    """A legacy encoding, chosen by the letter frequencies of the languages that use it."""
     import charset_normalizer
 
     best = charset_normalizer.from_bytes(sample, cp_isolation=LEGACY).best()
@@ -125,7 +114,7 @@ def _by_frequencies(sample: bytes) -> str | None:
 
 
 def _decoded(block: bytes, encoding: str) -> str | None:
-    """A block as text, except for a character cut at its end; None if it is not valid."""
+    """A block as text, without an incomplete character at its end; None if it is not valid."""
     try:
         return codecs.getincrementaldecoder(encoding)().decode(block)
     except UnicodeDecodeError:

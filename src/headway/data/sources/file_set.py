@@ -51,11 +51,7 @@ def is_hidden(name: str) -> bool:
 
 
 def assign_roles(files: FileSet, params: DataParams) -> Roles:
-    """Which files the patterns in params choose for what.
-
-    Raises:
-        HeadwayError: there is no data file, or a pattern matches none.
-    """
+    """The files that the patterns in params choose; HeadwayError if there is no data file, or a pattern matches none."""
     if not files.is_folder:
         for knob in ("test_files", "unlabelled_files"):
             if pattern := getattr(params, knob):
@@ -77,7 +73,7 @@ def assign_roles(files: FileSet, params: DataParams) -> Roles:
             raise HeadwayError(f"data.{knob}: {pattern!r} is not a valid pattern: {error}") from None
         taken = [name for name in left if matches(name)]
         if not taken:
-            rest = f"there is {listed(left, 1)}" if left else "the other patterns match all files"
+            rest = f"found {listed(left, 1)}" if left else "the other patterns match all files"
             raise HeadwayError(f"data.{knob}: no data file in {files.where} matches {pattern!r}; {rest}")
         left[:] = [name for name in left if name not in taken]
         return taken

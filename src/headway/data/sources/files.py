@@ -16,20 +16,15 @@ from headway.data.sources.rows import Row, replace_surrogates
 from headway.data.sources.source import Columns, FileInfo, Part, Source
 from headway.data.sources.streams import LocalFile, TextFile
 from headway.errors import HeadwayError
+from headway.files import sha256_of_file
 from headway.layout import Layout
 from headway.params import DataParams
 
 
 def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
-    """The files that ``data.path`` and the patterns beside it name; those behind a URL are downloaded first.
+    """The files that ``data.path``, below ``root``, and the patterns beside it name; those behind a URL are downloaded first.
 
-    Args:
-        params: which files, and their columns.
-        root: folder that a relative path starts from.
-        scratch: folder to keep downloads in.
-
-    Raises:
-        HeadwayError: there are no such files, or one is not of a known kind.
+    HeadwayError if there are no such files, or one is not of a known kind.
     """
     files = _files_at(params.path, root, scratch)
     roles = assign_roles(files, params)
@@ -64,15 +59,15 @@ def file_part(file: LocalFile, columns: Columns, encoding: str, is_test: bool = 
 
 
 def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo) -> Iterator[Row]:
-    """All rows of a file. At the end the file is known not to have changed meanwhile, and its hash is complete."""
-    with file.opened() as reader:
+    """All rows of a file. At the end, its hash is complete, and an error is raised if the file changed meanwhile."""
+    with file.opened() as stream:
         if file.kind == ".parquet":
-            yield from read_parquet(reader, columns, info)
+            yield from read_parquet(file, stream, columns, info)
         else:
-            text = TextFile(reader, encoding)
+            text = TextFile(file, stream, encoding)
             info.encoding, info.encoding_guessed = text.encoding
             yield from (read_csv if file.kind in (".csv", ".tsv") else read_json)(text, columns, info)
-        info.size, info.sha256 = reader.finish()
+        info.size, info.sha256 = file.path.stat().st_size, sha256_of_file(file.path)
 
 
 def _files_at(where: str, root: Path, scratch: Path) -> FileSet:
@@ -86,7 +81,7 @@ def _files_at(where: str, root: Path, scratch: Path) -> FileSet:
             "such as data/input"
         )
     if path.is_dir():
-        names = in_order(file.relative_to(path).as_posix() for file in _files_below(path))
+        names = in_order(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
         return FileSet(where, names, is_folder=True, fetch=lambda name: path / name)
     if path.is_file():
         return FileSet(where, [path.name], is_folder=False, fetch=lambda _: path)
@@ -94,12 +89,3 @@ def _files_at(where: str, root: Path, scratch: Path) -> FileSet:
     if re.search(r"[*?\[]", where):
         advice = "give the folder here, and the pattern of its files in data.files"
     raise HeadwayError(f"data.path: {where} does not exist; {advice}")
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All files, except those in hidden folders and behind links to folders."""
-    for entry in folder.iterdir():
-        if entry.is_file():
-            yield entry
-        elif entry.is_dir() and not entry.is_symlink() and not entry.name.startswith("."):
-            yield from _files_below(entry)

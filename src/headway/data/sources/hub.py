@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 def open_hub(params: DataParams, root: Path) -> Source:
     """The splits that params name. A folder in the Hub's layout works too, if its path begins with a dot or a slash.
 
-    Raises:
-        HeadwayError: the data set, revision or split does not exist, the network fails, or a folder has the data set's name.
+    HeadwayError if the data set, revision or split does not exist, the network fails, or a folder has the data set's name.
     """
     labelled = Columns(params.text_column, params.label_column, tuple(params.slice_columns))
 
@@ -78,11 +77,7 @@ def _loaded(params: DataParams, split: str, root: Path, where: str) -> Dataset:
 
 
 def _checked_name(name: str, root: Path) -> str:
-    """A data set's name on the Hub, or the path of a folder written as one.
-
-    Raises:
-        HeadwayError: a folder has the name of the data set; ``datasets`` would read that folder instead.
-    """
+    """A data set's name on the Hub, which no folder may have, because ``datasets`` would read that; or a folder's path."""
     if name.startswith((".", "/")):
         return str(root / name)
     if (root / name).exists() or Path(name).exists():
@@ -110,15 +105,15 @@ def online() -> Iterator[None]:
     import datasets
     import huggingface_hub
 
-    flags: list[tuple[Any, str]] = [(huggingface_hub.constants, "HF_HUB_OFFLINE"), (datasets.config, "HF_HUB_OFFLINE")]
-    before = [getattr(module, name) for module, name in flags]
+    modules: list[Any] = [huggingface_hub.constants, datasets.config]
+    before = [module.HF_HUB_OFFLINE for module in modules]
     variable = os.environ.pop("HF_HUB_OFFLINE", None)
-    for module, name in flags:
-        setattr(module, name, False)
+    for module in modules:
+        module.HF_HUB_OFFLINE = False
     try:
         yield
     finally:
-        for (module, name), value in zip(flags, before, strict=True):
-            setattr(module, name, value)
+        for module, value in zip(modules, before, strict=True):
+            module.HF_HUB_OFFLINE = value
         if variable is not None:
             os.environ["HF_HUB_OFFLINE"] = variable

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, TextIO
 
 from headway.data.sources.rows import Row, make_row, replace_surrogates, unreadable_row
@@ -25,7 +26,7 @@ def read_json(text: TextFile, columns: Columns, info: FileInfo) -> Iterator[Row]
     """All rows of a JSON file. A missing key is a missing value; blank lines are not rows.
 
     Raises:
-        HeadwayError: the file holds no object, or no object has one of the columns.
+        HeadwayError: the file holds no object or begins with one over several lines, or no object has one of the columns.
         ValueError: an array is damaged or incomplete.
     """
     names: dict[str, None] = {}
@@ -52,12 +53,7 @@ def read_json(text: TextFile, columns: Columns, info: FileInfo) -> Iterator[Row]
 
 
 def json_values(text: TextFile) -> Iterator[Any]:
-    """All values of a JSON file, and an unreadable ``Row`` for each line that is not valid.
-
-    Raises:
-        HeadwayError: the file is empty, or begins with an object over several lines.
-        ValueError: an array is damaged or incomplete.
-    """
+    """All values of a JSON file, and an unreadable ``Row`` for each line that is not valid; errors as above."""
     stream = text.whole("\n")
     start = stream.read(BLOCK)
     if not start.strip():
@@ -71,26 +67,23 @@ def json_values(text: TextFile) -> Iterator[Any]:
 
 def _line_values(stream: TextIO, start: str) -> Iterator[Any]:
     """The value of every line; ``start`` was read from the stream already."""
-    *first, last = start.split("\n")
-    first.append(last + stream.readline())
-    for lines in (first, stream):
-        for line in lines:
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    yield unreadable_row(line, f"not valid JSON: {error}")
+    for line in chain((start + stream.readline()).split("\n"), stream):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield unreadable_row(line, f"not valid JSON: {error}")
 
 
 def _array_values(stream: TextIO, start: str) -> Iterator[Any]:
-    """The elements of an array, of which no more is held than one element needs; ``start`` was read already."""
+    """The elements of an array, with one element in memory at a time; ``start`` was read already."""
     decoder = json.JSONDecoder()
     buffer, position, problem = start.lstrip(), 1, "the array is not closed"
     while True:
         position = SEPARATORS.match(buffer, position).end()  # type: ignore[union-attr]  # it also matches nothing
         if buffer[position : position + 1] == "]":
             if (buffer[position + 1 :] + stream.read(BLOCK)).strip():
-                raise ValueError("more follows after the end of the array")
+                raise ValueError("there is more text after the end of the array")
             return
         try:
             value, end = decoder.raw_decode(buffer, position)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -27,13 +26,13 @@ class Manifest:
         sha256: hex digest of the source's bytes; "" for the Hub, where the revision identifies them.
         rows_sha256: hex digest of the texts and labels read.
         rows: rows with labels, including unreadable ones.
-        unreadable: those of them that could not be read.
+        unreadable: rows with labels that could not be read.
         unlabelled_rows: rows of files or splits without labels.
         label_counts: readable rows per label as written; rows without a label count under "".
         files: facts about each file or split.
         columns_that_differ: per file with labels, columns that only it or only the first file has.
         ignored_files: files of the folder that were not read.
-        ignored_data_files: those of them that Headway could read.
+        ignored_data_files: ignored files in a format that Headway reads.
     """
 
     source: str
@@ -49,9 +48,6 @@ class Manifest:
     ignored_files: list[str]
     ignored_data_files: list[str]
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 class Tally:
     """Counts and hashes rows as they pass."""
@@ -61,12 +57,8 @@ class Tally:
         self.labels: Counter[str] = Counter()
         self._digest = hashlib.sha256()
 
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Add a batch of labelled rows.
-
-        Raises:
-            HeadwayError: there are too many different labels for classes.
-        """
+    def add(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Add a batch of labelled rows, and return it; HeadwayError if there are too many labels."""
         texts, labels = ([cell or "" for cell in batch.column(name).to_pylist()] for name in ("text", "label"))
         for cells in zip(texts, labels, strict=True):
             for cell in cells:
@@ -81,9 +73,10 @@ class Tally:
                 f"data.label_column: more than {MOST_LABELS:,} different labels by row {self.rows:,}; "
                 "name the column of the classes"
             )
+        return batch
 
     def manifest(self, source: Source) -> Manifest:
-        """The manifest of a source all of whose rows were added."""
+        """The manifest of a source, after all of its rows were added."""
         labelled = [part.info for part in source.labelled]
         files = [*labelled, *(part.info for part in source.unlabelled)]
         first = set(labelled[0].columns) if labelled else set()

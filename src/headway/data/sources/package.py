@@ -22,11 +22,7 @@ REINSTALL = "reinstall it: rm -rf .venv && make run"
 
 
 def open_package(params: DataParams) -> Source:
-    """The reviews of ``data.subset``.
-
-    Raises:
-        HeadwayError: the package is missing or damaged.
-    """
+    """The reviews of ``data.subset``; HeadwayError if the package is missing or damaged."""
     path, version = _package_file()
     extra = tuple(params.slice_columns)
     reviews = file_part(LocalFile(path, PACKAGE_FILE), Columns("text", "label", (*extra, "source")), "utf-8")

@@ -9,27 +9,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headway.data.sources.rows import Row, make_row
 from headway.data.sources.source import Columns, FileInfo
-from headway.data.sources.streams import HashingReader
+from headway.data.sources.streams import LocalFile
 
 ROWS = 256  # at a time, so that documents of a megabyte fit in memory
 GROUPS = 16  # row groups that a sample is taken from
 
 
-def read_parquet(reader: HashingReader, columns: Columns, info: FileInfo) -> Iterator[Row]:
-    """All rows of a Parquet file.
-
-    Raises:
-        HeadwayError: the file lacks a column.
-        pyarrow.ArrowException: the file is damaged.
-    """
-    with _opened(reader) as table:
+def read_parquet(file: LocalFile, stream: BinaryIO, columns: Columns, info: FileInfo) -> Iterator[Row]:
+    """All rows of a Parquet file; HeadwayError if it lacks a column, ArrowException if it is damaged."""
+    with _opened(file, stream) as table:
         info.columns = table.schema_arrow.names
         columns.require(info.columns, info.name)
         for batch in table.iter_batches(batch_size=ROWS, columns=columns.wanted):
@@ -37,19 +32,14 @@ def read_parquet(reader: HashingReader, columns: Columns, info: FileInfo) -> Ite
 
 
 def rows_of_columns(values: dict[str, list[Any]], columns: Columns) -> Iterator[Row]:
-    """Rows from the values of each column."""
     labels = repeat(None) if columns.label is None else values[columns.label]
     extra = zip(*(values[name] for name in columns.extra), strict=True) if columns.extra else repeat(())
     return map(make_row, values[columns.text], labels, extra)
 
 
-def sample_parquet(reader: HashingReader, rows: int) -> Iterator[dict[str, Any]]:
-    """About ``rows`` rows with all columns, evenly from a few row groups that are spread over the file.
-
-    Raises:
-        pyarrow.ArrowException: the file is damaged.
-    """
-    with _opened(reader) as table:
+def sample_parquet(file: LocalFile, stream: BinaryIO, rows: int) -> Iterator[dict[str, Any]]:
+    """About ``rows`` rows with all columns, evenly from a few row groups that are spread over the file."""
+    with _opened(file, stream) as table:
         groups = list(range(0, table.num_row_groups, math.ceil(table.num_row_groups / GROUPS) or 1))
         step = math.ceil(sum(table.metadata.row_group(group).num_rows for group in groups) / rows) or 1
         first = 0  # row of the next batch to take
@@ -61,14 +51,14 @@ def sample_parquet(reader: HashingReader, rows: int) -> Iterator[dict[str, Any]]
 
 
 @contextmanager
-def _opened(reader: HashingReader) -> Iterator[pq.ParquetFile]:
+def _opened(file: LocalFile, stream: BinaryIO) -> Iterator[pq.ParquetFile]:
     """The file, to be read at any position; a compressed one is first decompressed to a temporary file."""
     with tempfile.TemporaryDirectory() as folder:
-        path = reader.file.path
-        if reader.file.compression:
+        path = file.path
+        if file.compression:
             path = Path(folder) / "plain.parquet"
             with path.open("wb") as plain:
-                shutil.copyfileobj(reader.decompressed(), plain)
+                shutil.copyfileobj(stream, plain)
         with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as table:
             yield table
 

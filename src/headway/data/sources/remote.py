@@ -1,6 +1,6 @@
 """Files behind a URL: each is downloaded once, with retries and checks, and again when it changes there.
 
-fsspec's own cache takes files behind http for unchanging, and keeps a download that was cut short.
+fsspec's own cache assumes that files behind http never change, and keeps truncated downloads.
 """
 
 from __future__ import annotations
@@ -25,23 +25,14 @@ Result = TypeVar("Result")
 
 ATTEMPTS = 5
 WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)  # seconds
-#: What a store reports of a file that changes whenever the file does. Its size alone need not.
+#: Fields of a store's file info that change whenever the file does. The size alone may stay the same.
 VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "LastModified", "last_modified", "Last-Modified", "mtime", "created")
 
 
-class IncompleteDownload(OSError):
-    """A download differs from what the store reports of the file."""
-
-
 def remote_files(url: str, downloads: Path) -> FileSet:
-    """The file or folder at a URL of fsspec, whose files are downloaded when they are fetched.
+    """The file or folder at a URL such as ``s3://bucket/reviews.csv``, whose files are downloaded when they are fetched.
 
-    Args:
-        url: such as ``s3://bucket/reviews.csv`` or ``https://…``.
-        downloads: folder to keep them in.
-
-    Raises:
-        HeadwayError: the URL's kind is unknown, nothing exists there, or the store cannot be reached.
+    HeadwayError if the URL's kind is unknown, nothing exists there, or the store cannot be reached.
     """
     if re.search(r"[*\[]", url):
         raise HeadwayError(
@@ -54,12 +45,10 @@ def remote_files(url: str, downloads: Path) -> FileSet:
     store.invalidate_cache()
     if _patiently(lambda: store.info(path), url)["type"] != "directory":
         name = PurePosixPath(urlsplit(url).path if url.startswith("http") else path).name
-        return FileSet(url, [name], is_folder=False, fetch=lambda name: _downloaded(store, path, name, downloads, url))
+        return FileSet(url, [name], False, lambda name: _downloaded(store, path, name, downloads, url))
     prefix = path.rstrip("/") + "/"
     names = in_order(found.removeprefix(prefix) for found in _patiently(lambda: store.find(path), url))
-    return FileSet(
-        url, names, is_folder=True, fetch=lambda name: _downloaded(store, prefix + name, name, downloads, f"{url}: {name}")
-    )
+    return FileSet(url, names, True, lambda name: _downloaded(store, prefix + name, name, downloads, f"{url}: {name}"))
 
 
 def _downloaded(store: fsspec.AbstractFileSystem, path: str, name: str, downloads: Path, where: str) -> Path:
@@ -83,11 +72,11 @@ def _download(store: fsspec.AbstractFileSystem, path: str, target: Path, info: d
     store.get_file(path, str(partial))
     size, expected = partial.stat().st_size, info.get("size")
     if expected is not None and size != expected:
-        raise IncompleteDownload(f"{size:,} of {expected:,} bytes arrived")
+        raise OSError(f"{size:,} of {expected:,} bytes arrived")
     if checksum := _md5(store, path, info):
         with partial.open("rb") as file:
             if hashlib.file_digest(file, "md5").hexdigest() != checksum:
-                raise IncompleteDownload("its MD5 differs from the store's")
+                raise OSError("its MD5 differs from the store's")
     os.replace(partial, target)
 
 
@@ -113,16 +102,12 @@ def retried(action: Callable[[], Result], is_transient: Callable[[BaseException]
 
 
 def is_server_trouble(status: int) -> bool:
-    """Whether an HTTP status may be gone at the next attempt."""
+    """Whether an HTTP status is a temporary error of the server."""
     return status >= 500 or status in (408, 429)
 
 
 def _patiently(action: Callable[[], Result], where: str) -> Result:
-    """An action on a store, retried.
-
-    Raises:
-        HeadwayError: the last attempt failed, or a new attempt would not help.
-    """
+    """An action on a store, retried; HeadwayError if the last attempt failed, or a new one would not help."""
     try:
         return retried(action, _is_transient)
     except Exception as error:  # every store's client raises its own

@@ -20,13 +20,13 @@ class Row(NamedTuple):
 def make_row(text: Any, label: Any, extra: Sequence[Any] = (), encoding: str = "utf-8") -> Row:
     """A row from parsed values. A list, an object or invalid characters as text or label make it an unreadable row.
 
-    The same in an extra column is only a missing value there.
+    In an extra column, such a value counts as missing.
     """
     cells = cell_text(text), cell_text(label)
     for name, value, cell in zip(("text", "label"), (text, label), cells, strict=True):
         if cell is None and isinstance(value, list | tuple | dict):
             return unreadable_row(cells[0] or str(text), f"the {name} is a {type(value).__name__}, expected a string")
-        if cell is not None and not _is_unicode(cell):
+        if cell is not None and replace_surrogates(cell) != cell:
             return unreadable_row(cells[0] or "", f"the {name} is not valid {encoding}")
     return Row(*cells, extra=tuple(replace_surrogates(cell_text(value) or "") or None for value in extra))
 
@@ -37,7 +37,7 @@ def unreadable_row(raw: str, problem: str) -> Row:
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace each lone surrogate with U+FFFD, so that the text can be written as UTF-8."""
+    """Replace each lone surrogate, which our decoders leave in place of invalid bytes, with U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -59,12 +59,3 @@ def cell_text(value: Any) -> str | None:
             return None
         case _:
             return str(value)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a string has no lone surrogate, which is what our decoders leave in place of invalid bytes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -13,13 +13,7 @@ from headway.errors import HeadwayError
 from headway.params import nearest
 
 LABELLED = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("text", pa.large_string()),
-        ("label", pa.string()),
-        ("test", pa.bool_()),
-        ("problem", pa.string()),
-    ]
+    {"row": pa.int64(), "text": pa.large_string(), "label": pa.string(), "test": pa.bool_(), "problem": pa.string()}
 )
 UNLABELLED = pa.schema([LABELLED.field(name) for name in ("row", "text", "problem")])
 ROWS_PER_BATCH = 10_000
@@ -28,23 +22,18 @@ CHARACTERS_PER_BATCH = 1 << 24  # ends a batch too: 10,000 long documents would 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns to read: ``label`` is None for texts without labels, ``extra`` are carried along as text."""
+    """The columns to read."""
 
     text: str
-    label: str | None
-    extra: tuple[str, ...] = ()
+    label: str | None  # None for texts without labels
+    extra: tuple[str, ...] = ()  # kept as text
 
     @property
     def wanted(self) -> list[str]:
-        """Names of all columns to read."""
         return [name for name in (self.text, self.label, *self.extra) if name is not None]
 
     def require(self, found: Sequence[str], where: str) -> None:
-        """Check that each wanted column is among those found, exactly once.
-
-        Raises:
-            HeadwayError: a column is missing or ambiguous; the message names the nearest one.
-        """
+        """Check that each wanted column is among those found, exactly once; the HeadwayError names the nearest one."""
         if self.label is not None and len(found) == 1:
             raise HeadwayError(f"{where}: has one column ({found[0][:80]}); expected one of texts and one of labels")
         known = [column or "(one without a name)" for column in found]
@@ -93,7 +82,6 @@ class Source:
 
     @property
     def schema(self) -> pa.Schema:
-        """``LABELLED`` and the extra columns."""
         return pa.schema([*LABELLED, *((name, pa.string()) for name in self.slice_columns)])
 
     def labelled_batches(self) -> Iterator[pa.RecordBatch]:

@@ -1,29 +1,27 @@
-"""A local file: its kind, its bytes hashed while they are read, and its text."""
+"""A local file: its kind, its bytes, and its text."""
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TextIO, cast
+from typing import BinaryIO, TextIO, cast
 
 import pyarrow as pa
 
 from headway.data.sources.encodings import MARK, recognise
 from headway.errors import HeadwayError, first_line
 
-BLOCK, HEAD = 1 << 20, 1 << 24  # bytes
+HEAD = 1 << 24  # bytes
 KINDS = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 #: Arrow's decoders, because fsspec's for .zst needs one more package.
 COMPRESSIONS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 
 
 def kind_of(name: str) -> str | None:
-    """The kind of file that a name promises, one of ``KINDS``, or None."""
+    """The kind of a file by the ending of its name, one of ``KINDS``, or None."""
     path = PurePosixPath(name.lower())
     if path.suffix in COMPRESSIONS:
         path = path.with_suffix("")
@@ -35,7 +33,7 @@ class LocalFile:
     """A file on this machine."""
 
     path: Path  # where it is stored
-    name: str  # as people know it; it differs from the path for a download
+    name: str  # for messages; for a download, it differs from the path
     quoting: str = "auto"  # for CSV: ``auto``, or ``none`` if quotes are ordinary characters
 
     @property
@@ -49,85 +47,46 @@ class LocalFile:
         return COMPRESSIONS.get(PurePosixPath(self.name.lower()).suffix)
 
     @contextmanager
-    def opened(self) -> Iterator[HashingReader]:
-        """The file, for reading. What parsers and decompressors raise in the block becomes one line with the file's name.
+    def opened(self) -> Iterator[io.BufferedReader]:
+        """The file's bytes without their compression, ``HEAD`` bytes at a time.
+
+        Errors of parsers and decompressors in the block become one line with the file's name.
 
         Raises:
-            HeadwayError: the file is empty, damaged, or cannot be read.
+            HeadwayError: the file is empty, damaged, cannot be read, or has changed by the end of the block.
         """
         try:
-            with self.path.open("rb", buffering=0) as stored:
-                reader = HashingReader(self, stored)
-                if not reader.opened.st_size:
-                    raise HeadwayError(f"{self.name}: empty; expected rows with a text and a label")
-                yield reader
+            before = self.path.stat()
+            if not before.st_size:
+                raise HeadwayError(f"{self.name}: empty; expected rows with a text and a label")
+            with io.BufferedReader(pa.input_stream(self.path, compression=self.compression), HEAD) as stream:
+                yield stream
+            now = self.path.stat()
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             of_system = isinstance(error, OSError) and error.errno is not None  # such as a full disk: not the file's fault
             advice = "check the disk and your permissions" if of_system else "check that the file is complete"
             raise HeadwayError(
                 f"{self.name}: cannot be read as {self.kind[1:]}: {first_line(error).rstrip('.')}; {advice}"
             ) from error
-
-
-class HashingReader(io.RawIOBase):
-    """The stored bytes of a file, hashed while they are read, so that the hash is that of the bytes that were parsed."""
-
-    def __init__(self, file: LocalFile, stored: io.FileIO):
-        self.file = file
-        self.opened = os.fstat(stored.fileno())
-        self._stored = stored
-        self._digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._stored.readinto(buffer)
-        self._digest.update(memoryview(buffer)[:count])
-        return count
-
-    def decompressed(self) -> io.BufferedReader:
-        """The file's bytes without their compression, ``HEAD`` bytes at a time."""
-        stream: Any = self
-        if self.file.compression:
-            stream = pa.CompressedInputStream(pa.PythonFile(self, "r"), self.file.compression)
-        return io.BufferedReader(stream, HEAD)
-
-    def finish(self) -> tuple[int, str]:
-        """Read what is left, and return the file's size and hex SHA-256.
-
-        Raises:
-            HeadwayError: the file has changed since it was opened.
-        """
-        buffer = bytearray(BLOCK)
-        while self.readinto(buffer):
-            pass
-        now = self.file.path.stat()
-        if any(getattr(now, name) != getattr(self.opened, name) for name in ("st_ino", "st_size", "st_mtime_ns")):
-            raise HeadwayError(f"{self.file.name}: changed while it was read; run again when it is complete")
-        return now.st_size, self._digest.hexdigest()
+        if any(getattr(now, name) != getattr(before, name) for name in ("st_ino", "st_size", "st_mtime_ns")):
+            raise HeadwayError(f"{self.name}: changed while it was read; run again when it is complete")
 
 
 class TextFile:
-    """The characters of a file, whose encoding is recognised from its beginning.
+    """The characters of a file, whose encoding is recognised from its beginning."""
 
-    Attributes:
-        file: the file.
-        encoding: its encoding, as named or recognised.
-    """
-
-    def __init__(self, reader: HashingReader, wanted: str):
-        self.file = reader.file
-        self._bytes = reader.decompressed()
-        self._head = self._bytes.peek(HEAD)
-        self.encoding = recognise(self._head, wanted, self.file.name)
+    def __init__(self, file: LocalFile, stream: io.BufferedReader, wanted: str):
+        self.file = file
+        self._bytes = stream
+        self._head = stream.peek(HEAD)
+        self.encoding = recognise(self._head, wanted, file.name)  # as named or recognised
 
     def head(self, newline: str) -> TextIO:
-        """The first ``HEAD`` bytes as text, as often as needed. ``newline`` as for ``open``."""
+        """The first ``HEAD`` bytes as text; can be called repeatedly. ``newline`` as for ``open``."""
         return self._decoded(io.BytesIO(self._head), newline)
 
     def whole(self, newline: str) -> TextIO:
-        """All characters, once. A lone surrogate takes the place of invalid bytes."""
+        """All characters; can be called only once. Invalid bytes are replaced by a lone surrogate."""
         return self._decoded(self._bytes, newline)
 
     def _decoded(self, stream: BinaryIO, newline: str) -> TextIO:

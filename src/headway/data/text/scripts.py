@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
@@ -16,40 +16,28 @@ WITHOUT_SPACES = frozenset(
     {"Balinese", "Bopomofo", "Han", "Hiragana", "Javanese", "Katakana", "Khmer", "Lao", "Myanmar"}
     | {"New Tai Lue", "Tai Le", "Tai Tham", "Tai Viet", "Tangut", "Thai", "Tibetan", "Yi"}
 )
-#: Characters at the beginning of a text that are looked at.
+#: Number of characters examined at the beginning of a text.
 HEAD = 300
 # Spaces, digits, punctuation and emoji; combining marks, which take the script of their letter; unassigned code points.
 NO_SCRIPT = ("Common", "Inherited", "Unknown")
 
 
 def script_counts(texts: Iterable[str], head: int = HEAD) -> Counter[str]:
-    """Count characters by script in the first ``head`` characters of every text.
+    """Characters by the name of their script, sorted, in the first ``head`` characters of every text.
 
-    Characters without a script (spaces, digits, punctuation, emoji) are not counted. Counts of several calls can be added.
-
-    Returns:
-        name of the script ("Latin", "Han", "Old Turkic") to a positive count, sorted by name.
+    Characters without a script (spaces, digits, punctuation, emoji) are not counted.
     """
-    total = np.zeros(len(_names()), dtype=np.int64)
-    for chunk in chunks(texts):
-        total += np.bincount(_scripts("".join(text[:head] for text in chunk)), minlength=len(total))
-    return Counter(
-        {name: int(count) for name, count in zip(_names(), total, strict=True) if count and name not in NO_SCRIPT}
-    )
+    total = sum((table.sum(axis=0) for table in _tables(texts, head)), np.zeros(len(_names()), dtype=np.int64))
+    return Counter({name: int(count) for name, count in zip(_names(), total, strict=True) if count})
 
 
 def dominant_scripts(texts: Iterable[str], head: int = HEAD) -> list[str]:
     """The most frequent script in the first ``head`` characters of each text; "" for a text without any script."""
-    names = _names()
-    counted = np.array([name not in NO_SCRIPT for name in names])
-    dominant = []
-    for chunk in chunks(texts):
-        heads = [text[:head] for text in chunk]
-        rows = np.repeat(np.arange(len(heads)), [len(text) for text in heads])
-        cells = np.bincount(rows * len(names) + _scripts("".join(heads)), minlength=len(heads) * len(names))
-        table = cells.reshape(len(heads), len(names)) * counted  # (texts, scripts)
-        dominant += [names[best] if row[best] else "" for row, best in zip(table, table.argmax(axis=1), strict=True)]
-    return dominant
+    return [
+        _names()[best] if row[best] else ""
+        for table in _tables(texts, head)
+        for row, best in zip(table, table.argmax(axis=1), strict=True)
+    ]
 
 
 def share_without_spaces(counts: Mapping[str, int]) -> float:
@@ -73,6 +61,12 @@ def _script_of() -> np.ndarray:
     return of_range[ranges]
 
 
-def _scripts(text: str) -> np.ndarray:
-    """The script of every character as an index into :func:`_names`, shape (characters,)."""
-    return np.take(_script_of(), np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4"))
+def _tables(texts: Iterable[str], head: int) -> Iterator[np.ndarray]:
+    """Characters by script, 0 for ``NO_SCRIPT``, at the beginning of each text of a chunk, (texts, scripts)."""
+    names = _names()
+    counted = np.array([name not in NO_SCRIPT for name in names])
+    for chunk in chunks(texts):
+        heads = [text[:head] for text in chunk]
+        rows = np.repeat(np.arange(len(heads)), [len(text) for text in heads])
+        scripts = _script_of()[np.frombuffer("".join(heads).encode("utf-32-le", "surrogatepass"), dtype="<u4")]
+        yield np.bincount(rows * len(names) + scripts, minlength=len(heads) * len(names)).reshape(len(heads), -1) * counted

@@ -2,63 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, overload
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 
 from headway.files import stage_output
 
-#: Values of a mapped column that are processed at a time.
-BLOCK = 100_000
 SCHEMA = pa.schema({"id": pa.large_string(), "label_id": pa.int32(), "tokens": pa.large_list(pa.int32())})
 
 
-class MappedStrings(Sequence[str]):
-    """A sequence of strings that are read from the mapped file when they are accessed."""
-
-    def __init__(self, column: pa.LargeStringArray) -> None:
-        self._column = column
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return self._column[index].to_pylist()
-        return self._column[int(index)].as_py()
-
-    def __iter__(self) -> Iterator[str]:
-        for start in range(0, len(self), BLOCK):
-            yield from self._column.slice(start, BLOCK).to_pylist()
-
-
+@dataclass(frozen=True)
 class EncodedTexts:
-    """Texts as token ids, with their labels.
+    """Texts as token ids, with their labels."""
 
-    Attributes:
-        tokens: ids of all texts, concatenated, int32, shape (total tokens,).
-        offsets: text i is ``tokens[offsets[i]:offsets[i + 1]]``, int64, shape (texts + 1,).
-        labels: class ids, -1 for unlabelled texts, int32, shape (texts,).
-        ids: identities of the rows, one string per text; see :func:`headway.data.text.splits.text_id`.
-    """
-
-    def __init__(self, tokens: np.ndarray, offsets: np.ndarray, labels: np.ndarray, ids: Sequence[str]) -> None:
-        self.tokens, self.offsets, self.labels, self.ids = tokens, offsets, labels, ids
+    tokens: np.ndarray  # ids of all texts, concatenated, int32, shape (total tokens,)
+    offsets: np.ndarray  # text i is ``tokens[offsets[i]:offsets[i + 1]]``, int64, shape (texts + 1,)
+    labels: np.ndarray  # class ids, -1 for unlabelled texts, int32, shape (texts,)
+    ids: Sequence[str]  # identities of the rows; see :func:`headway.data.text.splits.text_id`
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Map a file that :func:`write` wrote. Its content is read when it is accessed.
-
-        Raises:
-            StageOutputError: the file is missing or damaged.
-        """
+        """Map a file that :func:`write` wrote; StageOutputError if it is missing or damaged."""
         with stage_output(path, "tokenize", pa.ArrowInvalid, OSError):
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if not reader.schema.equals(SCHEMA) or reader.num_record_batches != 1:
@@ -68,7 +36,7 @@ class EncodedTexts:
             batch["tokens"].values.to_numpy(zero_copy_only=True),
             batch["tokens"].offsets.to_numpy(zero_copy_only=True),
             batch["label_id"].to_numpy(zero_copy_only=True),
-            MappedStrings(batch["id"]),
+            batch["id"].to_pylist(),
         )
 
     def __len__(self) -> int:
@@ -81,11 +49,6 @@ class EncodedTexts:
     def lengths(self) -> np.ndarray:
         """Number of tokens of each text, int64, shape (texts,)."""
         return np.diff(self.offsets)
-
-    def count(self, token: int) -> int:
-        """The number of occurrences of a token in all texts."""
-        starts = range(0, len(self.tokens), BLOCK)
-        return sum(int(np.count_nonzero(self.tokens[start : start + BLOCK] == token)) for start in starts)
 
 
 class EncodedBatch(NamedTuple):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from headway.data.text.chunks import chunks
 from headway.data.text.markup import MARKUP
-from headway.data.text.scripts import HEAD, script_counts, share_without_spaces
+from headway.data.text.scripts import script_counts, share_without_spaces
 from headway.data.tokenization import unigram
 from headway.data.tokenization.tokenizer import PADDING, PADDING_ID, UNKNOWN, UNKNOWN_ID
 from headway.params import TokenizerParams
@@ -33,45 +34,31 @@ class TextStatistics:
     characters: int  # total length of the texts
     scripts: Counter[str]  # characters by script, counted at the beginning of each text
 
-    @property
-    def share_without_spaces(self) -> float:
-        """The share of letters in scripts that do not separate words by spaces."""
-        return share_without_spaces(self.scripts)
-
 
 def measure(texts: Iterable[str]) -> TextStatistics:
     """Compute the statistics of texts, iterating over them once."""
-    characters = 0
-
-    def heads() -> Iterator[str]:
-        nonlocal characters
-        for text in texts:
-            characters += len(text)
-            yield text[:HEAD]
-
-    return TextStatistics(scripts=script_counts(heads()), characters=characters)
+    characters, scripts = 0, Counter[str]()
+    for chunk in chunks(texts):
+        characters += sum(map(len, chunk))
+        scripts += script_counts(chunk)
+    return TextStatistics(characters, scripts)
 
 
 def choose_kind(params: TokenizerParams, statistics: TextStatistics) -> str:
     """The tokenizer's kind: ``params.kind``, or for ``auto``, unigram if enough letters are in scripts without spaces."""
     if params.kind != "auto":
         return params.kind
-    return "unigram" if statistics.share_without_spaces >= UNIGRAM_SHARE else "word"
+    return "unigram" if share_without_spaces(statistics.scripts) >= UNIGRAM_SHARE else "word"
 
 
 def fit(texts: Iterable[str], params: TokenizerParams, statistics: TextStatistics) -> Tokenizer:
-    """Fit a tokenizer.
+    """Fit a tokenizer on texts, iterated over once, with their statistics.
 
     word: the most frequent words, separated by spaces and punctuation; every Chinese character is a word.
     bpe: byte-pair encoding of UTF-8 bytes; no text has unknown tokens, and decoding restores the normalised text.
     unigram: word pieces under which the texts are most likely; it needs no spaces and ignores ``min_frequency``.
 
     bpe and unigram are fitted on every k-th text, with the smallest k for which about ``MAX_CHARACTERS`` are read.
-
-    Args:
-        texts: training texts, iterated over once.
-        params: the tokenizer's knobs.
-        statistics: of the same texts.
     """
     kind = choose_kind(params, statistics)
     if kind == "word":

@@ -24,11 +24,7 @@ _WHITE_SPACE_TO_SPACE = str.maketrans("\t\n\r", "   ")
 
 
 def load(path: Path) -> Tokenizer:
-    """Load a tokenizer from its JSON file.
-
-    Raises:
-        StageOutputError: the file is missing or damaged.
-    """
+    """Load a tokenizer from its JSON file; StageOutputError if it is missing or damaged."""
     with stage_output(path, "tokenize", Exception):  # the tokenizers library raises plain Exception
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     # Not saved in the JSON. With it, "[PAD]" in a text is three ordinary tokens instead of the padding token.
@@ -48,10 +44,6 @@ class AsciiWordTokenizer:
     """A fast path for printable ASCII texts, which gives the same ids as the tokenizers library in a fraction of the time.
 
     Such texts need no Unicode normalisation. After their markup is removed, spaces and punctuation separate the words.
-
-    Args:
-        ids: token id of each word.
-        strip_html, lowercase: normalisation steps of the tokenizer.
     """
 
     def __init__(self, ids: Mapping[str, int], strip_html: bool, lowercase: bool) -> None:
@@ -96,11 +88,7 @@ class TextEncoder:
     """Encodes texts as token ids.
 
     Printable ASCII texts take the fast path of :class:`AsciiWordTokenizer` if the tokenizer has one. Meanwhile the library
-    encodes the other texts in a second thread.
-
-    Args:
-        tokenizer: a fitted tokenizer.
-        max_length: maximum number of tokens per text; longer texts are truncated, see :func:`truncate`.
+    encodes the other texts in a second thread. Texts of more than ``max_length`` tokens are truncated, see :func:`truncate`.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_length: int) -> None:
@@ -117,11 +105,10 @@ class TextEncoder:
         fast = self._fast
         with ThreadPoolExecutor(max_workers=1) as executor:
             for chunk in chunks(texts):
-                is_fast = [fast is not None and fast.supports(text) for text in chunk]
                 slow = executor.submit(
-                    self._encode_by_library, [text for text, flag in zip(chunk, is_fast, strict=True) if not flag]
+                    self._encode_by_library, [text for text in chunk if not (fast and fast.supports(text))]
                 )
-                ids_of = [fast(text) if fast and flag else None for text, flag in zip(chunk, is_fast, strict=True)]
+                ids_of = [fast(text) if fast and fast.supports(text) else None for text in chunk]
                 others = iter(slow.result())
                 encoded += [self._fit_length(next(others) if ids is None else ids) for ids in ids_of]
         return encoded

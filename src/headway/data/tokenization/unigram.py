@@ -18,7 +18,7 @@ from headway.data.text.chunks import chunks
 
 #: Candidates to begin with, as a multiple of the vocabulary size, and rounds in which they are reduced to that size.
 CANDIDATES, ROUNDS = 3, 4
-#: Uses of a piece longer than a character. A classifier learns little from rarer pieces, and more from their parts.
+#: Fewest uses of a piece longer than a character. A classifier learns little from rarer pieces, and more from their parts.
 MIN_USES = 20
 MAX_CHARACTERS = 12  # of a piece
 
@@ -29,11 +29,8 @@ def learn(tokenizer: Tokenizer, texts: Sequence[str], vocabulary_size: int, spec
     Candidates come from byte-pair encoding on characters. Each round segments the texts into their most likely pieces,
     re-estimates the probabilities from the counts, and drops the least used pieces.
 
-    Args:
-        tokenizer: its normalizer and pre-tokenizer define words; its model is overwritten.
-        texts: training texts, iterated over several times.
-        vocabulary_size: maximum number of pieces, including special ones. Fewer are kept if fewer are used often enough.
-        special: names of the first pieces; the last one is the unknown token.
+    The tokenizer's normalizer and pre-tokenizer define words; its model is overwritten. There are at most ``vocabulary_size``
+    pieces, fewer if fewer are used often enough. The ``special`` ones are the first; the last of them is the unknown token.
     """
     characters = Counter[str]()
     for text in texts:

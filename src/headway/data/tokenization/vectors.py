@@ -18,13 +18,11 @@ FILE = "vectors.npy"
 def read(path: Path, tokenizer: Tokenizer) -> np.ndarray:
     """Read the vectors of a tokenizer's tokens.
 
-    Args:
-        path: a text file with a word and its numbers on each line, as GloVe and fastText write it. fastText's first line, with
-            the size of the table, is skipped. The file may be compressed (``.gz``, ``.bz2``, ``.zst``).
-        tokenizer: a token gets the vector of the word that it decodes to.
+    The text file has a word and its numbers on each line, as GloVe and fastText write it, whose first line, with the size of the
+    table, is skipped. It may be compressed (``.gz``, ``.bz2``, ``.zst``).
 
     Returns:
-        float32, shape (vocabulary size, vector size); zeros for tokens whose word is not in the file.
+        float32, shape (vocabulary size, vector size); zeros for tokens that decode to no word of the file.
 
     Raises:
         HeadwayError: the file is missing or has another format, or contains none of the words.
@@ -50,7 +48,9 @@ def read(path: Path, tokenizer: Tokenizer) -> np.ndarray:
         for token in wanted.get(word, ()):
             found.setdefault(token, row)
     if not found:
-        raise HeadwayError(f"{path}: contains none of the {len(wanted):,} words of the vocabulary; wrong language?")
+        raise HeadwayError(
+            f"{path}: contains none of the {len(wanted):,} words of the vocabulary; use vectors in the language of the texts"
+        )
     vectors = np.zeros((tokenizer.get_vocab_size(), n), np.float32)
     vectors[list(found)] = np.stack(list(found.values()))
     return vectors

@@ -1,1 +1,1 @@
-"""The data report: one page on what the data are like, with its charts and its remarks in words."""
+"""The data page: its charts and notices."""

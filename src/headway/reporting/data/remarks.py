@@ -14,7 +14,7 @@ from headway.phrases import and_more
 from headway.reporting.data.charts import by_size, rows_of_class
 from headway.reporting.formatting import clip, share, visible
 
-#: Thresholds from which on something is noticed.
+#: Thresholds of the notices.
 IMBALANCE = 10  # ratio of the largest class to the smallest
 REPEATS = 0.05  # share of the rows
 SECOND_SCRIPT = 0.01  # share of the rows
@@ -111,7 +111,7 @@ def _of_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
         of_all = share(largest / max(sum(map(rows_of_class, classes)), 1))
         yield Remark("imbalance", words.format(names[0], largest, of_all, names[1], smallest), warning=True)
     if rare := profile["rare_classes"]:
-        words = Markup("{} no row in validation or test, because there are too few rows: {}.")
+        words = Markup("{} too few rows to have one in both validation and test: {}.")
         count = "One class has" if len(rare) == 1 else f"{len(rare):,} classes have"
         yield Remark("rare_classes", words.format(count, _some(rare)), warning=True)
 

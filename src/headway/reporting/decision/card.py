@@ -45,7 +45,7 @@ def judged(records: Sequence[Decision], version: str) -> Decision:
 
 
 def render(record: Decision, name: str) -> str:
-    """The card of a version of the named model, from the gate's verdict on it."""
+    """The card of a version of the named model, from the gate's decision on it."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)

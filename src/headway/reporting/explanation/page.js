@@ -1,36 +1,36 @@
-// The attention maps: draws each head's weights, and shows where a token looks when it, or its row, is pointed at.
+// The attention maps: draws each head's weights, and shows what a token attends to when the pointer is over it or its row.
 "use strict";
 
 const percent = (value) => (value > 0 && value < 0.001 ? "<0.1" : (100 * value).toFixed(1)) + "%";
 
-// Shares of 65,535 as they stand in the page: base64 of two bytes each, the lower one first.
+// Weights as stored in the page: multiples of 1/65,535, as base64 of two bytes each, the lower one first.
 function decode(text) {
   const bytes = atob(text);
   return Float32Array.from({ length: bytes.length / 2 },
     (_, i) => (bytes.charCodeAt(2 * i) + 256 * bytes.charCodeAt(2 * i + 1)) / 65535);
 }
 
-function open(room) {
-  const n = Number(room.dataset.length), weights = decode(room.dataset.weights);
-  const figures = [...room.querySelectorAll("figure")], words = [...room.querySelectorAll(".word")];
+function open(panel) {
+  const n = Number(panel.dataset.length), weights = decode(panel.dataset.weights);
+  const figures = [...panel.querySelectorAll("figure")], words = [...panel.querySelectorAll(".word")];
   const edges = words.map((word) => [Number(word.dataset.first), Number(word.dataset.last)]);
-  const says = room.querySelector(".says");
-  let head = 0, from = Number(room.dataset.start);
+  const caption = panel.querySelector(".caption");
+  let head = 0, from = Number(panel.dataset.start);
 
   function draw() {
-    const colour = getComputedStyle(room).getPropertyValue("--for").trim().split(" ").map(Number);
+    const colour = getComputedStyle(panel).getPropertyValue("--for").trim().split(" ").map(Number);
     figures.forEach((figure, h) => {
       const canvas = figure.querySelector("canvas"), context = canvas.getContext("2d");
       const own = weights.subarray(h * n * n, (h + 1) * n * n), image = context.createImageData(n, n);
       const largest = own.reduce((a, b) => Math.max(a, b), 0) || 1;
-      // The root, or a map with one strong cell would look empty beside it.
+      // The square root, so that weak cells stay visible next to a strong one.
       own.forEach((a, i) => image.data.set([...colour, 255 * Math.sqrt(a / largest)], 4 * i));
       context.putImageData(image, 0, 0);
       figure.querySelector(".largest").textContent = percent(largest);
     });
   }
 
-  // What the tokens of one word give, on average, to all the tokens of another.
+  // The weight of each word for the chosen word, as the mean over its tokens.
   function shares() {
     const [first, last] = edges[from], own = weights.subarray(head * n * n, (head + 1) * n * n);
     return edges.map(([start, end]) => {
@@ -54,9 +54,9 @@ function open(room) {
       row.style.height = `${(100 * (last - first + 1)) / n}%`;
     });
     const most = given.map((value, k) => [value, k]).sort((a, b) => b[0] - a[0]).slice(0, 5);
-    // Each word in an element of its own direction, the quotes in ours.
+    // Each word has its own text direction; the quotes have the page's.
     const word = (k) => ["“", Object.assign(document.createElement("bdi"), { textContent: words[k].textContent.trim() }), "”"];
-    says.replaceChildren(`${figures[head].dataset.name}: `, ...word(from), " attends to ",
+    caption.replaceChildren(`${figures[head].dataset.name}: `, ...word(from), " attends to ",
       ...most.flatMap(([value, k], rank) => [rank ? ", " : "", ...word(k), ` ${percent(value)}`]));
   }
 

@@ -66,7 +66,7 @@ class LiveProgress(Progress):
         self._redraw()
 
     def batches(self, number: int) -> Callback | None:
-        """Lines from within a trial, where no terminal can redraw a bar: an epoch may take minutes."""
+        """Prints lines during a trial if there is no terminal with a progress bar, because an epoch may take minutes."""
         if self.bar:
             return None
         from headway.reporting.training import LineProgress
@@ -93,12 +93,12 @@ class LiveProgress(Progress):
 
     def _redraw(self, more: str = "") -> None:
         if self.bar:
-            said = " · ".join(filter(None, [self.status(), more]))
-            self.bar.update(self.task, completed=len(self.trials), description=said, refresh=True)
+            line = " · ".join(filter(None, [self.status(), more]))
+            self.bar.update(self.task, completed=len(self.trials), description=line, refresh=True)
 
 
 def describe(trial: TrialResult) -> str:
-    """The end of a trial: its score, or the reason of its failure."""
+    """How a trial ended: its score, or the reason for its failure."""
     if trial.state == "failed":
         return f"failed: {trial.reason}"
     return f"pruned at {trial.score:.4f}" if trial.state == "pruned" else f"{trial.score:.4f}"

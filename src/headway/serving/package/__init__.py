@@ -41,13 +41,7 @@ class OtherFormat(HeadwayError):
 
 
 class ModelPackage:
-    """A trained classifier with everything that it needs to turn text into probabilities.
-
-    Args:
-        classifier: put into evaluation mode.
-        encoder: from text to ids.
-        classes: label names, in the order of the probabilities.
-    """
+    """A trained classifier with everything that it needs to turn text into probabilities, in the order of ``classes``."""
 
     def __init__(self, classifier: JointClassifier, encoder: TextEncoder, classes: Sequence[str]) -> None:
         self.classifier = classifier.eval()
@@ -110,16 +104,7 @@ def save(
     vocabulary_size: int,
     classes: Sequence[str],
 ) -> None:
-    """Write a package.
-
-    Args:
-        folder: exists and is empty.
-        classifier: trained.
-        tokenizer_file: JSON of the tokenizer that the classifier was trained with.
-        max_length: tokens that are kept of a longer text.
-        vocabulary_size: ids of the tokenizer.
-        classes: label names, in the order of the classifier's logits.
-    """
+    """Write a package into an empty folder; ``max_length`` tokens are kept of a longer text."""
     ngrams = classifier.ngrams
     save_file({name: value.contiguous() for name, value in classifier.state_dict().items()}, folder / WEIGHTS)
     shutil.copyfile(tokenizer_file, folder / TOKENIZER)
@@ -136,11 +121,7 @@ def save(
 
 
 def fingerprint(folder: Path) -> str:
-    """Hex SHA-256 of a package's config.json, which holds the hashes of the other files and so identifies the package.
-
-    Raises:
-        HeadwayError: the folder holds no package, or a damaged one.
-    """
+    """Hex SHA-256 of a package's config.json, which holds the hashes of the other files; HeadwayError if it is damaged."""
     _read_config(folder)
     return sha256_of_file(folder / CONFIG)
 

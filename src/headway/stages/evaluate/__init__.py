@@ -18,10 +18,7 @@ from headway.tables import read_table
 
 def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
     """Write ``results/evaluation``: the candidate's predictions (``test.parquet``), ``slices.json`` and ``mistakes.json``;
-    and the test metrics.
-
-    Raises:
-        HeadwayError: a slice in params.yaml cannot be computed on these rows.
+    and the test metrics. HeadwayError if a slice in params.yaml cannot be computed on these rows.
     """
     pin(params.training.threads)
     predictions = predict_split(ModelPackage.load(layout.candidate), layout, "test")

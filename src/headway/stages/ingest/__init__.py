@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,22 +24,19 @@ from headway.params import DataParams, Params
 def ingest(params: Params, layout: Layout) -> Manifest:
     """Read the source into ``data/raw``: ``rows.parquet``, ``unlabelled.parquet`` if there are such texts, ``manifest.json``.
 
-    The time of reading is written to the scratch folder, because the same data must give the same outs.
-
-    Raises:
-        HeadwayError: the source is missing, damaged, empty, changes while it is read, or lacks a column. ``data/raw`` is
-            then left as it was.
+    The time of reading is written to the scratch folder, because the same data must give the same outs. HeadwayError, and
+    ``data/raw`` as it was, if the source is missing, damaged, empty, changes while it is read, or lacks a column.
     """
     source = open_source(params.data, layout)
     tally = Tally()
     with fresh_folder(layout.raw) as folder:
-        _write(folder / "rows.parquet", _counted(source, tally), source.schema)
+        _write(folder / "rows.parquet", map(tally.add, source.labelled_batches()), source.schema)
         if not tally.rows:
             raise HeadwayError(f"{source.name}: holds no rows; expected rows with a text and a label")
         if source.unlabelled:
             tally.unlabelled_rows = _write(folder / "unlabelled.parquet", source.unlabelled_batches(), UNLABELLED)
         manifest = tally.manifest(source)
-        write_json(folder / "manifest.json", manifest.as_dict())
+        write_json(folder / "manifest.json", asdict(manifest))
     when = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(layout.ingested, {"when": when, "rows_sha256": manifest.rows_sha256})
     return manifest
@@ -55,14 +53,8 @@ def open_source(params: DataParams, layout: Layout) -> Source:
             return open_hub(params, layout.root)
 
 
-def _counted(source: Source, tally: Tally) -> Iterator[pa.RecordBatch]:
-    for batch in source.labelled_batches():
-        tally.add(batch)
-        yield batch
-
-
 def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Write each batch as a row group when it comes; return the number of rows."""
+    """Write each batch as a row group as it arrives; return the number of rows."""
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in batches:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -33,15 +32,13 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
     ``data/prepared`` has a Parquet file per split (id, text, label, label_id, and the columns in ``data.slice_columns``),
     ``labels.json`` with the classes in the order of their ids, and ``quarantine.csv`` with the rows that were left out.
 
-    Raises:
-        HeadwayError: too many rows are bad, a split is empty, or the number of classes is out of range.
+    HeadwayError if too many rows are bad, a split is empty, or the number of classes is out of range.
     """
     manifest = Manifest.read(layout.raw)
-    scratch = layout.scratch / "prepare"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    layout.scratch.mkdir(parents=True, exist_ok=True)
+    spool = layout.scratch / "bands"
     try:
-        scanned = scan(layout.raw, params, scratch / "bands")
+        scanned = scan(layout.raw, params, spool)
         assignment = assign(scanned.rows, params.split, params.data.max_rows)
         _require_few_bad_rows(scanned, assignment, params.data.max_bad_share, manifest, layout)
         labels = _classes(scanned, assignment, params.split.first_rows_in_training)
@@ -50,7 +47,7 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
             examples = _write(scanned, assignment, labels, manifest, layout.raw, folder, params.data.slice_columns)
         result = profile(scanned, assignment, labels, params, manifest)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        spool.unlink(missing_ok=True)
     with fresh_folder(layout.profile.parent) as folder:
         write_json(folder / layout.profile.name, result.model_dump())
         write_json(folder / layout.quarantine_examples.name, [asdict(row) for row in examples])
@@ -61,11 +58,7 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
 def _require_few_bad_rows(
     scanned: Scan, assignment: Assignment, max_bad_share: float, manifest: Manifest, layout: Layout
 ) -> None:
-    """Check the share of bad rows. If it is too high, write all rows that were left out to a file in the scratch folder.
-
-    Raises:
-        HeadwayError: more than ``max_bad_share`` of the labelled rows are bad.
-    """
+    """Refuse a share of bad rows above the limit, after writing all rows that were left out to the scratch folder."""
     labelled = scanned.rows.labelled
     share = bad_share(assignment, labelled)
     if share <= max_bad_share:
@@ -73,7 +66,7 @@ def _require_few_bad_rows(
     path = layout.scratch / "quarantine.csv"
     with Quarantine(path, manifest) as quarantine:
         for start, batch in batches(layout.raw):
-            quarantine.add(start, batch, *_fate(assignment, start, batch))
+            quarantine.add(start, batch, assignment)
     counts = {reason: int((assignment.reason[labelled] == CODE[reason]).sum()) for reason in BAD}
     listed = ", ".join(f"{reason} {count:,}" for reason, count in counts.items() if count)
     about_quotes = any(row.reason.startswith("unreadable") and "quote" in row.reason for row in quarantine.examples)
@@ -85,11 +78,7 @@ def _require_few_bad_rows(
 
 
 def _classes(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str]:
-    """The classes of the kept rows, in the order of their ids.
-
-    Raises:
-        HeadwayError: there are fewer than two classes or too many, or a split is empty.
-    """
+    """The classes of the kept rows, in the order of their ids: two or more, and every split has rows."""
     split, label = assignment.split, scanned.rows.label
     kept = (split >= 0) & (label >= 0)
     rows = int(kept.sum())
@@ -101,16 +90,16 @@ def _classes(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str
         )
     if len(names) < 2:
         found = f"only the label {next(iter(names))!r}" if names else "no label"
-        raise HeadwayError(f"{found} in {rows:,} usable rows, expected two or more labels; bring rows of other classes")
+        raise HeadwayError(f"{found} in {rows:,} usable rows, expected two or more labels; add rows of other classes")
     for code, name in enumerate(SPLITS):
         if not (split == code).any():
             free = int(np.maximum(np.bincount(label[kept]) - first_rows, 0).sum())
             if free < rows / 2:
                 raise HeadwayError(
                     f"split.{name}: none of {rows:,} rows is in this split, because the first {first_rows:,} of every class go "
-                    f"to training, which leaves {free:,}; lower split.first_rows_in_training, or bring more rows"
+                    f"to training, which leaves {free:,}; lower split.first_rows_in_training, or add rows"
                 )
-            raise HeadwayError(f"split.{name}: none of {rows:,} rows is in this split; bring more rows, or raise its share")
+            raise HeadwayError(f"split.{name}: none of {rows:,} rows is in this split; add rows, or raise its share")
     return sort_labels(names)
 
 
@@ -123,22 +112,17 @@ def _write(
     folder: Path,
     slice_columns: Sequence[str],
 ) -> list[QuarantinedRow]:
-    """Write every row to its split or to quarantine. Returns examples of quarantined rows.
-
-    Raises:
-        HeadwayError: the number of rows written is not the number of rows that ingest read.
-    """
+    """Write every row that ingest read to its split or to quarantine. Returns examples of quarantined rows."""
     label_ids = {name: index for index, name in enumerate(labels)}
     id_of_code = np.array([label_ids.get(name, -1) for name in scanned.labels] + [-1])
-    names = [*SPLITS, "unlabelled"] if not scanned.rows.labelled.all() else [*SPLITS]
+    files = {folder / f"{name}.parquet": slice_columns for name in SPLITS}
+    if not scanned.rows.labelled.all():
+        files[folder / "unlabelled.parquet"] = ()
     with ExitStack() as stack:
         quarantine = stack.enter_context(Quarantine(folder / "quarantine.csv", manifest))
-        writers = [
-            stack.enter_context(SplitWriter(folder / f"{name}.parquet", labels, slice_columns if name in SPLITS else ()))
-            for name in names
-        ]
+        writers = [stack.enter_context(SplitWriter(path, labels, extra)) for path, extra in files.items()]
         for start, batch in batches(raw):
-            quarantine.add(start, batch, *_fate(assignment, start, batch))
+            quarantine.add(start, batch, assignment)
             here = slice(start, start + batch.num_rows)
             for code, writer in enumerate(writers):
                 chosen = np.flatnonzero(assignment.split[here] == code)
@@ -155,11 +139,7 @@ def _write(
 
 
 def _require_all_rows(what: str, read: int, kept: int, quarantined: int) -> None:
-    """Check that every row that ingest read was written exactly once.
-
-    Raises:
-        HeadwayError: rows were lost or written twice.
-    """
+    """Check that every row that ingest read was written exactly once."""
     missing = read - kept - quarantined
     if missing:
         raise HeadwayError(
@@ -167,9 +147,3 @@ def _require_all_rows(what: str, read: int, kept: int, quarantined: int) -> None
             f"{abs(missing):,} were {'lost' if missing > 0 else 'written twice'}; "
             "run `dvc repro --force ingest`; if it happens again, please report it as a bug in Headway"
         )
-
-
-def _fate(assignment: Assignment, start: int, batch: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray]:
-    """For each row of a batch: why it was left out, and the row that it duplicates."""
-    here = slice(start, start + batch.num_rows)
-    return assignment.reason[here], assignment.duplicate_of[here]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from tokenizers import Tokenizer
 
+from headway.data.text.scripts import share_without_spaces
 from headway.data.text.splits import SPLITS
 from headway.data.tokenization import encoded, fitting, tokenizer, vectors
 from headway.files import fresh_folder, write_json
@@ -42,7 +43,7 @@ class SplitTokens:
             tokens=len(texts.tokens),
             median_length=float(np.median(lengths)),
             full_length_share=round(float((lengths == max_length).mean()), 6),
-            unknown_share=round(texts.count(tokenizer.UNKNOWN_ID) / len(texts.tokens), 6),
+            unknown_share=round(float((texts.tokens == tokenizer.UNKNOWN_ID).mean()), 6),
         )
 
 
@@ -61,49 +62,43 @@ class TokenMetrics:
 def tokenize(params: Params, layout: Layout) -> TokenMetrics:
     """Write ``data/encoded``, with ``tokenizer.json`` and an Arrow file per split, and the token metrics.
 
-    Unlabelled texts, if there are any, are encoded as another split with the label -1.
-
-    Raises:
-        HeadwayError: a split is missing or damaged, or the file of word vectors cannot be used.
+    Unlabelled texts, if there are any, are encoded as another split with the label -1. HeadwayError if a split is missing or
+    damaged, or the file of word vectors cannot be used.
     """
-    train = SplitTexts(layout.prepared / "train.parquet")
-    statistics = fitting.measure(train)
-    fitted = fitting.fit(train, params.tokenizer, statistics)
     names = [*SPLITS, *([UNLABELLED] if (layout.prepared / f"{UNLABELLED}.parquet").exists() else [])]
-    splits = {}
     with fresh_folder(layout.encoded) as folder:
-        share_with_vectors = save(fitted, params.tokenizer, layout, folder)
-        encoder = tokenizer.TextEncoder(fitted, params.tokenizer.max_length)
-        for name in names:
-            encoded.write(folder / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
-            splits[name] = SplitTokens.of(encoded.EncodedTexts.open(folder / f"{name}.arrow"), params.tokenizer.max_length)
+        fitted, statistics = encode_splits(names, params.tokenizer, layout, folder)
+        opened = {name: encoded.EncodedTexts.open(folder / f"{name}.arrow") for name in names}
+        splits = {name: SplitTokens.of(texts, params.tokenizer.max_length) for name, texts in opened.items()}
+        found = vectors.load(folder)
+    letters = statistics.scripts.total()
+    shares = [(name, round(count / letters, 6)) for name, count in statistics.scripts.most_common()]
     metrics = TokenMetrics(
         kind=fitting.choose_kind(params.tokenizer, statistics),
         vocabulary_size=fitted.get_vocab_size(),
-        script_shares=_shares(statistics.scripts),
-        share_without_spaces=round(statistics.share_without_spaces, 6),
-        share_with_vectors=share_with_vectors,
+        script_shares={name: share for name, share in shares if share},
+        share_without_spaces=round(share_without_spaces(statistics.scripts), 6),
+        share_with_vectors=None if found is None else round(float(found.any(axis=1).mean()), 6),
         splits=splits,
     )
     write_json(layout.metrics("tokens"), asdict(metrics))
     return metrics
 
 
-def save(fitted: Tokenizer, params: TokenizerParams, layout: Layout, folder: Path) -> float | None:
-    """Save the tokenizer and, if ``tokenizer.word_vectors`` names a file, the vectors of its tokens.
-
-    Returns:
-        The share of tokens with a vector; None if no file is named.
-
-    Raises:
-        HeadwayError: the file of word vectors cannot be used.
-    """
+def encode_splits(
+    names: Iterable[str], params: TokenizerParams, layout: Layout, folder: Path
+) -> tuple[Tokenizer, fitting.TextStatistics]:
+    """Write a tokenizer fitted on the training split, its word vectors if ``params`` name any, and the encoded splits."""
+    train = SplitTexts(layout.prepared / "train.parquet")
+    statistics = fitting.measure(train)
+    fitted = fitting.fit(train, params, statistics)
     fitted.save(str(folder / "tokenizer.json"))
-    if not params.word_vectors:
-        return None
-    found = vectors.read(layout.vectors / params.word_vectors, fitted)
-    np.save(folder / vectors.FILE, found)
-    return round(float(found.any(axis=1).mean()), 6)
+    if params.word_vectors:
+        np.save(folder / vectors.FILE, vectors.read(layout.vectors / params.word_vectors, fitted))
+    encoder = tokenizer.TextEncoder(fitted, params.max_length)
+    for name in names:
+        encoded.write(folder / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
+    return fitted, statistics
 
 
 class SplitTexts:
@@ -123,10 +118,3 @@ def encode_rows(path: Path, encoder: tokenizer.TextEncoder) -> Iterator[encoded.
         labelled = "label_id" in batch.schema.names
         labels = batch["label_id"] if labelled else pa.array(np.full(batch.num_rows, -1, np.int32))
         yield encoded.EncodedBatch(batch["id"], labels, encoder(batch["text"].to_pylist()))
-
-
-def _shares(counts: Mapping[str, int]) -> dict[str, float]:
-    """Counts as shares of their sum, largest first, without those that round to 0."""
-    total = sum(counts.values())
-    rounded = {name: round(count / total, 6) for name, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))}
-    return {name: share for name, share in rounded.items() if share}

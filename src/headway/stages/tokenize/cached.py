@@ -8,30 +8,24 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from headway.data.tokenization import encoded, fitting, tokenizer
 from headway.files import fresh_folder, sha256_of_file, sha256_of_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.params import TokenizerParams
-from headway.stages.tokenize import SplitTexts, encode_rows, save
+from headway.stages.tokenize import encode_splits
 
 SPLITS = ("train", "validation")
 
 
 def encoded_with(chosen: TokenizerParams, params: TokenizerParams, layout: Layout) -> Path:
-    """A folder with the tokenizer and the encoded splits, in the format of the stage tokenize; created if it is not cached.
+    """A folder with the tokenizer and the splits encoded with the ``chosen`` knobs, in the format of the stage tokenize.
 
-    Args:
-        chosen: tokenizer knobs to encode with.
-        params: those of params.yaml, for which the output of the stage tokenize is returned.
-
-    Raises:
-        HeadwayError: the file of word vectors cannot be used.
+    It is created if it is not cached. For ``params``, those of params.yaml, it is the output of the stage.
     """
     if chosen == params:
         return layout.encoded
-    sources = {name: layout.prepared / f"{name}.parquet" for name in SPLITS}
-    inputs = [code_fingerprint(layout, "tokenize"), *(sha256_of_file(path) for path in sources.values())]
+    sources = [layout.prepared / f"{name}.parquet" for name in SPLITS]
+    inputs = [code_fingerprint(layout, "tokenize"), *map(sha256_of_file, sources)]
     cache = layout.scratch / "encoded" / sha256_of_json(inputs)[:16]
     for outdated in cache.parent.glob("*"):
         if outdated != cache:
@@ -40,11 +34,6 @@ def encoded_with(chosen: TokenizerParams, params: TokenizerParams, layout: Layou
     knobs = [chosen.model_dump(), sha256_of_file(vectors) if vectors.is_file() else ""]
     folder = cache / sha256_of_json(knobs)[:16]
     if not folder.is_dir():
-        train = SplitTexts(sources["train"])
-        fitted = fitting.fit(train, chosen, fitting.measure(train))
-        encoder = tokenizer.TextEncoder(fitted, chosen.max_length)
         with fresh_folder(folder) as partial:
-            save(fitted, chosen, layout, partial)
-            for name, path in sources.items():
-                encoded.write(partial / f"{name}.arrow", encode_rows(path, encoder))
+            encode_splits(SPLITS, chosen, layout, partial)
     return folder

@@ -109,11 +109,7 @@ def fit_attention(
     word_vectors: np.ndarray | None = None,
     progress: Callback | None = None,
 ) -> tuple[AttentionClassifier, list[dict[str, float]]]:
-    """Train the attention part.
-
-    Returns:
-        the part with the weights of its best epoch, and one entry per epoch with its metrics.
-    """
+    """The attention part with the weights of its best epoch, and one entry per epoch with its metrics."""
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
     data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
     steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
