@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -169,14 +169,13 @@ def _parse(text: str, name: str) -> Params:
         raise HeadwayError(f"{name}: not valid YAML: {first_line(error)}") from None
     if not isinstance(tree, Mapping):
         raise HeadwayError(f"{name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
-    try:
-        return Params.model_validate(tree)
-    except ValidationError as error:  # read once more, with line numbers
-        raise HeadwayError(first_problem(error, Params, YAML(typ="rt").load(text), name)) from None
+    return validate(tree, name, lambda: YAML(typ="rt").load(text))
 
 
-def validate(tree: Mapping[str, Any], source: str) -> Params:
+def validate(tree: Mapping[str, Any], source: str, numbered: Callable[[], Mapping[str, Any]] | None = None) -> Params:
     """Check a nested mapping of values, as read from a file or as dumped; the message names its source.
+
+    ``numbered`` returns the same with the line numbers of a file, for the message.
 
     Raises:
         HeadwayError: as :func:`load` for keys and values.
@@ -184,4 +183,4 @@ def validate(tree: Mapping[str, Any], source: str) -> Params:
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise HeadwayError(first_problem(error, Params, tree, source)) from None
+        raise HeadwayError(first_problem(error, Params, numbered() if numbered else tree, source)) from None
