@@ -28,7 +28,7 @@ class Task:
         limits: objective value that the trial must reach to continue, by epoch. The limits come from trials of earlier
             batches, so that a worker needs no access to the study.
         data: rows encoded for this point, if it changes the tokenizer; None for the rows that all trials share.
-        problem: why they could not be encoded, which the trial then fails with; else "".
+        problem: why they could not be encoded, as the reason of the failed trial; else "".
     """
 
     number: int
