@@ -20,7 +20,7 @@ class Stage:
 
 
 def read(path: Path) -> list[Stage]:
-    """The stages of a dvc.yaml in order of their dependencies; independent stages keep the file's order.
+    """The stages of a dvc.yaml in order of their dependencies.
 
     Raises:
         HeadwayError: the file is not a stage graph, or the stages depend on each other in a cycle.
@@ -40,17 +40,10 @@ def read(path: Path) -> list[Stage]:
         for name, stage in stages.items()
     }
     try:
-        sorter = TopologicalSorter(after)
-        sorter.prepare()
+        order = list(TopologicalSorter(after).static_order())
     except CycleError as error:
         raise HeadwayError(f"{path}: stages depend on each other in a cycle: {' → '.join(error.args[1])}") from None
-    order: list[Stage] = []
-    done: set[str] = set()
-    while len(order) < len(stages):
-        name = next(name for name in stages if name not in done and after[name] <= done)
-        done.add(name)
-        order.append(Stage(name, stages[name].get("desc", ""), tuple(sorted(after[name]))))
-    return order
+    return [Stage(name, stages[name].get("desc", ""), tuple(sorted(after[name]))) for name in order]
 
 
 def _outs(stage: dict[str, Any]) -> list[str]:

@@ -149,7 +149,7 @@ def test_every_command_and_option_has_a_help_text() -> None:
 def test_a_command_parses_params_yaml_once(project: Layout, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     parsed = []
     validate = params.validate
-    monkeypatch.setattr(params, "validate", lambda tree, source: parsed.append(source) or validate(tree, source))
+    monkeypatch.setattr(params, "validate", lambda *given: parsed.append(given[1]) or validate(*given))
     params._parse.cache_clear()
     monkeypatch.chdir(project.root)
     for _ in range(2):

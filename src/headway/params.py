@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -161,7 +161,7 @@ def _parse(text: str, name: str) -> Params:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        tree = YAML(typ="rt").load(text)
+        tree = YAML(typ="safe", pure=True).load(text)
     except MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise HeadwayError(f"{name}{line}: not valid YAML: {error.problem}") from None
@@ -169,28 +169,18 @@ def _parse(text: str, name: str) -> Params:
         raise HeadwayError(f"{name}: not valid YAML: {first_line(error)}") from None
     if not isinstance(tree, Mapping):
         raise HeadwayError(f"{name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
-    return validate(tree, source=name)
+    return validate(tree, name, lambda: YAML(typ="rt").load(text))
 
 
-def validate(tree: Mapping[str, Any], source: str) -> Params:
+def validate(tree: Mapping[str, Any], source: str, numbered: Callable[[], Mapping[str, Any]] | None = None) -> Params:
     """Check a nested mapping of values, as read from a file or as dumped; the message names its source.
+
+    ``numbered`` returns the same with the line numbers of a file, for the message.
 
     Raises:
         HeadwayError: as :func:`load` for keys and values.
     """
     try:
-        return Params.model_validate(_plain_types(tree))
+        return Params.model_validate(tree)
     except ValidationError as error:
-        raise HeadwayError(first_problem(error, Params, tree, source)) from None
-
-
-def _plain_types(node: Any) -> Any:
-    """The YAML reader's containers and numbers as Python's own."""
-    if isinstance(node, Mapping):
-        return {str(key): _plain_types(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain_types(value) for value in node]
-    for plain in (bool, int, float, str):
-        if isinstance(node, plain):
-            return plain(node)
-    return node
+        raise HeadwayError(first_problem(error, Params, numbered() if numbered else tree, source)) from None

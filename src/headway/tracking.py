@@ -172,21 +172,17 @@ class Tracker:
             run = self.run(found.info.run_id)
             run.set_tags(trace(self.params, self.layout).as_tags())
         else:
-            run = self._new_pipeline_run(key)
+            run = self._create("pipeline", f"pipeline {key[:8]}", key, parent=None)
+            run.log_params(flatten(self.params.model_dump(exclude=AFTERWARDS)))
+            manifest = self.layout.raw / "manifest.json"
+            if manifest.is_file():
+                run.log_dataset(read_json(manifest, made_by="ingest"))
+            if self.layout.ingested.is_file():
+                run.set_tags({"headway.ingested_at": read_json(self.layout.ingested, made_by="ingest")["when"]})
         if flow:
             self._open(run, json.loads(flow))
         elif not found:
             self._close([run.id], "FINISHED")
-        return run
-
-    def _new_pipeline_run(self, key: str) -> RunningRun:
-        run = self._create("pipeline", f"pipeline {key[:8]}", key, parent=None)
-        run.log_params(flatten(self.params.model_dump(exclude=AFTERWARDS)))
-        manifest = self.layout.raw / "manifest.json"
-        if manifest.is_file():
-            run.log_dataset(read_json(manifest, made_by="ingest"))
-        if self.layout.ingested.is_file():
-            run.set_tags({"headway.ingested_at": read_json(self.layout.ingested, made_by="ingest")["when"]})
         return run
 
     @contextmanager
@@ -223,9 +219,9 @@ class Tracker:
         """
         with self.parent() as parent:
             found = self.find(kind=kind, key=key)
-            left = found if found and found.info.status in ("RUNNING", "KILLED") else None
-            if left and left.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
-                run = RunningRun(self.client, left.info.run_id, self.uri, continued=True)
+            interrupted = found and found.info.status in ("RUNNING", "KILLED")
+            if found and interrupted and found.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
+                run = RunningRun(self.client, found.info.run_id, self.uri, continued=True)
                 self._open(run, _process_tags())
             else:
                 run = self._create(kind, name, key, parent=parent.id)

@@ -97,7 +97,7 @@ def written(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Layou
         ("frame.html", "max-width: 62rem", "max-width: 60rem"),
         ("evaluation/page.py", "Precision at each recall.", "How precision falls as recall rises."),
         ("figures.py", "#2166ac", "#2166ff"),
-        ("training/live.py", "SECONDS_BETWEEN_LINES = 10.0", "SECONDS_BETWEEN_LINES = 5.0"),
+        ("training.py", "SECONDS_BETWEEN_LINES = 10.0", "SECONDS_BETWEEN_LINES = 5.0"),
     ],
     ids=["style sheet", "caption", "palette", "progress bar"],
 )

@@ -19,7 +19,6 @@ from headway.params import EvaluationParams
 from headway.reporting.evaluation import charts
 from headway.reporting.evaluation.page import CAPTIONS, evaluation_page
 from headway.reporting.figures import save_png
-from headway.reporting.training.charts import learning_curve
 from tests.evaluation.test_resampling import some
 from tests.evaluation.test_slices import table
 
@@ -68,7 +67,7 @@ def test_rows_of_one_class_or_of_unknown_classes_are_drawn_too(tmp_path, name):
 
 
 def test_the_learning_curve_holds_the_history():
-    losses, accuracy = learning_curve(HISTORY).axes
+    losses, accuracy = charts.learning_curve(HISTORY).axes
     assert [list(line.get_ydata()) for line in losses.lines] == [[0.7, 0.4], [0.6, 0.5]]
     assert [list(line.get_ydata()) for line in accuracy.lines] == [[0.61, 0.74]]
 

@@ -83,7 +83,7 @@ def tune() -> None:
 @app.command(rich_help_panel=PANEL)
 def train() -> None:
     """Train the classifier. An interrupted training continues."""
-    from headway.reporting.training.live import training_progress
+    from headway.reporting.training import training_progress
     from headway.stages.train import train as stage
 
     _end_with_dvc()

@@ -14,7 +14,6 @@ import numpy as np
 from headway.reporting.formatting import shorten, width_in_ems
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -66,8 +65,6 @@ def bar_chart(
         width: in inches. The height follows from the number of bars.
         legend: names of the series.
     """
-    from matplotlib.patches import Patch
-
     labels = [shorten(label) for label in labels]
     height = 0.36 * len(labels) + 0.1 + 0.4 * bool(legend)
     figure = new_figure(width, height, layout=None)
@@ -75,8 +72,8 @@ def bar_chart(
     left, right = em * (max(map(width_in_ems, labels)) + 1), 1 - em * (max(map(width_in_ems, notes)) + 1)
     axes = figure.add_axes((left, 0.05 / height, right - left, (0.36 * len(labels)) / height))
     ends = np.zeros(len(labels))
-    for values, colour in zip(series, colours, strict=True):
-        bars = axes.barh(range(len(labels)), values, left=ends, color=colour, height=0.62)
+    for values, colour, name in zip(series, colours, legend or [""] * len(series), strict=True):
+        bars = axes.barh(range(len(labels)), values, left=ends, color=colour, height=0.62, label=name)
         ends = ends + values
     axes.bar_label(bars, notes, padding=7, color=GREY, size=FONT_SIZE, parse_math=False)
     axes.set_yticks(range(len(labels)), labels, color=INK, size=FONT_SIZE, parse_math=False)
@@ -85,14 +82,14 @@ def bar_chart(
     axes.xaxis.set_visible(False)
     axes.spines[:].set_visible(False)
     if legend:
-        legend_above(axes, [Patch(color=colour, label=name) for name, colour in zip(legend, colours, strict=True)])
+        legend_above(axes)
     return figure
 
 
-def legend_above(axes: Axes, handles: Sequence[Artist] | None = None) -> None:
+def legend_above(axes: Axes) -> None:
     """A legend in one line above the axes."""
     placed: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 3, "borderaxespad": 0.2}
-    axes.legend(handles=handles, frameon=False, labelcolor=INK, fontsize=FONT_SIZE, handlelength=1, **placed)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=FONT_SIZE, handlelength=1, **placed)
 
 
 def plain_text(texts: Iterable[Text]) -> None:

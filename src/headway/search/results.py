@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from headway.params import TuneParams
@@ -86,14 +87,11 @@ def within_budget(trials: Sequence[TrialResult], params: TuneParams, workers: in
 
 
 def spent_seconds(trials: Sequence[TrialResult], params: TuneParams, workers: int) -> float:
-    """Duration of the trials: their sum or, where a batch runs in parallel, the sum of each batch's longest."""
+    """Duration of the trials, given by number: their sum or, if a batch runs in parallel, the sum of each batch's longest."""
     if params.executor == "serial":
         return sum(trial.seconds for trial in trials)
-    longest: dict[int, float] = {}
-    for trial in trials:
-        batch = trial.number // workers
-        longest[batch] = max(longest.get(batch, 0.0), trial.seconds)
-    return sum(longest.values())
+    batches = groupby(trials, key=lambda trial: trial.number // workers)
+    return sum(max(trial.seconds for trial in batch) for _, batch in batches)
 
 
 def best(trials: Sequence[TrialResult], params: TuneParams) -> TrialResult:
@@ -122,14 +120,14 @@ def pareto_front(trials: Sequence[TrialResult], params: TuneParams) -> list[Tria
     goal, second = objective(params), second_objective(params)
     if second is None:
         return []
-
-    def dominates(one: TrialResult, other: TrialResult) -> bool:
-        gains = goal.gain(score_of(one), score_of(other)), second.gain(second_of(one), second_of(other))
-        return min(gains) >= 0 and (max(gains) > 0 or one.number < other.number)
-
-    candidates = completed(trials)
-    front = [trial for trial in candidates if not any(dominates(other, trial) for other in candidates if other is not trial)]
-    return sorted(front, key=lambda trial: (-goal.gain(score_of(trial), 0.0), trial.number))
+    front: list[TrialResult] = []
+    for trial in sorted(
+        completed(trials),
+        key=lambda trial: (-goal.gain(score_of(trial), 0.0), -second.gain(second_of(trial), 0.0), trial.number),
+    ):
+        if not front or second.is_better(second_of(trial), second_of(front[-1])):
+            front.append(trial)
+    return front
 
 
 def summary(trials: Sequence[TrialResult], params: TuneParams) -> SearchSummary:

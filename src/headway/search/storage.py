@@ -163,14 +163,12 @@ def _connect(url: str) -> Any:
     positional, named = dialect().create_connect_args(parsed)
     # Heartbeats are stored without a time zone, so all clients must use the same one.
     options = {"connect_timeout": SECONDS_PER_ATTEMPT, "options": "-c timezone=utc", **named}
-    for attempt in Retrying(
+    retrying = Retrying(
         retry=retry_if_exception(
             lambda error: isinstance(error, driver.OperationalError) and not REFUSAL.search(str(error))
         ),
         stop=stop_after_delay(SECONDS_TO_CONNECT),
         wait=wait_exponential(multiplier=0.5, max=5),
         reraise=True,
-    ):
-        with attempt:
-            return driver.connect(*positional, **options)
-    raise AssertionError("a retry ends with a result or an error")
+    )
+    return retrying(driver.connect, *positional, **options)

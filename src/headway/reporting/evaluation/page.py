@@ -13,7 +13,6 @@ from headway.params import EvaluationParams
 from headway.reporting import pages
 from headway.reporting.evaluation import charts
 from headway.reporting.pages import Page
-from headway.reporting.training.charts import learning_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,7 +54,7 @@ def evaluation_page(
         "scores": charts.scores(predictions),
         "roc": charts.roc(predictions, metrics),
         "precision_recall": charts.precision_recall(predictions, metrics),
-        "learning_curve": learning_curve(history),
+        "learning_curve": charts.learning_curve(history),
     }
     return pages.render(
         TEMPLATE,

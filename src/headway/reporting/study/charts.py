@@ -37,8 +37,7 @@ def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score_of(trial) for trial in complete])
     ends = [trial.number for trial in complete] + [trials[-1].number]
     axes.step(ends, [*so_far, so_far[-1]], where="post", color=RED, label="best so far", zorder=0)
-    axes.set_xlabel("trial (0: the values in params.yaml)")
-    axes.set_ylabel(goal.title)
+    axes.set(xlabel="trial (0: the values in params.yaml)", ylabel=goal.title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
     return figure
@@ -50,8 +49,7 @@ def importances(shares: dict[str, float]) -> Figure:
     axes = figure.add_subplot()
     ordered = sorted(shares.items(), key=lambda item: (item[1], item[0]))
     axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=BLUE)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("importance, PED-ANOVA (Watanabe et al. 2023)")
+    axes.set(xlim=(0, 1), xlabel="importance, PED-ANOVA (Watanabe et al. 2023)")
     if not shares:
         _say(axes, "too few trials")
     return figure
@@ -78,9 +76,7 @@ def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
             axes.text(index, height, end, ha="center", va=side, color=GREY, size=8, parse_math=False)
     axes.set_xticks(range(len(names)), [name.replace(".", ".\n") for name in names], size=8, parse_math=False)
     axes.tick_params(axis="x", pad=14)
-    axes.set_yticks([])
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlim(-0.4, len(names) - 0.6)
+    axes.set(yticks=[], ylim=(-0.02, 1.02), xlim=(-0.4, len(names) - 0.6))
     axes.spines[:].set_visible(False)
     return figure
 
@@ -130,8 +126,7 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
         axes.plot(
             [second_of(trial) for trial in shown], [score_of(trial) for trial in shown], style, color=colour, label=name
         )
-    axes.set_xlabel(second.title)
-    axes.set_ylabel(objective(params).title)
+    axes.set(xlabel=second.title, ylabel=objective(params).title)
     axes.legend(frameon=False)
     return figure
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich import progress
@@ -36,7 +35,7 @@ class LiveProgress(Progress):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.bar:
             self.bar.stop()
 
@@ -69,7 +68,7 @@ class LiveProgress(Progress):
         """Prints lines during a trial if there is no terminal with a progress bar, because an epoch may take minutes."""
         if self.bar:
             return None
-        from headway.reporting.training.live import LineProgress
+        from headway.reporting.training import LineProgress
 
         return LineProgress(f"trial {number}")
 

@@ -1,1 +1,0 @@
-"""How a training went: progress while it runs, and the learning curve afterwards."""
