@@ -93,10 +93,11 @@ def evaluate_slices(
 
 def _of_slice(labels: np.ndarray, predicted: np.ndarray, params: EvaluationParams, seed: int) -> dict[str, Any]:
     present, own = np.unique(np.stack([labels, predicted]), return_inverse=True)  # renumbered: a slice may have few classes
+    own_labels, own_predicted = own.reshape(2, -1)
     correct = labels == predicted
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        f1 = resampling.by_class(*own.reshape(2, -1), len(present), weights)
+        f1 = resampling.by_class(own_labels, own_predicted, len(present), weights)
         return {**f1, **resampling.means({"accuracy": correct}, weights)}
 
     resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
@@ -155,7 +156,7 @@ def _calibration_error_interval(
 
 def _plain(intervals: Mapping[str, Interval]) -> dict[str, float | None]:
     """Intervals as numbers for JSON, three per name, None for NaN."""
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, interval in intervals.items():
         numbers |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
     return {name: None if math.isnan(value) else round(value, 6) for name, value in numbers.items()}

@@ -146,7 +146,7 @@ class ClassifierModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Add the epoch to the history; validation has already run."""
-        train_loss = float(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))  # type: ignore[arg-type]
+        train_loss = float(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
         self.log("train_loss", train_loss)
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
         self.history.append({"epoch": self.current_epoch + 1, **metrics, "train_loss": train_loss})
