@@ -52,7 +52,7 @@ class Fold:
     """A fold with encoded texts, and with a tokenizer and a linear baseline fitted on its training rows.
 
     Attributes:
-        folder: with all of these.
+        folder: holds the encoded texts, the tokenizer and the baseline.
         n_classes: of the data set.
     """
 

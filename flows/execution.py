@@ -51,13 +51,7 @@ class StageFailed(HeadwayError):
 
 @dataclass(frozen=True)
 class StageResult:
-    """How a stage ended.
-
-    Attributes:
-        name: of the stage.
-        outcome: ``ran``, ``restored`` from DVC's cache, or ``up to date``.
-        seconds: how long it took.
-    """
+    """How a stage ended: ``ran``, ``restored`` from DVC's cache, or ``up to date``."""
 
     name: str
     outcome: str

@@ -28,11 +28,8 @@ class Report:
     """A finished flow run.
 
     Attributes:
-        stages: how each stage ended.
-        outcome: how the promotion ended.
-        confidence: coverage of the intervals in its scores, from 0 to 1.
+        confidence: coverage of the intervals in the outcome's scores, from 0 to 1.
         search: what the search tried, "" if there was no search.
-        seconds: of the whole run.
         page: path of the decision's page, "" if there is none.
     """
 

@@ -28,7 +28,7 @@ KEYS = [".".join((*path, name)) for path, kind in sections() for name in kind.mo
 
 
 def line_of(path):
-    """The 1-based number of the line of params.yaml on which a key stands."""
+    """The 1-based number of the line of params.yaml with a key."""
     section, _, name = path.rpartition(".")
     lines = TEXT.splitlines()
     start = line_of(section) if section else 0

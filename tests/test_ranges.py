@@ -17,7 +17,7 @@ from headway.ranges import (
     Section,
     Space,
     SpaceError,
-    active_subset,
+    active_point,
     check_space,
     contains,
     is_active,
@@ -83,11 +83,11 @@ def whole(point: dict[str, Any]) -> set[tuple[str, int]]:
 def test_a_space_is_refused_exactly_if_it_has_a_point_that_is_not_allowed(space: Space, refused: set[Pair]) -> None:
     points = list(drawable(space))
     never = [path for path in space if not any(path in point for point in points)]
-    first = active_subset(space, dict.fromkeys(KNOBS, 0))
+    first = active_point(space, lambda _: 0)
     missing = [path for path in first if not contains(space[path], 0)]
     file = {(name, 0) for name in "abcd"}
     if any(pair <= file for pair in refused) or missing:
-        return  # params.yaml itself is refused beforehand, or trial 0 lies outside, which another test holds
+        return  # params.yaml itself is refused before, or trial 0 is outside the range, which another test covers
     bad = never or any(pair <= whole(point) for point in points for pair in refused)
     try:
         check_space(space, {"k": dict.fromkeys("abcd", 0)}, {"k": section(refused)})

@@ -219,7 +219,7 @@ def test_restarted_work_continues_its_interrupted_run(params: Params, layout: La
         run.log_metrics({"loss": 2.0}, step=2)
     done = tracker.client.get_run(run.id)
     assert done.info.status == "FINISHED"
-    assert done.data.params == {"learning_rate": "0.1", "heads": "2"}  # what stands is not changed
+    assert done.data.params == {"learning_rate": "0.1", "heads": "2"}  # existing values are not changed
     assert [metric.value for metric in tracker.client.get_metric_history(run.id, "loss")] == [3.0, 2.0]
     assert [metric.value for metric in tracker.client.get_metric_history(run.id, "score")] == [0.5]
 

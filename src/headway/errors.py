@@ -24,8 +24,6 @@ class StageOutputError(HeadwayError):
     """An output of a stage is missing or damaged.
 
     Attributes:
-        path: the file.
-        stage: name of the stage that writes it.
         damage: why it cannot be read; "" if there is no such file.
     """
 

@@ -37,10 +37,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_chosen(path: Path, text: str, what: str) -> None:
-    """Write the file that a person named with ``--out``.
-
-    Args:
-        what: name of the content, for the message.
+    """Write the file that a person named with ``--out``; ``what`` names its content in the message.
 
     Raises:
         HeadwayError: the file cannot be written.
@@ -69,7 +66,6 @@ def stage_output(path: Path, made_by: str, *damage: type[Exception]) -> Iterator
     """Turn errors while reading an output of a stage into one that names the file and the stage.
 
     Args:
-        made_by: the stage that writes the file.
         damage: exceptions that mean the file is damaged.
 
     Raises:

@@ -48,14 +48,14 @@ class Layout:
     mistakes = _At("results/evaluation/mistakes.json")
     candidate = _At("models/candidate")
 
-    # What people open: drawn by the stage report alone.
+    # Pages and plots, drawn by the stage report alone.
     reports = _At("reports")
     plots = _At("plots")
 
-    # What is never versioned.
+    # Never versioned.
     scratch = _At(".headway")
     tracking = _At("mlruns")
-    #: When the source was read. A time of day would make an out differ from run to run, so it is kept here.
+    #: When the source was read. It is not kept in an out, because outs must be the same after every run.
     ingested = _At(".headway/ingested.json")
 
     def metrics(self, stage: str) -> Path:

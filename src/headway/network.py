@@ -12,10 +12,7 @@ TIMEOUT_SECONDS = 10
 def check_reachable(url: str, server: str, remedy: str) -> None:
     """Send a GET request; any HTTP response counts, whatever its status.
 
-    Args:
-        url: may contain a user and password, which are sent as Basic authorisation.
-        server: name of the server, for the message.
-        remedy: what to do when it does not answer, for the message.
+    A user and a password in the URL are sent as Basic authorisation. The message names the server and the remedy.
 
     Raises:
         Unreachable: no response within ``TIMEOUT_SECONDS``.

@@ -27,7 +27,7 @@ from headway.params_sections import (
 )
 from headway.ranges import Section, SpaceError, check_space
 
-#: With what others import from here although it is defined in the parts.
+#: Includes names that are defined in other modules and imported from here.
 __all__ = [
     "RENAMED",
     "BaselineParams",
@@ -173,11 +173,7 @@ def _parse(text: str, name: str) -> Params:
 
 
 def validate(tree: Mapping[str, Any], source: str) -> Params:
-    """Check a nested mapping of values.
-
-    Args:
-        tree: as read from a file, or as dumped.
-        source: where it came from, for the message.
+    """Check a nested mapping of values, as read from a file or as dumped; the message names its source.
 
     Raises:
         HeadwayError: as :func:`load` for keys and values.

@@ -19,13 +19,9 @@ RENAMED = {
 
 
 def first_problem(error: ValidationError, kind: type[Section], tree: Mapping[str, Any], source: str) -> str:
-    """The first problem that pydantic found as one line, and the number of further ones.
+    """The first problem that pydantic found when it validated ``tree`` as ``kind``, in one line, and the number of further ones.
 
-    Args:
-        error: from validating ``tree`` as ``kind``.
-        kind: the type of the whole.
-        tree: the values; with line numbers if ruamel.yaml read them for a round trip.
-        source: the file's name, or another word for where the values came from.
+    The line gives the source and, if ruamel.yaml read the tree for a round trip, the line in it.
     """
     problems = error.errors()
     misspelt = {problem["loc"][:-1] for problem in problems if problem["type"] == "extra_forbidden"}

@@ -35,45 +35,35 @@ def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on
     An exception in ``on_line``, or Ctrl+C, ends the whole group and is then raised again. That holds for Ctrl+C even if other
     code that happened to run, such as a logging handler or a finalizer, has swallowed the KeyboardInterrupt.
     """
-    with recorded_interrupts() as interrupts:
-        return _stream(command, cwd, environment, on_line, interrupts)
-
-
-def _stream(
-    command: Sequence[str],
-    cwd: Path,
-    environment: Mapping[str, str],
-    on_line: Callable[[str], None],
-    interrupts: Sequence[int],
-) -> int:
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=dict(environment),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
+    with (
+        recorded_interrupts() as interrupts,
+        subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=dict(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if interrupts:
+                    raise KeyboardInterrupt
+                on_line(line.rstrip())
+            status = process.wait()
             if interrupts:
                 raise KeyboardInterrupt
-            on_line(line.rstrip())
-        status = process.wait()
-        if interrupts:
-            raise KeyboardInterrupt
-        return status
-    except BaseException:
-        _end_group(process)
-        raise
-    finally:
-        process.stdout.close()
+            return status
+        except BaseException:
+            _end_group(process)
+            raise
 
 
 @contextmanager

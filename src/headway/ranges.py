@@ -5,7 +5,7 @@ The knobs themselves are defined in :mod:`headway.params`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Annotated, Any, Literal, Self, Union
 
@@ -21,11 +21,7 @@ class Section(BaseModel):
 
 
 class Range(Section):
-    """Common to all ranges.
-
-    Attributes:
-        when: makes the knob conditional: it is active only where each of these other knobs has one of these values.
-    """
+    """Common to all ranges: with ``when``, the knob is active only where each of these other knobs has one of these values."""
 
     when: dict[str, Annotated[list[Value], Field(min_length=1)]] = {}
 
@@ -135,12 +131,12 @@ def is_active(knob: Range, point: Point) -> bool:
     return all(point.get(parent) in values for parent, values in knob.when.items())
 
 
-def active_subset(space: Space, values: Point) -> dict[str, Any]:
-    """Of values for every knob of a space, those of the active knobs, in the space's order."""
+def active_point(space: Space, value_of: Callable[[str], Any]) -> dict[str, Any]:
+    """Values of the active knobs, in the space's order; ``value_of`` is called for each, parents first."""
     point: dict[str, Any] = {}
     for path in parents_first(space):
         if is_active(space[path], point):
-            point[path] = values[path]
+            point[path] = value_of(path)
     return {path: point[path] for path in space if path in point}
 
 
@@ -148,7 +144,6 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
     """Check that every value the search could draw is allowed, alone and together with any value of one other knob.
 
     Args:
-        space: knobs by path, all of these sections.
         values: of the sections, as in params.yaml; the search's trial 0.
         sections: types of the sections, by name.
 
@@ -158,19 +153,26 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
     """
     for path, knob in space.items():
         _check_conditions(path, knob, space)
-    in_file = {path: values[_section(path)][_name(path)] for path in parents_first(space)}
+    at = {path: path.split(".") for path in parents_first(space)}
+    in_file = {path: values[section][name] for path, (section, name) in at.items()}
+    # Trial 0 may leave a conditional knob inactive, so that its range need not have the value in the file.
+    usual = {
+        path: boundary_values(space[path])[0] if space[path].when and not contains(space[path], value) else value
+        for path, value in in_file.items()
+    }
 
     def refusal(path: str, chosen: Point) -> str:
         """Why the section of a knob rejects a point with the chosen values; "" if it does not."""
-        section, point = _section(path), _completed(chosen, space, in_file)
-        own = {_name(knob): value for knob, value in point.items() if _section(knob) == section}
+        section = at[path][0]
+        point = active_point(space, lambda knob: chosen[knob] if knob in chosen else usual[knob])
+        own = {at[knob][1]: value for knob, value in point.items() if at[knob][0] == section}
         try:
             sections[section].model_validate({**values[section], **own})
         except ValidationError as error:
             return describe(error.errors()[0])
         return ""
 
-    trial_0 = active_subset(space, in_file)
+    trial_0 = active_point(space, in_file.__getitem__)
     for path in space:
         if not all(_parents(space, path).values()):
             raise SpaceError(path, "is never active: its conditions (when) exclude one another; change or remove them")
@@ -180,7 +182,7 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
         if path in trial_0 and not contains(space[path], trial_0[path]):
             raise SpaceError(path, f"the range lacks {trial_0[path]!r}, the value of {path}, which trial 0 uses; widen it")
     for one, other in combinations(space, 2):
-        if _section(one) == _section(other):
+        if at[one][0] == at[other][0]:
             for chosen in _combinations(space, [one, other], round(MAX_CHECKED**0.5)):
                 if reason := refusal(other, chosen):
                     message = f"{chosen[other]!r} is not allowed together with {one}: {chosen[one]!r}: {reason}"
@@ -219,31 +221,7 @@ def _combinations(space: Space, paths: Sequence[str], limit: int) -> Iterator[di
         yield dict(zip(options, values, strict=True))
 
 
-def _completed(chosen: Point, space: Space, in_file: Point) -> Point:
-    """A point that the search could draw, with the chosen values.
-
-    Other active knobs have their value in params.yaml or, where trial 0 leaves them inactive and the range lacks that value,
-    some value of the range.
-    """
-    point: dict[str, Any] = {}
-    for path in parents_first(space):
-        knob = space[path]
-        if path in chosen:
-            point[path] = chosen[path]
-        elif is_active(knob, point):
-            point[path] = boundary_values(knob)[0] if knob.when and not contains(knob, in_file[path]) else in_file[path]
-    return point
-
-
 def describe(problem: Any) -> str:
     """A pydantic problem's message, as the end of a sentence."""
     message: str = problem["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]
-
-
-def _section(path: str) -> str:
-    return path.split(".")[0]
-
-
-def _name(path: str) -> str:
-    return path.split(".")[1]

@@ -64,7 +64,6 @@ class RunningRun:
     """A run to write to.
 
     Args:
-        client, run_id, uri: the run and its server.
         continued: the run was interrupted before, so a metric that it already has at a step is not logged again.
     """
 
@@ -123,13 +122,7 @@ class RunningRun:
 
 
 class Tracker:
-    """The MLflow experiment of one project; created, or restored after deletion, if necessary.
-
-    Attributes:
-        client: MLflow's own client.
-        uri: of the tracking server or database.
-        experiment_id: of the experiment in params.yaml.
-    """
+    """The MLflow experiment of one project; created, or restored after deletion, if necessary."""
 
     def __init__(self, params: Params, layout: Layout) -> None:
         self.params, self.layout = params, layout
@@ -148,14 +141,12 @@ class Tracker:
             self.client = MlflowClient(self.uri, self.uri)
             name = params.registry.experiment
             experiment = self.client.get_experiment_by_name(name)
-            if experiment is None:
-                location = (layout.tracking / "artifacts").as_uri() if own else None
-                self.experiment_id = self.client.create_experiment(name, artifact_location=location)
-            elif experiment.lifecycle_stage == "deleted":
+            if experiment and experiment.lifecycle_stage == "deleted":
                 self.client.restore_experiment(experiment.experiment_id)
-                self.experiment_id = experiment.experiment_id
-            else:
-                self.experiment_id = experiment.experiment_id
+            location = (layout.tracking / "artifacts").as_uri() if own else None
+            self.experiment_id = (
+                experiment.experiment_id if experiment else self.client.create_experiment(name, artifact_location=location)
+            )
 
     def find(self, **tags: str) -> Run | None:
         """The newest run whose tags ``headway.<name>`` have the given values."""
@@ -228,7 +219,6 @@ class Tracker:
 
         Args:
             kind: of the run, such as ``"training"``.
-            name: shown in MLflow.
             key: hash of the run's inputs; an interrupted run with the same key is continued.
         """
         with self.parent() as parent:

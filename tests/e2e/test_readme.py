@@ -200,6 +200,10 @@ def test_the_tutorial_works_from_its_first_command_to_its_last(repository: Path,
     assert "reviews.csv: 8,530 rows" in printed
     assert "PROMOTED: version 1 is champion" in printed
     assert "positive\t" in printed
+    survey = page.read_text(encoding="utf-8").partition("texts from column review")[2].partition("Full report")[0]
+    names = [line[:15] for line in survey.splitlines()[1:]]
+    assert len(names) > 10
+    assert [name for name in names if f"\n{name}" not in printed] == []
     python_prints_classes(clone, page)
 
 

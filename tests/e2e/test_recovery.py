@@ -47,7 +47,7 @@ def only_line(text: str) -> str:
 def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clone, tmp_path: Path) -> None:
     """A second flow is refused while the first runs; after kill -9 during training, `dvc repro` continues the training."""
     log = tmp_path / "flow.log"
-    clone.edit(("  max_epochs: 3\n", "  max_epochs: 6\n"), ("  patience: 1 ", "  patience: 9 "))
+    clone.edit(("  max_epochs: 3 ", "  max_epochs: 6 "), ("  patience: 1 ", "  patience: 9 "))
     flow = clone.start("headway", "run", log=log)
     try:
         wait_for(lambda: "trial 0" in log.read_text(), 300, "the search")

@@ -54,4 +54,4 @@ def test_a_refused_version_can_be_forced_and_rolled_back(ran: Clone) -> None:
     back = ran.run("headway", "rollback", "--reason", "the demonstration is over")
     assert back.stdout.startswith(f"version {champion.version} is champion again"), back.stdout + back.stderr
     assert str(Registry(ran.tracker()).champion().version) == str(champion.version)
-    assert ran.run("headway", "history", "--verify").stdout.startswith(f"{len(ran.decisions())} decisions, unaltered")
+    assert ran.run("headway", "history", "--verify").stdout.startswith(f"{len(ran.decisions())} decisions, none altered")

@@ -23,7 +23,7 @@ def some(rows, classes, seed=0):
 
 
 @given(st.integers(0, 30), st.integers(1, 7), st.data())
-def test_what_is_saved_is_what_is_loaded(tmp_path_factory, rows, n_classes, data):
+def test_predictions_are_loaded_as_they_were_saved(tmp_path_factory, rows, n_classes, data):
     names = data.draw(st.lists(st.text(st.characters(codec="utf-8")), min_size=n_classes, max_size=n_classes))
     before = some(rows, n_classes)
     before = Predictions(before.ids, before.labels, before.probabilities, names)

@@ -274,11 +274,11 @@ def test_a_ray_cluster_that_refuses_is_one_line_about_its_token(shared: Shared, 
                 opened("ray", shared, address=form).__enter__()
 
 
-def test_a_malformed_ray_address_is_one_line_that_names_its_section(shared: Shared) -> None:
+def test_a_malformed_ray_address_is_one_line(shared: Shared) -> None:
     with pytest.raises(
-        HeadwayError, match=r"^predict\.address: 'nonsense' is not the address of a Ray cluster; expected host:"
+        HeadwayError, match=r"^tune\.address: 'nonsense' is not the address of a Ray cluster; expected host:"
     ):
-        opened("ray", shared, address="nonsense", section="predict").__enter__()
+        opened("ray", shared, address="nonsense").__enter__()
 
 
 def test_without_ray_one_line_says_how_to_install_it(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def test_a_named_server_that_is_away_is_said_with_what_to_do(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("cron", ["at three", "", "61 3 * * *", "0 3 * *"])
-def test_what_is_no_cron_expression_is_told_before_a_server_is_looked_for(cron: str) -> None:
+def test_an_invalid_cron_expression_is_reported_before_a_server_is_contacted(cron: str) -> None:
     with pytest.raises(HeadwayError, match="not a cron expression; expected five fields"):
         deploy.serve(cron)
 

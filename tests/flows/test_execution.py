@@ -46,7 +46,7 @@ def test_a_stage_runs_once_and_is_up_to_date_afterwards(small: Layout) -> None:
     assert "Running stage 'copy':" in lines
 
 
-def test_a_stage_that_is_restored_from_the_cache_is_told_from_one_that_did_not_change(small: Layout) -> None:
+def test_a_stage_restored_from_the_cache_is_distinguished_from_an_unchanged_one(small: Layout) -> None:
     for text in ("one", "two"):
         (small.root / "in.txt").write_text(text)
         assert repro("copy", small, lambda line: None).outcome == RAN
@@ -82,7 +82,7 @@ def test_a_stage_that_dies_without_a_word_may_be_tried_again(small: Layout) -> N
     assert not error.value.explained
 
 
-def test_a_second_holder_of_the_lock_is_told_who_holds_it(small: Layout) -> None:
+def test_an_error_about_the_lock_names_its_holder(small: Layout) -> None:
     message = rf"another flow is running .*process {os.getpid()}"
     with exclusive(small), pytest.raises(HeadwayError, match=message), exclusive(small):
         pytest.fail("the lock was given twice")

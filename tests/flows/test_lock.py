@@ -149,7 +149,7 @@ def _edit(file: Path, old: str, new: str) -> None:
     ],
     ids=["param", "section", "path", "command", "stage", "out", "declaration", "metric"],
 )
-def test_what_is_stale_is_named(fresh: Layout, change: Callable[[Layout], None], message: str) -> None:
+def test_stale_inputs_are_named(fresh: Layout, change: Callable[[Layout], None], message: str) -> None:
     change(fresh)
     assert message in list(stale(fresh))
 

@@ -18,7 +18,7 @@ from headway.layout import Layout
 
 
 class Recorded:
-    """Stands for the task ``run_stage``: notes the options and the arguments of every call, and starts nothing."""
+    """A stand-in for the task ``run_stage``: records the options and arguments of every call, and runs nothing."""
 
     def __init__(self, ran: set[str]) -> None:
         self.ran = ran
@@ -50,7 +50,7 @@ def test_only_the_stage_that_depends_on_no_other_is_tried_again(monkeypatch: pyt
     assert {name for name, options in calls.options.items() if options["retries"]} == first == {"ingest"}
 
 
-def test_dvc_is_asked_again_about_every_stage_after_one_that_ran(monkeypatch: pytest.MonkeyPatch, project: Layout) -> None:
+def test_dvc_checks_every_stage_again_after_one_that_ran(monkeypatch: pytest.MonkeyPatch, project: Layout) -> None:
     calls = recorded(monkeypatch, project, {"tokenize"}, {"tokenize"})
     order = list(calls.asked)
     before = order[: order.index("tokenize") + 1]
@@ -88,7 +88,7 @@ def test_an_interrupt_that_is_swallowed_between_two_stages_ends_the_flow(
     ],
     ids=["explained", "died", "connection"],
 )
-def test_a_stage_that_said_what_is_wrong_is_not_tried_again(error: Exception, again: bool) -> None:
+def test_a_stage_that_reported_its_error_is_not_retried(error: Exception, again: bool) -> None:
     assert pipeline._worth_retrying(None, None, Failed(data=error)) is again
 
 

@@ -119,7 +119,7 @@ def test_the_artifacts_hold_what_the_tables_hold(monkeypatch: pytest.MonkeyPatch
     assert made["headway-decision"].startswith("# PROMOTED: version 3 is champion\n\n- promote:\n- ✓ enough_test_rows")
 
 
-def test_the_decision_page_is_left_and_its_place_told(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_decision_page_is_written_and_its_path_printed(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
     (record,) = story((PROMOTION, 1))
     outcome = replace(closing().outcome, decision=record)
     project.scratch.mkdir()

@@ -335,5 +335,5 @@ def test_encoding_and_delimiter_are_shown(project, capsys):
     path = write_csv(project.root / "own.csv", rows, delimiter=";", encoding="cp1251")
     init.show(quietly(project, path))
     printed = capsys.readouterr().out
-    assert "cp1251 (guessed), delimiter ;" in printed
+    assert "cp1251 (guessed), delimiter semicolon" in printed
     assert "! The encoding was guessed from the letters: cp1251 for own.csv." in printed

@@ -115,7 +115,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 
 @given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=50), st.floats(0.5, 0.99), st.integers(0, 2**31 - 1))
-def test_an_interval_is_ordered_and_lies_within_the_values(values: list[float], confidence: float, seed: int) -> None:
+def test_an_interval_is_ordered_and_within_the_range_of_the_values(
+    values: list[float], confidence: float, seed: int
+) -> None:
     interval = bootstrap_mean(np.array(values), confidence, 100, seed)
     assert min(values) <= interval.low <= interval.high <= max(values)
 

@@ -59,7 +59,7 @@ def test_the_history_lists_every_decision_the_last_one_first(two: House) -> None
 
 def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_record(two: House) -> None:
     records = two.decisions()
-    assert headway("history", "--verify").output == f"3 decisions, unaltered, the last one is {records[-1].id}\n"
+    assert headway("history", "--verify").output == f"3 decisions, none altered, the last one is {records[-1].id}\n"
     (file,) = (two.stock.layout.tracking / "artifacts").rglob(f"{records[1].id}.json")
     file.write_text(file.read_text().replace("a demonstration", "a good reason"))
     line = error_of("history", "--verify")
@@ -72,7 +72,7 @@ def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_rec
 def test_an_empty_history_says_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(house.registry.tracker.layout.root)
     assert headway("history").output == "no decisions yet\n"
-    assert headway("history", "--verify").output == "0 decisions, unaltered\n"
+    assert headway("history", "--verify").output == "0 decisions, none altered\n"
 
 
 def test_a_rollback_prints_the_champion_and_the_page(two: House) -> None:
@@ -123,7 +123,7 @@ def test_a_retirement_is_in_the_history(two: House) -> None:
         (("promote", "3", "--reason", "why not"), "give both --force and --reason"),
         (("promote", "9", "--force", "--reason", "x"), "headway has no version 9"),
         (("rollback", "--to", "3", "--reason", "x"), "version 3 of headway never was champion; `headway promote 3`"),
-        (("card", "9"), "no decision on version 9 holds any numbers"),
+        (("card", "9"), "version 9 has no decision with numbers"),
         (("lineage", "9"), "9: no version of headway"),
     ],
 )
@@ -144,7 +144,7 @@ def test_the_card_is_printed_or_written(two: House, tmp_path: Path) -> None:
 
 def test_a_card_that_cannot_be_written_is_one_line(two: House, tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
-    assert "the card cannot be written: " in error_of("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
+    assert "cannot write the card: " in error_of("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
 
 
 def test_lineage_is_printed(two: House) -> None:

@@ -74,7 +74,7 @@ def test_a_record_that_is_whole_but_not_the_one_expected_shows() -> None:
         ('"number": 1', '"number": "1"'),
         ('"reason": "",', '"reason":  "",'),
     ],
-    ids=["a key that stands twice", "another type", "a blank"],
+    ids=["a repeated key", "another type", "a blank"],
 )
 def test_the_same_content_in_other_bytes_is_altered(written: str, forged: str) -> None:
     record = a_record()

@@ -302,7 +302,7 @@ def test_a_run_does_not_promote_a_retired_model_again_unless_its_files_are_lost(
 
 
 def test_a_refusal_for_what_could_not_be_computed_is_decided_again(refused: Project) -> None:
-    """The champion's files are lost: the reason lies outside of all that is compared, and may be fixed."""
+    """The champion's files are lost: the cause is not among the inputs that are compared, and may be fixed."""
     champion = refused.registry.champion()
     (stored,) = (refused.layout.tracking / "artifacts").rglob(f"{champion.source.split('/')[-1]}/artifacts")
     lost = stored.rename(stored.with_name("lost"))

@@ -258,7 +258,7 @@ def test_the_tenth_look_at_a_test_set_needs_more_evidence_than_the_first(gate: G
     assert failed(later) == ["better_than_champion"]
     found = check(later, "better_than_champion")
     assert (found.details["look"], found.details["significance"]) == (10, significance(10, 1 - gate.confidence))
-    assert "look 10 at this test set, tested at 0.000926 (new test rows restart the count)" in found.explanation
+    assert "look 10 at this test set, tested at level 0.000926 (new test rows restart the count)" in found.explanation
     assert check(later, "power").value > check(decide(*models, gate, SEED), "power").value
 
 
@@ -280,7 +280,7 @@ def test_a_first_promotion_is_tested_at_the_interval_and_later_looks_need_more_e
     assert "this test set" not in found[0].explanation
     assert found[2].details["look"] == 100
     assert found[2].low < found[1].low < found[0].low
-    assert "; look 2 at this test set, tested at 0.00545 (new test rows" in found[1].explanation
+    assert "; look 2 at this test set, tested at level 0.00545 (new test rows" in found[1].explanation
     assert check(last, "power").value > check(first, "power").value
     with_champion = decide(candidate, baseline, baseline, policy, SEED, earlier_looks=99)
     assert check(with_champion, "no_worse_than_baseline").low == found[0].low, "with a champion, it decides nothing"

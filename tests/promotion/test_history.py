@@ -152,7 +152,7 @@ def test_an_edit_that_brings_its_own_hash_breaks_the_chain_after_it(three: Regis
         open_database.execute("UPDATE params SET value = ? WHERE value = ?", (forged.id, second.id))
     found, problem = history.examine(three)
     assert [record.number for record in found] == [1, 2]
-    assert problem == "record 3: it does not follow the one before it"
+    assert problem == "record 3: it does not name the id of the record before it"
 
 
 def test_a_deleted_record_is_named(three: Registry) -> None:
@@ -171,7 +171,7 @@ def test_records_in_another_order_are_named(three: Registry) -> None:
     with database(three) as open_database:
         for key, value in (("000002", third.id), ("000003", second.id)):
             open_database.execute("UPDATE params SET value = ? WHERE key = ?", (value, key))
-    assert history.examine(three)[1] == "record 2: it does not follow the one before it"
+    assert history.examine(three)[1] == "record 2: it does not name the id of the record before it"
 
 
 def test_an_end_that_was_cut_off_is_named(three: Registry) -> None:
@@ -225,7 +225,7 @@ def test_a_broken_history_is_one_line_with_a_remedy_and_nothing_is_decided_on_it
         assert "\n" not in str(error.value)
 
 
-def test_the_histories_run_can_be_deleted_and_comes_back_with_the_next_record(three: Registry) -> None:
+def test_a_deleted_run_of_the_history_is_restored_with_the_next_record(three: Registry) -> None:
     three.client.delete_run(run_of(three))
     append(three, 4)
     found, problem = history.examine(Registry(three.tracker))

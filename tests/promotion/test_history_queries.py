@@ -164,7 +164,7 @@ def test_a_comparison_that_could_not_be_computed_is_no_look() -> None:
 def test_the_gates_comparison_with_a_champion_is_known_by_its_name(params: Params, policy: str) -> None:
     equal = Predictions(("a", "b"), np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]), ("n", "p"))
     result = decide(GateInput(equal, equal, equal), params.override({"gate.policy": policy}).gate, seed=1)
-    assert len([check for check in result.checks if check.name in queries.CHAMPION_COMPARISONS]) == 1
+    assert len([check for check in result.checks if check.name in queries.WITH_CHAMPION[0]]) == 1
 
 
 def test_the_last_decision_on_a_model_is_found_whichever_version_holds_it() -> None:

@@ -152,7 +152,7 @@ def test_non_inferior_is_a_question_of_the_margin() -> None:
     assert not is_non_inferior(40, 40, 2500, 0.05, -low)
 
 
-def test_worse_by_more_than_the_margin_is_told_from_worse() -> None:
+def test_worse_by_more_than_the_margin_is_distinguished_from_worse() -> None:
     assert worse_by_more(0, 0, 500, 0.0) == 1
     assert worse_by_more(0, 5, 100, 0.0) == pytest.approx(1 / 32)  # McNemar's; the bootstrap's is 0.95^100 = 0.006
     assert worse_by_more(10, 60, 500, 0.0) < 1e-8

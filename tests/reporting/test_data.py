@@ -367,7 +367,7 @@ def hostile_profile(text):
     }
 
 
-def test_the_file_of_an_example_is_told_where_there_are_several(reviews_profile):
+def test_an_example_names_its_file_if_there_are_several(reviews_profile):
     example = {"file": "reviews-9.csv", "row": 3, "reason": "missing text", "label": "a", "text": None}
     one = file_of("reviews-9.csv")
     several = reviews_profile | {"files": [one, one | {"name": "reviews-10.csv"}]}
@@ -383,7 +383,7 @@ def hostile_examples(text):
     return [{"row": 1, "reason": text, "label": text, "text": text}]
 
 
-def test_text_is_never_taken_for_markup_wherever_it_stands():
+def test_text_is_never_interpreted_as_markup_anywhere_on_the_page():
     page = tree(hostile_profile(HOSTILE), hostile_examples(HOSTILE))
     harmless = tree(hostile_profile("plain"), hostile_examples("plain"))
 

@@ -56,7 +56,7 @@ def a_record(kind: str = PROMOTION, **more: Any) -> Decision:
     return new_decision(**{**content, **more}, number=4, previous="f" * 64)
 
 
-def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_to_nothing_outside() -> None:
+def test_the_page_shows_the_decision_its_checks_and_inputs_and_loads_nothing_from_outside() -> None:
     record = a_record(REFUSAL, checks=[{**CHECK, "passed": False, "explanation": "accuracy <worse>"}])
     text = page.render(record)
     assert page.render(record) == text
@@ -76,7 +76,7 @@ def test_the_page_holds_the_verdict_every_check_and_what_it_rests_on_and_refers_
     assert not re.search(r"(src|href)=|https?://|@import|url\(", text)
 
 
-def test_the_page_of_a_retirement_says_that_the_gate_was_not_asked() -> None:
+def test_the_page_of_a_retirement_states_that_it_was_made_without_the_gate() -> None:
     bare = decision_content(ref(1), ref(1), RETIREMENT, checks=[], scores={}, policy={}, test_rows=None, reason="<b>bad</b>")
     text = page.render(new_decision(**bare, number=1, previous=""))
     assert "This decision was made without the gate." in text
@@ -84,7 +84,7 @@ def test_the_page_of_a_retirement_says_that_the_gate_was_not_asked() -> None:
     assert "none (this is the first)" in text
 
 
-def rows_of(text: str, section: str) -> list[list[str]]:
+def table_rows(text: str, section: str) -> list[list[str]]:
     """Cells of the tables in a section of a card."""
     body = text.split(f"## {section}\n")[1].split("\n## ")[0]
     lines = [line for line in body.splitlines() if line.startswith("| ") and "---" not in line]
@@ -94,16 +94,16 @@ def rows_of(text: str, section: str) -> list[list[str]]:
 def test_the_cards_numbers_are_those_of_the_record() -> None:
     text = card.render(a_record(), "headway")
     assert text.startswith("# Model card: headway, version 3\n")
-    assert ["rows read", "25,000"] in rows_of(text, "Data")
-    assert ["labels", "pos|itive 12,600, negative 12,400"] in rows_of(text, "Data")
-    metrics = rows_of(text, "Metrics")
+    assert ["rows read", "25,000"] in table_rows(text, "Data")
+    assert ["labels", "pos|itive 12,600, negative 12,400"] in table_rows(text, "Data")
+    metrics = table_rows(text, "Metrics")
     assert ["accuracy", "0.9105", "0.8991 to 0.9215"] in metrics
     assert ["NLL", "0.2168", "0.2011 to 0.2345"] in metrics
     assert [row for row in metrics if row[:3] == ["pos|itive", "12", "0.5000"]] == [
         ["pos|itive", "12", "0.5000", "0.3750 to 0.6250", "0.2500", "0.1250 to 0.3750", "0.3750", "0.2500 to 0.5000"]
     ]
     assert not [row for row in metrics if row[0].startswith("positive")], "a label's name is no metric"
-    assert rows_of(text, "Slices")[1:] == [
+    assert table_rows(text, "Slices")[1:] == [
         ["length: 12 to 610 characters", "615", "0.8881", "0.8631 to 0.9131", "0.8754", "0.8504 to 0.9004"],
         ["shop: a|b", "3", "1.0000", "1.0000 to 1.0000", "1.0000", "—"],
     ]
@@ -113,7 +113,7 @@ def test_the_cards_numbers_are_those_of_the_record() -> None:
     assert "Fewer than 30 test texts have the label pos\\|itive" in text
 
 
-def test_what_is_absent_is_said_to_be_absent() -> None:
+def test_missing_values_are_shown_as_missing() -> None:
     bare = a_record(scores={}, data={}, checks=[CHECK], lineage={}, test_rows=None)
     text = card.render(bare, "headway")
     for said in (
@@ -128,7 +128,7 @@ def test_what_is_absent_is_said_to_be_absent() -> None:
     ):
         assert said in text, said
     unsure = card.render(a_record(), "headway")
-    assert ["calibration error", "0.0142", "—"] in rows_of(unsure, "Metrics")
+    assert ["calibration error", "0.0142", "—"] in table_rows(unsure, "Metrics")
 
 
 def test_the_intended_use_is_the_projects_own_words() -> None:

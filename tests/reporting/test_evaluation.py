@@ -60,7 +60,7 @@ def test_the_same_predictions_give_the_same_png_and_others_another(tmp_path, nam
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_rows_of_one_class_or_of_none_that_the_model_knows_are_drawn_too(tmp_path, name):
+def test_rows_of_one_class_or_of_unknown_classes_are_drawn_too(tmp_path, name):
     predictions = some(30, 2, seed=1)
     for index, labels in enumerate([np.zeros(30, int), np.ones(30, int), np.full(30, -1)]):
         of_one = type(predictions)(predictions.ids, labels, predictions.probabilities, ["_a", "$b_"])
@@ -98,7 +98,7 @@ def test_the_confusion_matrix_counts_rows_by_true_and_predicted_label():
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("broken", [1, 40])
-def test_probabilities_that_are_no_numbers_are_told_and_stop_nothing(n_classes, broken):
+def test_probabilities_that_are_not_numbers_are_reported_and_stop_nothing(n_classes, broken):
     predictions = some(40, n_classes, seed=1)
     predictions.probabilities[:broken] = np.nan
     report, _, html = render(predictions, ["text"] * 40)
@@ -124,7 +124,7 @@ def render(predictions, texts):
 
 
 def cells(html, words):
-    """What stands in the cells of the table row that holds some words."""
+    """The cells of the table row that contains some words."""
     (row,) = [row.partition("</tr>")[0] for row in html.split("<tr")[1:] if words in row.partition("</tr>")[0]]
     return [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td.*?</td>", row, re.DOTALL)]
 

@@ -14,8 +14,7 @@ from headway.ranges import Choices, FloatRange
 from headway.reporting.figures import save_png
 from headway.reporting.study.live import LiveProgress, duration
 from headway.reporting.study.page import importances, study_page
-from headway.reporting.study.summary import summary_lines
-from headway.reporting.study.table import table
+from headway.reporting.study.summary import summary_lines, table
 from headway.search.results import TrialResult
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with
@@ -128,5 +127,5 @@ def test_a_terminal_shows_a_bar_besides() -> None:
     assert "trial 2, epoch 0.5 of 2: 0.2500" in text
 
 
-def test_a_duration_is_told_in_a_fitting_unit() -> None:
+def test_a_duration_is_shown_in_a_suitable_unit() -> None:
     assert [duration(seconds) for seconds in (5, 89, 100, 7200)] == ["5 s", "89 s", "2 min", "2.0 h"]

@@ -17,7 +17,7 @@ from headway.model.lightning import ClassifierModule
 from headway.model.training import fit
 from headway.search import objective
 from headway.search.objective import Shared, run_trial
-from headway.search.trial import Task
+from headway.search.trial import Outcome, Task
 from headway.stages.tune.trials import load_shared
 from tests.conftest import Slice
 
@@ -54,6 +54,10 @@ def test_a_trial_gives_its_curve_its_score_and_its_cost(shared: Shared) -> None:
     assert outcome.values == (max(entry["validation_accuracy"] for entry in outcome.curve[1:]),)
     assert outcome.tokens == 2 * int(shared.data.train.lengths.sum())
     assert outcome.seconds > 0
+
+
+def test_a_trial_whose_rows_cannot_be_encoded_fails_with_the_reason(shared: Shared) -> None:
+    assert run_trial(shared, Task(0, POINT, problem="no vocabulary")) == Outcome("failed", reason="no vocabulary")
 
 
 def test_the_look_in_the_middle_of_an_epoch_changes_nothing(shared: Shared) -> None:
@@ -149,7 +153,7 @@ def test_a_metric_that_is_no_number_fails_the_trial(shared: Shared, monkeypatch:
         (RuntimeError("DefaultCPUAllocator: can't allocate memory\nmore"), "DefaultCPUAllocator: can't allocate memory"),
     ],
 )
-def test_a_want_of_memory_is_a_failed_trial(
+def test_running_out_of_memory_is_a_failed_trial(
     shared: Shared, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     def starving(*_: Any, **__: Any) -> None:

@@ -51,7 +51,7 @@ def test_the_summary_counts_trials_and_gives_gain_and_cost() -> None:
         "epochs": 4.5,
         "training_tokens": 450,
     }
-    assert SearchSummary.from_dict(found.as_dict()) == found
+    assert SearchSummary(**found.as_dict()) == found
 
 
 def test_a_gain_over_defaults_that_failed_is_unknown() -> None:
@@ -98,5 +98,5 @@ def test_trials_after_the_batch_that_reached_the_target_do_not_count(workers: in
 
 def test_a_result_survives_json_without_its_seconds() -> None:
     trial: Any = result(3, 0.5, second=2.0)
-    assert TrialResult.from_dict(trial.as_dict()) == trial
+    assert TrialResult(**trial.as_dict()) == trial
     assert "seconds" not in trial.as_dict()

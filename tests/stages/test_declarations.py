@@ -24,9 +24,9 @@ ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate
 #: What no stage makes: the lock, which pins the data package, and word vectors, which a person brings.
 BROUGHT = {"requirements.lock", "data/vectors"}
 
-#: What reads params without shaping an out by them: their own checks, and what is only told to MLflow.
+#: Modules that read params without an effect on outs: checks of params, and values that are only logged to MLflow.
 BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking"}
-#: What shapes no out: where trials run (every executor returns the same, tests/executors), and the command line.
+#: Modules without an effect on outs: where trials run (every executor returns the same, tests/executors), and the command line.
 SHAPELESS = ("headway.executors", "headway.cli")
 
 TINY = {
@@ -51,7 +51,7 @@ def leaves_of(kind, prefix=""):
 
 
 def paths_of_sections(kind=Params, prefix=""):
-    """The dotted path at which each section class stands."""
+    """Each section class with its dotted path."""
     yield kind, prefix
     for name, field in kind.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):

@@ -338,7 +338,7 @@ def test_results_keep_their_positions_if_the_rows_of_a_task_cannot_be_encoded(
 
     def work(shared: None, task: Task, report: Any) -> Outcome:
         report({"number": task.number})
-        return Outcome("complete", (float(task.number),))
+        return Outcome("failed", reason=task.problem) if task.problem else Outcome("complete", (float(task.number),))
 
     class Listener:
         def __init__(self) -> None:
@@ -359,7 +359,7 @@ def test_results_keep_their_positions_if_the_rows_of_a_task_cannot_be_encoded(
     listener = Listener()
     batch = [Task(number, {"tokenizer.min_frequency": 2}) for number in range(3)]
     EncodingExecutor(Serial(work, None, 3), params, layout).run(batch, listener)
-    assert listener.begun == [0, 1, 2, 1, 2]  # when their rows are encoded, and when they run
-    assert listener.reports == [(1, 1), (2, 2)]
+    assert listener.begun == [0, 1, 2, 0, 1, 2]  # when their rows are encoded, and when they run
+    assert listener.reports == [(0, 0), (1, 1), (2, 2)]
     assert listener.results[0] == Outcome("failed", reason="no vocabulary")
     assert [listener.results[position].values for position in (1, 2)] == [(1.0,), (2.0,)]

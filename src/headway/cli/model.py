@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headway.cli.project import project, tracker
+from headway.cli.project import project, registry
 
 if TYPE_CHECKING:
     from headway.serving.package import ModelPackage
@@ -51,8 +51,7 @@ def study() -> None:
     """Show the last search: its trials, its gain and its cost."""
     from rich.console import Console
 
-    from headway.reporting.study.summary import summary_lines
-    from headway.reporting.study.table import table
+    from headway.reporting.study.summary import summary_lines, table
     from headway.stages.tune import summary_of, trials_of
 
     layout, params = project()
@@ -67,7 +66,5 @@ def study() -> None:
 
 def _champion() -> ModelPackage:
     from headway.promotion.champion import load_champion
-    from headway.registry.registry import Registry
 
-    layout, params = project()
-    return load_champion(Registry(tracker(params, layout)))
+    return load_champion(registry()[1])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from headway.layout import Layout
     from headway.params import Params
+    from headway.registry.registry import Registry
     from headway.tracking import Tracker
 
 
@@ -25,6 +26,14 @@ def tracker(params: Params, layout: Layout) -> Tracker:
     from headway.tracking import Tracker
 
     return Tracker(params, layout)
+
+
+def registry() -> tuple[Layout, Registry]:
+    """The project's layout and its registered models."""
+    from headway.registry.registry import Registry
+
+    layout, params = project()
+    return layout, Registry(tracker(params, layout))
 
 
 def flows(module: str) -> Any:

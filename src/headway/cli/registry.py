@@ -10,28 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headway.cli.project import flows, project, tracker
+from headway.cli.project import flows, registry, tracker
 from headway.phrases import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from headway.layout import Layout
     from headway.promotion.decision import Decision
     from headway.promotion.project import Project
-    from headway.registry.registry import Registry
 
 app = typer.Typer()
 PANEL = "Registry"
 
-Reason = Annotated[str, typer.Option(help="Why; stored with the decision.")]
+Reason = Annotated[str, typer.Option(help="Reason; stored with the decision.")]
 
 
 @app.command(rich_help_panel=PANEL)
 def promote(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
     force: Annotated[bool, typer.Option("--force", help="Promote it even if the gate refuses.")] = False,
-    reason: Annotated[str, typer.Option(help="Why it is forced; stored with the decision.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason for forcing it; stored with the decision.")] = "",
 ) -> None:
     """Let the gate decide on a registered version, scored on the current test rows."""
     from headway.errors import HeadwayError
@@ -87,17 +85,17 @@ def history(
     from headway.errors import HeadwayError
     from headway.promotion.history import examine
 
-    _, registry = _registry()
-    decisions, problem = examine(registry)
+    _, registered = registry()
+    decisions, problem = examine(registered)
     if not verify:
         Console(highlight=False, markup=False).print(_table(decisions) if decisions else "no decisions yet")
     if problem:
         raise HeadwayError(
-            f"the history of {registry.name} is broken: {problem}; {counted(len(decisions), 'earlier decision')} unaltered"
+            f"the history of {registered.name} is broken: {problem}; {counted(len(decisions), 'earlier decision')} unaltered"
         )
     if verify:
         last = f", the last one is {decisions[-1].id}" if decisions else ""
-        print(f"{counted(len(decisions), 'decision')}, unaltered{last}")
+        print(f"{counted(len(decisions), 'decision')}, none altered{last}")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -110,8 +108,8 @@ def card(
     from headway.promotion.history import decisions
     from headway.reporting.decision import card as cards
 
-    _, registry = _registry()
-    text = cards.render(cards.judged(decisions(registry), version), registry.name)
+    _, registered = registry()
+    text = cards.render(cards.judged(decisions(registered), version), registered.name)
     if out:
         write_chosen(Path(out), text, "card")
         print(f"card: {out}")
@@ -126,16 +124,9 @@ def lineage(
     """Print what a version was made from, or which versions a commit or run produced."""
     from headway.promotion.lineage_report import trace_back
 
-    layout, registry = _registry()
-    for line in trace_back(registry, layout, name):
+    layout, registered = registry()
+    for line in trace_back(registered, layout, name):
         print(line)
-
-
-def _registry() -> tuple[Layout, Registry]:
-    from headway.registry.registry import Registry
-
-    layout, params = project()
-    return layout, Registry(tracker(params, layout))
 
 
 @contextmanager

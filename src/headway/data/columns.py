@@ -57,7 +57,7 @@ def sample_rows(file: LocalFile, encoding: str) -> Sample:
             rows = _reservoir(sample_parquet(file, stream, SAMPLE))
         else:
             text = TextFile(file, stream, encoding)
-            # What else is in a JSON file is reported when it is ingested.
+            # Other content of a JSON file is reported when the file is ingested.
             objects = (value for value in json_values(text) if isinstance(value, dict))
             rows = _reservoir(_csv_records(text) if file.kind in (".csv", ".tsv") else objects)
     if not rows:

@@ -61,7 +61,7 @@ def require_columns(expression: str, known: Sequence[str], where: str) -> None:
 
 @contextmanager
 def _refusals(expression: str, where: str) -> Iterator[None]:
-    """Turn whatever an invalid expression causes into one line."""
+    """Turn any error that an invalid expression causes into one line."""
     try:
         yield
     except _InvalidExpression as error:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from headway.errors import HeadwayError
@@ -68,18 +69,14 @@ def open_executor(
     workers: int,
     threads: int = 1,
     address: str = "",
-    section: str = "tune",
 ) -> AbstractContextManager[Executor[Task, Result]]:
     """An executor, ready within the ``with`` block. Its workers end with the block.
 
     Args:
-        engine: where tasks run.
-        work: runs one task.
         shared: what every task needs; sent to each worker once.
         workers: tasks that run at the same time.
         threads: CPUs to reserve for each task on Ray.
         address: of a running Ray cluster; "" starts one on this machine.
-        section: of params.yaml that configures the executor, for error messages.
 
     Raises:
         HeadwayError: the engine is not installed, or no node of the cluster is large enough.
@@ -97,10 +94,10 @@ def open_executor(
         from headway.executors.on_ray import ray
     except ModuleNotFoundError as error:
         raise HeadwayError(
-            f"{section}.executor: Ray is not installed ({error}); install it with "
+            f"tune.executor: Ray is not installed ({error}); install it with "
             "`pip install --constraint requirements-dev.lock -e '.[ray]'`, or choose serial or processes"
         ) from None
-    return ray(work, shared, workers, threads, address, section)
+    return ray(work, shared, workers, threads, address)
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,4 @@ class Serial(Generic[Task, Result]):
     def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
         for position, task in enumerate(tasks):
             listener.started(position)
-
-            def report(entry: Any, position: int = position) -> None:
-                listener.reported(position, entry)
-
-            listener.ended(position, self.work(self.shared, task, report))
+            listener.ended(position, self.work(self.shared, task, partial(listener.reported, position)))

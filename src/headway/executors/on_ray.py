@@ -27,9 +27,7 @@ SECONDS_TO_CONNECT = 10.0
 
 
 @contextmanager
-def ray(
-    work: Work[Task, Result], shared: Any, workers: int, threads: int, address: str, section: str
-) -> Iterator[Ray[Task, Result]]:
+def ray(work: Work[Task, Result], shared: Any, workers: int, threads: int, address: str) -> Iterator[Ray[Task, Result]]:
     """Connect to a cluster. Each task runs in a Ray worker process and reserves as many CPUs as it has threads.
 
     Raises:
@@ -39,17 +37,18 @@ def ray(
     remove_abandoned_folders()
     prefix = f"{PREFIX}{os.getpid()}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=TEMPORARY, ignore_cleanup_errors=True) as folder:
-        local: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
-        options = {} if address else local
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if not address:
+            options |= {"num_cpus": workers * threads, "include_dashboard": False, "_temp_dir": folder}
         if address not in ("", "auto"):
-            check_reachable(address, section)
+            check_reachable(address)
         try:
-            engine.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
+            engine.init(address=address or "local", **options)
         except (OSError, RuntimeError, ValueError) as error:
             if not address:
-                raise Unreachable(f"{section}.executor: Ray does not start on this machine ({error}); run again") from None
+                raise Unreachable(f"tune.executor: Ray does not start on this machine ({error}); run again") from None
             raise Unreachable(
-                f"{section}.address: the Ray cluster refuses this process ({error}); if it requires a token, set "
+                f"tune.address: the Ray cluster refuses this process ({error}); if it requires a token, set "
                 "RAY_AUTH_MODE=token in the environment and put the token into RAY_AUTH_TOKEN or ~/.ray/auth_token, "
                 "then run again"
             ) from None
@@ -57,7 +56,7 @@ def ray(
             largest = max(node["Resources"].get("CPU", 0) for node in engine.nodes() if node["Alive"])
             if largest < threads:
                 raise HeadwayError(
-                    f"{section}.address: a task needs {threads} CPUs, and the largest node of the Ray cluster has "
+                    f"tune.address: a task needs {threads} CPUs, and the largest node of the Ray cluster has "
                     f"{largest:g}; lower training.threads to {largest:g}"
                 )
             yield Ray(engine.put((work, shared)), workers, threads)
@@ -65,17 +64,17 @@ def ray(
             engine.shutdown()
 
 
-def check_reachable(address: str, section: str) -> None:
+def check_reachable(address: str) -> None:
     """Connect once. Ray itself would wait for minutes, and would report a cluster that requires a token as unreachable."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal() or int(port) >= 2**16:
         raise HeadwayError(
-            f"{section}.address: {address!r} is not the address of a Ray cluster; expected host:6379 or ray://host:10001"
+            f"tune.address: {address!r} is not the address of a Ray cluster; expected host:6379 or ray://host:10001"
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
     except (OSError, UnicodeError) as error:
-        raise Unreachable(f"{section}.address: the Ray cluster does not answer ({error}); start it, and run again") from None
+        raise Unreachable(f"tune.address: the Ray cluster does not answer ({error}); start it, and run again") from None
 
 
 def remove_abandoned_folders() -> None:

@@ -1,4 +1,4 @@
-"""Worker processes on this machine, over ``concurrent.futures``.
+"""Worker processes on this machine, built on ``concurrent.futures``.
 
 A :class:`ProcessPoolExecutor` fails all of its tasks when one of its processes dies. So each worker is a pool of one process:
 a death then loses one task, and it is known which.

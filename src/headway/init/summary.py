@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headway.init.inspection import Survey
 from headway.phrases import listed
+from headway.reporting.data.page import DELIMITERS
 from headway.reporting.data.remarks import remarks
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _formats(files: Sequence[SourceFile], most: int = 3) -> str:
     """The encodings and delimiters that files were read with, those of the most rows first."""
     rows: dict[str, int] = {}
     for file in files:
-        delimiter = {"": "", "\t": ", delimiter tab"}.get(file.delimiter, f", delimiter {file.delimiter}")
+        delimiter = f", delimiter {DELIMITERS.get(file.delimiter, file.delimiter)}" if file.delimiter else ""
         format_ = (file.encoding or "Parquet") + " (guessed)" * file.encoding_guessed + delimiter
         rows[format_] = rows.get(format_, 0) + file.rows
     return listed(sorted(rows, key=lambda format_: -rows[format_]), most, "; ")

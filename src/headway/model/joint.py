@@ -20,7 +20,7 @@ from headway.model.ngrams import NgramClassifier
 
 
 class JointClassifier(nn.Module):
-    """N-grams, unless None, and self-attention as one classifier."""
+    """N-grams (None for attention alone) and self-attention as one classifier."""
 
     weights: Tensor  # w, (2,); both 1 until they are fitted
 

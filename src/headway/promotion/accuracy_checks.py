@@ -21,18 +21,15 @@ from headway.promotion.paired_tests import (
 
 @dataclass(frozen=True)
 class Look:
-    """One of several looks at the same test set, see :mod:`headway.promotion.alpha_spending`.
-
-    Attributes:
-        look: its number, from 1.
-        significance: the one-sided level that it is tested at.
-    """
+    """A look at a test set: its number, from 1, and its one-sided level, see :mod:`headway.promotion.alpha_spending`."""
 
     look: int
     significance: float
 
     def __str__(self) -> str:
-        return f"look {self.look} at this test set, tested at {self.significance:.3g} (new test rows restart the count)"
+        return (
+            f"look {self.look} at this test set, tested at level {self.significance:.3g} (new test rows restart the count)"
+        )
 
 
 def power(
@@ -45,14 +42,8 @@ def power(
 ) -> Check:
     """The smallest true difference in accuracy that the test rows can show, at the observed disagreement.
 
-    It fails only if ``gate.detectable_gain`` is set and a gain of that size could be missed.
-
-    Args:
-        pair: candidate and opponent.
-        opponent: name of the opponent.
-        significance: level of the accuracy check.
-        policy: ``detectable_gain`` is used.
-        margin, minimum: of the accuracy check: by how much a model may be worse, and the smallest gain that passes.
+    It fails only if ``gate.detectable_gain`` is set and a gain of that size could be missed. Level, margin (by how much a model
+    may be worse) and minimum (the smallest gain that passes) are those of the accuracy check.
     """
     wins, losses, rows = pair.counts
     disagreement, limit = (wins + losses) / rows, policy.detectable_gain
@@ -73,10 +64,7 @@ def power(
 def no_worse_than_baseline(pair: PairedPredictions, policy: GateParams, look: Look | None = None) -> Check:
     """Non-inferior to the linear baseline in accuracy, with the margin ``gate.baseline_margin``.
 
-    Args:
-        pair: candidate and baseline.
-        policy: ``baseline_margin`` and ``confidence`` are used.
-        look: set for a first promotion, which this check decides: it is then tested at the look's level.
+    For a first promotion, which this check decides, it is tested at the level of the look, else at ``gate.confidence``.
     """
     tail = look.significance if look else (1 - policy.confidence) / 2
     # The message states the coverage, because it changes from look to look.

@@ -24,8 +24,7 @@ def bootstrap_mean(values: np.ndarray, confidence: float, samples: int, seed: in
     Args:
         values: float, shape (rows,). For the accuracy of one model, 0 or 1; for a difference of two models, -1, 0 or 1.
         confidence: coverage, for example 0.95.
-        samples: number of resamples.
-        seed: of the resampling.
+        samples, seed: number of resamples, and the seed of their rows.
     """
     values = np.asarray(values, dtype=np.float64)
     distinct, counts = np.unique(values, return_counts=True)
@@ -73,10 +72,7 @@ def macro_f1_difference(pair: PairedPredictions, policy: GateParams, seed: int) 
 def nll_difference(candidate: Predictions, opponent: Predictions, policy: GateParams, seed: int) -> Interval:
     """Mean negative log-likelihood of the candidate minus that of the opponent, in nats per row, with its interval.
 
-    Args:
-        candidate, opponent: predictions of the same rows in the same order.
-        policy: ``bootstrap_samples`` and ``confidence`` are used.
-        seed: of the resampling.
+    The predictions must be of the same rows in the same order.
     """
     by_row = likelihood_by_row(candidate) - likelihood_by_row(opponent)
     return bootstrap_mean(by_row, policy.confidence, policy.bootstrap_samples, seed)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from headway.errors import HeadwayError
 from headway.evaluation.metrics import evaluate
@@ -26,17 +27,15 @@ from headway.stages.train import training_run
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+Found = TypeVar("Found")
+
 
 @dataclass(frozen=True)
 class Candidate:
     """A registered version, scored on the test rows.
 
-    Attributes:
-        version: in the registry.
-        scored: its predictions.
-        baseline: the linear baseline's predictions of the same rows, or why there are none.
-        scores: test metrics of the candidate and of the baseline.
-        seen_rows: why it may have been trained on test rows; "" if it was not.
+    ``baseline`` are the linear baseline's predictions of the same rows, or why there are none; ``scores`` are the test metrics of
+    both; ``seen_rows`` says why the version may have been trained on test rows, "" if it was not.
     """
 
     version: ModelVersion
@@ -60,8 +59,7 @@ def from_registry(project: Project, state: RegistryState, rows: TestRows, number
     """Score a registered version on the current test rows.
 
     Args:
-        project: the project.
-        state: the registry's.
+        project, state: the project, and the state of its registry.
         rows: the current test rows.
         number: of the version.
         force: accept a version that may have seen the test rows, and a missing baseline; the gate reports both.
@@ -70,29 +68,26 @@ def from_registry(project: Project, state: RegistryState, rows: TestRows, number
         HeadwayError: its files are lost or damaged; or, without force, it may have seen the test rows, or there is no
             baseline.
     """
-    params, layout, registry = project.params, project.layout, project.registry
+    params, registry = project.params, project.registry
     version = require_version(registry, state, number)
-    seen_rows = ""
-    try:
-        require_unseen(version, state.decisions, params, "or train it again")
-    except HeadwayError as error:
-        if not force:
-            raise
-        seen_rows = str(error)
+
+    def unless_forced(call: Callable[[], Found]) -> Found | HeadwayError:
+        try:
+            return call()
+        except HeadwayError as error:
+            if not force:
+                raise
+            return error
+
+    seen = unless_forced(lambda: require_unseen(version, state.decisions, params, "or train it again"))
     scored = ScoredModel.score(*registry.load_with_size(version), rows, params)
-    baseline: Predictions | HeadwayError
-    try:
-        baseline = _baseline(layout)
-    except HeadwayError as error:
-        if not force:
-            raise
-        baseline = error
+    baseline = unless_forced(lambda: _baseline(project.layout))
     scores = {
         name: evaluate(one, params.evaluation, params.seed)
         for name, one in {CANDIDATE: scored.predictions, BASELINE: baseline}.items()
         if isinstance(one, Predictions)
     }
-    return Candidate(version, scored, baseline, scores, seen_rows)
+    return Candidate(version, scored, baseline, scores, str(seen) if seen else "")
 
 
 def require_version(registry: Registry, state: RegistryState, number: str) -> ModelVersion:

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from headway.errors import HeadwayError, Unreachable
+from headway.errors import HeadwayError
 from headway.promotion import history
 from headway.promotion import history_queries as queries
 from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
+from headway.registry.download import UnusableVersion
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
+from headway.registry.version_ref import ModelVersionRef
 from headway.reporting.decision import card, page
 from headway.serving.package import ModelPackage
 
@@ -39,15 +41,17 @@ Result = TypeVar("Result")
 class RegistryState:
     """History and registry, in agreement.
 
-    Attributes:
-        decisions: the whole history.
-        champion: the version with the alias ``champion``, None if there is none.
-        completed: decisions that :func:`reconcile` has just carried out, left by a process that was killed.
+    ``completed`` are decisions that :func:`reconcile` has just carried out, left by a process that was killed.
     """
 
     decisions: list[Decision]
     champion: ModelVersion | None
     completed: list[Decision]
+
+    @property
+    def champion_ref(self) -> ModelVersionRef | None:
+        """The champion as decisions refer to it."""
+        return ref_of(self.champion) if self.champion else None
 
     @property
     def champion_number(self) -> str | None:
@@ -65,13 +69,9 @@ class RegistryState:
 def reconcile(registry: Registry, accept_manual_change: bool = False) -> RegistryState:
     """Carry out every decision that is not carried out yet, and return the state after that.
 
-    Args:
-        registry: of the model.
-        accept_manual_change: do not raise if a person moved the alias, because the caller is about to decide on the
-            champion.
-
     Raises:
-        HeadwayError: the history is broken; or a person moved the alias or deleted the champion.
+        HeadwayError: the history is broken; or a person moved the alias or deleted the champion, unless that is accepted,
+            because the caller is about to decide on the champion.
     """
     completed: list[Decision] = []
     while True:
@@ -95,8 +95,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
     """Append a decision to the history and carry it out. A repeated refusal, with nothing decided since, is not appended again.
 
     Args:
-        registry: of the model.
-        state: what the decision is based on.
+        registry, state: of the model; what the decision is based on.
         content: attributes of :class:`Decision`, without its place in the history and its time. Numbers that are not finite
             become None.
 
@@ -116,7 +115,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
 def retry_on_conflict(decide: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Make a function decide again, up to :data:`ATTEMPTS` times, whenever another process has decided first.
 
-    After the last attempt, its LogConflict passes.
+    The LogConflict of the last attempt is raised.
     """
 
     @wraps(decide)
@@ -146,9 +145,7 @@ def load_with_size(registry: Registry, champion: ModelVersion) -> tuple[ModelPac
     """The champion's package and its size in bytes; the error for lost files also says how to go on without them."""
     try:
         return registry.load_with_size(champion)
-    except Unreachable:
-        raise
-    except HeadwayError as error:
+    except UnusableVersion as error:
         raise HeadwayError(
             f'{error}, or run `headway retire --reason "…"` so that the next run promotes a new first champion'
         ) from None
@@ -175,7 +172,7 @@ def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Seque
 
 
 def _annotate(registry: Registry, decision: Decision) -> None:
-    """Store a decision with its version and with the version's run, as far as these still exist."""
+    """Store a decision with its version and with the version's run, if these still exist."""
     version = registry.find(decision.candidate)
     if version is None:
         return

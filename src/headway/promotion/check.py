@@ -8,22 +8,16 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """Base of what a decision consists of: immutable, without unknown keys, finite numbers only."""
+    """Base class of a decision and its parts: immutable, without unknown keys, finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Check(Frozen):
-    """One check of the gate.
+    """One check of the gate, with one sentence that explains it.
 
-    Attributes:
-        name: short and stable.
-        passed: whether the candidate passed it.
-        value: what was measured; None if it could not be computed.
-        low, high: confidence interval of the value, None if it has none.
-        threshold: what the value was compared with, None if nothing limits it.
-        explanation: one sentence for people.
-        details: further numbers, as plain JSON.
+    ``value`` is what was measured, None if it could not be computed; ``low`` and ``high`` bound its confidence interval, None if
+    it has none; ``threshold`` is what it was compared with, None if nothing limits it; ``details`` are further numbers.
     """
 
     name: str

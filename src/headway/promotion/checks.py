@@ -29,11 +29,11 @@ LABELS_SHOWN = 5
 
 
 def run(failure: str, checks: Iterable[tuple[str, float | None, Callable[[], Check]]]) -> list[Check]:
-    """The results of checks, with a failed one that says why for each that cannot be computed.
+    """The results of checks. A check that cannot be computed fails, and its explanation gives the reason.
 
     Args:
-        failure: first words of such an explanation.
-        checks: name, threshold and function of each.
+        failure: first words of the explanation of a check that cannot be computed.
+        checks: name, threshold and function of each check.
     """
     results = []
     for name, threshold, check in checks:
@@ -48,7 +48,7 @@ def run(failure: str, checks: Iterable[tuple[str, float | None, Callable[[], Che
 def result(
     name: str, passed: bool, measured: float | Interval, threshold: float | None, explanation: str, **details: Any
 ) -> Check:
-    """The result of a check that was computed, with the interval of what was measured if it has one."""
+    """The result of a check that was computed, with the interval of its value if it has one."""
     value, low, high = astuple(measured) if isinstance(measured, Interval) else (measured, None, None)
     found = {"value": value, "low": low, "high": high, "threshold": threshold}
     return Check(name=name, passed=passed, explanation=explanation, details=details, **found)
@@ -176,10 +176,7 @@ def within_budget(
 ) -> Check:
     """A cost of serving is at most an absolute maximum, and at most a multiple of the champion's; 0 means no limit.
 
-    Args:
-        name, unit: of the cost.
-        candidate, champion: the cost of each model, None if it was not measured.
-        maximum, ratio: the limits.
+    The cost of a model is None if it was not measured.
     """
     if candidate is None or (ratio and champion is None):
         raise HeadwayError("it was not measured")

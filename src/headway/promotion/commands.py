@@ -33,10 +33,8 @@ def promote(
     """Let the gate decide on a registered version.
 
     Args:
-        project: the project.
-        version: its number.
-        force: promote it even if the gate refuses.
-        reason: why it is forced; only with ``force``.
+        project, version: the project, and the number of the version.
+        force, reason: promote it even if the gate refuses, and why; both or neither.
         publish: called with the decision.
         changed_stages: returns the names of stages that are out of date, None if unknown.
 
@@ -84,9 +82,9 @@ def _idempotent(
     publish: Publish,
     decide: Callable[[str, Requester, dict[str, str]], Decision],
 ) -> tuple[Decision, Path]:
-    """Decide and publish; or only publish, if this very command was killed after its decision.
+    """Decide and publish. If the same command was killed after its decision, only publish that decision.
 
-    Without that, repeating a rollback after a kill would go back one champion further.
+    Otherwise, repeating a rollback after a kill would go back one champion further.
     """
     if not reason.strip():
         raise HeadwayError('the reason is empty; state one, for example --reason "too many complaints labelled as praise"')

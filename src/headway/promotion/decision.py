@@ -31,6 +31,13 @@ RECORD_VERSION: Literal[3] = 3
 #: Names that version 2 used for today's fields.
 V2_NAMES = {"requested_by": "asked_by", "gate_code": "gate"}
 PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT = "promotion", "forced promotion", "refusal", "rollback", "retirement"
+DONE = {
+    PROMOTION: "promoted",
+    FORCED: "promoted by force",
+    REFUSAL: "refused",
+    ROLLBACK: "restored",
+    RETIREMENT: "retired",
+}
 Kind = Literal["promotion", "forced promotion", "refusal", "rollback", "retirement"]
 #: Keys of ``Decision.scores`` for the two models that the stages produce.
 CANDIDATE, BASELINE = "candidate", "linear baseline"
@@ -171,15 +178,7 @@ class Decision(Frozen):
     @property
     def headline(self) -> str:
         """What was decided, in one line."""
-        version = self.candidate.version
-        texts = {
-            PROMOTION: f"version {version} is promoted",
-            FORCED: f"version {version} is promoted by force",
-            REFUSAL: f"version {version} is refused",
-            ROLLBACK: f"version {version} is restored",
-            RETIREMENT: f"version {version} is retired",
-        }
-        return texts[self.kind] + (f": {self.reason}" if self.reason else "")
+        return f"version {self.candidate.version} is {DONE[self.kind]}" + (f": {self.reason}" if self.reason else "")
 
     @property
     def summary(self) -> list[str]:
@@ -211,20 +210,12 @@ class Decision(Frozen):
 
 
 def new_decision(**content: Any) -> Decision:
-    """A decision made now. Numbers that are not finite become None.
-
-    Args:
-        content: attributes of :class:`Decision` except ``when``.
-    """
-    return Decision.model_validate(plain({**content, "when": now()}))
+    """A decision made now, from all attributes of :class:`Decision` but ``when``. Numbers that are not finite become None."""
+    return Decision.model_validate(plain({**content, "when": datetime.now(UTC).isoformat(timespec="seconds")}))
 
 
 def parse(text: str, expected: str) -> Decision:
-    """Read a stored decision.
-
-    Args:
-        text: the stored JSON.
-        expected: the id that the history lists.
+    """Read a stored decision, whose id must be the one that the history lists.
 
     Raises:
         HeadwayError: the text was altered, or has a format that this Headway does not read. The message does not name the
@@ -255,22 +246,12 @@ def parse(text: str, expected: str) -> Decision:
 
 
 def current_requester(command: str, **flow: str) -> Requester:
-    """This user on this machine, running a command.
-
-    Args:
-        command: as typed.
-        flow: fields of :class:`Requester` that describe the flow run, if there is one.
-    """
+    """This user on this machine, running a command, with fields of :class:`Requester` about the flow run, if there is one."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # users of containers can have no name
         user = "unknown"
     return Requester(user=user, host=socket.gethostname(), command=command, **flow)
-
-
-def now() -> str:
-    """The current time in UTC, in the format of ``Decision.when``."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def plain(value: Any) -> Any:

@@ -15,19 +15,15 @@ from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
 from headway.promotion.project import RESULTS, Project
 from headway.promotion.test_rows import TestRows
-from headway.registry.registry import MODEL_TAG, ref_of
+from headway.registry.registry import MODEL_TAG
 from headway.serving import package
 
 
 def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome of a decision that is still valid, None if a new one is needed.
 
-    Whatever a killed process did not log to the pipeline's MLflow run is logged now.
-
-    Args:
-        project: the project.
-        state: of its registry.
-        rows: the current test rows, read only if there is a refusal to compare them with.
+    Whatever a killed process did not log to the pipeline's MLflow run is logged now. The test rows are read only if there is a
+    refusal to compare them with.
     """
     outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
     if outcome is not None and outcome.decision is not None:
@@ -50,8 +46,8 @@ def unchanged(project: Project, state: RegistryState) -> Outcome | None:
 def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome if this candidate was refused, and nothing that the refusal is based on has changed.
 
-    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and what params.yaml and dvc.lock
-    (without the pages) pin besides: the seed and the baseline's predictions. Some refusals are always reconsidered, see
+    It is based on the candidate, the champion, the test rows, the policy, the gate's code, and, through params.yaml and
+    dvc.lock (without the pages), the seed and the baseline's predictions. Some refusals are always reconsidered, see
     :func:`_may_pass_later`.
     """
     params, layout, registry, champion = project.params, project.layout, project.registry, state.champion
@@ -59,10 +55,11 @@ def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> 
     if refusal is None or refusal.kind != REFUSAL or any(map(_may_pass_later, refusal.failed)):
         return None
     now = project.lineage()
-    # The commit may differ, as it does after `git commit`; so may the pages, but older decisions know dvc.lock as a whole only.
+    # The commit may differ, as it does after `git commit`. The pages may differ too, but older decisions hash all of
+    # dvc.lock.
     compared = ("headway.params", RESULTS if RESULTS in refusal.project else "headway.dvc_lock")
     holds = (
-        refusal.champion == (champion and ref_of(champion))
+        refusal.champion == state.champion_ref
         and refusal.policy == plain(params.gate)
         and refusal.gate_code == gate_code()
         and all(refusal.project.get(name) == now[name] for name in compared)

@@ -81,13 +81,7 @@ class GateResult:
 
 
 def decide(given: GateInput, policy: GateParams, seed: int) -> GateResult:
-    """Run every check that applies to a candidate.
-
-    Args:
-        given: the models' predictions and what else is known.
-        policy: thresholds.
-        seed: of the bootstrap.
-    """
+    """Run every check that applies to a candidate, with the policy's thresholds and the seed of the bootstrap."""
     number, budget = given.earlier_looks + 1, 1 - policy.confidence
     first_promotion = given.champion is None
     level = first_promotion_significance(number, budget) if first_promotion else significance(number, budget)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 from headway.errors import HeadwayError
@@ -44,7 +43,10 @@ def examine(registry: Registry) -> tuple[list[Decision], str]:
             found.append(_read(number, entries, texts, found[-1].id if found else ""))
         except HeadwayError as error:
             return found, f"record {number}: {error}"
-    return found, _truncation(found, entries)
+    number, record_id = entries.carried_out
+    if number and (len(found) < number or found[number - 1].id != record_id):
+        return found, f"record {number}: it was carried out and is missing; the history's end was cut off or replaced"
+    return found, ""
 
 
 def append(registry: Registry, new: Decision) -> None:
@@ -68,11 +70,3 @@ def _read(number: int, entries: Entries, texts: dict[str, str], previous: str) -
     if (found.number, found.previous) != (number, previous):
         raise HeadwayError("it does not name the id of the record before it")
     return found
-
-
-def _truncation(found: Sequence[Decision], entries: Entries) -> str:
-    """What is wrong if the history lacks the decision that was carried out last, else ""."""
-    number, record_id = entries.carried_out
-    if number and (len(found) < number or found[number - 1].id != record_id):
-        return f"record {number}: it was carried out and is missing; the history's end was cut off or replaced"
-    return ""

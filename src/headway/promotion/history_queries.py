@@ -11,12 +11,10 @@ from typing import Any
 from headway.promotion.decision import FORCED, REFUSAL, RETIREMENT, ROLLBACK, Decision, TestSet
 from headway.registry.version_ref import ModelVersionRef
 
-#: Checks that compare a candidate with the champion, one for each policy; and the one that decides a first promotion.
-CHAMPION_COMPARISONS = ("better_than_champion", "no_worse_than_champion")
-FIRST_PROMOTION_COMPARISONS = ("no_worse_than_baseline",)
-#: Knobs under ``gate`` that define such a comparison.
-CHAMPION_KNOBS = ("policy", "champion_margin", "confidence")
-FIRST_PROMOTION_KNOBS = ("baseline_margin", "confidence")
+#: Checks that compare a candidate with the champion, one for each policy, and the knobs under ``gate`` that define them.
+WITH_CHAMPION = ("better_than_champion", "no_worse_than_champion"), ("policy", "champion_margin", "confidence")
+#: The check that decides a first promotion, and its knobs.
+FIRST_PROMOTION = ("no_worse_than_baseline",), ("baseline_margin", "confidence")
 #: A test set that shares at least this part of its rows with an earlier one counts as the same test set.
 SAME_TEST_SET = 0.5
 
@@ -104,9 +102,7 @@ def earlier_looks(
         candidate, champion: fingerprints of the present pair; None for a first promotion.
         policy: the present section ``gate`` of params.yaml.
     """
-    comparisons, knobs = (
-        (FIRST_PROMOTION_COMPARISONS, FIRST_PROMOTION_KNOBS) if champion is None else (CHAMPION_COMPARISONS, CHAMPION_KNOBS)
-    )
+    comparisons, knobs = FIRST_PROMOTION if champion is None else WITH_CHAMPION
 
     def comparison(rows: TestSet, candidate: str, champion: str | None, policy: Mapping[str, Any]) -> tuple[Any, ...]:
         return rows.sha256, candidate, champion, *(policy.get(knob) for knob in knobs)

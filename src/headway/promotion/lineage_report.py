@@ -31,11 +31,8 @@ MIN_PREFIX = 7
 def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     """The lineage of a version, commit or run, as lines of text.
 
-    Args:
-        registry: of the model.
-        layout: of the project, whose git repository resolves revisions.
-        name: number of a version; hash of a commit, its beginning, or a revision that git knows; id of a run or its
-            beginning.
+    The name is the number of a version; the hash of a commit, its beginning, or a revision that the project's git repository
+    knows; or the id of a run or its beginning.
 
     Raises:
         HeadwayError: the name is unknown or ambiguous.
@@ -85,7 +82,7 @@ def _matching(
     run = runs[name]
     related = {name, _parent(run)} - {""}
     related |= {other for other, child in runs.items() if _parent(child) == name}
-    if run.data.tags.get(KIND_TAG) == "trial":  # the training beside it used what the search found
+    if run.data.tags.get(KIND_TAG) == "trial":  # the training in the same pipeline run used the search's result
         related |= {other for other, child in runs.items() if _parent(child) == _parent(run)}
     heading = [f"run {name}: {run.info.run_name}, {run.info.status}", *_origin_lines(run.data.tags)]
     return heading, [version for version in versions if version.run_id in related]

@@ -12,7 +12,7 @@ PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a request to promote a model ended.
+    """Result of a request to promote a model.
 
     Attributes:
         result: ``promoted``, ``refused``, or ``unchanged`` if the model is champion already.

@@ -1,7 +1,8 @@
 """Tests for the difference of two models' accuracies on the same n rows, as functions of counts.
 
 Only discordant rows count: ``wins`` (b) are rows that the candidate alone gets right, ``losses`` (c) rows that its opponent
-alone gets right. The observed difference of accuracies is (b - c) / n, and ψ = (b + c) / n is the disagreement.
+alone gets right. The observed difference of accuracies is (b - c) / n, and ψ = (b + c) / n is the disagreement. Where counts
+can be arrays, results have their shape, and all other arguments are the same for every pair of counts.
 
 - *Superiority* needs exact McNemar at the given level, a bootstrap bound above 0, and a minimum gain: :func:`is_superior`.
 - *Non-inferiority* with margin δ needs a bootstrap bound above -δ and Tango's score test: :func:`is_non_inferior`.
@@ -79,13 +80,6 @@ def is_superior(wins: ArrayLike, losses: ArrayLike, rows: int, significance: flo
 
     McNemar is the stricter of the first two. The bootstrap interval is what people see, so it must not contradict the
     result.
-
-    Args:
-        wins, losses: counts, one pair or arrays of them.
-        rows, significance, minimum_gain: the same for all pairs.
-
-    Returns:
-        bool, in the shape of the counts.
     """
     wins, losses = np.broadcast_arrays(wins, losses)
     superior = np.asarray((mcnemar(wins, losses) <= significance) & ((wins - losses) / rows >= minimum_gain))
@@ -101,13 +95,6 @@ def is_non_inferior(wins: ArrayLike, losses: ArrayLike, rows: int, significance:
 
     The score test is needed where two models rarely disagree: without discordant rows every resample shows a difference of
     exactly 0, however few rows there are.
-
-    Args:
-        wins, losses: counts, one pair or arrays of them.
-        rows, significance, margin: the same for all pairs.
-
-    Returns:
-        bool, in the shape of the counts.
     """
     wins, losses = np.broadcast_arrays(wins, losses)
     bounds = _lower_bounds(wins.ravel(), losses.ravel(), rows, significance).reshape(wins.shape)

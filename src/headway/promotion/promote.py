@@ -8,6 +8,7 @@ from typing import Any
 
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate, evaluate_slices
+from headway.evaluation.predictions import Predictions
 from headway.files import read_json
 from headway.promotion import candidates, gate
 from headway.promotion import history_queries as queries
@@ -47,12 +48,8 @@ class Request:
 def promote(project: Project, request: Request, rows: TestRows | None = None) -> Outcome:
     """Promote or refuse a model. Safe to repeat after a kill at any point.
 
-    If another process decides meanwhile, the model is compared again, with the champion at that time.
-
-    Args:
-        project: the project.
-        request: the model to promote, and how.
-        rows: the test rows, if they have been read already.
+    If another process decides meanwhile, the model is compared again, with the champion at that time. Test rows that have been
+    read already can be passed.
 
     Raises:
         Unreachable: MLflow or its artifact store does not answer.
@@ -91,7 +88,7 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
         reason=request.reason,
         requested_by=request.requester,
         candidate=ref_of(candidate.version),
-        champion=state.champion and ref_of(state.champion),
+        champion=state.champion_ref,
         checks=result.checks,
         scores=_scores(project, state, candidate, given),
         test_rows=rows.fingerprint,
@@ -146,7 +143,7 @@ def _gate_input(
             state.decisions,
             rows.fingerprint,
             ref_of(candidate.version).model,
-            ref_of(state.champion).model if state.champion else None,
+            state.champion_ref.model if state.champion_ref else None,
             plain(params.gate),
         ),
         seen_rows=candidate.seen_rows,
@@ -158,7 +155,7 @@ def _scores(project: Project, state: RegistryState, candidate: Candidate, given:
     evaluation, seed = project.params.evaluation, project.params.seed
     by_slice = evaluate_slices(given.candidate, given.slices, evaluation, seed)
     scores = {**candidate.scores, CANDIDATE: {**candidate.scores[CANDIDATE], "slices": by_slice}}
-    if given.champion is not None and not isinstance(given.champion, HeadwayError):
+    if isinstance(given.champion, Predictions):
         scores[f"champion, version {state.champion_number}"] = evaluate(given.champion, evaluation, seed)
     return scores
 

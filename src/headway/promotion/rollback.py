@@ -6,18 +6,13 @@ from headway.errors import HeadwayError
 from headway.promotion import history_queries as queries
 from headway.promotion.champion import RegistryState, commit, lineage_of, reconcile, retry_on_conflict
 from headway.promotion.decision import RETIREMENT, ROLLBACK, Decision, Requester
-from headway.registry.registry import Registry, ref_of
+from headway.registry.registry import Registry
 from headway.registry.version_ref import ModelVersionRef
 
 
 @retry_on_conflict
 def roll_back(registry: Registry, to: str | None, reason: str, requester: Requester, project: dict[str, str]) -> Decision:
-    """Restore a former champion.
-
-    Args:
-        registry: of the model.
-        to: number of its version; None for the previous champion.
-        reason, requester, project: for the decision.
+    """Restore a former champion: the version with the number ``to``, by default the previous champion.
 
     Raises:
         HeadwayError: there is no such former champion, it is champion now, or its files are lost or damaged.
@@ -68,11 +63,11 @@ def _former_champion(registry: Registry, state: RegistryState, to: str | None) -
         raise HeadwayError(
             f"version {to} of {registry.name} never was champion; `headway promote {to}` lets the gate decide on it"
         )
-    if state.champion is not None and ref_of(state.champion) == known == queries.current_champion(state.decisions):
+    if state.champion_ref == known == queries.current_champion(state.decisions):
         raise HeadwayError(f"version {to} of {registry.name} is champion already")
     return known
 
 
 def _replaced(state: RegistryState) -> ModelVersionRef | None:
     """The champion that a decision replaces: the registry's, or the history's if a person removed that."""
-    return ref_of(state.champion) if state.champion else queries.current_champion(state.decisions)
+    return state.champion_ref or queries.current_champion(state.decisions)

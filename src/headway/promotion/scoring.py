@@ -1,4 +1,4 @@
-"""Models scored on the test rows, and what they cost to serve."""
+"""Scores models on the test rows, and measures the cost of serving them."""
 
 from __future__ import annotations
 

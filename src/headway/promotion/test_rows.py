@@ -20,11 +20,7 @@ from headway.tables import read_table
 
 @dataclass(frozen=True)
 class TestRows:
-    """The prepared test split, read from disk once, when it is first used.
-
-    Attributes:
-        layout: of the project.
-    """
+    """The prepared test split of a project, read from disk once, when it is first used."""
 
     __test__ = False  # not a test class for pytest
 
@@ -41,18 +37,16 @@ class TestRows:
 
     @cached_property
     def ids(self) -> list[str]:
-        """The rows' ids."""
-        return [str(one) for one in self.table["id"].to_pylist()]
+        return self._column("id")
 
     @cached_property
     def texts(self) -> list[str]:
-        """The rows' texts."""
-        return [str(one) for one in self.table["text"].to_pylist()]
+        return self._column("text")
 
     @cached_property
     def labels(self) -> list[str]:
         """The rows' true labels, by name."""
-        return [str(one) for one in self.table["label"].to_pylist()]
+        return self._column("label")
 
     @cached_property
     def fingerprint(self) -> TestSet:
@@ -72,3 +66,6 @@ class TestRows:
         labels = label_ids(self.labels, predictions.classes)
         if list(predictions.ids) != self.ids or not np.array_equal(predictions.labels, labels):
             raise HeadwayError("the test rows changed since the candidate was scored on them; run `dvc repro evaluate`")
+
+    def _column(self, name: str) -> list[str]:
+        return [str(one) for one in self.table[name].to_pylist()]

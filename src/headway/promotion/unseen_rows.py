@@ -27,11 +27,8 @@ def split_tag(params: Params) -> dict[str, str]:
 def require_unseen(version: ModelVersion, decisions: Sequence[Decision], params: Params, remedy: str) -> None:
     """Check that a version was trained with the data split of these params.
 
-    Args:
-        version: the version.
-        decisions: the history, which has the params of versions that were registered without the tag.
-        params: the current ones.
-        remedy: what else a person can do, for the message.
+    The history has the params of versions that were registered without the tag. The remedy, what else a person can do, is for
+    the message.
 
     Raises:
         HeadwayError: the split differs or is unknown, so the current test rows may be among the version's training rows.

@@ -31,6 +31,10 @@ NOT_FOUND, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 LOGGED_MODEL = "models:/"
 
 
+class UnusableVersion(HeadwayError):
+    """A version's files are lost or damaged, or belong to another model than the registered one."""
+
+
 def download(uri: str, model_name: str, where: str) -> ModelPackage:
     """The model package of a registered version.
 
@@ -63,7 +67,7 @@ def fetch(client: MlflowClient, version: ModelVersion) -> tuple[ModelPackage, in
 
     Raises:
         Unreachable: its files cannot be fetched, which does not mean that they are lost.
-        HeadwayError: the files are lost or damaged, or belong to another model than the registered one.
+        UnusableVersion: its files were fetched, or are gone for good, and there is no such package in them.
     """
     with tempfile.TemporaryDirectory(prefix="headway-") as folder:
         try:
@@ -73,7 +77,7 @@ def fetch(client: MlflowClient, version: ModelVersion) -> tuple[ModelPackage, in
         except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
             reason = first_line(error).replace(f"{folder}/", "")
             advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
-            raise HeadwayError(
+            raise UnusableVersion(
                 f"version {version.version} of {version.name} cannot be loaded ({reason}); {advice}"
             ) from None
 

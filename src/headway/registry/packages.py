@@ -46,15 +46,7 @@ def module_functions_use(uri: str) -> Iterator[None]:
 
 
 def log(folder: Path, run_id: str) -> str:
-    """Log a package as a pyfunc model that carries Headway's own code.
-
-    Args:
-        folder: the model package.
-        run_id: run that the model belongs to.
-
-    Returns:
-        The model's address, ``models:/…``.
-    """
+    """Log a package with a run, as a pyfunc model that carries Headway's own code; returns its address, ``models:/…``."""
     output = TextClassifier(ModelPackage.load(folder)).predict(EXAMPLE)
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(

@@ -82,11 +82,7 @@ def storing(what: str) -> Iterator[None]:
 
 
 class RecordLog:
-    """The log of one registered model.
-
-    Args:
-        tracker: the connection to MLflow; params.yaml names the registered model.
-    """
+    """The log of the registered model that params.yaml names."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker, self.client = tracker, tracker.client

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mlflow.entities import LifecycleStage, Run
 from mlflow.entities.model_registry import ModelVersion
 
-from headway.errors import HeadwayError, Unreachable
 from headway.registry import packages
-from headway.registry.download import INVALID, NOT_FOUND, fetch
+from headway.registry.download import INVALID, NOT_FOUND, UnusableVersion, fetch
 from headway.registry.record_log import RecordLog, ignoring, storing
 from headway.registry.version_ref import MODEL_TAG as MODEL_TAG
 from headway.registry.version_ref import ModelVersionRef
@@ -29,14 +29,7 @@ MAX_RUNS = 50_000
 
 
 class Registry:
-    """The registered model that params.yaml names.
-
-    Args:
-        tracker: the connection to MLflow.
-
-    Attributes:
-        log: the records of decisions, see :mod:`headway.promotion.history`.
-    """
+    """The registered model that params.yaml names, and the log of its decisions, see :mod:`headway.promotion.history`."""
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -72,10 +65,7 @@ class Registry:
     def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
         """Return the version that holds a package, creating it if needed, and give it the alias ``challenger``.
 
-        Args:
-            folder: the model package.
-            run_id: the training run.
-            tags: lineage, stored with the version.
+        The tags, its lineage, are stored with a new version.
         """
         fingerprint = package.fingerprint(folder)
         with packages.module_functions_use(self.tracker.uri):
@@ -95,13 +85,9 @@ class Registry:
             return self.client.create_model_version(self.name, source, run_id, tags=dict(tags))
 
     def annotate(self, version: ModelVersion, tags: Mapping[str, str], description: str, files: Mapping[str, str]) -> None:
-        """Store what was decided about a version: files with its run if that still exists, then tags and description.
+        """Store a decision with a version: files with its run if that still exists, then tags and description.
 
-        Args:
-            version: the version.
-            tags: tags of the version.
-            description: text of the version, cut to the length that MLflow takes.
-            files: texts by their paths among the run's artifacts.
+        The description is cut to the length that MLflow takes. Files are texts by their paths among the run's artifacts.
 
         Raises:
             Unreachable: the artifact store or MLflow does not answer.
@@ -146,13 +132,10 @@ class Registry:
         Raises:
             Unreachable: the files cannot be fetched, so this is unknown.
         """
-        try:
+        with suppress(UnusableVersion):
             self.load(version)
-        except Unreachable:
-            raise
-        except HeadwayError:
-            return False
-        return True
+            return True
+        return False
 
     # Runs.
     def has_run(self, run_id: str) -> bool:

@@ -62,11 +62,8 @@ def bar_chart(
     Chinese or Arabic letters, while a page is shown in the browser's font.
 
     Args:
-        labels: one for each bar.
         series: the values, one sequence for each colour. They are stacked.
-        notes: one for each bar.
         width: in inches. The height follows from the number of bars.
-        colours: one for each series.
         legend: names of the series.
     """
     from matplotlib.patches import Patch

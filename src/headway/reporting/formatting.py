@@ -24,14 +24,6 @@ class Measured(NamedTuple):
     low: float | None
     high: float | None
 
-    @property
-    def shown(self) -> str:
-        return shown(self.value)
-
-    @property
-    def interval(self) -> str:
-        return interval(self.low, self.high)
-
 
 def measured(scores: Mapping[str, Any]) -> list[Measured]:
     """The metrics of one model, each with its interval: every number at the top level of its scores."""
@@ -59,11 +51,6 @@ def signed(value: float, decimals: int = 3) -> str:
     """A number with its sign; 0 has none."""
     words = f"{value:+.{decimals}f}"
     return words.replace("-", MINUS) if float(words) else words[1:]
-
-
-def points(difference: float) -> str:
-    """A difference of two shares in percentage points, as "+2.40 points"."""
-    return f"{signed(100 * difference, 2)} points"
 
 
 def interval(low: float | None, high: float | None) -> str:

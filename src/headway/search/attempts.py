@@ -111,9 +111,11 @@ class Attempts:
         results = []
         for number, group in groupby(sorted(ended, key=_number), key=_number):
             attempts = list(group)
-            outcome = _outcome(attempts)
-            if outcome:
-                results.append(_result(number, attempts[0].params, outcome))
+            if found := _outcome(attempts):
+                point, curve, (score, second) = dict(attempts[0].params), list(found.curve), (*found.values, None, None)[:2]
+                results.append(
+                    TrialResult(number, found.state, score, second, point, curve, found.reason, found.tokens, found.seconds)
+                )
         return results
 
 
@@ -134,18 +136,3 @@ def _outcome(attempts: Sequence[FrozenTrial]) -> Outcome | None:
             return Outcome(**{**stored, "values": tuple(stored["values"]), "curve": tuple(stored["curve"])})
     interrupted = [attempt for attempt in attempts if STARTED in attempt.user_attrs and STOPPED not in attempt.user_attrs]
     return Outcome("failed", reason=INTERRUPTED_TWICE) if len(interrupted) >= 2 else None
-
-
-def _result(number: int, point: dict[str, Any], outcome: Outcome) -> TrialResult:
-    score, second = (*outcome.values, None, None)[:2]
-    return TrialResult(
-        number,
-        outcome.state,
-        score,
-        second,
-        dict(point),
-        list(outcome.curve),
-        outcome.reason,
-        outcome.tokens,
-        outcome.seconds,
-    )

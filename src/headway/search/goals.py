@@ -18,7 +18,6 @@ class Goal:
     Attributes:
         entry: name of the metric in a trial's curve; "" if it is measured after the training.
         title: name for people, with the unit.
-        maximise: whether a larger value is better.
     """
 
     entry: str
@@ -32,10 +31,6 @@ class Goal:
     def gain(self, one: float, other: float) -> float:
         """By how much the first value is better; negative if it is worse."""
         return one - other if self.maximise else other - one
-
-    def ranked(self, values: Sequence[float]) -> list[float]:
-        """The values from best to worst."""
-        return sorted(values, reverse=self.maximise)
 
 
 OBJECTIVES = {

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
-from headway.data.batching.datamodule import TextDataModule, subset
-from headway.data.text.splits import unit_hash
+from headway.data.batching.datamodule import TextDataModule
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError, first_line
 from headway.model.classifier import AttentionClassifier
@@ -37,11 +36,9 @@ class Pruned(Exception):
 
 @dataclass(frozen=True)
 class TrialData:
-    """What a trial trains and validates on.
+    """What a trial trains and validates on: encoded rows, in memory and without their ids.
 
     Attributes:
-        train, validation: encoded rows, in memory and without their ids.
-        vocabulary_size: of the tokenizer.
         word_vectors: float32, shape (vocabulary_size, n), initial embeddings; None for random ones.
     """
 
@@ -66,23 +63,6 @@ class Shared:
     class_rows: list[int]
 
 
-def sample(
-    train: EncodedTexts,
-    validation: EncodedTexts,
-    vocabulary_size: int,
-    share: float,
-    word_vectors: np.ndarray | None = None,
-) -> TrialData:
-    """A fixed share of the training rows, the same rows for every tokenizer, and all validation rows."""
-    part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in train.ids])
-    return TrialData(
-        _without_ids(train, part if len(part) else np.arange(len(train))),
-        _without_ids(validation, np.arange(len(validation))),
-        vocabulary_size,
-        word_vectors,
-    )
-
-
 def run_trial(
     shared: Shared,
     task: Task,
@@ -92,11 +72,11 @@ def run_trial(
     """Train at a point. Divergence and lack of memory, which a point may cause, are failed outcomes; other errors are raised.
 
     Args:
-        shared: the same for all trials.
-        task: the point, and the limits for pruning.
         on_epoch: called with the metrics of each epoch.
         batches: given the trial's number, makes a Lightning callback that shows its batches.
     """
+    if task.problem:
+        return Outcome("failed", reason=task.problem)
     started = time.monotonic()
     tune = shared.params.tune
     data = task.data or shared.data
@@ -105,7 +85,9 @@ def run_trial(
     tokens = steps = 0
 
     def end_epoch(entry: dict[str, float]) -> None:
-        _require_finite(entry)
+        for name, value in entry.items():
+            if not math.isfinite(value):
+                raise HeadwayError(f"training diverged: {name} {value} after epoch {entry['epoch']:g}")
         curve.append(entry)
         if on_epoch:
             on_epoch(entry)
@@ -133,26 +115,14 @@ def run_trial(
         )
         progress = batches(task.number) if batches else None
         fit(module, module_data, max_epochs=tune.max_epochs, progress=progress, report=end_epoch, halfway=True)
-        values = (value_of(goal, curve), *_second(tune.second_objective, module.classifier, module_data))
+        second = SECOND_OBJECTIVES.get(tune.second_objective)
+        values = (value_of(goal, curve), *([second(module.classifier, module_data)] if second else []))
     except Pruned:
         state, values = "pruned", (curve[-1][goal.entry],)
     except (HeadwayError, MemoryError, RuntimeError) as error:
         state, reason = "failed", first_line(error)
     seconds = time.monotonic() - started
     return Outcome(state, values, tuple(curve), reason, seconds, round(tokens * epochs_of(curve)))
-
-
-def _require_finite(entry: dict[str, float]) -> None:
-    for name, value in entry.items():
-        if not math.isfinite(value):
-            raise HeadwayError(f"training diverged: {name} {value} after epoch {entry['epoch']:g}")
-
-
-def _second(kind: str, classifier: AttentionClassifier, data: TextDataModule) -> tuple[float, ...]:
-    """The value of the second objective, if there is one, in the units of :data:`headway.search.goals.SECOND`."""
-    if kind == "latency":
-        return (latency(classifier, data),)
-    return (size(classifier),) if kind == "size" else ()
 
 
 def latency(classifier: AttentionClassifier, data: TextDataModule) -> float:
@@ -169,11 +139,10 @@ def latency(classifier: AttentionClassifier, data: TextDataModule) -> float:
     return statistics.median(measured)
 
 
-def size(classifier: AttentionClassifier) -> float:
+def size(classifier: AttentionClassifier, _: TextDataModule | None = None) -> float:
     """Megabytes (10⁶ bytes) of all weights, in their stored precision."""
     return sum(parameter.numel() * parameter.element_size() for parameter in classifier.parameters()) / 1e6
 
 
-def _without_ids(texts: EncodedTexts, indices: Sequence[int] | np.ndarray) -> EncodedTexts:
-    chosen = subset(texts, indices)
-    return EncodedTexts(chosen.tokens, chosen.offsets, chosen.labels, ())
+#: Measured after the training, in the units of :data:`headway.search.goals.SECOND`.
+SECOND_OBJECTIVES: dict[str, Callable[[AttentionClassifier, TextDataModule], float]] = {"latency": latency, "size": size}

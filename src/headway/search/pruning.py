@@ -35,5 +35,5 @@ def limits(earlier: Sequence[TrialResult], params: TuneParams) -> dict[float, fl
     for rung in RUNGS:
         values = [entry[goal.entry] for trial in earlier for entry in trial.curve if entry["epoch"] == rung]
         if values and rung < params.max_epochs:
-            found[rung] = goal.ranked(values)[len(values) // ETA]
+            found[rung] = sorted(values, reverse=goal.maximise)[len(values) // ETA]
     return found

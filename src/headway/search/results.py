@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from headway.params import TuneParams
 from headway.search.goals import epochs_of, objective, second_objective
@@ -15,13 +15,9 @@ class TrialResult:
     """A finished trial.
 
     Attributes:
-        number: position in the study, from 0.
-        state: ``complete``, ``pruned`` or ``failed``.
         score: value of the objective; the last one of a pruned trial; None for a failed trial.
         second: value of the second objective, if the study has one and the trial is complete.
-        point: hyperparameters, by dotted path.
         curve: metrics after each epoch and in the middle of the first, with their ``epoch``.
-        reason: why the trial failed, else "".
         tokens: number of training tokens, times epochs.
         seconds: duration; not part of :meth:`as_dict`, because it differs from run to run.
     """
@@ -40,26 +36,15 @@ class TrialResult:
         """All fields except ``seconds``."""
         return {name: value for name, value in asdict(self).items() if name != "seconds"}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls(**values)
-
 
 @dataclass(frozen=True)
 class SearchSummary:
     """What the search found and what it cost in training.
 
     Attributes:
-        trials, pruned, failed: number of trials: all, and those that ended so.
-        objective: name in params.yaml.
-        best_trial: number of the winner.
-        best_score: its value of the objective.
         gain_over_defaults: how much better the winner is than trial 0, the values in params.yaml; None if trial 0 did not
             complete.
         epochs, training_tokens: sums over all trials.
-        second_objective: name in params.yaml, or ``none``.
-        second_margin: loss of the objective that the winner was allowed.
-        best_second: the winner's value of the second objective.
         pareto_front: numbers of the trials on it, best score first.
     """
 
@@ -82,10 +67,6 @@ class SearchSummary:
         single = ("second_objective", "second_margin", "best_second", "pareto_front")
         fields = asdict(self)
         return fields if self.best_second is not None else {name: fields[name] for name in fields if name not in single}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        return cls(**values)
 
 
 def reaches_target(trials: Sequence[TrialResult], params: TuneParams) -> bool:

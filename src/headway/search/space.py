@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import warnings
-from collections.abc import Collection, Iterator, Sequence
-from itertools import islice
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from headway.ranges import Choices, FloatRange, IntRange, Point, Space, is_active, parents_first
+from headway.ranges import Choices, FloatRange, IntRange, Point, Space, Value, active_point, parents_first
 
 STARTUP_TRIALS = 4
-#: Draws from a finite space before its untried points are listed instead.
-DRAWS = 20
-#: A space with more points is never listed and counts as infinite.
-MOST_POINTS = 10_000
+#: Draws from a finite space before an untried point is looked for, and from an infinite one before giving up.
+DRAWS, MOST_DRAWS = 20, 10_000
 
 
 def propose(
@@ -32,9 +28,6 @@ def propose(
     """Draw the next point by the multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018).
 
     Args:
-        space: of the study.
-        directions: of its objectives.
-        seed: of the draw.
         history: finished trials, as :func:`frozen_trial` makes them.
         pending: points of trials that are about to run; the sampler avoids their neighbourhood.
         tried: points that must not be proposed again.
@@ -50,35 +43,41 @@ def propose(
     study.add_trials(history)
     for point in pending:
         study.add_trial(frozen_trial(space, point, TrialState.RUNNING))
-    points = list(islice(_all_points(space), MOST_POINTS + 1))
-    infinite = not points or len(points) > MOST_POINTS
     seen = {frozenset(point.items()) for point in tried}
-    for _ in range(MOST_POINTS if infinite else DRAWS):
+    finite = not any(isinstance(knob, FloatRange) for knob in space.values())
+    for _ in range(DRAWS if finite else MOST_DRAWS):
         point = draw(study.ask(), space)
         if frozenset(point.items()) not in seen:
             return point
-    left = [point for point in points if frozenset(point.items()) not in seen]
-    return random.Random(seed).choice(left) if left else None
+    if finite:
+        study = optuna.create_study(directions=list(directions), sampler=optuna.samplers.BruteForceSampler(seed=seed))
+        for known in tried:
+            study.add_trial(frozen_trial(space, known, TrialState.FAIL))
+        point = draw(study.ask(), space)
+        if frozenset(point.items()) not in seen:
+            return point
+    return None
 
 
 def draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     """Suggest a value for every hyperparameter that is active."""
-    point: dict[str, Any] = {}
-    for path in parents_first(space):
+
+    def suggest(path: str) -> Value:
         knob = space[path]
-        if is_active(knob, point):
-            if isinstance(knob, FloatRange):
-                point[path] = trial.suggest_float(path, knob.low, knob.high, log=knob.log)
-            elif isinstance(knob, IntRange):
-                point[path] = trial.suggest_int(path, knob.low, knob.high, step=knob.step, log=knob.log)
-            else:
-                point[path] = trial.suggest_categorical(path, knob.choices)
-    return {path: point[path] for path in space if path in point}
+        if isinstance(knob, FloatRange):
+            return trial.suggest_float(path, knob.low, knob.high, log=knob.log)
+        if isinstance(knob, IntRange):
+            return trial.suggest_int(path, knob.low, knob.high, step=knob.step, log=knob.log)
+        value: Value = trial.suggest_categorical(path, knob.choices)  # type: ignore[assignment]  # a choice is never None
+        return value
+
+    return active_point(space, suggest)
 
 
 def frozen_trial(space: Space, point: Point, state: TrialState, **fields: Any) -> FrozenTrial:
     """An Optuna trial at a point; ``fields`` are further arguments of ``optuna.trial.create_trial``."""
-    distributions = {path: distribution(space[path]) for path in point}
+    # In the order of the draws, which BruteForceSampler relies on.
+    distributions = {path: distribution(space[path]) for path in parents_first(space) if path in point}
     return create_trial(state=state, params=dict(point), distributions=distributions, **fields)
 
 
@@ -89,31 +88,3 @@ def distribution(knob: FloatRange | IntRange | Choices) -> BaseDistribution:
     if isinstance(knob, IntRange):
         return IntDistribution(knob.low, knob.high, step=knob.step, log=knob.log)
     return CategoricalDistribution(knob.choices)
-
-
-def _all_points(space: Space) -> Iterator[dict[str, Any]]:
-    """Every point of a finite space; none if a range is a real interval."""
-    order = parents_first(space)
-
-    def extend(point: dict[str, Any], depth: int) -> Iterator[dict[str, Any]]:
-        if depth == len(order):
-            yield {path: point[path] for path in space if path in point}
-            return
-        path = order[depth]
-        knob = space[path]
-        if not is_active(knob, point):
-            yield from extend(point, depth + 1)
-            return
-        for value in _values(knob):
-            yield from extend({**point, path: value}, depth + 1)
-
-    finite = all(not isinstance(knob, FloatRange) or knob.low == knob.high for knob in space.values())
-    return extend({}, 0) if finite else iter(())
-
-
-def _values(knob: FloatRange | IntRange | Choices) -> Sequence[Any]:
-    if isinstance(knob, FloatRange):
-        return [knob.low]
-    if isinstance(knob, IntRange):
-        return range(knob.low, knob.high + 1, knob.step)
-    return knob.choices

@@ -48,7 +48,7 @@ def open_storage(url: str, journal: Path) -> BaseStorage:
     """Open the storage that ``tune.storage`` names.
 
     Args:
-        url: of a database, its password in the environment (PGPASSWORD) or in ~/.pgpass; "" for the journal.
+        url: of a database, its password in PGPASSWORD or ~/.pgpass; "" for the journal.
         journal: file to use without a URL. No other process may use it.
 
     Raises:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from headway.errors import HeadwayError
 from headway.executors import Executor, WorkerLost
 from headway.params import TuneParams
-from headway.ranges import Value, active_subset
+from headway.ranges import Value, active_point
 from headway.search.attempts import Attempts, directions
 from headway.search.goals import objective
 from headway.search.pruning import limits
@@ -32,10 +32,7 @@ class Search:
     """A search to run.
 
     Attributes:
-        params: budget, objective and space.
         defaults: hyperparameters of trial 0, by dotted path.
-        seed: of the proposals.
-        storage: of the study.
         name: of the study in the storage.
     """
 
@@ -54,8 +51,6 @@ class Search:
         the results of earlier batches, and on nothing else. So an interrupted study continues as it would have.
 
         Args:
-            executor: runs each batch.
-            progress: shows what happens.
             record: called with each finished trial after it is stored, and with all stored trials when a study is continued.
 
         Returns:
@@ -115,7 +110,7 @@ class Search:
         for number in range(start, numbers[-1] + 1):
             point = begun.get(number)
             if point is None and number == 0:
-                point = active_subset(space, self.defaults)
+                point = active_point(space, self.defaults.__getitem__)
             if point is None:
                 pending = list(batch.values())
                 tried = [*(trial.point for trial in earlier), *pending]
@@ -127,7 +122,7 @@ class Search:
         return [Task(number, batch[number], bounds) for number in numbers if number in batch]
 
     def _frozen(self, trial: TrialResult) -> FrozenTrial:
-        """A finished trial as Optuna's sampler sees it: its values or, if it was pruned, its curve."""
+        """A finished trial for Optuna's sampler: its values or, if it was pruned, its curve."""
         if trial.state == "complete":
             values = [value for value in (trial.score, trial.second) if value is not None]
             return frozen_trial(self.params.space, trial.point, TrialState.COMPLETE, values=values)

@@ -1,4 +1,4 @@
-"""What a worker is given and what it returns, as plain values that any executor can carry, and how a person follows it.
+"""The input and output of a worker, as plain values that any executor can send, and the interface for showing progress.
 
 Nothing heavy is imported here.
 """
@@ -28,12 +28,14 @@ class Task:
         limits: objective value that the trial must reach to continue, by epoch. The limits come from trials of earlier
             batches, so that a worker needs no access to the study.
         data: rows encoded for this point, if it changes the tokenizer; None for the rows that all trials share.
+        problem: why they could not be encoded, as the reason of the failed trial; else "".
     """
 
     number: int
     point: dict[str, Value]
     limits: dict[float, float] = field(default_factory=dict)
     data: TrialData | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,10 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-        state: ``complete``, ``pruned`` or ``failed``.
         values: of the objective and of the second objective, if there is one. A pruned trial has the objective's last
             value, a failed trial none.
         curve: all metrics after each epoch and in the middle of the first, with their ``epoch``: 0.5, 1, 2 and so on.
         reason: why the trial failed, in one line; else "".
-        seconds: duration on the worker.
         tokens: number of training tokens, times epochs.
     """
 
@@ -63,7 +63,7 @@ EpochCallback = Callable[[dict[str, float]], None]
 
 
 class Progress:
-    """What happens in a search, for a subclass that shows it to a person. This one shows nothing."""
+    """Receives the events of a search. Subclasses show them; this class shows nothing."""
 
     def resumed(self, trials: Sequence[TrialResult]) -> None: ...
     def began(self, task: Task) -> None: ...

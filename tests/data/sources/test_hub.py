@@ -120,7 +120,7 @@ def test_a_network_failure_and_an_unknown_name_are_one_line(read_hub, monkeypatc
 
 @pytest.fixture
 def asked(monkeypatch, dataset):
-    """Stands for the Hub: notes what it is asked for, fails as often as ``troubles`` says, and then gives three rows."""
+    """A stand-in for the Hub: records each call, raises the errors in ``troubles``, and then returns three rows."""
     monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
     calls, troubles = [], []
 

@@ -30,7 +30,7 @@ NO_SPLIT = -1
 class RowFeatures:
     """The few numbers per row that decide where it goes, in the order of the rows: test files first, unlabelled rows last."""
 
-    reason: np.ndarray  # why the row cannot be used, judged by itself; 0 if it can; uint8, shape (rows,)
+    reason: np.ndarray  # why the row cannot be used, regardless of other rows; 0 if it can; uint8, shape (rows,)
     label: np.ndarray  # index of its label; -1 if it has none; int32, shape (rows,)
     predefined_split: np.ndarray  # ``TEST`` or ``UNLABELLED`` by source, otherwise ``NO_SPLIT``; int8, shape (rows,)
     digest: np.ndarray  # equal for equal texts, shape (rows,)

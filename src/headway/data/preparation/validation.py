@@ -47,7 +47,7 @@ MARKUP_NOISE = {
 
 
 def reasons(batch: pa.RecordBatch, max_characters: int) -> np.ndarray:
-    """Why rows cannot be used, each judged by itself: indices into ``REASONS``, uint8, shape (rows,); 0 for usable rows."""
+    """Why each row cannot be used, regardless of the others: indices into ``REASONS``, uint8, (rows,); 0 if usable."""
     codes = np.zeros(batch.num_rows, dtype=np.uint8)
     codes[_where(pc.greater(pc.utf8_length(batch["text"]), max_characters))] = CODE["too long"]
     if "label" in batch.schema.names:

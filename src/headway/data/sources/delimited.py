@@ -142,7 +142,8 @@ def table_rows(
 
 
 def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDetector | None) -> Iterator[ParsedRow]:
-    """Parse rows such that a stray quote costs one line: the line with the quote is unreadable, the next ones parsed anew.
+    """Parse rows such that a stray quote costs one line: the line with the quote is unreadable, and later lines are parsed
+    again.
 
     If that would cost too much, all lines that the quote swallowed are unreadable. With a detector, the rows that a stray
     pair of quotes joins are read one by one, and nothing is lost.

@@ -77,7 +77,7 @@ def _loaded(params: DataParams, split: str, root: Path, where: str) -> Dataset:
 
 
 def _checked_name(name: str, root: Path) -> str:
-    """A data set's name on the Hub, which no folder may have, because ``datasets`` would read that; or a folder's path."""
+    """A folder's path, or a data set's name on the Hub if no folder has that name: ``datasets`` would read the folder."""
     if name.startswith((".", "/")):
         return str(root / name)
     if (root / name).exists() or Path(name).exists():

@@ -45,7 +45,7 @@ _WORD = re.compile(r"[^\W\d_]+[\u0300-\u036f]*(?:[^\W\d_]|[\u0300-\u036f])*|[^\x
 
 
 def latin_page(sample: bytes) -> str | None:
-    """The page, unless no language fits, of lines in Latin letters: Western European, or one that clearly fits better."""
+    """The code page of lines in Latin letters: Western European, or one that fits much better; None if none fits."""
     letters = len(re.findall(rb"[A-Za-z]", sample))
     beyond = len(re.findall(rb"[\xc0-\xff]", sample))  # where these pages have letters, and no signs
     if beyond > MOST_BEYOND * (beyond + letters):

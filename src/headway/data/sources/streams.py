@@ -33,7 +33,7 @@ class LocalFile:
     """A file on this machine."""
 
     path: Path  # where it is stored
-    name: str  # as people know it; it differs from the path for a download
+    name: str  # for messages; for a download, it differs from the path
     quoting: str = "auto"  # for CSV: ``auto``, or ``none`` if quotes are ordinary characters
 
     @property

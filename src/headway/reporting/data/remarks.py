@@ -42,7 +42,8 @@ class Remark:
 
 def remarks(profile: Mapping[str, Any]) -> list[Remark]:
     """The notices about a profile, warnings first."""
-    return [remark for rule in _RULES for remark in rule(profile)]
+    found = [*_of_files(profile), *_of_classes(profile), *_of_texts(profile)]
+    return sorted(found, key=lambda remark: not remark.warning)
 
 
 def rows_lost(profile: Mapping[str, Any]) -> int:
@@ -56,34 +57,49 @@ def rows_unsplit(profile: Mapping[str, Any]) -> int:
     return int(profile["rows_kept"] - sum(profile["splits"].values()))
 
 
-def _sums(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    for rows, words in ((rows_lost(profile), "rows read"), (rows_unsplit(profile), "rows kept")):
+def _of_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    for rows, name in ((rows_lost(profile), "rows read"), (rows_unsplit(profile), "rows kept")):
         if rows:
             yield Remark(
                 "sums",
-                Markup("The {} do not add up: {:+,} are unaccounted for.").format(words, rows),
+                Markup("The {} do not add up: {:+,} are unaccounted for.").format(name, rows),
                 warning=True,
             )
-
-
-def _bad_rows(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    if left := profile["ignored_data_files"]:
+        words = Markup(
+            "{} in the folder not read: {}. <code>data.files</code> selects files; <code>**/*</code> selects all."
+        )
+        count = "One data file is" if len(left) == 1 else f"{len(left):,} data files are"
+        yield Remark("files_left", words.format(count, _some(left)), warning=True)
+    if cut := profile["possibly_truncated"]:
+        words = Markup("Possibly truncated: {}. The last line has no line break, and its label occurs in no other row.")
+        yield Remark("cut_files", words.format(_some(cut)), warning=True)
     bad, limit = profile["bad_share"], profile["max_bad_share"]
     if bad > NEAR_LIMIT * limit:
         words = Markup("{} of the rows are unusable. The pipeline stops above {} (<code>data.max_bad_share</code>).")
         yield Remark("bad_rows", words.format(share(bad), f"{100 * limit:g}%"), warning=True)
+    if guessed := {file["encoding"]: file["name"] for file in reversed(profile["files"]) if file["encoding_guessed"]}:
+        words = Markup(
+            "The encoding was guessed: {}. Check some texts. If they look wrong, set "
+            "<code>data.encoding</code>, or save the file as UTF-8."
+        )
+        found = Markup("; ").join(
+            Markup("{} for {}").format(visible(name), _named([file])) for name, file in guessed.items()
+        )
+        yield Remark("encodings", words.format(found), warning=True)
+    if differ := profile["columns_that_differ"]:
+        words = Markup("Some files have other columns than the first file: {}.")
+        files = [Markup("{} ({})").format(_named([file]), _named(names[:NAMED])) for file, names in differ.items()]
+        yield Remark("columns", words.format(Markup("; ").join(files[:NAMED]) + _more(files)), warning=True)
 
 
-def _look_alikes(profile: Mapping[str, Any]) -> Iterator[Remark]:
+def _of_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
     labels = sorted((entry["label"] for entry in profile["classes"]), key=_folded)
     groups = [list(group) for _, group in groupby(labels, key=_folded)]
-    alike = [group for group in groups if len(group) > 1]
-    if alike:
-        groups_named = Markup("; ").join(_named(group) for group in alike[:NAMED]) + _more(alike)
+    if alike := [group for group in groups if len(group) > 1]:
+        named = Markup("; ").join(_named(group) for group in alike[:NAMED]) + _more(alike)
         words = Markup("Some labels differ only in case, spaces or Unicode form, and are separate classes: {}.")
-        yield Remark("look_alikes", words.format(groups_named), warning=True)
-
-
-def _imbalance(profile: Mapping[str, Any]) -> Iterator[Remark]:
+        yield Remark("look_alikes", words.format(named), warning=True)
     classes = by_size(profile)
     largest, smallest = rows_of_class(classes[0]), rows_of_class(classes[-1])
     if largest >= IMBALANCE * smallest:
@@ -94,17 +110,13 @@ def _imbalance(profile: Mapping[str, Any]) -> Iterator[Remark]:
         names = _named([classes[0]["label"]]), _named([classes[-1]["label"]])
         of_all = share(largest / max(sum(map(rows_of_class, classes)), 1))
         yield Remark("imbalance", words.format(names[0], largest, of_all, names[1], smallest), warning=True)
-
-
-def _rare_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    rare = profile["rare_classes"]
-    if rare:
+    if rare := profile["rare_classes"]:
         words = Markup("{} too few rows to have one in both validation and test: {}.")
         count = "One class has" if len(rare) == 1 else f"{len(rare):,} classes have"
         yield Remark("rare_classes", words.format(count, _some(rare)), warning=True)
 
 
-def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
+def _of_texts(profile: Mapping[str, Any]) -> Iterator[Remark]:
     before, after, rows = (profile["leakage"][key] for key in ("random_split", "actual_split", "test_rows"))
     if after > LEAKAGE:
         words = Markup("{} of the {:,} test rows have a near-duplicate in training, so test scores will be too high.")
@@ -115,104 +127,39 @@ def _leakage(profile: Mapping[str, Any]) -> Iterator[Remark]:
             "together: of the {:,} test rows, {} have one in training."
         )
         yield Remark("leakage", words.format(share(before), rows, share(after)))
-
-
-def _files_left(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    left = profile["ignored_data_files"]
-    if left:
-        words = Markup(
-            "{} in the folder not read: {}. <code>data.files</code> selects files; <code>**/*</code> selects all."
-        )
-        count = "One data file is" if len(left) == 1 else f"{len(left):,} data files are"
-        yield Remark("files_left", words.format(count, _some(left)), warning=True)
-
-
-def _encodings(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    guessed = {file["encoding"]: file["name"] for file in reversed(profile["files"]) if file["encoding_guessed"]}
-    if guessed:
-        words = Markup(
-            "The encoding was guessed: {}. Check some texts. If they look wrong, set "
-            "<code>data.encoding</code>, or save the file as UTF-8."
-        )
-        described = Markup("; ").join(
-            Markup("{} for {}").format(visible(name), _named([file])) for name, file in guessed.items()
-        )
-        yield Remark("encodings", words.format(described), warning=True)
-
-
-def _cut_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    cut = profile["possibly_truncated"]
-    if cut:
-        words = Markup("Possibly truncated: {}. The last line has no line break, and its label occurs in no other row.")
-        yield Remark("cut_files", words.format(_some(cut)), warning=True)
-
-
-def _columns(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    differ = profile["columns_that_differ"]
-    if differ:
-        words = Markup("Some files have other columns than the first file: {}.")
-        described = [Markup("{} ({})").format(_named([file]), _named(names[:NAMED])) for file, names in differ.items()]
-        yield Remark("columns", words.format(Markup("; ").join(described[:NAMED]) + _more(described)), warning=True)
-
-
-def _spellings(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    spellings = profile["label_spellings"]
-    if spellings:
+    if spellings := profile["label_spellings"]:
         words = Markup("Some labels are spelled in several ways that count as one class: {}.")
         described = [
             Markup("{} ({})").format(_named([label]), _named(list(map(_spelt, ways)))) for label, ways in spellings.items()
         ]
         yield Remark("spellings", words.format(Markup("; ").join(described[:NAMED]) + _more(described)))
-
-
-def _repeats(profile: Mapping[str, Any]) -> Iterator[Remark]:
     exact, near, groups = (profile["duplicates"][key] for key in ("exact", "near", "near_groups"))
     if exact + near >= REPEATS * max(profile["rows_in"], 1):
         words = Markup(
             "There are many duplicates: {:,} exact duplicates, which are quarantined, and {:,} near-duplicates in {:,} groups."
         )
         yield Remark("repeats", words.format(exact, near, groups))
-
-
-def _markup_noise(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    found = [
-        (key, rows) for key, rows in sorted(profile["markup_noise"].items(), key=lambda item: (-item[1], item[0])) if rows
-    ]
-    if found:
+    if noise := [(key, rows) for key, rows in _largest_first(profile["markup_noise"]) if rows]:
         kept = max(profile["rows_kept"], 1)
         parts = [
-            f"{NOISE.get(key, visible(key).replace('_', ' '))} in {rows:,} ({share(rows / kept)})" for key, rows in found
+            f"{NOISE.get(key, visible(key).replace('_', ' '))} in {rows:,} ({share(rows / kept)})" for key, rows in noise
         ]
         yield Remark("markup_noise", Markup("Markup noise in rows that are kept: {}.").format("; ".join(parts)))
-
-
-def _scripts(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    scripts = sorted(profile["scripts"].items(), key=lambda item: (-item[1], item[0]))
+    scripts = _largest_first(profile["scripts"])
     mixed = [f"{visible(name)} {share(value)}" for name, value in scripts if value >= SECOND_SCRIPT and name != LETTERLESS]
     if len(mixed) > 1:
         yield Remark("scripts", Markup("The texts are in more than one script: {}.").format(", ".join(mixed)))
-
-
-def _sampling(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    left = profile["rows_not_sampled"]
-    if left:
+    if left := profile["rows_not_sampled"]:
         words = Markup("This is a sample: {:,} usable rows are left out (<code>data.max_rows</code>).")
         yield Remark("sampling", words.format(left))
-
-
-def _unlabelled(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    gone = sorted(profile["unlabelled_quarantined"].items(), key=lambda item: (-item[1], item[0]))
-    if gone:
+    if gone := _largest_first(profile["unlabelled_quarantined"]):
         words = Markup("Of {:,} unlabelled rows, {:,} are kept. The others are quarantined: {}.")
         kept, reasons = profile["unlabelled_rows"], ", ".join(f"{reason} {rows:,}" for reason, rows in gone)
         yield Remark("unlabelled", words.format(kept + sum(rows for _, rows in gone), kept, reasons))
 
 
-#: In the order of the notices on a page, warnings first.
-_RULES = (
-    *(_sums, _files_left, _cut_files, _bad_rows, _encodings, _columns, _look_alikes, _imbalance, _rare_classes),
-    *(_leakage, _spellings, _repeats, _markup_noise, _scripts, _sampling, _unlabelled),
-)
+def _largest_first(counts: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _folded(label: str) -> str:

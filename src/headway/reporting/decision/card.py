@@ -45,16 +45,11 @@ def judged(records: Sequence[Decision], version: str) -> Decision:
 
 
 def render(record: Decision, name: str) -> str:
-    """The card.
-
-    Args:
-        record: the gate's decision on the version.
-        name: of the registered model.
-    """
+    """The card of a version of the named model, from the gate's decision on it."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"shown": shown, "count": "{:,}".format, "cell": cell, "between": _between}
+    environment.filters |= {"shown": shown, "interval": interval, "count": "{:,}".format, "cell": cell, "between": _between}
     scores = record.candidate_scores
     commit = record.lineage.get("headway.git_commit", "")
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(

@@ -58,20 +58,16 @@ def confusion_matrix(predictions: Predictions) -> Figure:
 
 def roc(predictions: Predictions, metrics: Mapping[str, Any]) -> Figure:
     """ROC curve of the positive class, or of each class against the rest with their micro-average."""
-    figure, axes = _square()
+    figure, axes = _square("ROC-AUC", metrics["roc_auc"], "false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=GRID)
     _curves(axes, predictions, RocCurveDisplay.from_predictions)
-    axes.set(xlabel="false positive rate", ylabel="true positive rate")
-    axes.set_title(_title("ROC-AUC", metrics["roc_auc"]))
     return figure
 
 
 def precision_recall(predictions: Predictions, metrics: Mapping[str, Any]) -> Figure:
     """Precision-recall curve of the positive class, or of each class against the rest with their micro-average."""
-    figure, axes = _square()
+    figure, axes = _square("Average precision", metrics["average_precision"], "recall", "precision")
     _curves(axes, predictions, PrecisionRecallDisplay.from_predictions)
-    axes.set(xlabel="recall", ylabel="precision")
-    axes.set_title(_title("Average precision", metrics["average_precision"]))
     return figure
 
 
@@ -80,7 +76,8 @@ def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence
     predictions = _finite(predictions)
     predicted, correct = confidences(predictions), predictions.correct
     bin_of = bins_of(predicted, BINS) if len(predicted) else np.empty(0, dtype=int)
-    figure, axes = _square()
+    error = metrics["expected_calibration_error"]
+    figure, axes = _square("Calibration error", error, "probability of the predicted class", "accuracy")
     axes.plot([0, 1], [0, 1], color=GRID)
     for index in np.unique(bin_of):
         mask = bin_of == index
@@ -88,9 +85,7 @@ def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence
         bounds = binomtest(hits, rows).proportion_ci(confidence, method="wilson")
         axes.vlines(predicted[mask].mean(), bounds.low, bounds.high, color=BLUE, linewidth=1)
         axes.plot(predicted[mask].mean(), hits / rows, "o", color=BLUE)
-    axes.set(xlabel="probability of the predicted class", ylabel="accuracy")
     axes.set_xlim(max(0, predicted.min(initial=1) - 0.05), 1.02)
-    axes.set_title(_title("Calibration error", metrics["expected_calibration_error"]))
     return figure
 
 
@@ -134,8 +129,7 @@ def _curves(axes: Axes, predictions: Predictions, draw: Callable[..., Any]) -> N
     binary = len(predictions.classes) == 2
     for index in sorted(largest):
         style: dict[str, Any] = {"color": BLUE} if binary else {"linewidth": 0.9, "alpha": 0.8}
-        name = _label(predictions.classes[index], one_hot[index])
-        values = predictions.probabilities[:, index]
+        name, values = _label(predictions.classes[index], one_hot[index]), predictions.probabilities[:, index]
         draw(one_hot[index], values, ax=axes, name=name, curve_kwargs=style, drop_intermediate=True)
     if len(one_hot) > 1:
         positive = np.column_stack(list(one_hot.values())).ravel()
@@ -146,15 +140,11 @@ def _curves(axes: Axes, predictions: Predictions, draw: Callable[..., Any]) -> N
         _legend(axes)
 
 
-def _title(name: str, value: float | None) -> str:
-    return f"{name}: undefined" if value is None else f"{name} {value:.4f}"
-
-
-def _square() -> tuple[Figure, Axes]:
-    """Axes from 0 to 1 in both directions."""
+def _square(name: str, value: float | None, x: str, y: str) -> tuple[Figure, Axes]:
+    """Axes from 0 to 1 in both directions, under a metric as their title."""
     figure = new_figure(width=5.5, height=5)
-    axes = figure.add_subplot()
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes = figure.add_subplot(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+    axes.set_title(f"{name}: undefined" if value is None else f"{name} {value:.4f}")
     return figure, axes
 
 

@@ -45,10 +45,8 @@ def evaluation_page(
 
     Args:
         metrics: from :func:`headway.evaluation.metrics.evaluate`.
-        predictions: the candidate's, on the test split.
         slices: from :func:`headway.evaluation.metrics.evaluate_slices`.
         mistakes: from :func:`headway.evaluation.mistakes.worst_mistakes`.
-        history: metrics after each epoch of the training.
         params: how the intervals were computed, and which slices are small.
     """
     figures: dict[str, Figure] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +54,6 @@ class Window:
     """The attention maps of one window of positions.
 
     Attributes:
-        number: from 1.
         weights: base64 of uint16, little endian, shares of 65,535; (layers · heads, length, length).
         start: number of the token piece that is chosen at first.
     """
@@ -103,7 +102,6 @@ def render(explanation: Explanation) -> str:
 
     predicted, linear, attention = explanation.predicted, explanation.linear, explanation.attention
     everything = np.arange(len(explanation.spans))
-    likeliest = np.argsort(-explanation.probabilities, kind="stable")
     windows, n_windows = _windows(explanation)
     script = SCRIPT.read_text(encoding="utf-8")
     return pages.render(
@@ -111,16 +109,7 @@ def render(explanation: Explanation) -> str:
         filters={"signed": signed},
         label=explanation.classes[predicted],
         probability=float(explanation.probabilities[predicted]),
-        classes=[
-            {
-                "label": explanation.classes[index],
-                "probability": float(explanation.probabilities[index]),
-                "linear": float(linear.logits[index]) if linear is not None else 0.0,
-                "attention": float(attention.logits[index]),
-            }
-            for index in likeliest[:MAX_CLASSES]
-        ],
-        n_classes=len(explanation.classes),
+        likeliest=np.argsort(-explanation.probabilities, kind="stable")[:MAX_CLASSES].tolist(),
         explanation=explanation,
         linear=linear,
         attention=attention,
@@ -141,16 +130,16 @@ def render(explanation: Explanation) -> str:
     ).html
 
 
-def _terms(explanation: Explanation) -> list[dict[str, object]]:
+def _terms(explanation: Explanation) -> list[tuple[str, str, float]]:
     """The terms that sum to the predicted class's logit: part, name, value."""
     linear, attention = explanation.linear, explanation.attention
-    terms: list[dict[str, object]] = []
+    terms = [
+        ("attention", "the text's tokens", float(attention.tokens.sum())),
+        ("attention", "a blank text of this length", attention.blank),
+        ("attention", "error of the numerical integral", attention.left_over),
+    ]
     if linear is not None:
-        terms.append({"part": "n-grams", "name": "the text's n-grams", "value": float(linear.tokens.sum())})
-        terms.append({"part": "n-grams", "name": "bias", "value": linear.bias})
-    terms.append({"part": "attention", "name": "the text's tokens", "value": float(attention.tokens.sum())})
-    terms.append({"part": "attention", "name": "a blank text of this length", "value": attention.blank})
-    terms.append({"part": "attention", "name": "error of the numerical integral", "value": attention.left_over})
+        terms = [("n-grams", "the text's n-grams", float(linear.tokens.sum())), ("n-grams", "bias", linear.bias), *terms]
     return terms
 
 
@@ -214,7 +203,7 @@ def _pooled(explanation: Explanation) -> list[Coloured]:
     for one in _coloured(explanation, attention.seen, values):
         heads = attention.pooling[one.piece.first : one.piece.last + 1].sum(axis=0)
         each = ", ".join(f"head {head} {share(float(value))}" for head, value in enumerate(heads, start=1))
-        found.append(Coloured(one.piece, one.value, one.fullness, f"{share(one.value)}: {each}"))
+        found.append(replace(one, title=f"{share(one.value)}: {each}"))
     return found
 
 
@@ -227,9 +216,8 @@ def _largest(values: np.ndarray) -> float:
 
 def _map_names(attention: AttentionPart) -> list[str]:
     layers = attention.maps or ()
-    several = len(layers) > 1
     return [
-        (f"layer {layer}, head {head}" if several else f"head {head}")
+        (f"layer {layer}, head {head}" if len(layers) > 1 else f"head {head}")
         for layer, weights in enumerate(layers, start=1)
         for head in range(1, weights.shape[1] + 1)
     ]

@@ -13,7 +13,7 @@ from headway.ranges import Choices, FloatRange, IntRange
 from headway.reporting.figures import BLUE, GOLD, GREY, GRID, RED, new_figure
 from headway.reporting.study.live import short
 from headway.search.goals import objective, second_objective
-from headway.search.results import TrialResult, best, pareto_front, score_of, second_of
+from headway.search.results import TrialResult, best, completed, pareto_front, score_of, second_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +27,15 @@ def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     goal = objective(params)
     figure = new_figure(width=7, height=3.5)
     axes = figure.add_subplot()
-    complete = [(trial.number, score_of(trial)) for trial in trials if trial.state == "complete"]
-    pruned = [(trial.number, score_of(trial)) for trial in trials if trial.state == "pruned"]
-    axes.plot(*_columns(complete), "o", color=BLUE, label="complete")
-    if pruned:
-        axes.plot(*_columns(pruned), "x", color=GREY, label="pruned")
-    so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score for _, score in complete])
-    ends = [number for number, _ in complete] + [trials[-1].number]
+    for state, mark, colour in (("complete", "o", BLUE), ("pruned", "x", GREY)):
+        ended = [trial for trial in trials if trial.state == state]
+        if ended:
+            axes.plot(
+                [trial.number for trial in ended], [score_of(trial) for trial in ended], mark, color=colour, label=state
+            )
+    complete = completed(trials)
+    so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score_of(trial) for trial in complete])
+    ends = [trial.number for trial in complete] + [trials[-1].number]
     axes.step(ends, [*so_far, so_far[-1]], where="post", color=RED, label="best so far", zorder=0)
     axes.set_xlabel("trial (0: the values in params.yaml)")
     axes.set_ylabel(goal.title)
@@ -51,8 +53,7 @@ def importances(shares: dict[str, float]) -> Figure:
     axes.set_xlim(0, 1)
     axes.set_xlabel("importance, PED-ANOVA (Watanabe et al. 2023)")
     if not shares:
-        axes.text(0.5, 0.5, "too few trials", ha="center", va="center", transform=axes.transAxes, color=GREY)
-        axes.set_yticks([])
+        _say(axes, "too few trials")
     return figure
 
 
@@ -72,13 +73,9 @@ def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
         axes.plot(heights, "o-", color=_colour(trial, winner), alpha=1 if chosen else 0.4, lw=2 if chosen else 1, ms=3)
     for index, name in enumerate(names):
         axes.axvline(index, color=GRID, zorder=0)
-        ends = (
-            [short(value) for value in ends_of(params.space[name])]
-            if name in params.space
-            else [f"{low:.4f}", f"{high:.4f}"]
-        )
-        axes.text(index, -0.04, ends[0], ha="center", va="top", color=GREY, size=8, parse_math=False)
-        axes.text(index, 1.04, ends[1], ha="center", va="bottom", color=GREY, size=8, parse_math=False)
+        ends = map(short, ends_of(params.space[name])) if name in params.space else (f"{low:.4f}", f"{high:.4f}")
+        for end, height, side in zip(ends, (-0.04, 1.04), ("top", "bottom"), strict=True):
+            axes.text(index, height, end, ha="center", va=side, color=GREY, size=8, parse_math=False)
     axes.set_xticks(range(len(names)), [name.replace(".", ".\n") for name in names], size=8, parse_math=False)
     axes.tick_params(axis="x", pad=14)
     axes.set_yticks([])
@@ -125,15 +122,14 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     assert second is not None, "a front needs two objectives"
     figure = new_figure(width=7, height=3.5)
     axes = figure.add_subplot()
-    axes.plot(*_columns([(second_of(trial), score_of(trial)) for trial in _scored(trials)]), "o", color=BLUE, label="trial")
-    axes.plot(
-        *_columns([(second_of(trial), score_of(trial)) for trial in pareto_front(trials, params)]),
-        "o-",
-        color=GOLD,
-        label="front",
-    )
-    winner = best(trials, params)
-    axes.plot([second_of(winner)], [score_of(winner)], "o", color=RED, label="best")
+    for shown, style, colour, name in (
+        (_scored(trials), "o", BLUE, "trial"),
+        (pareto_front(trials, params), "o-", GOLD, "front"),
+        ([best(trials, params)], "o", RED, "best"),
+    ):
+        axes.plot(
+            [second_of(trial) for trial in shown], [score_of(trial) for trial in shown], style, color=colour, label=name
+        )
     axes.set_xlabel(second.title)
     axes.set_ylabel(objective(params).title)
     axes.legend(frameon=False)
@@ -164,10 +160,6 @@ def _colour(trial: TrialResult, winner: TrialResult) -> str:
     if trial is winner:
         return RED
     return BLUE if trial.state == "complete" else GREY
-
-
-def _columns(pairs: Sequence[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
-    return [first for first, _ in pairs], [second for _, second in pairs]
 
 
 def _say(axes: Axes, text: str) -> None:

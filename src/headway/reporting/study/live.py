@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 
 class LiveProgress(Progress):
-    """Shows the best score so far, the numbers of trials by state, and an estimate of the time left.
-
-    Args:
-        params: budget and objective.
-        console: the output; by default standard output.
-    """
+    """Shows the best score so far, the numbers of trials by state, and an estimate of the time left."""
 
     def __init__(self, params: TuneParams, console: Console | None = None) -> None:
         self.params = params

@@ -28,12 +28,7 @@ TITLES = {
 
 
 def study_page(trials: Sequence[TrialResult], params: TuneParams) -> Page:
-    """Draw the page.
-
-    Args:
-        trials: of a finished search. At least one is complete.
-        params: of that search.
-    """
+    """Draw the page of a finished search, of which at least one trial is complete."""
     figures = {
         "search_history": charts.history(trials, params),
         "search_importances": charts.importances(importances(trials, params)),

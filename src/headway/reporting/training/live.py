@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar that a terminal redraws, or lines in a log."""
+"""The progress of a training: a bar in a terminal, or lines in a log."""
 
 from __future__ import annotations
 

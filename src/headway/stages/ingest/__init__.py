@@ -24,8 +24,8 @@ from headway.params import DataParams, Params
 def ingest(params: Params, layout: Layout) -> Manifest:
     """Read the source into ``data/raw``: ``rows.parquet``, ``unlabelled.parquet`` if there are such texts, ``manifest.json``.
 
-    The time of reading is written to the scratch folder, because the same data must give the same outs. HeadwayError, and
-    ``data/raw`` as it was, if the source is missing, damaged, empty, changes while it is read, or lacks a column.
+    The time of reading is written to the scratch folder, because the same data must give the same outs. HeadwayError if the
+    source is missing, damaged, empty, changes while it is read, or lacks a column; ``data/raw`` then stays as it was.
     """
     source = open_source(params.data, layout)
     tally = Tally()
@@ -54,7 +54,7 @@ def open_source(params: DataParams, layout: Layout) -> Source:
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Write each batch as a row group when it comes; return the number of rows."""
+    """Write each batch as a row group as it arrives; return the number of rows."""
     rows = 0
     with pq.ParquetWriter(path, schema) as writer:
         for batch in batches:

@@ -24,7 +24,7 @@ def data(_: Params, layout: Layout) -> Page:
 
 def study(params: Params, layout: Layout) -> Page:
     trials = read_json(layout.study / "trials.json", made_by="tune")
-    return study_page([TrialResult.from_dict(trial) for trial in trials], params.tune)
+    return study_page([TrialResult(**trial) for trial in trials], params.tune)
 
 
 def evaluation(params: Params, layout: Layout) -> Page:
@@ -46,8 +46,6 @@ def report(params: Params, layout: Layout, names: Iterable[str] = tuple(PAGES)) 
     """Write ``reports``, a page each, and ``plots``, every figure of the pages as a PNG file.
 
     Args:
-        params: of the run that made the results.
-        layout: the project.
         names: the pages to draw.
 
     Returns:

@@ -20,7 +20,7 @@ SPLITS = ("train", "validation")
 def encoded_with(chosen: TokenizerParams, params: TokenizerParams, layout: Layout) -> Path:
     """A folder with the tokenizer and the splits encoded with the ``chosen`` knobs, in the format of the stage tokenize.
 
-    It is created if it is not cached. For ``params``, those of params.yaml, it is the output of the stage.
+    It is created if it is not cached. If ``chosen`` are the knobs of ``params``, it is the output of the stage.
     """
     if chosen == params:
         return layout.encoded

@@ -40,7 +40,6 @@ def tune(
 
     Args:
         open_tracker: returns the MLflow tracker; called only if there is something to log.
-        progress: shows what happens while the search runs.
 
     Returns:
         The winner.
@@ -71,7 +70,7 @@ def trials_of(layout: Layout) -> list[TrialResult]:
     """
     trials: list[dict[str, Any]] = read_json(layout.study / "trials.json", made_by="tune")
     try:
-        return [TrialResult.from_dict(trial) for trial in trials]
+        return [TrialResult(**trial) for trial in trials]
     except TypeError:
         raise _other_version(layout) from None
 
@@ -83,7 +82,7 @@ def summary_of(layout: Layout) -> SearchSummary:
         HeadwayError: there is none, or another version made it.
     """
     try:
-        return SearchSummary.from_dict(read_json(layout.metrics("search"), made_by="tune"))
+        return SearchSummary(**read_json(layout.metrics("search"), made_by="tune"))
     except TypeError:
         raise _other_version(layout) from None
 

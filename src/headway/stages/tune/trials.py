@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
 from headway.files import read_json, sha256_of_json
@@ -18,9 +19,9 @@ from headway.search.results import TrialResult
 from headway.search.trial import Outcome, Progress, Task
 
 if TYPE_CHECKING:
-    from headway.executors import Executor, Listener, WorkerLost
+    from headway.executors import Executor, Listener
     from headway.search.objective import Shared, TrialData
-    from headway.tracking import RunningRun, Tracker
+    from headway.tracking import Tracker
 
 
 class TrialFailed(Exception):
@@ -30,14 +31,7 @@ class TrialFailed(Exception):
 def run_trials(
     params: Params, layout: Layout, key: str, folder: Path, tracker: Tracker, progress: Progress
 ) -> list[TrialResult]:
-    """Run a study to its end, or continue it.
-
-    Args:
-        key: of the study.
-        folder: for the study's journal.
-        tracker: logs each finished trial.
-        progress: shows what happens.
-    """
+    """Run a study to its end, or continue it; its journal is in the folder, and the tracker logs each finished trial."""
     from headway.executors import open_executor
     from headway.search.objective import run_trial
     from headway.search.storage import database_errors, open_storage
@@ -84,14 +78,23 @@ def load_shared(params: Params, layout: Layout) -> Shared:
 
 
 def load_data(folder: Path, params: Params) -> TrialData:
-    """The rows of a trial, from the folder that holds them encoded."""
+    """A fixed share of the training rows, the same for every tokenizer, and all validation rows, from the folder with both."""
+    import numpy as np
+
+    from headway.data.batching.datamodule import subset
+    from headway.data.text.splits import unit_hash
     from headway.data.tokenization import tokenizer, vectors
     from headway.data.tokenization.encoded import EncodedTexts
-    from headway.search.objective import sample
+    from headway.search.objective import TrialData
 
-    train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation"))
+    def rows(split: str, share: float) -> EncodedTexts:
+        texts = EncodedTexts.open(folder / f"{split}.arrow")
+        part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in texts.ids])
+        chosen = subset(texts, part if len(part) else np.arange(len(texts)))
+        return EncodedTexts(chosen.tokens, chosen.offsets, chosen.labels, ())
+
     size = tokenizer.load(folder / "tokenizer.json").get_vocab_size()
-    return sample(train, validation, size, params.tune.train_share, vectors.load(folder))
+    return TrialData(rows("train", params.tune.train_share), rows("validation", 1.0), size, vectors.load(folder))
 
 
 @dataclass(frozen=True)
@@ -110,15 +113,15 @@ class EncodingExecutor:
         return self.executor.workers
 
     def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
-        ready: dict[int, Task] = {}
+        ready: list[Task] = []
         for position, task in enumerate(tasks):
             if any(path.startswith("tokenizer.") for path in task.point):
                 listener.started(position)  # encoding is part of the trial: a kill during it counts
             try:
-                ready[position] = replace(task, data=self._encoded(task))
+                ready.append(replace(task, data=self._encoded(task)))
             except (HeadwayError, MemoryError) as error:
-                listener.ended(position, Outcome("failed", reason=str(error) or "out of memory"))
-        self.executor.run(list(ready.values()), PartOfBatch(list(ready), listener))
+                ready.append(replace(task, problem=str(error) or "out of memory"))
+        self.executor.run(ready, listener)
 
     def _encoded(self, task: Task) -> TrialData | None:
         from headway.stages.tokenize.cached import encoded_with
@@ -128,42 +131,18 @@ class EncodingExecutor:
         return None if folder == self.layout.encoded else load_data(folder, self.params)
 
 
-@dataclass(frozen=True)
-class PartOfBatch:
-    """Passes on what happens to some tasks of a batch, under their positions in the whole batch."""
-
-    positions: Sequence[int]
-    listener: Listener[Outcome]
-
-    def started(self, position: int) -> None:
-        self.listener.started(self.positions[position])
-
-    def reported(self, position: int, report: Any) -> None:
-        self.listener.reported(self.positions[position], report)
-
-    def ended(self, position: int, result: Outcome | WorkerLost) -> None:
-        self.listener.ended(self.positions[position], result)
-
-
 def log_trial(tracker: Tracker, trial: TrialResult, key: str) -> None:
     """Log a trial as a nested run with its hyperparameters, curve, cost and end; a run that is there already stays as it is."""
     run_key = sha256_of_json([key, trial.number])
     existing = tracker.find(kind="trial", key=run_key)
     if existing and existing.info.status in ("FINISHED", "FAILED"):
         return
-    try:
-        with tracker.nested("trial", f"trial {trial.number}", run_key) as run:
-            _log(run, trial)
-            if trial.state == "failed":
-                raise TrialFailed
-    except TrialFailed:
-        pass
-
-
-def _log(run: RunningRun, trial: TrialResult) -> None:
-    run.log_params(trial.point)
-    for entry in trial.curve:
-        run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=int(entry["epoch"]))
     numbers = {"score": trial.score, "second": trial.second, "training_tokens": trial.tokens, "seconds": trial.seconds}
-    run.log_metrics({name: value for name, value in numbers.items() if value is not None})
-    run.set_tags({"headway.trial": trial.state, **({"headway.reason": trial.reason} if trial.reason else {})})
+    with suppress(TrialFailed), tracker.nested("trial", f"trial {trial.number}", run_key) as run:
+        run.log_params(trial.point)
+        for entry in trial.curve:
+            run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=int(entry["epoch"]))
+        run.log_metrics({name: value for name, value in numbers.items() if value is not None})
+        run.set_tags({"headway.trial": trial.state, **({"headway.reason": trial.reason} if trial.reason else {})})
+        if trial.state == "failed":
+            raise TrialFailed
