@@ -94,8 +94,7 @@ class TextBatches(Dataset[tuple[Tensor, Tensor]]):
     @property
     def lengths(self) -> np.ndarray:
         """Number of tokens of each text after truncation, int64, shape (texts,)."""
-        lengths: np.ndarray = np.minimum(self.texts.lengths, self.max_length)
-        return lengths
+        return np.asarray(np.minimum(self.texts.lengths, self.max_length))
 
     def __getitem__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
         tokens = pad([truncate(self.texts[index], self.max_length) for index in indices])
