@@ -18,7 +18,7 @@ def test_the_cards_command_makes_the_same_model_again_elsewhere(ran: Clone, tmp_
     """In a clone without data or cache, where every stage runs at the commit that the card names."""
     card = ran.run("headway", "card", "1").stdout
     (command,) = re.findall(r"^git checkout .*$", card, re.MULTILINE)
-    assert "The files differed from that commit" not in card
+    assert "The files had uncommitted changes" not in card
     git(ran.root, "clone", "--quiet", str(ran.root), str(tmp_path / "elsewhere"))
     elsewhere = Clone(tmp_path / "elsewhere")
     assert not elsewhere.layout.candidate.exists()
