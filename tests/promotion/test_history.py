@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -126,7 +128,8 @@ def test_many_writers_at_once_lose_no_record_and_leave_one_chain(house: House) -
 
 def test_a_clock_that_is_moved_back_changes_no_order(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     for version, when in enumerate(["2030-05-01T00:00:00+00:00", "1999-01-01T00:00:00+00:00"], start=1):
-        monkeypatch.setattr(decision, "now", lambda when=when: when)
+        moved = mock.Mock(**{"now.return_value": datetime.fromisoformat(when)})
+        monkeypatch.setattr(decision, "datetime", moved)
         append(registry, version)
     found, problem = history.examine(Registry(registry.tracker))
     assert problem == ""
