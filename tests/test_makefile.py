@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,9 @@ def folder(repository: Path, tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, check=False)
+    # `make test` runs this test, and its make would announce the folders that the inner one enters.
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return subprocess.run(["make", *words], cwd=folder, env=alone, capture_output=True, text=True, check=False)
 
 
 def test_an_environment_that_fails_half_way_is_removed_and_the_next_call_tries_again(folder: Path) -> None:
