@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 headway.np, headway.Explanation = np, Explanation  # type: ignore[attr-defined]
 
 project = "Headway"
-author = "the Headway contributors"
+author = "The Headway authors"
 release = version = headway.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "generated_reference"]
 exclude_patterns = ["_build", "_ext", "examples"]

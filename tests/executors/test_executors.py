@@ -196,8 +196,8 @@ def test_a_trial_that_kills_two_workers_has_failed_and_the_search_continues(
     executor: Executor[Task, Outcome], shared: Shared, tmp_path: Path
 ) -> None:
     class Killing(Shown):
-        def say(self, line: str) -> None:
-            super().say(line)
+        def message(self, line: str) -> None:
+            super().message(line)
             (shared.folder / "die 1").touch()
 
     (shared.folder / "die 1").touch()

@@ -14,7 +14,7 @@ import pytest
 from headway.errors import HeadwayError, Unreachable
 from headway.promotion import champion as promotion
 from headway.promotion import history, rollback
-from headway.promotion.champion import DECISION_TAG, KIND_TAG, RETIRED_TAG, reconcile, ref_of
+from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG, RETIRED_TAG, reconcile, ref_of
 from headway.promotion.decision import FORCED, PROMOTION, REFUSAL, RETIREMENT, ROLLBACK
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import CHALLENGER, CHAMPION, MAX_DESCRIPTION, Registry
@@ -205,7 +205,7 @@ def test_a_full_artifact_store_is_one_line_and_does_not_block_the_promotion(
     assert two.champion() == "3"
     monkeypatch.undo()
     assert reconcile(two.another().registry).completed[0].candidate.version == "3"
-    assert two.registry.version("3").tags[KIND_TAG] == PROMOTION
+    assert two.registry.version("3").tags[DECISION_KIND_TAG] == PROMOTION
 
 
 def test_a_record_that_cannot_be_stored_is_one_line_and_decides_nothing(two: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_a_promotion_moves_both_aliases_and_leaves_its_traces(two: House) -> Non
     assert aliases == {"1": [], "2": [], "3": [CHAMPION]}
     record = history.decisions(registry)[-1]
     version = registry.version("3")
-    assert version.tags[KIND_TAG] == PROMOTION
+    assert version.tags[DECISION_KIND_TAG] == PROMOTION
     assert version.tags[DECISION_TAG] == f"runs:/{two.stock.run}/decisions/version-3-3-{record.id[:12]}.json"
     assert version.description.startswith("version 3 is promoted\n\n✓ no_worse_than_baseline")
     kept = {item.path for item in client.list_artifacts(two.stock.run, "decisions")}
@@ -244,7 +244,7 @@ def test_a_decision_on_a_version_whose_run_was_deleted_is_recorded_all_the_same(
     two.registry.client.delete_run(two.stock.run)
     promote(two)
     assert two.champion() == "3"
-    assert two.registry.version("3").tags[KIND_TAG] == PROMOTION
+    assert two.registry.version("3").tags[DECISION_KIND_TAG] == PROMOTION
 
 
 def test_each_rollback_restores_the_champion_before(two: House) -> None:

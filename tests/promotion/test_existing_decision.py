@@ -21,7 +21,7 @@ from headway.promotion import existing_decision, history
 from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
-from headway.promotion.champion import DECISION_TAG, KIND_TAG, reconcile
+from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG, reconcile
 from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, current_requester
 from headway.promotion.existing_decision import existing_refusal, unchanged
 from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
@@ -235,7 +235,7 @@ def test_runs_that_were_deleted_in_mlflow_stop_nothing(refused: Project) -> None
         assert gate.fn(refused.params, refused.layout, refused.tracker).result == REFUSED
     anew = tracker.find(kind="pipeline", key=execution_key(refused.params, refused.layout))
     assert anew is not None
-    assert anew.data.tags[KIND_TAG] == REFUSAL
+    assert anew.data.tags[DECISION_KIND_TAG] == REFUSAL
 
 
 def test_a_second_refusal_of_the_same_execution_takes_the_place_of_the_first(refused: Project) -> None:

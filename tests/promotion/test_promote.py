@@ -29,7 +29,7 @@ from headway.lineage import execution_key
 from headway.params import GateParams, Params
 from headway.promotion import champion, gate, history, rollback, scoring, test_rows
 from headway.promotion import promote as page
-from headway.promotion.champion import KIND_TAG, reconcile, ref_of
+from headway.promotion.champion import DECISION_KIND_TAG, reconcile, ref_of
 from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, current_requester
 from headway.promotion.existing_decision import existing_outcome
 from headway.promotion.gate import Costs, GateInput, GateResult
@@ -211,8 +211,8 @@ def test_killed_before_any_call_and_run_again_it_ends_with_one_record_and_one_ch
         champion = registry.champion()
         assert (champion and str(champion.version)) == ("1" if kind == PROMOTION else None) == outcome.champion
         assert [str(one.version) for one in registry.versions()] == ["1"]
-        assert registry.versions()[0].tags[KIND_TAG] == kind
-        assert pipeline_run(chosen).data.tags[KIND_TAG] == kind, "the pipeline's run was not updated"
+        assert registry.versions()[0].tags[DECISION_KIND_TAG] == kind
+        assert pipeline_run(chosen).data.tags[DECISION_KIND_TAG] == kind, "the pipeline's run was not updated"
     assert chosen.run_gate().result == (UNCHANGED if kind == PROMOTION else REFUSED)
     assert decisions(chosen) == [(kind, "1")]
     assert deadline + step > 15, "MLflow was not called through the client that dies"
@@ -278,7 +278,11 @@ def test_after_kill_9_in_random_places_the_next_run_ends_with_one_record_and_one
         assert history.examine(registry)[1] == "", at
         aliases = [(number, [CHAMPION] if number == newest else []) for _, number in made]
         assert [(str(one.version), one.aliases) for one in registry.versions()] == aliases, at
-        assert registry.versions()[-1].tags[KIND_TAG] == pipeline_run(candidate).data.tags[KIND_TAG] == PROMOTION, at
+        assert (
+            registry.versions()[-1].tags[DECISION_KIND_TAG]
+            == pipeline_run(candidate).data.tags[DECISION_KIND_TAG]
+            == PROMOTION
+        ), at
         client = candidate.tracker.client
         assert not client.search_runs([candidate.tracker.experiment_id], "attributes.status = 'RUNNING'"), at
         assert candidate.run().result == UNCHANGED, at
@@ -482,7 +486,7 @@ def test_a_forced_promotion_records_the_gates_checks_and_the_reason(candidate: C
     record = history.decisions(registry)[-1]
     assert (record.kind, record.reason) == (FORCED, "a demonstration")
     assert [check.name for check in record.failed] == ["enough_test_rows"]
-    assert registry.version("1").tags[KIND_TAG] == FORCED
+    assert registry.version("1").tags[DECISION_KIND_TAG] == FORCED
 
 
 @pytest.mark.parametrize(

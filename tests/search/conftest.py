@@ -126,7 +126,7 @@ class Shown(Progress):
     def ended(self, trial: TrialResult) -> None:
         self.lines.append(f"ended {trial.number}")
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         self.lines.append(line)
 
 

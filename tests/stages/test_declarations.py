@@ -27,7 +27,27 @@ BROUGHT = {"requirements.lock", "data/vectors"}
 #: Modules that read params without an effect on outs: checks of params, and values that are only logged to MLflow.
 BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking"}
 #: Modules without an effect on outs: where trials run (every executor returns the same, tests/executors), and the command line.
-SHAPELESS = ("headway.executors", "headway.cli")
+#: What a stage reads from params.yaml is declared under ``params``, value by value.
+SHAPELESS = ("headway.executors", "headway.cli", "headway.params")
+
+#: Modules directly in src/headway: errors, files, processes, MLflow and the like, which shape no out.
+INFRASTRUCTURE = {
+    "__init__",
+    "environment",
+    "errors",
+    "files",
+    "git",
+    "layout",
+    "lineage",
+    "network",
+    "params",
+    "params_errors",
+    "params_sections",
+    "phrases",
+    "process",
+    "tables",
+    "tracking",
+}
 
 TINY = {
     "tune.trials": 1,
@@ -211,8 +231,8 @@ def imports(file):
 def folders_of(stage):
     """Folders of the modules that shape a stage's outs: the stage's own, and those it imports, directly or not.
 
-    A folder inside another one of them is not listed: DVC looks at whole trees. Modules that stand directly in
-    src/headway are infrastructure, which no stage depends on.
+    A folder inside another one of them is not listed: DVC looks at whole trees. Modules directly in src/headway are
+    infrastructure, which no stage depends on; ``INFRASTRUCTURE`` lists them, so that a new one is a decision.
     """
     pending, seen = [f"headway.stages.{stage}"], set()
     while pending:
@@ -247,6 +267,7 @@ def test_code_dependencies_are_folders_and_the_lock_is_one_of_every_stage(stage)
 
 def test_the_modules_that_are_left_out_exist():
     assert all(module_file(name) for name in {*SHAPELESS, *BYSTANDERS})
+    assert {file.stem for file in (ROOT / "src" / "headway").glob("*.py")} == INFRASTRUCTURE
     assert Path(headway.__file__).is_relative_to(ROOT / "src")
 
 

@@ -52,7 +52,7 @@ class Proposal:
 
 def sample_rows(file: LocalFile, encoding: str) -> Sample:
     """Rows from all over a file, because many files are sorted by label; HeadwayError if it is empty or cannot be read."""
-    with file.opened() as stream:
+    with file.opened() as (_, stream):
         if file.kind == ".parquet":
             rows = _reservoir(sample_parquet(file, stream, SAMPLE))
         else:

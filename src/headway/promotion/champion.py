@@ -2,8 +2,7 @@
 
 Once a decision is in the history, it is final. Its effects (the alias, the tags and files of the version) are carried out by
 the next process that reconciles, so a kill at any point loses nothing. Of two concurrent decisions only one can be appended,
-so
-two promotions at once cannot both succeed.
+so two promotions at once cannot both succeed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 #: Tags of a version: address of its last decision, kind of that decision, and when and why it was retired. A pipeline's run has
 #: the first two as well, with the id of the decision instead of an address.
-DECISION_TAG, KIND_TAG, RETIRED_TAG = "headway.decision", "headway.verdict", "headway.retired"
+DECISION_TAG, DECISION_KIND_TAG, RETIRED_TAG = "headway.decision", "headway.decision_kind", "headway.retired"
 LINEAGE_TAGS = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 ATTEMPTS = 5
 Arguments = ParamSpec("Arguments")
@@ -177,7 +176,7 @@ def _annotate(registry: Registry, decision: Decision) -> None:
     if version is None:
         return
     number, summary, files = version.version, decision.summary, {}
-    tags = {KIND_TAG: decision.kind, DECISION_TAG: f"{decision.number} {decision.id}"}
+    tags = {DECISION_KIND_TAG: decision.kind, DECISION_TAG: f"{decision.number} {decision.id}"}
     if version.run_id and registry.has_run(version.run_id):
         stem = f"decisions/version-{number}-{decision.number}-{decision.id[:12]}"
         files = {f"{stem}.json": decision.as_json(), f"{stem}.html": page.render(decision)}

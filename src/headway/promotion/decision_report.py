@@ -8,7 +8,7 @@ from headway.evaluation.headlines import HEADLINES
 from headway.files import write_text
 from headway.layout import Layout
 from headway.lineage import execution_key
-from headway.promotion.champion import DECISION_TAG, KIND_TAG
+from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG
 from headway.promotion.decision import BASELINE, CANDIDATE, Decision
 from headway.promotion.project import EXECUTION, Project
 from headway.reporting.decision import page
@@ -48,4 +48,4 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
     write_text(record, decision.as_json() + "\n")
     run.log_artifacts([record, write_page(layout, decision)])
     # Last, since it marks the summary as complete.
-    run.set_tags({KIND_TAG: decision.kind, DECISION_TAG: decision.id})
+    run.set_tags({DECISION_KIND_TAG: decision.kind, DECISION_TAG: decision.id})

@@ -40,14 +40,14 @@ def require_unseen(version: ModelVersion, decisions: Sequence[Decision], params:
     else:
         raise HeadwayError(
             f"the data split that version {version.version} was trained with is unknown, so the current test rows may be among "
-            f"its training rows;  train it with `make run`, {remedy}"
+            f"its training rows; train it with `make run`, {remedy}"
         )
     current = _splitting_knobs(params.model_dump())
     changed = [name for name, value in current.items() if trained_with.get(name, value) != value]
     if changed:
         raise HeadwayError(
             f"version {version.version} was trained with another {', '.join(changed)}, so the current test rows may be among "
-            f"its training rows;  restore that in params.yaml, {remedy}"
+            f"its training rows; restore that in params.yaml, {remedy}"
         )
 
 

@@ -67,14 +67,14 @@ class Search:
         progress.resumed(finished)
         while numbers := self._open_numbers(finished, executor.workers):
             if finished and spent_seconds(finished, self.params, executor.workers) > 60 * self.params.timeout_minutes:
-                progress.say(
+                progress.message(
                     f"the search stops after {len(finished)} of {self.params.trials} trials: the limit of "
                     f"{self.params.timeout_minutes:g} minutes is reached"
                 )
                 break
             tasks = self._propose_batch(attempts, finished, numbers, executor.workers)
             if not tasks:
-                progress.say(f"the search stops after {len(finished)} trials: every point of the space has been tried")
+                progress.message(f"the search stops after {len(finished)} trials: every point of the space has been tried")
                 break
             while tasks:  # tasks of lost workers run once more
                 tasks = Batch(attempts, tasks, progress, record).run(executor)
@@ -177,7 +177,7 @@ class Batch:
             self.attempts.finish(self.ids[position], result)
         trial = next((trial for trial in self.attempts.results() if trial.number == task.number), None)
         if trial is None:
-            self.progress.say(f"trial {task.number}: {result}; running it once more")
+            self.progress.message(f"trial {task.number}: {result}; running it once more")
             self.lost.append(task)
         else:
             self.record(trial)

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -38,6 +39,26 @@ def test_a_file_compressed_in_two_pieces_gives_the_same_rows(read_file, tmp_path
     plain = (tmp_path / f"plain{kind}").read_bytes()
     pack = PACKERS[packing]
     assert read_file(f"a{kind}{packing}", pack(plain[:5000]) + pack(plain[5000:])).rows == pairs_of(sentences)
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts the bytes that Linux says were read")
+@pytest.mark.parametrize("name", ["big.csv", "big.jsonl", "big.csv.gz"])
+def test_a_source_file_is_read_once(read_file, tmp_path, sentences, name):
+    kind = name.removesuffix(".gz")
+    WRITERS[f"reviews{Path(kind).suffix}"](pd.concat([sentences] * 40), tmp_path / kind)
+    content = (tmp_path / kind).read_bytes()
+    (tmp_path / name).write_bytes(PACKERS[".gz"](content) if kind != name else content)
+    read_file("warm.csv", "text,label\na,b\nc,d\n")  # what reading imports is not the file's
+    before = bytes_read()
+    manifest = read_file(name).manifest
+    read = (bytes_read() - before) / manifest.files[0].size
+    assert 1 <= read < 1.1
+    assert manifest.sha256 == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+
+
+def bytes_read():
+    """Bytes that this process has read from files so far."""
+    return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["rchar"])
 
 
 def test_every_supported_kind_of_file_is_tested():

@@ -16,7 +16,6 @@ from headway.data.sources.rows import Row, replace_surrogates
 from headway.data.sources.source import Columns, FileInfo, Part, Source
 from headway.data.sources.streams import LocalFile, TextFile
 from headway.errors import HeadwayError
-from headway.files import sha256_of_file
 from headway.layout import Layout
 from headway.params import DataParams
 
@@ -59,15 +58,15 @@ def file_part(file: LocalFile, columns: Columns, encoding: str, is_test: bool = 
 
 
 def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo) -> Iterator[Row]:
-    """All rows of a file. At the end, its hash is complete, and an error is raised if the file changed meanwhile."""
-    with file.opened() as stream:
+    """All rows of a file, which is hashed while it is parsed; Parquet, which is not read in order, is hashed after that."""
+    with file.opened() as (stored, stream):
         if file.kind == ".parquet":
             yield from read_parquet(file, stream, columns, info)
         else:
             text = TextFile(file, stream, encoding)
             info.encoding, info.encoding_guessed = text.encoding
             yield from (read_csv if file.kind in (".csv", ".tsv") else read_json)(text, columns, info)
-        info.size, info.sha256 = file.path.stat().st_size, sha256_of_file(file.path)
+        info.size, info.sha256 = file.path.stat().st_size, stored.sha256()
 
 
 def _files_at(where: str, root: Path, scratch: Path) -> FileSet:

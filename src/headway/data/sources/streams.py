@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,29 @@ def kind_of(name: str) -> str | None:
     return path.suffix if path.suffix in KINDS else None
 
 
+class HashingFile:
+    """An open file whose bytes are hashed as they are read, in order, so that it need not be read again for its hash."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO):
+        self._file, self._hash = file, hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        chunk = self._file.read(size)
+        self._hash.update(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Nothing: Arrow closes its source when the parser is done, but the rest of the bytes may not be hashed yet."""
+
+    def sha256(self) -> str:
+        """Hex SHA-256 of the whole file; bytes that no parser wanted are read now."""
+        while self.read(HEAD):
+            pass
+        return self._hash.hexdigest()
+
+
 @dataclass(frozen=True)
 class LocalFile:
     """A file on this machine."""
@@ -47,8 +71,8 @@ class LocalFile:
         return COMPRESSIONS.get(PurePosixPath(self.name.lower()).suffix)
 
     @contextmanager
-    def opened(self) -> Iterator[io.BufferedReader]:
-        """The file's bytes without their compression, ``HEAD`` bytes at a time.
+    def opened(self) -> Iterator[tuple[HashingFile, io.BufferedReader]]:
+        """The file as it is stored, and its bytes without their compression, ``HEAD`` bytes at a time.
 
         Errors of parsers and decompressors in the block become one line with the file's name.
 
@@ -59,8 +83,9 @@ class LocalFile:
             before = self.path.stat()
             if not before.st_size:
                 raise HeadwayError(f"{self.name}: empty; expected rows with a text and a label")
-            with io.BufferedReader(pa.input_stream(self.path, compression=self.compression), HEAD) as stream:
-                yield stream
+            with self.path.open("rb", buffering=0) as file:
+                stored = HashingFile(file)
+                yield stored, io.BufferedReader(pa.input_stream(stored, compression=self.compression), HEAD)
             now = self.path.stat()
         except (OSError, pa.ArrowException, ValueError, RecursionError) as error:
             of_system = isinstance(error, OSError) and error.errno is not None  # such as a full disk: not the file's fault

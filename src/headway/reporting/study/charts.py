@@ -51,7 +51,7 @@ def importances(shares: dict[str, float]) -> Figure:
     axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=BLUE)
     axes.set(xlim=(0, 1), xlabel="importance, PED-ANOVA (Watanabe et al. 2023)")
     if not shares:
-        _say(axes, "too few trials")
+        _note(axes, "too few trials")
     return figure
 
 
@@ -108,7 +108,7 @@ def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
         if index % columns == 0:
             axes.set_ylabel(objective(params).title, size=8)
     if not params.space:
-        _say(figure.add_subplot(), "no hyperparameter was searched")
+        _note(figure.add_subplot(), "no hyperparameter was searched")
     return figure
 
 
@@ -157,6 +157,6 @@ def _colour(trial: TrialResult, winner: TrialResult) -> str:
     return BLUE if trial.state == "complete" else GREY
 
 
-def _say(axes: Axes, text: str) -> None:
+def _note(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=GREY)
     axes.set_axis_off()

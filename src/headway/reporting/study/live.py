@@ -45,23 +45,23 @@ class LiveProgress(Progress):
         if self.bar:
             self.bar.start()
         if trials:
-            self.say(f"the search continues: {self.status()}")
+            self.message(f"the search continues: {self.status()}")
         self._redraw()
 
     def began(self, task: Task) -> None:
         at = ", ".join(f"{name} {short(value)}" for name, value in task.point.items()) or "no hyperparameters to search"
-        self.say(f"trial {task.number}: {at}")
+        self.message(f"trial {task.number}: {at}")
 
     def epoch(self, number: int, entry: Mapping[str, float]) -> None:
         line = f"trial {number}, epoch {entry['epoch']:g} of {self.params.max_epochs}: {entry[self.goal.entry]:.4f}"
         if self.bar:
             self._redraw(line)
         else:
-            self.say(line)
+            self.message(line)
 
     def ended(self, trial: TrialResult) -> None:
         self.trials.append(trial)
-        self.say(f"trial {trial.number}: {describe(trial)} in {trial.seconds:.0f} s · {self.status()}")
+        self.message(f"trial {trial.number}: {describe(trial)} in {trial.seconds:.0f} s · {self.status()}")
         self._redraw()
 
     def batches(self, number: int) -> Callback | None:
@@ -72,7 +72,7 @@ class LiveProgress(Progress):
 
         return LineProgress(f"trial {number}")
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         self.console.print(line)
 
     def status(self) -> str:
