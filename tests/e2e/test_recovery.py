@@ -127,6 +127,7 @@ def test_a_champion_whose_run_was_deleted_is_still_scored(ran: Clone) -> None:
     assert record.champion.version == str(champion.version)
     assert 0 < record.scores[f"champion, version {champion.version}"]["accuracy"] < 1
     assert f"champion, version {champion.version}" in printed
+    client.restore_run(champion.run_id)  # other tests share this project
 
 
 def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone) -> None:

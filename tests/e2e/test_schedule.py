@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
 
 from headway.environment import VARIABLES
 from tests.e2e.conftest import Clone, end, free_port, wait_for
@@ -17,7 +19,13 @@ from tests.e2e.conftest import Clone, end, free_port, wait_for
 pytestmark = pytest.mark.e2e
 
 
+def is_busy(error: BaseException) -> bool:
+    return isinstance(error, urllib.error.HTTPError) and error.code == 503
+
+
+@retry(retry=retry_if_exception(is_busy), stop=stop_after_attempt(5), wait=wait_fixed(3), reraise=True)
 def ask(url: str, body: dict[str, Any] | None = None) -> Any:
+    """Prefect's answer. While another process writes to its SQLite database for long, it answers 503, and is asked again."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=20) as answer:
