@@ -147,12 +147,11 @@ def _registered(where: str, project: str | os.PathLike[str] | None, model_name: 
 
         model_name = model_name or load_params(layout.params).registry.model_name
         if not uri:
-            database = layout.tracking / "mlflow.db"
-            if not database.is_file():
+            if not layout.tracking_database.is_file():
                 raise HeadwayError(
                     f"load({where!r}): {layout.root} has no registered models yet; run `make run` there first"
                 )
-            uri = f"sqlite:///{database}"
+            uri = layout.tracking_uri
     from headway.registry.download import download
 
     return download(uri, model_name, where)

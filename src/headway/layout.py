@@ -55,8 +55,14 @@ class Layout:
     # Never versioned.
     scratch = _At(".headway")
     tracking = _At("mlruns")
+    tracking_database = _At("mlruns/mlflow.db")
     #: When the source was read. It is not kept in an out, because outs must be the same after every run.
     ingested = _At(".headway/ingested.json")
+
+    @property
+    def tracking_uri(self) -> str:
+        """MLflow's URI of the project's own database, with its absolute path."""
+        return f"sqlite:///{self.tracking_database}"
 
     def metrics(self, stage: str) -> Path:
         return self.root / "metrics" / f"{stage}.json"

@@ -44,7 +44,7 @@ REMEDY = f"start that server or unset {URI_VARIABLE}, then run again"
 
 def tracking_uri(layout: Layout) -> str:
     """The URI in MLFLOW_TRACKING_URI, else that of a SQLite file in the project, with its absolute path."""
-    return os.environ.get(URI_VARIABLE) or f"sqlite:///{layout.tracking / 'mlflow.db'}"
+    return os.environ.get(URI_VARIABLE) or layout.tracking_uri
 
 
 @contextmanager
@@ -130,7 +130,7 @@ class Tracker:
         if self.uri.startswith("http"):
             # Fail at once: MLflow's own retries take minutes.
             check_reachable(f"{self.uri.rstrip('/')}/health", f"MLflow at {redact_credentials(self.uri)}", REMEDY)
-        own = self.uri == f"sqlite:///{layout.tracking / 'mlflow.db'}"
+        own = self.uri == layout.tracking_uri
         if own:
             layout.tracking.mkdir(exist_ok=True)
         layout.scratch.mkdir(exist_ok=True)
