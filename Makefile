@@ -14,7 +14,7 @@ INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-slow test-pythons check docs ui bench bench-speed bench-data bench-accuracy \
-	bench-ablation bench-search bench-gate lock format clean
+	bench-ablation bench-panel bench-ranks bench-search bench-gate lock format clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,12 @@ bench-accuracy: $(INSTALLED_DEV)  ## Cross-validate the model against the linear
 bench-ablation: $(INSTALLED_DEV)  ## Switch off each option of the model in turn; write benchmarks/ablation.md (hours)
 	@$(BIN)/python -m benchmarks.ablation
 
+bench-panel: $(INSTALLED_DEV)  ## Measure the model on many real text sets, downloaded once; write benchmarks/panel.md (hours)
+	@GOMP_SPINCOUNT=0 $(BIN)/python -m benchmarks.panel
+
+bench-ranks: $(INSTALLED_DEV)  ## Measure whether trials rank points of the space as full trainings do, on eight cells of the panel (hours)
+	@GOMP_SPINCOUNT=0 $(BIN)/python -m benchmarks.panel.ranks
+
 bench-search: $(INSTALLED_DEV)  ## Measure what pruning saves and loses, and what the search gains (an hour)
 	@$(BIN)/python -m benchmarks.search
 
@@ -92,6 +98,18 @@ $(BIN)/python:
 		{ echo "make: $(PYTHON) is $$($(PYTHON) --version); Python 3.11, 3.12 or 3.13 is needed" >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "make: $(PYTHON) could not make $(VENV), see above;" \
 		"on Debian and Ubuntu, install python3-venv" >&2; exit 2; }
+
+# The programs of an environment name its folder. After the project was moved or copied, this makes them name the new one, and
+# installs the project's own package again.
+ifneq ($(wildcard $(BIN)/activate),)
+ifeq ($(shell grep -cF '$(realpath $(VENV))' $(BIN)/activate),0)
+.PHONY: moved
+moved:
+	@echo "$(VENV) was moved here with the project: bringing it up to date."
+	@$(BIN)/python .ci/follow_move.py $(VENV)
+$(INSTALLED) $(INSTALLED_DEV): moved
+endif
+endif
 
 $(INSTALLED): requirements.lock pyproject.toml | $(BIN)/python
 	@echo "Installing the locked packages into $(VENV). This takes some minutes, once."

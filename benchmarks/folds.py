@@ -18,7 +18,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.shipped import prepared
-from headway.data.batching.datamodule import in_batches
+from headway.data.batching.datamodule import WholeTexts, in_batches
 from headway.data.text.splits import unit_hash
 from headway.data.tokenization import encoded, fitting, tokenizer, vectors
 from headway.data.tokenization.encoded import EncodedBatch, EncodedTexts
@@ -26,10 +26,11 @@ from headway.data.tokenization.tokenizer import TextEncoder
 from headway.evaluation import baseline as linear
 from headway.files import fresh_folder, read_json, sha256_of_json, write_json
 from headway.model.classifier import AttentionClassifier
+from headway.model.fitting import fit_ngrams
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import Params
-from headway.stages.train import fit_attention, fit_ngrams, join
+from headway.stages.train import fit_attention, join
 from headway.tables import read_table
 
 FOLDS = 5
@@ -81,7 +82,7 @@ class Fold:
         """The trained attention part, with embeddings initialised from word vectors or at random."""
         checkpoints = self.folder / f"checkpoints-{uuid4().hex}"
         try:
-            model, _ = fit_attention(
+            fitted = fit_attention(
                 self.part("train"),
                 self.part("validation"),
                 tokenizer.load(self.folder / "tokenizer.json").get_vocab_size(),
@@ -92,7 +93,7 @@ class Fold:
             )
         finally:
             shutil.rmtree(checkpoints, ignore_errors=True)
-        return model
+        return fitted.classifier
 
     def ngrams(self, knobs: Params) -> tuple[NgramClassifier | None, float]:
         """The fitted linear part and the seconds of its fit. It is saved, because it does not depend on a seed."""
@@ -100,7 +101,7 @@ class Fold:
         kept = self.folder / f"ngrams-{key[:12]}.pt"
         if not kept.exists():
             started = time.monotonic()
-            fitted = fit_ngrams(self.part("train"), self.part("validation"), self.n_classes, knobs)
+            fitted = fit_ngrams(WholeTexts(self.part("train"), self.part("validation")), self.n_classes, knobs)
             partial = kept.with_name(f"{kept.name}.{uuid4().hex}")
             torch.save((fitted, time.monotonic() - started), partial)
             partial.rename(kept)
@@ -110,7 +111,8 @@ class Fold:
     def joined(self, ngrams: NgramClassifier | None, attention: AttentionClassifier) -> JointClassifier:
         """The joint model of both parts, with weights fitted on the validation rows."""
         model = JointClassifier(ngrams, attention)
-        join(model, self.part("validation"))
+        class_rows = np.bincount(self.part("train").labels, minlength=self.n_classes).tolist()
+        join(model, self.part("validation"), class_rows)
         return model
 
     def logits(self, model: JointClassifier) -> np.ndarray:

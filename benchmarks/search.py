@@ -37,7 +37,7 @@ from headway.params import Params
 from headway.ranges import Point
 from headway.search.goals import Goal, objective
 from headway.search.objective import run_trial
-from headway.search.pruning import limits
+from headway.search.pruning import RUNGS, at_rungs, limits
 from headway.search.results import TrialResult, best, score_of
 from headway.search.space import propose
 from headway.search.study import Search
@@ -106,7 +106,8 @@ class Bench:
         table.title = f"Pruning: {self.name}, {self.params.tune.trials} trials of up to {self.params.tune.max_epochs} epochs"
         goal = objective(self.params.tune)
         lost, compute, retrained = [], [], []
-        ranks: dict[str, list[float]] = {"half an epoch": [], "one epoch": [], "a quarter of the rows, all epochs": []}
+        ranks: dict[str, list[float]] = {f"{rung:.0%} of the steps": [] for rung in RUNGS}
+        ranks["a quarter of the rows, all epochs"] = []
         for repeat in range(repeats):
             params = self.params.override({"seed": self.params.seed + repeat})
             self.console.print(f"Searching {self.name} with seed {params.seed}, unpruned and pruned")
@@ -130,8 +131,8 @@ class Bench:
                 f"{costs[2] / costs[0]:.0%}",
             )
             final = [score_of(trial) for trial in full]
-            ranks["half an epoch"].append(_rank([_at(trial, 0.5, goal) for trial in full], final))
-            ranks["one epoch"].append(_rank([_at(trial, 1, goal) for trial in full], final))
+            for rung in RUNGS:
+                ranks[f"{rung:.0%} of the steps"].append(_rank([_at(trial, rung, goal) for trial in full], final))
             few = load_shared(params.override({"tune.train_share": 0.25, "tune.pruning": False}), self.layout)
             quarter = [run_trial(few, Task(trial.number, trial.point)).values[0] for trial in full]
             ranks["a quarter of the rows, all epochs"].append(_rank(quarter, final))
@@ -154,17 +155,19 @@ class Bench:
             (f"{self.name}: at {share_of:.0%} of the training compute, target {COMPUTE:.0%}", share_of <= COMPUTE),
         ]
 
-    def _search(self, params: Params) -> list[TrialResult]:
-        search = Search(params.tune, defaults_of(params), params.seed, InMemoryStorage(), "bench")
+    def _search(self, params: Params) -> Sequence[TrialResult]:
+        shared = load_shared(params, self.layout)
+        defaults = defaults_of(params, shared)
+        search = Search(params.tune, defaults, params.seed, InMemoryStorage(), "bench", may_stop_early=False)
         with contextlib.redirect_stdout(io.StringIO()):
-            return search.run(Serial(run_trial, load_shared(params, self.layout), 1), Progress(), lambda _: None)
+            return search.run(Serial(run_trial, shared, 1), Progress(), lambda _: None).trials
 
     def _retrain(self, params: Params, winner: TrialResult) -> float:
         """The mean objective of trainings with other seeds at a winner's point."""
-        scores = []
+        shared, scores = load_shared(params, self.layout), []
         for number in range(RETRAININGS):
             other = params.override({"seed": 1_000 * params.seed + number, "tune.pruning": False})
-            scores.append(run_trial(load_shared(other, self.layout), Task(winner.number, winner.point)).values[0])
+            scores.append(run_trial(replace(shared, params=other), Task(winner.number, winner.point)).values[0])
         return statistics.mean(scores)
 
     def overhead(self) -> list[Target]:
@@ -181,7 +184,7 @@ class Bench:
                 tune(params, layout, lambda: tracker)
             seconds = time.monotonic() - started
             run = tracker.client.get_run(tracker.pipeline_run().id)
-            outside = (seconds - run.data.metrics["search_seconds"]) / params.tune.trials
+            outside = (seconds - run.data.metrics["search_seconds"]) / run.data.metrics["search_trials"]
             started = time.monotonic()
             subprocess.run([sys.executable, "-m", "headway.cli", "tune"], cwd=layout.root, check=True, capture_output=True)
             again = time.monotonic() - started
@@ -251,11 +254,11 @@ def replay(trials: Sequence[TrialResult], params: Params) -> list[TrialResult]:
     ended: list[TrialResult] = []
     for trial in trials:
         bounds = limits(ended, params.tune)
-        judged = [entry for entry in trial.curve if entry["epoch"] in bounds]
-        poor = [entry for entry in judged if goal.is_better(bounds[entry["epoch"]], entry[goal.entry])]
+        judged = at_rungs(trial.curve, list(bounds))
+        poor = [entry for rung, entry in judged if goal.is_better(bounds[rung], entry[goal.entry])]
         if trial.state == "complete" and poor:
             curve = trial.curve[: trial.curve.index(poor[0]) + 1]
-            tokens = round(trial.tokens * poor[0]["epoch"] / trial.curve[-1]["epoch"])
+            tokens = round(trial.tokens * poor[0]["progress"] / trial.curve[-1]["progress"])
             score = poor[0][goal.entry]
             ended.append(replace(trial, state="pruned", score=score, curve=curve, tokens=tokens))
         else:
@@ -263,12 +266,14 @@ def replay(trials: Sequence[TrialResult], params: Params) -> list[TrialResult]:
     return ended
 
 
-def _at(trial: TrialResult, epoch: float, goal: Goal) -> float:
-    return next(entry[goal.entry] for entry in trial.curve if entry["epoch"] == epoch)
+def _at(trial: TrialResult, rung: float, goal: Goal) -> float:
+    """The objective at a rung; NaN if the trial ended before, or has no evaluation between the rung and its end."""
+    return next((entry[goal.entry] for _, entry in at_rungs(trial.curve, [rung])), math.nan)
 
 
 def _rank(early: list[float], final: list[float]) -> float:
-    return float(spearmanr(early, final).statistic)
+    """Spearman's rank correlation over the trials that have an early score."""
+    return float(spearmanr(early, final, nan_policy="omit").statistic)
 
 
 def _times(speeds: list[float], others: list[float]) -> float:

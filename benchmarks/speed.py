@@ -10,12 +10,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import statistics
 import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,22 +29,26 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from benchmarks.busy import Worker, busy_loops
 from benchmarks.shipped import PLAIN
 from benchmarks.targets import Target, print_targets
 from benchmarks.trainees import PEER_LENGTH, Trainee, ours, peer
 from headway import params as parameters
-from headway.data.batching.datamodule import TextDataModule, in_batches, subset
+from headway.data.batching.datamodule import TextDataModule, WholeTexts, in_batches, subset
 from headway.data.tokenization import tokenizer
 from headway.data.tokenization.encoded import EncodedTexts
+from headway.environment import CHOSEN, WAITING
 from headway.errors import HeadwayError
 from headway.evaluation import baseline as linear
 from headway.files import read_json
 from headway.layout import Layout
+from headway.model.fitting import fit_ngrams
 from headway.model.joint import JointClassifier
 from headway.model.lightning import ClassifierModule
+from headway.model.schedule import TOKENS_PER_BATCH, Schedule, resolve
 from headway.model.training import fit, pin
 from headway.params import Params
-from headway.stages.train import fit_attention, fit_ngrams, join
+from headway.stages.train import fit_attention, join
 from headway.tables import read_table
 
 #: Knobs that give our model the peer's sizes, without bigram embeddings, which the peer lacks.
@@ -63,6 +70,8 @@ VALIDATION_ROWS = 64
 LENGTHS = (128, 200, 300, 512, 1000, 2048, 4096)  # some are multiples of the window size, some are not
 #: What https://keras.io/examples/nlp/text_classification_with_transformer reaches on IMDB, on a test split of its own.
 KERAS = 0.875
+#: Seconds of a measurement on a busy machine, and before the first one; the share of the quiet speed to keep.
+SECONDS, WARM_UP, BUSY = 2.0, 1.0, 0.30
 SPEEDS = ("documents/s", "lowest", "highest")
 #: The targets; the last in seconds.
 FASTER, LOADING, OVERHEAD, SHARE, WINDOWED, WHOLE = 10.0, 0.05, 0.10, 0.40, 1.15, 180.0
@@ -89,6 +98,7 @@ def main() -> None:
         *bench.peers(arguments.rows),
         *bench.trainer(MORE * arguments.rows),
         *bench.lengths(arguments.lengths),
+        *bench.busy(),
         *bench.accuracy(),
     ]
     print_targets(bench.console, targets)
@@ -184,7 +194,7 @@ class Bench:
         taken: dict[str, list[tuple[int, float]]] = {kind: [] for kind in kinds}
         for length in lengths:
             self.console.print(f"Training on texts of {length} tokens")
-            rows = max(2, self.params.training.tokens_per_batch // length)
+            rows = max(2, TOKENS_PER_BATCH[1] // length)
             tokens = torch.from_numpy(np.resize(self.train.tokens, (rows, length)).astype(np.int64))
             batch = tokens, torch.from_numpy(np.resize(self.train.labels, rows).astype(np.int64))
             contests: dict[str, Callable[[], object]] = {}
@@ -204,6 +214,40 @@ class Bench:
         grown = exponents["windows"]
         return [(f"growth of the cost with the length, windows: {grown:.2f}, target {WINDOWED}", grown <= WINDOWED)]
 
+    def busy(self) -> list[Target]:
+        """Tokens per second on this machine as it is, and with a busy loop on each core."""
+        size, threads = TOKENS_PER_BATCH[1], self.params.training.threads
+        cores = os.cpu_count() or 1
+        self.console.print(f"Training with and without {cores} busy loops, {self.rounds} rounds")
+        start = partial(Worker, tokens_per_batch=size, threads=threads)
+        own = (*WAITING, CHOSEN)
+        with ExitStack() as stack:
+            # Headway decides when a process starts.
+            quiet, spinning = (
+                stack.enter_context(closing(start(variables, own))) for variables in ({}, {"GOMP_SPINCOUNT": "300000"})
+            )
+            quiet.train(WARM_UP)
+            spinning.train(WARM_UP)
+            with busy_loops(cores):
+                started_busy = stack.enter_context(closing(start({}, own)))
+                started_busy.train(WARM_UP)
+            speeds: dict[str, list[float]] = {name: [] for name in ("quiet", "quiet, spinning", "busy", "busy, spinning")}
+            for _ in range(self.rounds):
+                speeds["quiet"].append(quiet.train(SECONDS))
+                speeds["quiet, spinning"].append(spinning.train(SECONDS))
+                with busy_loops(cores):
+                    speeds["busy"].append(started_busy.train(SECONDS))
+                    speeds["busy, spinning"].append(spinning.train(SECONDS))
+        table = Table("OpenMP's threads", "quiet, tokens/s", "busy, tokens/s", "busy / quiet")
+        kept: list[float] = []
+        for name, suffix in (("as Headway sets them", ""), ("spinning, OpenMP's default", ", spinning")):
+            alone, crowded = speeds["quiet" + suffix], speeds["busy" + suffix]
+            kept.append(ratio(crowded, alone))
+            table.add_row(name, *(f"{statistics.median(found):,.0f}" for found in (alone, crowded)), f"{kept[-1]:.2f}")
+        table.title = f"Training beside {cores} busy loops, {size:,} tokens a batch, {threads} threads"
+        self._print(table)
+        return [(f"share of the quiet speed kept on a busy machine: {kept[0]:.0%}, target {BUSY:.0%}", kept[0] >= BUSY)]
+
     def accuracy(self) -> list[Target]:
         """Validation accuracy over the seconds of training."""
         self.console.print(f"Training params.yaml's model on all {len(self.train):,} texts")
@@ -214,23 +258,24 @@ class Bench:
         def note(name: str, accuracy: float) -> None:
             reached.append((name, time.monotonic() - started, accuracy))
 
-        ngrams = fit_ngrams(self.train, self.validation, self.n_classes, self.params)
+        ngrams = fit_ngrams(WholeTexts(self.train, self.validation), self.n_classes, self.params)
         if ngrams is not None:
             right = sum(
                 int((ngrams(tokens).argmax(dim=1) == labels).sum()) for tokens, labels in in_batches(self.validation)
             )
             note("n-grams alone", right / len(self.validation))
         with tempfile.TemporaryDirectory() as checkpoints:
-            attention, _ = fit_attention(
+            fitted = fit_attention(
                 self.train,
                 self.validation,
                 self.vocabulary_size,
                 self.n_classes,
                 self.params,
                 Path(checkpoints),
-                lambda entry: note(f"attention alone, epoch {entry['epoch']}", entry["validation_accuracy"]),
+                lambda entry: note(f"attention alone, epoch {entry['epoch']:.2g}", entry["validation_accuracy"]),
             )
-        report = join(JointClassifier(ngrams, attention), self.validation)
+        class_rows = np.bincount(self.train.labels, minlength=self.n_classes).tolist()
+        report = join(JointClassifier(ngrams, fitted.classifier), self.validation, class_rows)
         note("both", report["validation_accuracy"])
         table = Table("what is trained", "seconds", "accuracy")
         table.title = f"Time to accuracy: {len(self.train):,} training, {len(self.validation):,} validation texts"
@@ -261,15 +306,17 @@ class Bench:
 
     def _loader(self, params: Params, texts: EncodedTexts) -> Callable[[], Iterable[Any]]:
         """A function that gives an epoch's batches as in training."""
-        data = TextDataModule(texts, texts, params.model.max_length, params.training.tokens_per_batch, params.seed)
+        data = TextDataModule(texts, texts, params.model.max_length, params.seed)
+        data.follow(one_epoch(data, params))
         return data.train_dataloader
 
     def _module(self, texts: EncodedTexts) -> tuple[Timed, TextDataModule]:
         knobs = self.params
         few = subset(self.validation, range(min(VALIDATION_ROWS, len(self.validation))))
-        data = TextDataModule(texts, few, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
+        data = TextDataModule(texts, few, knobs.model.max_length, knobs.seed)
         rows = np.bincount(self.train.labels, minlength=self.n_classes).tolist()
-        return Timed(knobs.model, knobs.training, self.vocabulary_size, rows, knobs.seed, data.steps(1)), data
+        schedule = one_epoch(data, knobs)
+        return Timed(knobs.model, knobs.training, self.vocabulary_size, rows, knobs.seed, schedule), data
 
     def _linear(self) -> tuple[float, float]:
         """Seconds of the linear baseline's training, and its accuracy on the validation rows."""
@@ -300,6 +347,12 @@ class Bench:
         self.console.print(table)
 
 
+def one_epoch(data: TextDataModule, params: Params) -> Schedule:
+    """The schedule of one epoch with an evaluation at its end."""
+    schedule = resolve(params.training, data, max_epochs=1)
+    return replace(schedule, evaluation_steps=schedule.steps)
+
+
 class Timed(ClassifierModule):
     """Measures its training epoch, from the request for the first batch to the end of the last step."""
 
@@ -316,12 +369,13 @@ class Timed(ClassifierModule):
 def train_by_lightning(module: Timed, data: TextDataModule) -> float:
     """Seconds of an epoch's steps in the Trainer."""
     with contextlib.redirect_stdout(io.StringIO()):
-        fit(module, data, max_epochs=1)
+        fit(module, data)
     return module.seconds
 
 
 def train_plainly(module: Timed, data: TextDataModule) -> float:
     """Seconds of the same steps in a plain loop."""
+    data.follow(module.schedule)
     optimisers, schedulers = module.configure_optimizers()
     started = time.perf_counter()
     for tokens, labels in data.train_dataloader():

@@ -10,8 +10,11 @@ from headway import environment
 
 
 def _keep_prefect_in_the_project() -> None:
-    """Put Prefect's database into the project instead of the home folder, unless the user has a server or a profile."""
-    chosen = {"PREFECT_HOME", "PREFECT_API_URL", "PREFECT_PROFILE"} & os.environ.keys()
+    """Put Prefect's files into the project instead of the home folder, unless the user has chosen a folder or a profile.
+
+    The address of a server is no such choice: the file with the password of the project's own server is in this folder.
+    """
+    chosen = {"PREFECT_HOME", "PREFECT_PROFILE"} & os.environ.keys()
     if not chosen and not (Path.home() / ".prefect" / "profiles.toml").exists():
         home = Path(__file__).resolve().parent.parent / ".headway" / "prefect"
         home.mkdir(parents=True, exist_ok=True)

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
+from contextlib import suppress
+from datetime import datetime
+
+import psutil
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.runner import Runner
+from prefect.schedules import Cron
+from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
-from flows import server
+from flows import local_server, server, timezones
 from flows.pipeline import pipeline
+from headway import preflight
 from headway.errors import HeadwayError
 from headway.layout import Layout
+from headway.process import raise_on_termination
 
 NAME = "retrain"
+SECONDS_AFTER_CTRL_C = 15.0
 
 
-def serve(cron: str) -> None:
+class Scheduler(Runner):
+    """Prefect's runner without its own reaction to SIGTERM, which leaves the schedule active."""
+
+    def handle_sigterm(self, *_: object) -> None:
+        """Nothing: :func:`_run_until_a_signal` handles it."""
+
+
+def serve(cron: str, timezone: str | None = None, port: int | None = None) -> None:
     """Run the flow at the times of a cron expression until this process ends.
 
     A run that is due while another is still running is cancelled, not queued.
 
+    Args:
+        timezone: an IANA name; by default the machine's time zone.
+        port: of the Prefect server, if none is named or running and one is started here.
+
     Raises:
-        HeadwayError: the cron expression is invalid, or no Prefect server answers.
+        HeadwayError: the cron expression or the time zone is invalid, or a Prefect server is named and does not answer.
     """
     layout = Layout.find()
     try:
@@ -29,11 +53,91 @@ def serve(cron: str) -> None:
         raise HeadwayError(
             f'--cron {cron!r}: not a cron expression; expected five fields, for example "0 3 * * *"'
         ) from None
-    server.check(required=True)
-    pipeline.serve(
-        name=NAME,
-        cron=cron,
-        parameters={"project": str(layout.root)},
-        description="Bring every stage up to date, then promote or refuse the candidate.",
-        global_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+    preflight.check(layout)
+    zone = timezones.named(timezone) if timezone is not None else timezones.local()
+    raise_on_termination()
+    with server.connected_for_a_schedule(port) as started:
+        if started:
+            _print_address(started)
+        _print_times(cron, zone)
+        scheduler = Scheduler(name=NAME, pause_on_shutdown=True)
+        scheduler.add_flow(
+            pipeline,
+            name=NAME,
+            schedule=Cron(cron, timezone=zone),
+            parameters={"project": str(layout.root)},
+            description="Bring every stage up to date, then promote or refuse the candidate.",
+            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        )
+        asyncio.run(_run_until_a_signal(scheduler))
+
+
+async def _run_until_a_signal(scheduler: Scheduler) -> None:
+    """Run scheduled flows until Ctrl+C, SIGTERM or SIGHUP; the schedule is paused and running flows are ended then."""
+    others = set(psutil.Process().children())  # the server
+    received: list[signal.Signals] = []
+    ended = asyncio.Event()
+
+    def end(number: signal.Signals) -> None:
+        received.append(number)
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, end, number)
+    serving, waiting = asyncio.create_task(scheduler.start()), asyncio.create_task(ended.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not received:
+        await serving
+        return
+    serving.cancel()  # pauses the schedule, then waits for running flows
+    if received == [signal.SIGINT]:  # a terminal sends Ctrl+C to them too
+        await asyncio.wait({serving}, timeout=SECONDS_AFTER_CTRL_C)
+    if not serving.done():
+        for flow in set(psutil.Process().children()) - others:
+            with suppress(psutil.NoSuchProcess):
+                flow.terminate()
+    with suppress(asyncio.CancelledError):
+        await serving
+    print_line("The schedule is paused. Run the command again to continue.")
+
+
+def run_server(port: int | None = None) -> None:
+    """Run the project's Prefect server until this process ends.
+
+    Raises:
+        HeadwayError: the port is taken, this project's server is running already, or the server ends by itself.
+    """
+    Layout.find()
+    raise_on_termination()
+    with local_server.standing(get_current_settings().home, port) as (address, process):
+        _print_address(address)
+        status = process.wait()
+    raise HeadwayError(
+        f"the Prefect server ended with status {status}; see {get_current_settings().home / local_server.LOG}"
     )
+
+
+def _print_address(address: local_server.Address) -> None:
+    credentials = get_current_settings().home / local_server.CREDENTIALS
+    print_line(f"Prefect: {address.page} (Ctrl+C to stop)")
+    print_line(f"Log in with the value of PREFECT_API_AUTH_STRING in {credentials}")
+    print_line(f"In other shells: source {credentials}")
+
+
+def _print_times(cron: str, zone: str) -> None:
+    print_line(f'Retraining at "{cron}" in the time zone {zone}. The next times:')
+    for time in timezones.next_times(cron, zone):
+        print_line(f"  {describe(time)}")
+
+
+def describe(time: datetime) -> str:
+    """A time with its weekday and its offset from UTC, such as ``Sun 2027-03-28 03:00 +02:00``."""
+    return f"{time:%a} {time.isoformat(sep=' ', timespec='minutes')[:16]} {time.isoformat()[-6:]}"
+
+
+def print_line(line: str) -> None:
+    """Write a line at once, also into a pipe or a file."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -16,13 +16,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, redact_credentials
+from headway.foreign_text import one_line
 from headway.layout import Layout
 from headway.process import stream
 
 DVC = [sys.executable, "-m", "dvc"]
 RAN, RESTORED, UP_TO_DATE = "ran", "restored", "up to date"
 UNCHANGED = "didn't change, skipping"
+#: More than DVC needs to write a small file.
+SECONDS_TO_WRITE = 0.5
 #: Hints that DVC prints after every stage, which are not about the stage.
 HINTS = (
     "Generating lock file",
@@ -76,6 +79,7 @@ def repro(stage: str, layout: Layout, log: Callable[[str], None]) -> StageResult
     lines: list[str] = []
 
     def on_line(line: str) -> None:
+        line = one_line(redact_credentials(line))  # DVC's own lines quote addresses as they are
         if line and not line.strip().startswith(HINTS):
             lines.append(line)
             log(line)
@@ -119,10 +123,29 @@ def exclusive(layout: Layout) -> Iterator[None]:
     try:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
         holder.write_text(json.dumps({"process": os.getpid(), "since": now}))
+        _repair_dvc(layout)
         yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()
+
+
+def _repair_dvc(layout: Layout) -> None:
+    """Remove DVC's list of the paths in use, if a kill has left half of it; every later DVC command would refuse to read it.
+
+    DVC writes it anew. One that is being written right now is complete a moment later.
+    """
+    in_use = layout.root / ".dvc" / "tmp" / "rwlock"
+    for seconds in (SECONDS_TO_WRITE, 0.0):
+        try:
+            json.loads(in_use.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError:
+            time.sleep(seconds)
+        else:
+            return
+    in_use.unlink(missing_ok=True)
 
 
 def _describe(holder: Path) -> str:

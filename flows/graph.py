@@ -7,7 +7,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from headway.errors import HeadwayError, first_line
+from headway.errors import HeadwayError
+from headway.yaml_files import load_mapping
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,7 @@ def read(path: Path) -> list[Stage]:
     Raises:
         HeadwayError: the file is not a stage graph, or the stages depend on each other in a cycle.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        stages: dict[str, Any] = YAML(typ="safe").load(path)["stages"]
-    except (OSError, YAMLError, KeyError, TypeError) as error:
-        raise HeadwayError(f"{path}: not a stage graph ({first_line(error)})") from None
+    stages = load_mapping(path).get("stages")
     if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
         raise HeadwayError(f"{path}: not a stage graph (expected a mapping of stages, each with cmd, deps and outs)")
     made_by = {out: name for name, stage in stages.items() for out in _outs(stage)}

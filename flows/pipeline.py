@@ -13,13 +13,13 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import graph, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
-from headway import params as parameters
+from headway import preflight
 from headway.environment import DEBUG
 from headway.errors import HeadwayError
-from headway.evaluation import slices
+from headway.foreign_text import one_line
 from headway.layout import Layout
 from headway.params import Params
-from headway.process import recorded_interrupts
+from headway.process import raise_on_termination, recorded_interrupts
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Requester, current_requester
 from headway.promotion.existing_decision import existing_outcome
@@ -57,9 +57,9 @@ def gate(params: Params, layout: Layout, tracker: Tracker) -> Outcome:
         # Imported here, so that a flow with nothing to decide does not wait for the imports that scoring needs.
         from headway.promotion.promote import Request, promote
 
-        outcome = promote(project, Request(_requester()), rows)
+        outcome = promote(project, Request(_requester(), on_step=get_run_logger().info), rows)
     for line in outcome.lines:
-        get_run_logger().info(line)
+        get_run_logger().info(one_line(line))
     return outcome
 
 
@@ -85,15 +85,18 @@ def pipeline(project: str = "") -> str:
     """
     started = time.monotonic()
     layout = Layout.find(Path(project) if project else None)
+    params = preflight.check(layout)
     with exclusive(layout):
-        params = parameters.load(layout.params)
         tracker = Tracker(params, layout)
+        registry = Registry(tracker)
+        registry.require_own()
         with tracker.execution():
-            results = run_stages(layout)
+            results = run_stages(layout, registry)
             outcome = gate(params, layout, tracker)
         seconds = time.monotonic() - started
         search, page = report.describe_search(layout), report.decision_page(outcome, layout)
-        closing = report.Report(tuple(results), outcome, params.evaluation.confidence, search, seconds, page)
+        confidence, not_learned = params.evaluation.confidence, report.describe_learning(layout)
+        closing = report.Report(tuple(results), outcome, confidence, search, seconds, page, not_learned)
         report.show(closing)
         report.publish(closing)
     if outcome.problem:
@@ -101,23 +104,27 @@ def pipeline(project: str = "") -> str:
     return outcome.result
 
 
-def run_stages(layout: Layout) -> list[StageResult]:
+def run_stages(layout: Layout, registry: Registry) -> list[StageResult]:
     """Run all stages of dvc.yaml in order, each as a task of its name.
 
-    Ctrl+C stops the run even if code between two stages, such as Prefect's or a finaliser, swallows it.
+    Ctrl+C or a termination stops the run even if code between two stages, such as Prefect's or a finalizer, swallows it.
+
+    Raises:
+        HeadwayError: a stage failed, or new data show that the registered model belongs to another project.
     """
     changed = changed_stages(layout)
     results = []
-    with recorded_interrupts() as interrupts:
+    with recorded_interrupts() as raise_if_interrupted:
         for stage in graph.read(layout.graph):
             # A stage without dependencies reads an outside source, where a retry can help.
             retries = 0 if stage.after else SOURCE_RETRIES
             step = run_stage.with_options(name=stage.name, retries=retries, retry_delay_seconds=SECONDS_BETWEEN_RETRIES)
             results.append(step(stage, layout, changed))
-            if interrupts:
-                raise KeyboardInterrupt
+            raise_if_interrupted()
             if results[-1].outcome != UP_TO_DATE:
                 changed = None  # its outs may have changed, so DVC checks every later stage again
+                if not stage.after:
+                    registry.require_own()  # again, before hours of training: the labels tell projects apart
     return results
 
 
@@ -137,16 +144,16 @@ for _name in ("prefect.flow_runs", "prefect.task_runs"):
 
 
 def main() -> None:
-    """Run the flow now, without a server or with the one that PREFECT_API_URL names.
+    """Run the flow now, on the Prefect server that is named or running, or else on one that ends with the flow.
 
     Raises:
         HeadwayError: see :func:`pipeline`.
     """
+    raise_on_termination()
     layout = Layout.find()
     # Checked first, because Prefect takes seconds to start.
+    params = preflight.check(layout)
     with exclusive(layout):
-        params = parameters.load(layout.params)
-        slices.check(params)
-        Tracker(params, layout)
-        server.check()
-    pipeline()
+        Registry(Tracker(params, layout)).require_own()
+    with server.connected():
+        pipeline()

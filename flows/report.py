@@ -14,13 +14,16 @@ from rich.table import Table
 from flows import server
 from flows.execution import RAN, StageResult
 from headway.errors import first_line
+from headway.evaluation.slices import without_rows
 from headway.files import read_json
+from headway.foreign_text import markdown, one_line
 from headway.layout import Layout
 from headway.phrases import counted
-from headway.promotion.decision import Decision
+from headway.promotion.decision import CANDIDATE, Decision
 from headway.promotion.decision_report import write_page
 from headway.promotion.outcome import PROMOTED, UNCHANGED, Outcome
 from headway.reporting.formatting import interval, shown
+from headway.reporting.learning import findings
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Report:
         confidence: coverage of the intervals in the outcome's scores, from 0 to 1.
         search: what the search tried, "" if there was no search.
         page: path of the decision's page, "" if there is none.
+        not_learned: a line for each part of the candidate that did not learn.
     """
 
     stages: tuple[StageResult, ...]
@@ -39,6 +43,7 @@ class Report:
     search: str
     seconds: float
     page: str = ""
+    not_learned: tuple[str, ...] = ()
 
     @property
     def headline(self) -> str:
@@ -53,13 +58,19 @@ class Report:
 
 
 def describe_search(layout: Layout) -> str:
-    """What the search behind the candidate tried, for example "8 trials, 2 pruned"; "" if the project has no search."""
+    """What the search behind the candidate tried, as "8 trials, 2 pruned, defaults kept"; "" if the project has no search."""
     file = layout.metrics("search")
     if not file.is_file():
         return ""
     found = read_json(file, made_by="tune")
     ends = [f"{found[how]} {how}" for how in ("pruned", "failed") if found[how]]
-    return ", ".join([counted(found["trials"], "trial"), *ends])
+    kept = ["defaults kept"] if found.get("winner") == 0 else []
+    return ", ".join([counted(found["trials"], "trial"), *ends, *kept])
+
+
+def describe_learning(layout: Layout) -> tuple[str, ...]:
+    """A line for each part of the candidate that did not learn: what is wrong, and what to try."""
+    return tuple(f"{one.line}." for one in findings(read_json(layout.metrics("training"), made_by="train")))
 
 
 def decision_page(outcome: Outcome, layout: Layout) -> str:
@@ -89,9 +100,13 @@ def show(report: Report) -> None:
     console.print()
     console.print(stages)
     console.print(scores)
+    if empty := without_rows(report.outcome.scores.get(CANDIDATE, {}).get("slices", {})):
+        console.print(one_line(empty), style="yellow", soft_wrap=True)
+    for line in report.not_learned:
+        console.print(one_line(line), style="yellow", soft_wrap=True)
     console.print(report.headline, style="bold green" if report.outcome.champion else "bold red")
     for line in report.outcome.lines[1:] or report.outcome.lines:
-        console.print("  " + line, soft_wrap=True)
+        console.print("  " + one_line(line), soft_wrap=True)
     if report.page:
         console.print(f"The decision and what it is based on: {report.page}", soft_wrap=True)
     console.print("Browse the runs and versions: make ui")
@@ -110,17 +125,19 @@ def publish(report: Report) -> None:
         key="headway-metrics",
         description="Metrics on the test split, the same rows for every model",
     )
-    _publish_decision(report.headline, report.outcome.lines, report.outcome.decision)
+    _publish_decision(report.headline, [*report.not_learned, *report.outcome.lines], report.outcome.decision)
 
 
 def publish_by_hand(decision: Decision) -> None:
     """Publish a decision made outside a flow to the Prefect server, as the artifact of a flow run of its own.
 
+    Without a server that is named or running, nothing is published: one that ends with this command would be of no use.
     The decision is recorded already, so a failure is only reported on standard error.
     """
     try:
-        server.check()
-        _by_hand(decision)
+        if server.is_there():
+            with server.connected():
+                _by_hand(decision)
     except Exception as error:  # noqa: BLE001 - a server and its client can raise anything
         sys.stderr.write(
             f"headway: decision {decision.number} is recorded, but Prefect could not store it as an artifact: "
@@ -134,6 +151,6 @@ def _by_hand(decision: Decision) -> None:
 
 
 def _publish_decision(headline: str, lines: Iterable[str], decision: Decision | None) -> None:
-    listed = "\n".join(f"- {line}" for line in lines)
+    listed = "\n".join(f"- {markdown(line)}" for line in lines)
     record = f"\nDecision record {decision.number}:\n\n````json\n{decision.as_json()}\n````\n" if decision else ""
-    create_markdown_artifact(f"# {headline}\n\n{listed}\n{record}", key="headway-decision", description=headline)
+    create_markdown_artifact(f"# {markdown(headline)}\n\n{listed}\n{record}", key="headway-decision", description=headline)

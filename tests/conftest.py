@@ -40,10 +40,12 @@ class Slice:
 
 @pytest.fixture(scope="session", autouse=True)
 def interrupts() -> Iterator[None]:
-    """Make Ctrl+C raise, even if the tests were started in the background of a shell, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Make Ctrl+C raise and SIGHUP end the programs that tests start, even in the background of a shell or under nohup, which
+    ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in zip((signal.SIGINT, signal.SIGHUP), before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +90,8 @@ def reviews(ingested: Slice, tmp_path_factory: pytest.TempPathFactory) -> Slice:
     from headway.stages.prepare import prepare
     from headway.stages.tokenize import tokenize
 
-    chosen = ingested.params.override({"data.max_rows": 600, "tokenizer.vocabulary_size": 2000})
+    small = {"data.max_rows": 600, "tokenizer.vocabulary_size": 2000, "tokenizer.kind": "word"}
+    chosen = ingested.params.override(small)
     layout = new_project(tmp_path_factory.mktemp("reviews") / "project")
     shutil.copytree(ingested.layout.raw, layout.raw)
     prepare(chosen, layout)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -144,7 +146,9 @@ def test_an_explanation_without_captum_says_what_to_install(folder: Path, monkey
     assert "pip install captum" in message(error)
 
 
-@pytest.mark.parametrize("bad", [None, float("nan"), 7, b"bytes", "", "  \n", "half a pair \ud800"])
+@pytest.mark.parametrize(
+    "bad", [None, float("nan"), 7, b"bytes", ["a"], "", "  \n", "\u200b", "<br />", "half a pair \ud800"]
+)
 def test_a_text_that_cannot_be_classified_is_named_by_its_position(folder: Path, bad: object) -> None:
     model = headway.load(folder)
     for ask in (model.predict, model.predict_proba):
@@ -161,6 +165,26 @@ def test_one_string_instead_of_a_list_is_refused(folder: Path) -> None:
     with pytest.raises(headway.HeadwayError) as error:
         headway.load(folder).predict(TEXTS[0])
     assert "pass [text]" in message(error)
+
+
+def test_a_table_or_a_dict_is_refused(folder: Path) -> None:
+    """Otherwise the names of its columns or keys would be classified."""
+    import pandas as pd
+    import pyarrow as pa
+
+    for texts in (pd.DataFrame({"text": TEXTS}), pa.table({"text": TEXTS}), {"text": TEXTS}, None, 7, np.array(TEXTS[0])):
+        with pytest.raises(headway.HeadwayError) as error:
+            headway.load(folder).predict(texts)  # type: ignore[arg-type]
+        assert "one column" in message(error)
+
+
+def test_a_column_of_pyarrow_is_refused_with_the_way_to_pass_it(folder: Path) -> None:
+    import pyarrow as pa
+
+    for texts in (pa.array(TEXTS), pa.chunked_array([TEXTS])):
+        with pytest.raises(headway.HeadwayError) as error:
+            headway.load(folder).predict_proba(texts)
+        assert "pass column.to_pylist()" in message(error)
 
 
 # Naming a model.
@@ -242,6 +266,31 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: 
     assert "secret" not in message(error)
 
 
+def test_a_database_that_does_not_answer_is_one_line_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@127.0.0.1:9/mlflow")
+    started = time.monotonic()
+    with pytest.raises(headway.HeadwayError) as error:
+        headway.load("champion", model_name="headway")
+    assert time.monotonic() - started < 20
+    assert "127.0.0.1:9" in message(error)
+    assert "secret" not in message(error)
+
+
+def test_a_server_on_this_machine_is_reached_without_the_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "")
+        with pytest.raises(headway.HeadwayError):
+            headway.load("champion", model_name="headway")
+        proxy.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
 @pytest.mark.parametrize("name", ["champion", "3"])
 def test_a_folder_named_like_an_alias_or_a_version_needs_a_separator_or_a_path(
     folder: Path, project: Layout, monkeypatch: pytest.MonkeyPatch, name: str
@@ -264,6 +313,13 @@ def test_a_string_that_names_nothing_says_what_it_may_be(
         headway.load(where)
     for known in ("folder", "champion", "version"):
         assert known in message(error)
+
+
+@pytest.mark.parametrize("where", ["x" * 5000, Path("x" * 5000)], ids=["string", "path"])
+def test_a_folder_that_cannot_be_read_says_why(where: Any) -> None:
+    with pytest.raises(headway.HeadwayError) as error:
+        headway.load(where)
+    assert message(error).endswith("cannot be read: File name too long")
 
 
 @pytest.mark.parametrize("where", [None, True, 1.5, ["champion"]])

@@ -183,8 +183,10 @@ def knobs(reviews: Slice) -> Params:
 
 def trainable(knobs: Params, reviews: Slice, kind: type[ClassifierModule]) -> tuple[ClassifierModule, TextDataModule]:
     splits = [EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
-    texts = TextDataModule(*splits, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
-    return kind(knobs.model, knobs.training, VOCABULARY_SIZE, [1, 1], knobs.seed, texts.steps(1)), texts
+    texts = TextDataModule(*splits, knobs.model.max_length, knobs.seed)
+    schedule = speed.one_epoch(texts, knobs)
+    texts.follow(schedule)
+    return kind(knobs.model, knobs.training, VOCABULARY_SIZE, [1, 1], knobs.seed, schedule), texts
 
 
 def test_the_plain_loop_takes_the_same_steps_as_lightning(knobs: Params, reviews: Slice) -> None:
@@ -296,7 +298,7 @@ def test_averaged_weights_are_returned(knobs: Params, reviews: Slice, tmp_path: 
             super().on_train_batch_end(*batch)
 
     module, texts = trainable(knobs, reviews, Noted)
-    kept = fit(module, texts, max_epochs=1, checkpoints=tmp_path).classifier
+    kept = fit(module, texts, checkpoints=tmp_path).classifier
     shares = [0.05 * 0.95**age for age in reversed(range(module.taken))]
     expected = sum(share * one for share, one in zip(shares, Noted.taken_in, strict=True)) / sum(shares)
     torch.testing.assert_close(kept.output.weight.detach(), expected)
@@ -322,7 +324,8 @@ def test_pre_training_changes_the_encoder_only(knobs: Params, reviews: Slice) ->
 def test_a_replayed_search_ends_trials_where_the_rule_would_have_and_counts_what_they_cost(params: Params) -> None:
     def trial(number: int, *accuracies: float) -> TrialResult:
         curve = [
-            {"epoch": epoch, "validation_accuracy": value} for epoch, value in zip((0.5, 1, 2), accuracies, strict=True)
+            {"progress": share, "joint_validation_accuracy": value}
+            for share, value in zip((0.25, 0.5, 1), accuracies, strict=True)
         ]
         return TrialResult(number, "complete", accuracies[-1], None, {}, curve, "", 400)
 
@@ -336,7 +339,7 @@ def test_a_replayed_search_ends_trials_where_the_rule_would_have_and_counts_what
     ]
     for one in trials:
         for entry in one.curve:
-            entry["validation_loss"] = -entry["validation_accuracy"]
+            entry["joint_validation_loss"] = -entry["joint_validation_accuracy"]
     losses = search.replay(trials, params.override({"tune.objective": "negative_log_likelihood"}))
     assert [one.state for one in losses] == [one.state for one in found]
     assert [one.score for one in losses if one.state == "pruned"] == [-0.4, -0.5]

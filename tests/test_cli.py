@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -17,10 +19,12 @@ from ruamel.yaml import YAML
 from typer.main import get_command
 
 from headway import __version__, cli, params
+from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
 from headway.params import Params, load
-from headway.search.results import TrialResult, summary
+from headway.search.results import Finished, TrialResult, summary
+from headway.stages.report import report
 
 HEAVY = ["torch", "pytorch_lightning", "mlflow", "prefect", "datasets", "optuna", "sklearn", "pandas", "pydantic", "dvc"]
 
@@ -98,11 +102,114 @@ def test_debug_shows_where_the_mistake_was_found(project: Layout) -> None:
     assert "not inside a Headway project" in done.stderr
 
 
+#: Arguments of the commands that need some.
+ARGUMENTS = {
+    "init": ["--data", "reviews.csv"],
+    "schedule": ["--cron", "0 3 * * *"],
+    "predict": ["fine"],
+    "explain": ["fine"],
+    "promote": ["1"],
+    "rollback": ["--reason", "x"],
+    "retire": ["--reason", "x"],
+    "card": ["1"],
+    "lineage": ["1"],
+    "data diff": ["HEAD"],
+}
+NAMES = sorted(
+    name.removeprefix("headway ") for name, command in commands(get_command(cli.app)) if not hasattr(command, "commands")
+)
+
+
+def one_line_of(capsys: pytest.CaptureFixture[str], name: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The line on stderr with which a command ends, run in this process and the working directory."""
+    monkeypatch.setattr(sys, "argv", ["headway", *name.split(), *ARGUMENTS.get(name, [])])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_says_outside_a_project_what_is_missing(
+    name: str, project: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    assert "no folder up from here holds params.yaml and dvc.yaml" in one_line_of(capsys, name, monkeypatch)
+    project.graph.unlink()
+    below = project.root / "below"
+    below.mkdir()
+    monkeypatch.chdir(below)
+    line = one_line_of(capsys, name, monkeypatch)
+    assert line.startswith(
+        f"headway: {project.root}: not inside a Headway project: params.yaml is here, but dvc.yaml is missing"
+    )
+    below.rmdir()  # the working directory
+    assert "the working directory: No such file or directory; change to" in one_line_of(capsys, name, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["run", "rollback"])
+def test_a_command_of_a_flow_says_that_the_flows_are_missing(name: str, project: Layout) -> None:
+    done = headway(name, *ARGUMENTS.get(name, []), folder=project.root)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.match(rf"headway: {project.root}: not a whole Headway project: flows/\w+.py is missing", line)
+
+
+def test_a_deleted_working_directory_is_one_line_in_a_process_of_its_own(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    command = f"mkdir {gone} && cd {gone} && rmdir {gone} && {sys.executable} -m headway.cli params"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("headway: the working directory: No such file or directory")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_stage_whose_inputs_are_missing_names_the_stage_that_makes_them(project: Layout) -> None:
     done = headway("evaluate", folder=project.root)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert "models/candidate" in line
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "data/raw/rows.parquet"),
+            "data/raw/rows.parquet: the disk is full;",
+        ),
+        (OSError(errno.ENOSPC, "Error writing bytes to file"), "a file of the project: the disk is full; free some space"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "x: your quota on the disk is used up; free some space"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "x: its disk cannot be written to;"),
+    ],
+)
+def test_a_disk_that_fills_up_while_a_command_works_is_one_line(
+    error: OSError, says: str, project: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr("headway.stages.ingest.ingest", fail)
+    assert one_line_of(capsys, "ingest", monkeypatch).startswith(f"headway: {says}")
+
+
+@pytest.mark.parametrize("stage", ["ingest", "tune", "train", "report"])
+def test_a_slice_that_cannot_be_computed_is_reported_by_the_first_stage(
+    stage: str, project: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that ``dvc repro`` does not train a model first."""
+    text = project.params.read_text()
+    project.params.write_text(text.replace("slices: {}", "slices: {long: lenght > 3}"))
+    monkeypatch.chdir(project.root)
+    assert one_line_of(capsys, stage, monkeypatch).startswith(
+        "headway: evaluation.slices.long: 'lenght > 3': no column 'lenght'"
+    )
 
 
 @pytest.mark.parametrize("stage", ["prepare", "tokenize", "baseline", "train"])
@@ -172,14 +279,14 @@ def test_params_of_the_repository_are_valid(repository: Path) -> None:
 
 def test_the_study_is_shown_with_its_own_objectives_whatever_params_yaml_asks_for_by_now(project: Layout) -> None:
     def trial(number: int, score: float, size: float) -> TrialResult:
-        curve = [{"epoch": 1.0, "validation_accuracy": score}]
+        curve = [{"epoch": 1.0, "joint_validation_accuracy": score}]
         return TrialResult(number, "complete", score, size, {}, curve, "", 100)
 
     trials = [trial(0, 0.80, 9.0), trial(1, 0.79, 4.0), trial(2, 0.70, 1.0)]
     tune = load(project.params).tune
     for margin, winner in [(0.005, 0), (0.015, 1), (0.5, 2)]:
         decided = tune.model_copy(update={"second_objective": "size", "second_margin": margin})
-        write_json(project.metrics("search"), summary(trials, decided).as_dict())
+        write_json(project.metrics("search"), summary(Finished(trials, decided)).as_dict())
         write_json(project.study / "trials.json", [trial.as_dict() for trial in trials])
         done = headway("study", folder=project.root)
         assert done.returncode == 0, done.stderr
@@ -195,3 +302,5 @@ def test_a_search_that_another_version_left_is_one_line(project: Layout) -> None
     assert done.returncode == 2
     assert done.stderr.strip().endswith("made by another version; run `dvc repro tune`")
     assert "Traceback" not in done.stderr
+    with pytest.raises(HeadwayError, match="made by another version"):
+        report(load(project.params), project, ["study"])

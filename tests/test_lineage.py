@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from headway.errors import HeadwayError
 from headway.layout import Layout
-from headway.lineage import code_fingerprint, git_commit, results_fingerprint
+from headway.lineage import code_fingerprint, commit_of, git_commit, results_fingerprint
 from tests.conftest import new_project
 
 
@@ -61,6 +62,24 @@ def test_without_git_or_a_commit_the_hash_is_empty(tmp_path: Path) -> None:
     assert git_commit(layout) == ""
     git(layout.root, "init", "-q")
     assert git_commit(layout) == ""
+
+
+def test_a_repository_that_git_does_not_read_is_reported_with_its_remedy(
+    committed: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # git's own switch for its tests
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    for query in (git_commit, lambda layout: commit_of(layout, "HEAD")):
+        with pytest.raises(HeadwayError, match=r"another user; run `git config --global --add safe\.directory /.+`$"):
+            query(committed)
+
+
+@pytest.mark.parametrize("content", ["<<<<<<< HEAD\nstages: {}\n=======\n", "stages: [", "- a", "", "\xff"])
+def test_a_damaged_lock_is_one_line(tmp_path: Path, content: str) -> None:
+    layout = new_project(tmp_path / "project")
+    layout.lock.write_bytes(content.encode("latin-1"))
+    with pytest.raises(HeadwayError, match=r"^dvc\.lock:[^\n]+$"):
+        results_fingerprint(layout)
 
 
 @pytest.mark.parametrize("file", ["study.py", "notes.md"])

@@ -79,7 +79,42 @@ def test_every_supported_python_is_accepted(folder: Path, minor: int) -> None:
     assert "is needed" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["moved", "two words #1"])
+def test_an_environment_that_was_moved_with_the_project_is_of_the_new_folder(
+    repository: Path, tmp_path: Path, name: str
+) -> None:
+    old = tmp_path / "old"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(old / ".venv")], check=True)
+    program = script(old / ".venv" / "bin" / "program", f"#!{old}/.venv/bin/python\nimport sys; print(sys.prefix)\n")
+    moved = Path(shutil.copytree(old, tmp_path / name, symlinks=True)) / ".venv"
+    for _ in range(2):
+        subprocess.run([moved / "bin" / "python", repository / ".ci" / "follow_move.py", moved], check=True)
+    assert [file for file in (moved / "bin").iterdir() if file.is_file() and str(old) in file.read_text("latin-1")] == []
+    if " " not in name:  # a shebang takes no spaces: pip writes other programs there
+        assert subprocess.check_output([moved / "bin" / "program"], text=True).strip() == str(moved)
+    assert str(old) in program.read_text(), "the original was changed"
+
+
+def test_make_notices_an_environment_of_another_folder(repository: Path, folder: Path) -> None:
+    (folder / "requirements.lock").touch()
+    (folder / "pyproject.toml").touch()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")], check=True)
+    (folder / ".venv" / "installed").touch()
+    assert "follow_move" not in make(folder, "--dry-run", ".venv/installed").stdout
+    activate = folder / ".venv" / "bin" / "activate"
+    activate.write_text(activate.read_text().replace(str(folder), "/elsewhere"))
+    assert ".ci/follow_move.py .venv" in make(folder, "--dry-run", ".venv/installed").stdout
+
+
 def test_every_command_has_a_line_in_the_help(repository: Path) -> None:
     phony = (repository / "Makefile").read_text().replace("\\\n", " ").partition(".PHONY:")[2].splitlines()[0].split()
     listed = [line.split()[1] for line in make(repository).stdout.splitlines()]
     assert sorted(listed) == sorted(phony)
+
+
+def test_an_environment_that_is_a_link_to_another_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other" / ".venv"
+    (other / "bin").mkdir(parents=True)
+    (other / "bin" / "activate").write_text(f'VIRTUAL_ENV="{other}"\n')
+    (folder / ".venv").symlink_to(other)
+    assert "follow_move" not in make(folder, "--dry-run", ".venv/installed").stdout

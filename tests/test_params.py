@@ -1,17 +1,22 @@
 """params.yaml as types: every mistake in it is reported in one line, with its place and what to write instead."""
 
+import errno
+import os
 import re
 import string
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_param
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from headway.errors import HeadwayError
 from headway.params import Params, Section, flatten, load
+from tests.params_mutations import mutated
 
 TEXT = (Path(__file__).resolve().parents[1] / "params.yaml").read_text(encoding="utf-8")
 
@@ -108,6 +113,26 @@ def test_the_repositorys_own_params_are_accepted(params):
             "executor: dask",
             "tune.executor: 'dask' is not allowed: input should be 'serial', 'processes' or 'ray'",
         ),
+        # A number, or the word auto.
+        (
+            "training.patience",
+            "patience: often",
+            "training.patience: 'often' is not allowed: expected auto, or a number",
+        ),
+        ("training.patience", "patience: 0", "training.patience: 0 is not allowed: input should be greater than 0"),
+        (
+            "training.tokens_per_batch",
+            "tokens_per_batch: 0.5",
+            "training.tokens_per_batch: 0.5 is not allowed: input should be a valid integer",
+        ),
+        ("training.warmup_ratio", "warmup_ratio: 1.0", "training.warmup_ratio: 1.0 is not allowed: input should be less"),
+        ("tune.train_share", "train_share: 1.5", "tune.train_share: 1.5 is not allowed: input should be less than or equal"),
+        (
+            "evaluation.slices",
+            "slices: {number: 3, auto: length > 3}",
+            "evaluation.slices.number: 3 is not allowed: input should be a valid string",
+        ),
+        ("tune.train_share", "train_share:", "tune.train_share: None is not allowed: input should be a valid number"),
         ("data.source", "source: web", "data.source: 'web' is not allowed: input should be 'package', 'file' or 'hub'"),
         # Not YAML.
         ("seed", "\tseed: 1", "not valid YAML: found character '\\t'"),
@@ -235,12 +260,27 @@ def test_values_that_conflict_are_reported_at_their_section(tmp_path, changes, s
         ("model.embedding_dropout: {type: float, low: 0.98, high: 0.99}", ": the range lacks 0."),
         ("model.n_layers: {type: int, low: 901, high: 902}", ": the range lacks "),
         ("training.learning_rate: {type: int, low: 1, high: 2}", ": the range lacks 0."),
+        ("training.tokens_per_batch: {type: categorical, choices: [512, 1024]}", ": the range lacks 'auto'"),
     ],
 )
 def test_a_wrong_range_is_reported_with_its_knob_and_line(tmp_path, knob, says):
     name = knob.split(":")[0]
     message = refusal(tmp_path, with_space("model.dropout: {type: float, low: 0.0, high: 0.9}", knob))
     assert message.startswith(f"params.yaml:{line_of('tune.space') + 2}: tune.space.{name}{says}")
+
+
+def test_a_range_of_numbers_may_be_searched_around_a_derived_one(tmp_path):
+    """Trial 0 takes the number of the range that is nearest to the derived one, so any condition on it may hold."""
+    batch = "training.tokens_per_batch: {type: int, low: 512, high: 8192, log: true}"
+    (tmp_path / "params.yaml").write_text(with_space(batch), encoding="utf-8")
+    assert load(tmp_path / "params.yaml").training.tokens_per_batch == "auto"
+    for rest in ("choices: [auto, 1024]", "choices: [auto]"):
+        chosen = f"training.tokens_per_batch: {{type: categorical, {rest}}}"
+        (tmp_path / "params.yaml").write_text(with_space(chosen), encoding="utf-8")
+        load(tmp_path / "params.yaml")
+    dependent = "model.n_layers: {type: int, low: 2, high: 3, when: {training.tokens_per_batch: [512]}}"
+    message = refusal(tmp_path, with_space(batch, dependent))
+    assert "tune.space.model.n_layers: the range lacks 1, the value of model.n_layers" in message
 
 
 def test_a_condition_may_only_require_values_that_its_knob_can_have(tmp_path):
@@ -276,14 +316,67 @@ def test_the_range_of_a_knob_that_is_inactive_in_trial_0_may_lack_its_value(tmp_
     assert "model.dim_feedforward: the range lacks 128" in refusal(tmp_path, with_space(layers, width % "1"))
 
 
-def test_a_password_in_the_url_of_the_storage_is_refused(tmp_path):
-    with_password = edited({"tune.storage": "storage: postgresql://me:secret@host/studies"})
-    assert "tune.storage: contains a password" in refusal(tmp_path, with_password)
-    assert "tune.storage: 'mysql://host' is not allowed" in refusal(
-        tmp_path, edited({"tune.storage": "storage: mysql://host"})
-    )
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("tune.storage", "storage: postgresql://me:secret@host/studies"),
+        ("tune.storage", "storage: postgresql://me%3Asecret@host/studies"),
+        ("tune.storage", "storage: postgresql://me@host/studies?PASSWORD=secret"),
+        ("tune.storage", "storage: postgresql://me@host/studies?sslpassword=secret"),
+        ("tune.storage", "storage: me:secret@host/studies"),
+        ("tune.address", "address: ray://me:secret@head:10001"),
+        ("data.path", "path: http://me:se/cr@secret@host/f.csv"),
+        ("data.path", "path: https://host/f.csv?X-Amz-Signature=secret"),
+        ("data.path", "path: s3://KEY:secret@bucket/f.csv"),
+        ("data.path", "path: [http://me:secret@host/f.csv]"),
+        ("data.source", "source: http://me:secret@host/f.csv"),
+        ("data.slice_columns", "slice_columns: [shop, 'http://me:secret@host']"),
+        ("evaluation.slices", "slices: {long: 'http://me:secret@host'}"),
+        ("registry.intended_use", "intended_use: see https://me:secret@host"),
+    ],
+)
+def test_credentials_are_refused_in_every_knob_and_not_repeated(tmp_path, path, line):
+    message = refusal(tmp_path, edited({path: line}))
+    assert message.startswith(f"params.yaml:{line_of(path)}: {path}")
+    assert "secret" not in message
+
+
+def test_the_storage_of_a_study_is_a_database_with_or_without_a_user(tmp_path):
+    assert "tune.storage: not a database" in refusal(tmp_path, edited({"tune.storage": "storage: mysql://host"}))
     (tmp_path / "params.yaml").write_text(edited({"tune.storage": "storage: postgresql://me@host/s"}), encoding="utf-8")
     assert load(tmp_path / "params.yaml").tune.storage == "postgresql://me@host/s"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("great!", "contains '!', which MLflow refuses; use letters, digits"),
+        ("c++ (new)", "contains '(' ')' '+', which MLflow refuses"),
+        ("a\nb", "contains '\\n', which MLflow refuses"),
+        ("a\n", "contains '\\n', which MLflow refuses"),
+        ("हिन्दी", "which MLflow refuses"),
+        ("a//b", "the name 'a//b' is refused by MLflow; expected at most 200 characters, and no / at its end"),
+        ("a/", "the name 'a/' is refused by MLflow"),
+        ("a/../b", "the name 'a/../b' is refused by MLflow"),
+        ("x" * 201, "expected at most 200 characters"),
+    ],
+)
+def test_the_name_of_a_slice_that_mlflow_refuses_is_refused_at_once(params, name, says):
+    with pytest.raises(HeadwayError) as caught:
+        params.override({"evaluation.slices": {name: "length > 1"}})
+    assert str(caught.value).startswith("override: evaluation.slices: ")
+    assert says in str(caught.value)
+
+
+@given(st.text(st.characters(codec="utf-8") | st.sampled_from("a./ :-_"), min_size=1, max_size=220))
+@example("größer als 10 / длинный: 很好")
+def test_mlflow_accepts_the_name_of_every_slice_that_is_accepted(params, name):
+    try:
+        chosen = params.override({"evaluation.slices": {name: "length > 1"}})
+    except HeadwayError:
+        return
+    for key, value in flatten(chosen.model_dump(include={"evaluation"})).items():
+        _validate_param(key, str(value))  # MLflow's own check
 
 
 @pytest.mark.parametrize(
@@ -306,6 +399,51 @@ def test_a_range_must_contain_the_value_in_the_file(tmp_path, chosen, knob, fits
         assert "model.n_layers: the range lacks 4" in refusal(tmp_path, "\n".join(text))
 
 
+@pytest.mark.parametrize(
+    ("written", "entries"),
+    [
+        ("{}", {}),
+        ('{Positive: positive, pos: positive, n/a: ""}', {"Positive": "positive", "pos": "positive", "n/a": ""}),
+        ("{1: one, 2.0: two, 3.5: 3}", {"1": "one", "2": "two", "3.5": "3"}),
+        ("{true: yes, false: no}", {"true": "yes", "false": "no"}),
+        ("{True: 1, FALSE: false}", {"true": "1", "false": "false"}),
+        (
+            "{no: negative, yes: y, off: n, y: x}",
+            {"no": "negative", "yes": "y", "off": "n", "y": "x"},
+        ),  # texts since YAML 1.2
+        ('{"1": one, "true": yes, "null": ""}', {"1": "one", "true": "yes", "null": ""}),
+    ],
+)
+def test_a_label_map_has_labels_as_the_data_have_them(tmp_path, params, written, entries):
+    (tmp_path / "params.yaml").write_text(edited({"data.label_map": f"label_map: {written}"}), encoding="utf-8")
+    found = load(tmp_path / "params.yaml")
+    assert found.data.label_map == entries
+    assert params.override({"data.label_map": found.data.label_map}).data.label_map == entries
+    flat = flatten(found.model_dump())
+    assert flat["data.label_map"] == entries
+    assert not any(key.startswith("data.label_map.") for key in flat)
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("{1: one, pos: positive}", 'data.label_map: the key 1 is not a text; put quotes around it: "1"'),
+        ("{pos: positive, true: yes}", 'the key true is not a text; put quotes around it: "true"'),
+        ("{null: x}", 'the key null is not a text; put quotes around it: "null"'),
+        ("{2024-01-01: x}", 'the key 2024-01-01 is not a text; put quotes around it: "2024-01-01"'),
+        ("{.nan: x}", "is not a text; put quotes around it"),
+        ("{n/a: }", "'n/a' becomes None, expected a label, or \"\" to drop the rows with the label 'n/a'"),
+        ("{pos: [positive]}", "expected a label, or"),
+        ('{"": unknown}', "a key is empty, expected a label"),
+        ("[pos]", "data.label_map: ['pos'] is not allowed"),
+    ],
+)
+def test_an_entry_of_a_label_map_that_is_no_label_is_refused_with_what_to_write(tmp_path, written, says):
+    message = refusal(tmp_path, edited({"data.label_map": f"label_map: {written}"}))
+    assert message.startswith(f"params.yaml:{line_of('data.label_map')}: ")
+    assert says in message
+
+
 def test_an_empty_search_space_is_allowed(tmp_path):
     lines = edited({"tune.space": "space: {}"}).splitlines()
     (tmp_path / "params.yaml").write_text("\n".join(line for line in lines if not line.startswith("    ")), encoding="utf-8")
@@ -326,12 +464,112 @@ def test_a_key_given_twice_is_refused_with_the_line_of_the_second(tmp_path):
         ("- seed\n- data\n", "expected sections such as 'data:'"),
         (TEXT.encode() + b"# \xff\xfe\n", "not UTF-8; save it as UTF-8"),
         (TEXT.encode("utf-16"), "not UTF-8; save it as UTF-8"),
+        ("#" * 50_000_000, "50,000,000 bytes, at most 100,000 are read"),
+        (f"{TEXT}\nseed2: 2001-99-99\n", "not valid YAML: month must be in 1..12"),
     ],
 )
 def test_a_file_that_cannot_be_a_params_file_is_refused_with_the_reason(tmp_path, text, says):
     message = refusal(tmp_path, text)
     assert "params.yaml: " in message
     assert says in message
+
+
+def bomb(levels):
+    """Lists of nine lists of nine lists …, written with aliases."""
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels))]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("!!python/object/apply:os.system ['true']", "the tag !!python/object/apply:os.system is not allowed"),
+        ("!!set {a}", "the tag !!set is not allowed"),
+        ("!!binary '%'", "the tag !!binary is not allowed"),
+        ("!own x", "the tag !own is not allowed"),
+        ("1" * 5000, f"{'1' * 79}…: 5,000 characters"),
+        ("-0x" + "f" * 5000, f"-0x{'f' * 76}…: 5,003 characters"),
+        ("&a [*a]", "*a refers to a value that contains it"),
+        ("&a {<<: *a}", "*a refers to a value that contains it"),
+        ("[" * 600, "more than 30 levels"),
+        ("{a: " * 600, "more than 30 levels"),
+        ("[" + "x, " * 9000 + "]", "more than 5,000 values"),
+        (f"1\n{bomb(12)}", "more than 5,000 values"),
+        ("*nowhere", "not valid YAML: found undefined alias"),
+        ("'" + "x" * 5000 + "'", f"seed: '{'x' * 78}… is not allowed"),
+        ("[" + "7, " * 900 + "]", f"seed: [{'7, ' * 26}… is not allowed"),
+        ("1\n<<<<<<< HEAD\nseed: 2\n=======\n", "an unresolved merge conflict (<<<<<<<)"),
+    ],
+)
+def test_a_value_that_is_no_plain_value_is_refused_before_it_is_built(tmp_path, value, says):
+    started = time.process_time()
+    message = refusal(tmp_path, edited({"seed": f"seed: {value}"}))
+    assert time.process_time() - started < 5  # ten times what it takes
+    assert re.match(r"params\.yaml:\d+: ", message)
+    assert says in message
+    assert len(message) < 400
+
+
+def test_a_key_is_shown_in_one_short_line(tmp_path):
+    assert ": a\\x1b[2J\\nb: unknown key" in refusal(tmp_path, edited({"seed": 'seed: 1\n"a\\x1b[2J\\nb": 1'}))
+    assert len(refusal(tmp_path, edited({"seed": f"seed: 1\n? '{'k' * 9000}'\n: 1"}))) < 400
+    assert ": می‌خواهم\\x: unknown key" in refusal(tmp_path, edited({"seed": "seed: 1\nمی‌خواهم\\x: 1"}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + TEXT,
+        TEXT.replace("\n", "\r\n"),
+        TEXT.replace("seed: 1", "seed: &n 1").replace("workers: 1", "workers: *n"),
+    ],
+    ids=["byte order mark", "line ends of Windows", "an alias"],
+)
+def test_unusual_but_valid_files_are_read(tmp_path, params, text):
+    (tmp_path / "params.yaml").write_bytes(text.encode())
+    assert load(tmp_path / "params.yaml") == params
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.mkdir()
+    with pytest.raises(HeadwayError, match="a folder, expected a file"):
+        load(path)
+    path.rmdir()
+    os.mkfifo(path)
+    with pytest.raises(HeadwayError, match="a device, pipe or socket, expected a file"):
+        load(path)
+
+
+def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text(TEXT)
+
+    def deny(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", deny)  # tests may run as root, which may read all files
+    with pytest.raises(HeadwayError, match="cannot be read: Permission denied; check its permissions"):
+        load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "numbers", [range(45), pytest.param(range(45, 1500), marks=pytest.mark.slow)], ids=["a few", "many"]
+)
+def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path, numbers):
+    """Damaged in its bytes, its lines and its structure; tests/params_mutations.py makes the same file for a number again."""
+    path, read = tmp_path / "params.yaml", 0
+    for number in numbers:
+        path.write_bytes(mutated(number))
+        started = time.process_time()
+        try:
+            load(path)
+            read += 1
+        except HeadwayError as error:
+            message = str(error)
+            assert re.fullmatch(r"params\.yaml.{10,900}", message), number
+            assert message.isprintable(), number
+        assert time.process_time() - started <= 20, number
+    assert 0 < read < len(numbers)
 
 
 def test_a_missing_file_is_reported_with_what_to_do(tmp_path):
@@ -372,7 +610,7 @@ def test_a_misspelt_key_is_refused_and_the_correct_one_suggested(tmp_path_factor
     lines = TEXT.splitlines()
     at = line_of(key) - 1
     lines[at] = lines[at].replace(f"{name}:", f"{wrong}:", 1)
-    message = refusal(tmp_path_factory.getbasetemp(), "\n".join(lines))
+    message = refusal(tmp_path_factory.mktemp("misspelt"), "\n".join(lines))
     said = f"{section}.{wrong}" if section else wrong
     assert message == f"params.yaml:{at + 1}: {said}: unknown key; did you mean {name}?"
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from headway.process import SECONDS_TO_END, stream
+from headway.process import SECONDS_TO_END, Terminated, raise_on_termination, stream
 
 PATIENCE = 20.0  # seconds, for a busy machine; a successful test does not wait that long
 
@@ -190,3 +190,55 @@ def test_an_interrupt_swallowed_by_other_code_still_ends_the_command(tmp_path, a
         stream([sys.executable, "-c", f"import time; print('one', flush=True); {after}"], tmp_path, os.environ, swallowing)
     assert seen == ["one"]
     assert signal.getsignal(signal.SIGINT) == before
+
+
+@pytest.mark.parametrize("after", ["print('two', flush=True); time.sleep(60)", "pass"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_termination_swallowed_by_other_code_still_ends_the_command(tmp_path, handlers, number, after):
+    raise_on_termination()
+    seen = []
+
+    def swallowing(line):
+        seen.append(line)
+        with suppress(Terminated):
+            signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(Terminated, match=number.name):
+        stream([sys.executable, "-c", f"import time; print('one', flush=True); {after}"], tmp_path, os.environ, swallowing)
+    assert seen == ["one"]
+    assert signal.getsignal(number) == before
+
+
+@pytest.fixture
+def handlers():
+    """The handlers of SIGTERM and SIGHUP as a new process has them; those of this process are restored afterwards."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_termination_ends_the_command_and_its_child_and_is_raised(tmp_path, handlers, number):
+    raise_on_termination()
+    group = []
+
+    def terminate(line):
+        group.extend(map(int, line.split()))
+        signal.raise_signal(number)
+
+    with pytest.raises(Terminated, match=number.name) as raised:
+        run(tmp_path, COMMAND, terminate)
+    assert raised.value.number == number
+    assert len(group) == 2
+    assert all(is_gone(pid) for pid in group)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(handlers):
+    """As SIGHUP is under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise_on_termination()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    signal.raise_signal(signal.SIGHUP)

@@ -13,6 +13,7 @@ from pydantic import model_validator
 
 from headway.ranges import (
     Choices,
+    FloatRange,
     IntRange,
     Section,
     Space,
@@ -21,6 +22,7 @@ from headway.ranges import (
     check_space,
     contains,
     is_active,
+    nearest_value,
     parents_first,
 )
 
@@ -141,3 +143,19 @@ def test_two_long_ranges_are_checked_together_at_every_remainder() -> None:
     check_space(space(3), {"k": {"a": 1, "b": 48}}, {"k": Knobs})
     with pytest.raises(SpaceError, match="3 does not divide 49"):
         check_space(space(1), {"k": {"a": 1, "b": 48}}, {"k": Knobs})
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "nearest"),
+    [
+        (IntRange(type="int", low=512, high=4096), 700, 700),
+        (IntRange(type="int", low=512, high=4096), 8192, 4096),
+        (IntRange(type="int", low=512, high=4096), 3, 512),
+        (IntRange(type="int", low=1, high=9, step=4), 4, 5),
+        (FloatRange(type="float", low=0.0, high=0.5), 0.1, 0.1),
+        (FloatRange(type="float", low=0.2, high=0.5), 0.1, 0.2),
+    ],
+)
+def test_the_nearest_value_of_a_range_could_be_drawn_from_it(knob: Any, value: float, nearest: float) -> None:
+    assert nearest_value(knob, value) == nearest
+    assert contains(knob, nearest)

@@ -7,10 +7,11 @@ with the first model that is loaded, MLflow only when that model comes from a re
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headway import environment
 from headway.errors import HeadwayError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from headway.serving.explain import Explanation
     from headway.serving.package import ModelPackage
+
+environment.limit_spinning()
 
 __version__ = "0.2.0"
 __all__ = ["HeadwayError", "Model", "load"]
@@ -50,7 +53,8 @@ class Model:
             One label per text, in the order of the texts.
 
         Raises:
-            HeadwayError: a text is missing, empty or not valid Unicode. The message gives its position.
+            HeadwayError: a text is missing, empty, not a string or not valid Unicode. The message gives its position. A
+                text of white space, invisible characters or markup alone is empty.
         """
         classes = self._package.classes
         return [classes[index] for index in self.predict_proba(texts).argmax(axis=1)]
@@ -65,11 +69,22 @@ class Model:
             float32 of shape (texts, classes). Each row sums to 1; columns are in the order of :attr:`classes`.
 
         Raises:
-            HeadwayError: a text is missing, empty or not valid Unicode. The message gives its position.
+            HeadwayError: a text is missing, empty, not a string or not valid Unicode. The message gives its position. A
+                text of white space, invisible characters or markup alone is empty.
         """
         if isinstance(texts, str | bytes):
             raise HeadwayError(f"texts: expected a list of strings, got one {type(texts).__name__}; pass [text]")
-        return self._package.predict_proba([_checked(text, f"texts[{row}]") for row, text in enumerate(texts)])
+        if hasattr(texts, "to_pylist") and not hasattr(texts, "columns"):
+            raise HeadwayError(
+                f"texts: expected a list of strings, got pyarrow's {type(texts).__name__}; pass column.to_pylist()"
+            )
+        is_scalar = getattr(texts, "ndim", 1) == 0  # an array without dimensions, which cannot be iterated over
+        # Iterating over a table or a dict gives the names of its columns or keys, which would be classified.
+        if not isinstance(texts, Iterable) or isinstance(texts, Mapping) or hasattr(texts, "columns") or is_scalar:
+            raise HeadwayError(
+                f"texts: expected a list of strings or one column, got a value of type {type(texts).__name__}"
+            )
+        return self._package.predict_proba(list(texts))
 
     def explain(self, text: str) -> Explanation:
         """What each part of the model, each n-gram and each token adds to the prediction for one text.
@@ -78,12 +93,12 @@ class Model:
         the package ``captum`` on top of the ``serving`` extra.
 
         Raises:
-            HeadwayError: the text is missing, empty or not valid Unicode, or captum is not installed.
+            HeadwayError: the text is missing, empty, not a string or not valid Unicode, or captum is not installed.
         """
         from headway.serving.explain import explain
 
         try:
-            return explain(self._package, _checked(text, "text"))
+            return explain(self._package, text)
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != "captum":
                 raise
@@ -121,7 +136,11 @@ def load(
     if isinstance(where, int) or where in ALIASES or (isinstance(where, str) and where.isascii() and where.isdigit()):
         return Model(_registered(str(where), project, model_name))
     folder = Path(where)
-    if isinstance(where, str) and not (where and folder.is_dir()):
+    try:
+        found = bool(where) and folder.is_dir()
+    except OSError as error:  # no permission for a folder above, a name that is too long, …
+        raise HeadwayError(f"{str(folder)[:200]}: cannot be read: {error.strerror}") from None
+    if isinstance(where, str) and not found:
         raise HeadwayError(
             f"{where!r}: not a folder, an alias ({' or '.join(ALIASES)}) or a version number; "
             "give one of these, such as load('champion') or load('models/candidate')"
@@ -144,6 +163,7 @@ def _registered(where: str, project: str | os.PathLike[str] | None, model_name: 
                 f"load({where!r}): {error}; pass project=FOLDER, or set MLFLOW_TRACKING_URI and pass model_name=NAME"
             ) from None
         from headway.params import load as load_params
+        from headway.tracking_database import follow_move
 
         model_name = model_name or load_params(layout.params).registry.model_name
         if not uri:
@@ -151,22 +171,8 @@ def _registered(where: str, project: str | os.PathLike[str] | None, model_name: 
                 raise HeadwayError(
                     f"load({where!r}): {layout.root} has no registered models yet; run `make run` there first"
                 )
+            follow_move(layout)
             uri = layout.tracking_uri
     from headway.registry.download import download
 
     return download(uri, model_name, where)
-
-
-def _checked(text: object, name: str) -> str:
-    """A text that can be classified; ``name`` says in an error which one it was."""
-    if not isinstance(text, str):
-        raise HeadwayError(
-            f"{name}: expected a string, got {text!r:.40} ({type(text).__name__}); drop or fill missing texts first"
-        )
-    if not text.strip():
-        raise HeadwayError(f"{name}: the text is empty; drop or fill empty texts first")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise HeadwayError(f"{name}: not valid Unicode at character {error.start}; decode the text as UTF-8 first") from None
-    return text

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
+
+from headway.credentials import redact_credentials
+from headway.foreign_text import one_line
+
+__all__ = ["HeadwayError", "StageOutputError", "Unreachable", "first_line", "redact_credentials"]
 
 
 class HeadwayError(Exception):
     """One line that says what is wrong, where, what was expected and what to do.
 
-    The command line prints the message and exits with status 2; it shows a traceback only with ``--debug``.
+    The command line prints the message and exits with status 2; it shows a traceback only with ``--debug``. Whatever the
+    message quotes, it has no credentials and no control characters, because it also goes to logs, databases and pages.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(redact_credentials(message)))
 
 
 class Unreachable(HeadwayError):
@@ -38,9 +46,4 @@ class StageOutputError(HeadwayError):
 def first_line(error: BaseException | str) -> str:
     """The first line of an error's message without credentials, at most 300 characters; its type if the message is empty."""
     message = redact_credentials(str(error).strip()) or type(error).__name__
-    return message.splitlines()[0][:300]
-
-
-def redact_credentials(text: str) -> str:
-    """A URI, or a message that contains one, without the user and password in it."""
-    return re.sub(r"://[^/\s]*@", "://", text)
+    return one_line(message.splitlines()[0][:300])

@@ -11,7 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from headway.errors import HeadwayError, StageOutputError, first_line
+from headway.errors import StageOutputError, first_line
+
+#: How names in the system's temporary folder start, by which a cleanup knows what a killed process left there.
+TEMPORARY_PREFIX = "headway-tmp-"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -34,18 +37,6 @@ def write_text(path: Path, text: str) -> None:
         with suppress(OSError):  # there is no partial file if the folder could not be created
             partial.unlink()
         raise
-
-
-def write_chosen(path: Path, text: str, what: str) -> None:
-    """Write the file that a person named with ``--out``; ``what`` names its content in the message.
-
-    Raises:
-        HeadwayError: the file cannot be written.
-    """
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise HeadwayError(f"{path}: cannot write the {what}: {error.strerror}; name another file with --out") from None
 
 
 def read_json(path: Path, made_by: str) -> Any:
@@ -92,6 +83,13 @@ def fresh_folder(path: Path) -> Iterator[Path]:
         raise
     shutil.rmtree(path, ignore_errors=True)
     os.replace(partial, path)
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a file, or of all files in a folder; links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size if path.exists() or path.is_symlink() else 0
+    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_symlink() or not file.is_dir())
 
 
 def sha256_of_file(path: Path) -> str:

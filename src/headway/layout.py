@@ -8,6 +8,10 @@ from pathlib import Path
 from headway.errors import HeadwayError
 
 MARKERS = ("params.yaml", "dvc.yaml")
+REMEDY = (
+    "A project is a clone of Headway's repository, with params.yaml, dvc.yaml, flows and .dvc: change to yours, or restore the "
+    "file with `git checkout`"
+)
 
 
 class _At:
@@ -56,6 +60,7 @@ class Layout:
     scratch = _At(".headway")
     tracking = _At("mlruns")
     tracking_database = _At("mlruns/mlflow.db")
+    artifacts = _At("mlruns/artifacts")
     #: When the source was read. It is not kept in an out, because outs must be the same after every run.
     ingested = _At(".headway/ingested.json")
 
@@ -75,10 +80,36 @@ class Layout:
         """The project that contains ``start`` (by default the working directory).
 
         Raises:
-            HeadwayError: no folder from there upwards holds params.yaml and dvc.yaml.
+            HeadwayError: no folder from there upwards holds params.yaml and dvc.yaml, or there is no such folder.
         """
-        start = (start or Path.cwd()).resolve()
-        for folder in (start, *start.parents):
-            if all((folder / marker).is_file() for marker in MARKERS):
+        try:
+            start = (start or Path.cwd()).resolve(strict=True)
+        except OSError as error:
+            where = start or "the working directory"
+            raise HeadwayError(f"{where}: {error.strerror}; change to the folder of your project, and run again") from None
+        folders = (start, *start.parents)
+        for folder in folders:
+            if all(_is_file(folder / marker) for marker in MARKERS):
                 return cls(folder)
-        raise HeadwayError(f"{start}: not inside a Headway project (no folder up from here holds {' and '.join(MARKERS)})")
+        for folder in folders:
+            found = [marker for marker in MARKERS if _is_file(folder / marker)]
+            if found:
+                missing = next(marker for marker in MARKERS if marker not in found)
+                raise HeadwayError(
+                    f"{folder}: not inside a Headway project: {found[0]} is here, but {missing} is missing. {REMEDY}"
+                )
+        raise HeadwayError(
+            f"{start}: not inside a Headway project: no folder up from here holds {' and '.join(MARKERS)}. {REMEDY}"
+        )
+
+    def without_flows(self, module: str) -> HeadwayError:
+        """The error that the project has no such module of flows, which is not installed with the package."""
+        return HeadwayError(f"{self.root}: not a whole Headway project: flows/{module}.py is missing. {REMEDY}")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether this is a file; False also for one that may not be looked at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

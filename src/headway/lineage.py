@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from headway import yaml_files
 from headway.files import read_json, sha256_of_file, sha256_of_json
 from headway.git import GitError, commit_hash, git
 from headway.layout import Layout
@@ -74,10 +75,9 @@ def results_fingerprint(layout: Layout) -> str:
 
 
 def _stages(file: Path) -> dict[str, Any]:
-    """The stages in dvc.yaml or dvc.lock, by name."""
-    from ruamel.yaml import YAML
-
-    return YAML(typ="safe").load(file).get("stages") or {}
+    """The stages in dvc.yaml or dvc.lock, by name; HeadwayError if it cannot be read."""
+    stages: dict[str, Any] = yaml_files.load_mapping(file).get("stages") or {}
+    return stages
 
 
 def _is_code(file: Path) -> bool:
@@ -98,6 +98,7 @@ def git_commit(layout: Layout) -> str:
     """Hash of HEAD, followed by "+changes" if tracked files differ from it; "" without git or without a commit.
 
     Changes of dvc.lock and the metrics do not count, because every run rewrites them; the hash of dvc.lock identifies them.
+    HeadwayError if git does not read the repository because it belongs to another user.
     """
     outputs = [path.relative_to(layout.root).as_posix() for path in (layout.lock, layout.metrics("*"))]
     pathspecs = [":/", *(f":(exclude){path}" for path in outputs)]

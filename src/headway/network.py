@@ -9,16 +9,17 @@ from headway.errors import Unreachable
 TIMEOUT_SECONDS = 10
 
 
-def check_reachable(url: str, server: str, remedy: str) -> None:
-    """Send a GET request; any HTTP response counts, whatever its status.
+def check_reachable(url: str, server: str, remedy: str, auth: tuple[str, str] | None = None) -> int:
+    """Send a GET request and return its status; any HTTP response counts.
 
-    A user and a password in the URL are sent as Basic authorisation. The message names the server and the remedy.
+    A user and a password in the URL, or else in ``auth``, are sent as Basic authorisation. The message names the server and the
+    remedy.
 
     Raises:
         Unreachable: no response within ``TIMEOUT_SECONDS``.
     """
     try:
-        requests.get(url, timeout=TIMEOUT_SECONDS)
+        return requests.get(url, timeout=TIMEOUT_SECONDS, auth=auth).status_code
     except (requests.RequestException, ValueError) as error:
         cause: BaseException = error
         while cause.__context__:  # the first error, such as "connection refused", is the shortest and has no URL

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from headway.errors import HeadwayError, first_line
+from headway import yaml_files
+from headway.errors import HeadwayError
 from headway.params_errors import RENAMED, first_problem, nearest
 from headway.params_sections import (
     BaselineParams,
@@ -129,12 +130,16 @@ def present_names(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {RENAMED.get(f"{section}.{name}", name).removeprefix(f"{section}."): value for name, value in values.items()}
 
 
+#: A mapping whose keys are not names: MLflow refuses many of them in the name of a param.
+WHOLE = "data.label_map"
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """All values in a nested mapping, by dotted path."""
+    """All values in a nested mapping, by dotted path. ``data.label_map`` is one value: its keys are labels."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        flat.update(flatten(value, f"{path}.") if isinstance(value, Mapping) and value else {path: value})
+        flat.update(flatten(value, f"{path}.") if isinstance(value, Mapping) and value and path != WHOLE else {path: value})
     return flat
 
 
@@ -146,30 +151,19 @@ def load(path: Path) -> Params:
             the line, the key, its value and what is allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = yaml_files.read_text(path)
     except FileNotFoundError:
         raise HeadwayError(f"{path}: no such file; run inside a Headway project, the folder with {FILE_NAME}") from None
-    except UnicodeDecodeError:
-        raise HeadwayError(f"{path}: not UTF-8; save it as UTF-8") from None
     return _parse(text, path.name)
 
 
 @lru_cache(maxsize=4)
 def _parse(text: str, name: str) -> Params:
     """Parse the text of a params file. Keyed by content, not by modification time, so that a changed file is never missed."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        tree = YAML(typ="safe", pure=True).load(text)
-    except MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise HeadwayError(f"{name}{line}: not valid YAML: {error.problem}") from None
-    except YAMLError as error:
-        raise HeadwayError(f"{name}: not valid YAML: {first_line(error)}") from None
+    tree = yaml_files.parse(text, name)
     if not isinstance(tree, Mapping):
         raise HeadwayError(f"{name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
-    return validate(tree, name, lambda: YAML(typ="rt").load(text))
+    return validate(tree, name, lambda: yaml_files.numbered(text))
 
 
 def validate(tree: Mapping[str, Any], source: str, numbered: Callable[[], Mapping[str, Any]] | None = None) -> Params:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import ValidationError
 
 from headway.ranges import Choices, FloatRange, IntRange, Section, describe
+from headway.yaml_files import shortened
 
 #: Former names of knobs, with the names that took their place. A former name is an error that gives the present one.
 RENAMED = {
@@ -33,16 +34,18 @@ def first_problem(error: ValidationError, kind: type[Section], tree: Mapping[str
 
 def nearest(word: str, known: list[str]) -> str:
     """A hint with the most similar known word, or with all known words if none is similar."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:100], known, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 
 def _line(problem: Any, kind: type[Section], tree: Mapping[str, Any], source: str) -> str:
     context = problem.get("ctx", {})
-    path = _path_in_file(context.get("loc", problem["loc"]))
+    path = _path_in_file(context.get("loc", problem["loc"]), kind)
     number = _line_number(tree, path)
     where = f"{source}:{number}" if number else source
-    key = ".".join(map(str, path))
+    key = ".".join(shortened(str(part)) for part in path)
+    value = shortened(repr(problem["input"]))
+    described = shortened(describe(problem), 300)
     match problem["type"]:
         case "extra_forbidden" if key in RENAMED:
             return f"{where}: {key} was renamed: use {RENAMED[key]}"
@@ -56,20 +59,29 @@ def _line(problem: Any, kind: type[Section], tree: Mapping[str, Any], source: st
             return f"{where}: {key}: missing; add it (`headway params --schema` describes it)"
         case "model_type":
             fields = ", ".join(_fields(kind, path))
-            return f"{where}: {key}: {problem['input']!r} is not allowed: expected a section of {fields}"
+            return f"{where}: {key}: {value} is not allowed: expected a section of {fields}"
         case "union_tag_invalid":
-            return f"{where}: {key}.type: {context['tag']!r} is not allowed: expected {context['expected_tags']}"
+            return (
+                f"{where}: {key}.type: {shortened(repr(context['tag']))} is not allowed: expected {context['expected_tags']}"
+            )
         case "union_tag_not_found":
             return f"{where}: {key}.type: missing; expected 'float', 'int' or 'categorical'"
         case "value_error" | "space":
-            return f"{where}: {key}: {describe(problem)}"
+            return f"{where}: {key}: {described}"
         case _:
-            return f"{where}: {key}: {problem['input']!r} is not allowed: {describe(problem)}"
+            return f"{where}: {key}: {value} is not allowed: {described}"
 
 
-def _path_in_file(loc: tuple[Any, ...]) -> list[Any]:
-    """The keys that lead to a problem. Below a range, pydantic's location also has the union's tag, which is not a key."""
-    return [*loc[:3], *loc[4:6]] if loc[:2] == ("tune", "space") else list(loc)
+def _path_in_file(loc: tuple[Any, ...], kind: type[Section]) -> list[Any]:
+    """The keys that lead to a problem, without the tags of unions that pydantic's location also has: the one below a range, and
+    the one of a number that may also be a word."""
+    if loc[:2] == ("tune", "space"):
+        return [*loc[:3], *loc[4:6]]
+    if len(loc) == 3 and loc[2] in ("auto", "number"):
+        section: Any = kind.model_fields[loc[0]].annotation
+        if get_origin(section.model_fields[loc[1]].annotation) is not dict:  # in a dict, it is a key
+            return list(loc[:2])
+    return list(loc)
 
 
 def _fields(kind: Any, path: list[Any]) -> list[str]:

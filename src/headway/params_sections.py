@@ -7,12 +7,15 @@ keeps the two equal.
 from __future__ import annotations
 
 import codecs
+import math
+import posixpath
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
 
 from headway.ranges import Knob, Section
+from headway.yaml_files import shortened
 
 #: A share strictly between 0 and 1.
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -21,9 +24,39 @@ Margin = Annotated[float, Field(ge=0, lt=1)]
 NonNegativeInt = Annotated[int, Field(ge=0)]
 NonNegativeFloat = Annotated[float, Field(ge=0)]
 Name = Annotated[str, Field(min_length=1)]
+_Auto = Annotated[Literal["auto"], Tag("auto")]
+#: Tells a number from the word ``auto``. Its message is that of any other word.
+_number_or_auto = Discriminator(
+    lambda value: ("auto" if value == "auto" else None) if isinstance(value, str) else "number",
+    custom_error_type="number_or_auto",
+    custom_error_message="Expected auto, or a number",
+)
+NonNegativeIntOrAuto = Annotated[Annotated[NonNegativeInt, Tag("number")] | _Auto, _number_or_auto]
+PositiveIntOrAuto = Annotated[Annotated[PositiveInt, Tag("number")] | _Auto, _number_or_auto]
+ProbabilityOrAuto = Annotated[Annotated[Probability, Tag("number")] | _Auto, _number_or_auto]
+PositiveShareOrAuto = Annotated[Annotated[float, Field(gt=0, le=1), Tag("number")] | _Auto, _number_or_auto]
 
 #: Names of columns that the data stages add, or that conditions on slices refer to.
 OWN_COLUMNS = ("row", "text", "label", "test", "problem", "id", "label_id", "length", "script")
+
+
+#: Characters in the name of a slice; MLflow allows 250 for the whole key.
+MAX_SLICE_NAME = 200
+
+
+def label_text(value: object) -> str | None:
+    """A value of a label map as the text that labels are read as; None if YAML read it as something else."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case float() if math.isfinite(value):
+            return str(int(value)) if value.is_integer() else str(value)
+        case _:
+            return None
 
 
 class DataParams(Section):
@@ -35,7 +68,9 @@ class DataParams(Section):
     subset: Literal["imdb", "rotten_tomatoes"] = Field(
         description="For package: imdb (25,000 reviews) · rotten_tomatoes (8,530 sentences)"
     )
-    path: Name = Field(description="For file: a CSV, TSV, JSONL or Parquet file (also .gz, .bz2, .zst), a folder, or a URL")
+    path: Name = Field(
+        description="For file: CSV, TSV, JSON, Parquet or text (also .gz, .bz2, .zst, .zip), a folder, or a URL"
+    )
     files: Name = Field(description='Glob of the files to read in a folder, such as "reviews-*.csv" or "**/*.parquet"')
     test_files: str = Field(description="Glob of test files. If set, only their rows form the test split")
     unlabelled_files: str = Field(description="Glob of files with unlabelled texts")
@@ -48,11 +83,29 @@ class DataParams(Section):
     hub_unlabelled_split: str = Field(description="Split with unlabelled texts")
     text_column: Name = Field(description="Column with the texts")
     label_column: Name = Field(description="Column with the labels")
+    label_map: dict[str, str] = Field(
+        description='Labels to rename, merge or drop, such as {Positive: positive, pos: positive, n/a: ""}; "" drops the rows'
+    )
     slice_columns: list[Name] = Field(
         description="Further columns to keep; test metrics are reported for each of their values"
     )
+    split_column: str = Field(
+        description="For file: column whose value test marks the test split; other rows are split by hash"
+    )
+    header: bool = Field(description="Whether the first row of a CSV names its columns")
+    columns: list[Name] = Field(
+        description="Names of a CSV's columns in place of the header's; without both: column_1, column_2, …"
+    )
+    txt_files: Literal["table", "document"] = Field(
+        description="table: rows, by content · document: one text, labelled by column folder_name, its folder"
+    )
     encoding: Name = Field(description="Encoding of text files: auto (detected) · utf-8 · utf-16 · gb18030 · …")
-    quoting: Literal["auto", "none"] = Field(description="auto: CSV quoting · none: quotes are ordinary characters")
+    quoting: Literal["auto", "backslash", "none"] = Field(
+        description="auto: CSV quoting · backslash: it escapes quotes, as Spark writes · none: quotes are ordinary characters"
+    )
+    max_download_mb: NonNegativeFloat = Field(
+        description="Size in MB above which a file behind a URL is refused; 0: no limit"
+    )
     max_rows: NonNegativeInt = Field(
         description="Approximate number of rows in a fixed random sample, for a quick try; 0: all rows"
     )
@@ -60,6 +113,28 @@ class DataParams(Section):
     max_bad_share: Annotated[float, Field(ge=0, le=1)] = Field(
         description="Share of unusable rows, duplicates aside, above which the pipeline stops"
     )
+
+    @field_validator("label_map", mode="before")
+    @classmethod
+    def _labels_are_texts(cls, entries: object) -> object:
+        """Labels that YAML reads as numbers and booleans become the texts that the data have for them."""
+        if not isinstance(entries, dict):
+            return entries
+        kinds = {isinstance(key, str) for key in entries}
+        for key in entries:
+            if key == "":
+                raise ValueError("a key is empty, expected a label; rows without a label are quarantined")
+            # DVC sorts the keys, and cannot sort numbers among texts.
+            if not isinstance(key, str) and (label_text(key) is None or len(kinds) > 1):
+                name = "null" if key is None else label_text(key) or str(key)
+                raise ValueError(f'the key {name} is not a text; put quotes around it: "{name}"')
+        texts = {label_text(key): label_text(value) for key, value in entries.items()}
+        for key, value in entries.items():
+            if label_text(value) is None:
+                raise ValueError(
+                    f'{key!r} becomes {shortened(repr(value))}, expected a label, or "" to drop the rows with the label {key!r}'
+                )
+        return texts
 
     @model_validator(mode="after")
     def _columns_encoding_and_revision_are_possible(self) -> Self:
@@ -70,6 +145,10 @@ class DataParams(Section):
                 raise ValueError(f"slice_columns: {name!r} is named twice; name each further column once")
             if name in OWN_COLUMNS:
                 raise ValueError(f"slice_columns: {name!r} is reserved for a column of Headway's; rename it in the data")
+        if self.split_column in (self.text_column, self.label_column):
+            raise ValueError(f"split_column: {self.split_column!r} is the column of the texts or the labels; name another")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns: a name occurs twice; give each column a name of its own")
         if self.encoding != "auto":
             try:
                 codecs.lookup(self.encoding)
@@ -113,9 +192,11 @@ class TokenizerParams(Section):
     """Tokenizer, fitted on the training split."""
 
     kind: Literal["auto", "word", "bpe", "unigram"] = Field(
-        description="auto: word, or unigram for scripts without spaces · word · bpe · unigram"
+        description="word · bpe · unigram · auto: word; bpe if many words are rare; unigram for scripts without spaces"
     )
-    vocabulary_size: Annotated[int, Field(ge=300)] = Field(description="Number of tokens kept, the most frequent first")
+    vocabulary_size: Annotated[int, Field(ge=300)] = Field(
+        description="Number of tokens kept, the most frequent first; at most 4,000 if auto chooses bpe"
+    )
     min_frequency: PositiveInt = Field(description="Minimum number of occurrences of a word in the vocabulary")
     unicode: Literal["nfkc", "nfc", "none"] = Field(
         description="Normalisation form: nfkc (full-width letters and ligatures become plain) · nfc · none"
@@ -148,6 +229,9 @@ class NgramParams(Section):
     inverse_regularisation: Annotated[list[PositiveFloat], Field(min_length=1)] = Field(
         description="Values of scikit-learn's C, tried in ascending order until validation loss rises"
     )
+    scaling: Literal["auto", "log_count_ratio", "inverse_document_frequency"] = Field(
+        description="Scale of n-grams: log_count_ratio · inverse_document_frequency · auto: the lower validation loss"
+    )
 
 
 class ModelParams(Section):
@@ -166,8 +250,8 @@ class ModelParams(Section):
     window_size: NonNegativeInt = Field(
         description="Tokens per attention window; pooling combines the windows; 0: one window per text"
     )
-    bigram_buckets: NonNegativeInt = Field(
-        description="Rows in the hash table of bigram embeddings, which are added to the tokens'; 0: none"
+    bigram_buckets: NonNegativeIntOrAuto = Field(
+        description="Rows in the hash table of bigram embeddings, added to the tokens' · auto: from the vocabulary · 0: none"
     )
     bigram_dropout: Probability = Field(description="Share of bigram embeddings dropped in training")
     embedding_dropout: Probability = Field(
@@ -192,15 +276,21 @@ class ModelParams(Section):
 class TrainingParams(Section):
     """Training of the self-attention part."""
 
-    max_epochs: PositiveInt = Field(description="Passes over the training rows, at most")
-    patience: PositiveInt = Field(description="Epochs without a higher validation accuracy after which training stops")
-    tokens_per_batch: PositiveInt = Field(
-        description="Tokens per batch, padding included; a batch holds texts of similar length"
+    max_epochs: PositiveIntOrAuto = Field(
+        description="Passes over the training rows, at most · auto: as many as give enough optimiser steps"
+    )
+    patience: PositiveIntOrAuto = Field(
+        description="Evaluations without a lower validation loss after which training stops · auto: 5"
+    )
+    tokens_per_batch: PositiveIntOrAuto = Field(
+        description="Tokens per batch, padding included · auto: from the number of training tokens"
     )
     learning_rate: PositiveFloat = Field(
         description="Peak learning rate, reached after the warm-up; it then falls linearly to 0"
     )
-    warmup_ratio: Probability = Field(description="Share of all steps over which the learning rate rises from 0")
+    warmup_ratio: ProbabilityOrAuto = Field(
+        description="Share of all steps over which the learning rate rises from 0 · auto: 0.1"
+    )
     gradient_clip_val: PositiveFloat = Field(description="Norm to which larger gradients are scaled down")
     class_weights: Literal["none", "balanced"] = Field(
         description="Weights of the classes in the loss: none · balanced (inversely proportional to their rows)"
@@ -222,15 +312,19 @@ class TuneParams(Section):
     )
     target: NonNegativeFloat = Field(description="Value of the objective at which the search stops; 0: never")
     objective: Literal["macro_f1", "accuracy", "negative_log_likelihood"] = Field(
-        description="Metric on validation rows: accuracy · macro_f1 · negative_log_likelihood (minimised)"
+        description="Metric of the joint model on validation rows: accuracy · macro_f1 · negative_log_likelihood (minimised)"
     )
     second_objective: Literal["none", "latency", "size"] = Field(
-        description="none · latency (ms per text) · size (MB) of the attention part, also minimised; disables pruning"
+        description="none · latency (ms per text) · size (MB) of the joint model, also minimised; disables pruning"
     )
     second_margin: NonNegativeFloat = Field(description="Loss of the first objective accepted for a better second one")
-    train_share: Annotated[float, Field(gt=0, le=1)] = Field(description="Share of the training rows used in each trial")
-    max_epochs: PositiveInt = Field(description="Epochs per trial, at most")
-    pruning: bool = Field(description="Whether to stop a trial outside the best third after half an epoch or one epoch")
+    train_share: PositiveShareOrAuto = Field(
+        description="Share of the training rows used in each trial · auto: from the number of rows"
+    )
+    max_epochs: PositiveIntOrAuto = Field(
+        description="Epochs per trial, at most · auto: as many as give enough optimiser steps"
+    )
+    pruning: bool = Field(description="Whether to stop a trial outside the best third at a quarter or half of its steps")
     executor: Literal["serial", "processes", "ray"] = Field(
         description="Where trials run: serial (this process) · processes (this machine) · ray (a cluster)"
     )
@@ -243,13 +337,10 @@ class TuneParams(Section):
 
     @field_validator("storage")
     @classmethod
-    def _storage_is_a_database_without_its_password(cls, url: str) -> str:
-        if re.search(r"://.*:[^@]*@|[?&]password=", url):
-            raise ValueError(
-                "contains a password, which does not belong under version control; set PGPASSWORD or use ~/.pgpass"
-            )
+    def _storage_is_a_database(cls, url: str) -> str:
         if url and not re.match(r"postgresql(\+\w+)?://.", url):
-            raise ValueError(f"{url!r} is not allowed: expected a URL such as postgresql://user@host/database")
+            # Not quoted, because a URL that is written wrongly may hold a password that cannot be recognised.
+            raise ValueError("not a database: expected a URL such as postgresql://user@host/database")
         return url
 
 
@@ -262,6 +353,23 @@ class EvaluationParams(Section):
     slices: dict[Name, Name] = Field(
         description="Further slices by name, such as {long: length > 2000, praise: '\"great\" in text'}"
     )
+
+    @field_validator("slices")
+    @classmethod
+    def _mlflow_accepts_the_names(cls, slices: dict[str, str]) -> dict[str, str]:
+        for name in slices:
+            refused = sorted(set(re.findall(r"[^\w .:/-]", name)))
+            if refused:
+                raise ValueError(
+                    f"the name {name!r} contains {' '.join(map(repr, refused))}, which MLflow refuses; use letters, digits, "
+                    "spaces and _ . : / -"
+                )
+            if len(name) > MAX_SLICE_NAME or posixpath.normpath(f"slices.{name}") != f"slices.{name}":
+                raise ValueError(
+                    f"the name {name!r} is refused by MLflow; expected at most {MAX_SLICE_NAME} characters, and no / at its end "
+                    "or before another / or ."
+                )
+        return slices
 
 
 class GateParams(Section):
@@ -289,7 +397,10 @@ class GateParams(Section):
     max_latency_ms: NonNegativeFloat = Field(
         description="95th percentile of the latency for one text, in ms, at most; 0: no limit"
     )
-    max_latency_ratio: NonNegativeFloat = Field(description="Latency at most, as a multiple of the champion's; 0: no limit")
+    max_latency_ratio: NonNegativeFloat = Field(
+        description="Latency at most, as a multiple of the champion's; 0: no limit, or 2 if the champion exceeds "
+        "max_latency_ms now too"
+    )
     max_size_mb: NonNegativeFloat = Field(description="Size of the model package in MB, at most; 0: no limit")
     max_size_ratio: NonNegativeFloat = Field(description="Size at most, as a multiple of the champion's; 0: no limit")
     confidence: Share = Field(
@@ -303,4 +414,7 @@ class RegistryParams(Section):
 
     experiment: Name = Field(description="MLflow experiment")
     model_name: Annotated[str, Field(pattern=r"^\w[\w .-]*$")] = Field(description="Registered model")
+    project_id: Annotated[str, Field(pattern=r"^[\w.-]*$")] = Field(
+        description="Identity of this project among those on a shared MLflow server; filled in by headway init"
+    )
     intended_use: str = Field(description="For the model card: intended users and uses, and uses to avoid")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 #: How long a process group has to end after each signal.
@@ -32,11 +33,11 @@ def die_with_parent() -> None:
 def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]) -> int:
     """Run a command in its own process group, pass each line of its output to ``on_line``, and return its exit status.
 
-    An exception in ``on_line``, or Ctrl+C, ends the whole group and is then raised again. That holds for Ctrl+C even if other
-    code that happened to run, such as a logging handler or a finalizer, has swallowed the KeyboardInterrupt.
+    An exception in ``on_line``, Ctrl+C or a termination ends the whole group and is then raised again. That holds for Ctrl+C and
+    termination even if other code that happened to run, such as a logging handler or a finalizer, has swallowed the exception.
     """
     with (
-        recorded_interrupts() as interrupts,
+        recorded_interrupts() as raise_if_interrupted,
         subprocess.Popen(
             command,
             cwd=cwd,
@@ -54,36 +55,64 @@ def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if interrupts:
-                    raise KeyboardInterrupt
+                raise_if_interrupted()
                 on_line(line.rstrip())
             status = process.wait()
-            if interrupts:
-                raise KeyboardInterrupt
+            raise_if_interrupted()
             return status
         except BaseException:
             _end_group(process)
             raise
 
 
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP arrived. It is handled as Ctrl+C is, so that everything is ended and closed in order."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+def raise_on_termination() -> None:
+    """Have SIGTERM and SIGHUP raise :class:`Terminated` in the main thread. One that is ignored, as under nohup, stays so."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        raise Terminated(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end)
+
+
 @contextmanager
-def recorded_interrupts() -> Iterator[Sequence[int]]:
-    """Record the SIGINTs that arrive within the block, and handle them as before. Outside the main thread, none are recorded."""
+def recorded_interrupts() -> Iterator[Callable[[], None]]:
+    """Record SIGINT, SIGTERM and SIGHUP within the block, and handle them as before.
+
+    Yields a function that raises KeyboardInterrupt or :class:`Terminated` if one has arrived, because other code may have
+    swallowed the exception of the handler. Outside the main thread, none are recorded. Neither are signals without a handler.
+    """
     recorded: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield recorded
-        return
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def record(number: int, frame: FrameType | None) -> None:
         recorded.append(number)
-        before(number, frame)
+        before[number](number, frame)
 
-    signal.signal(signal.SIGINT, record)
+    def raise_if_interrupted() -> None:
+        if recorded:
+            raise KeyboardInterrupt if recorded[0] == signal.SIGINT else Terminated(recorded[0])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            handler = signal.getsignal(number)
+            if callable(handler):  # SIG_DFL and SIG_IGN are not
+                before[number] = handler
+                signal.signal(number, record)
     try:
-        yield recorded
+        yield raise_if_interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        for restored, handler in before.items():
+            signal.signal(restored, handler)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:

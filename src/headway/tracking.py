@@ -8,6 +8,7 @@ the run as KILLED.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -27,19 +27,22 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from headway.errors import Unreachable, first_line, redact_credentials
+from headway import tracking_database
+from headway.errors import Unreachable
 from headway.files import read_json
 from headway.layout import Layout
 from headway.lineage import AFTERWARDS, execution_key, trace
-from headway.network import check_reachable
+from headway.mlflow_connection import require_answer
+from headway.mlflow_errors import URI_VARIABLE as URI_VARIABLE
+from headway.mlflow_errors import describe
 from headway.params import Params, flatten
 
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
 #: Set by a flow for its stages: JSON of the tags that identify the flow's process.
 FLOW_VARIABLE = "HEADWAY_FLOW"
-#: Interruptions from outside, after which a run is KILLED, not FAILED. BrokenPipeError: the reader of the output has exited.
-INTERRUPTIONS = (KeyboardInterrupt, SystemExit, BrokenPipeError)
-REMEDY = f"start that server or unset {URI_VARIABLE}, then run again"
+#: A database or artifacts cannot be written: full, no permission, or broken.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+#: MLflow logs every new table, and a traceback for every failed statement; the error itself is reported once.
+NOISY = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}
 
 
 def tracking_uri(layout: Layout) -> str:
@@ -49,7 +52,7 @@ def tracking_uri(layout: Layout) -> str:
 
 @contextmanager
 def reachable(uri: str) -> Iterator[None]:
-    """Turn errors of MLflow into one line with the server's address.
+    """Turn errors of MLflow, and of the disk it writes to, into one line: address, cause and remedy.
 
     Raises:
         Unreachable: MLflow does not answer, or reports an error.
@@ -57,7 +60,11 @@ def reachable(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, RequestException) as error:
-        raise Unreachable(f"MLflow at {redact_credentials(uri)} failed: {first_line(error)}; {REMEDY}") from error
+        raise Unreachable(describe(error, uri)) from error
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise Unreachable(describe(error, uri)) from error
 
 
 class RunningRun:
@@ -108,7 +115,7 @@ class RunningRun:
     def log_dataset(self, manifest: Mapping[str, Any]) -> None:
         """Log the ingested data set, described by its manifest, as the run's input."""
         dataset = Dataset(
-            name=str(manifest["source"]),
+            name=str(manifest["source"])[:500],  # MLflow refuses longer ones
             digest=str(manifest["rows_sha256"])[:32],
             source_type="local",
             source=json.dumps({"uri": manifest["source"], "version": manifest["version"]}),
@@ -127,23 +134,21 @@ class Tracker:
     def __init__(self, params: Params, layout: Layout) -> None:
         self.params, self.layout = params, layout
         self.uri = tracking_uri(layout)
-        if self.uri.startswith("http"):
-            # Fail at once: MLflow's own retries take minutes.
-            check_reachable(f"{self.uri.rstrip('/')}/health", f"MLflow at {redact_credentials(self.uri)}", REMEDY)
-        own = self.uri == layout.tracking_uri
-        if own:
-            layout.tracking.mkdir(exist_ok=True)
-        layout.scratch.mkdir(exist_ok=True)
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # they report every new table
-        # Concurrent creation of the database fails, so one process creates it at a time.
-        with reachable(self.uri), FileLock(layout.scratch / "tracking.lock"):
+        #: Whether MLflow's database is the project's own file.
+        self.own = self.uri == layout.tracking_uri
+        for name, level in NOISY.items():
+            logging.getLogger(name).setLevel(level)
+        if not self.own:
+            require_answer(self.uri)
+        with reachable(self.uri), tracking_database.locked(layout):
+            if self.own:
+                tracking_database.prepare(layout)
             self.client = MlflowClient(self.uri, self.uri)
             name = params.registry.experiment
             experiment = self.client.get_experiment_by_name(name)
             if experiment and experiment.lifecycle_stage == "deleted":
                 self.client.restore_experiment(experiment.experiment_id)
-            location = (layout.tracking / "artifacts").as_uri() if own else None
+            location = layout.artifacts.as_uri() if self.own else None
             self.experiment_id = (
                 experiment.experiment_id if experiment else self.client.create_experiment(name, artifact_location=location)
             )
@@ -195,8 +200,8 @@ class Tracker:
         try:
             yield
             status = "FINISHED"
-        except INTERRUPTIONS:
-            status = "KILLED"
+        except BaseException as error:
+            status = _status_after(error)
             raise
         finally:
             del os.environ[FLOW_VARIABLE]
@@ -253,8 +258,8 @@ class Tracker:
         try:
             yield
             status = "FINISHED"
-        except (*INTERRUPTIONS, Unreachable):
-            status = "KILLED"
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, Unreachable) else _status_after(error)
             raise
         finally:
             self._close([run.id], status)
@@ -296,6 +301,15 @@ class Tracker:
         with reachable(self.uri):
             run = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
         return self.run(run.info.run_id)
+
+
+def _status_after(error: BaseException) -> str:
+    """KILLED after an interruption from outside, else FAILED.
+
+    Interruptions are Ctrl+C, signals (Prefect has an exception of its own for SIGTERM), and a broken pipe: the reader of the
+    output has exited.
+    """
+    return "FAILED" if isinstance(error, Exception) and not isinstance(error, BrokenPipeError) else "KILLED"
 
 
 def _process_tags() -> dict[str, str]:

@@ -3,6 +3,7 @@ running every command of compose.yaml natively, on a real Postgres, with its own
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import json
 import os
@@ -23,11 +24,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from ruamel.yaml import YAML
 
+import headway
 from headway import __version__
 from headway.environment import VARIABLES
+from headway.promotion import history
+from headway.promotion.champion import commit, reconcile
+from headway.promotion.rollback import roll_back
+from headway.registry.registry import Registry, ref_of
+from headway.serving.package import ModelPackage
+from headway.tracking import Tracker
+from tests.conftest import new_project
 from tests.postgres import system_programs, unprivileged
+from tests.promotion.conftest import REQUESTER, Stock, decision_content
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -303,7 +314,8 @@ class Stack:
         self.programs = programs
         self.services = services()
         self.ports = {listening_port(service): free_port() for service in self.services.values()}
-        self.variables = {"POSTGRES_PASSWORD": secrets.token_urlsafe(8) + " @:/%"}  # characters that a URL would trip over
+        # Characters that a URL would trip over.
+        self.variables = {name: secrets.token_urlsafe(8) + " @:/%" for name in ("POSTGRES_PASSWORD", "PREFECT_PASSWORD")}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.home = folder / "home"
         self.home.mkdir()
@@ -329,6 +341,11 @@ class Stack:
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[listening_port(self.services[name])]}"
+
+    def prefect(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, Any]:
+        """Status and answer of Prefect's API, asked with its password."""
+        auth = base64.b64encode(f"headway:{self.variables['PREFECT_PASSWORD']}".encode()).decode()
+        return call(f"{self.url('prefect')}/api/{path}", body, {"Authorization": f"Basic {auth}"})
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -436,32 +453,30 @@ def stack() -> Iterator[Stack]:
 
 @pytest.mark.e2e
 def test_the_worker_makes_its_pool_and_is_online_in_it(stack: Stack) -> None:
-    api = stack.url("prefect") + "/api"
     deadline = time.monotonic() + 40
     workers: list[dict[str, Any]] = []
     while not workers and time.monotonic() < deadline:
-        status, answer = call(f"{api}/work_pools/headway/workers/filter", {})
+        status, answer = stack.prefect("work_pools/headway/workers/filter", {})
         workers = answer if status == 200 else []
         time.sleep(0.5)
     assert [worker["status"] for worker in workers] == ["ONLINE"], stack.tail("worker")
-    _, pool = call(f"{api}/work_pools/headway")
+    _, pool = stack.prefect("work_pools/headway")
     assert pool["type"] == "process"
 
 
 @pytest.mark.e2e
 def test_a_flow_run_lands_on_the_worker_and_logs_to_mlflow_through_its_proxy(stack: Stack) -> None:
     (stack.folder / "probe.py").write_text(PROBE)
-    api = stack.url("prefect") + "/api"
-    _, flow = call(f"{api}/flows/", {"name": "probe"})
+    _, flow = stack.prefect("flows/", {"name": "probe"})
     here = {"prefect.deployments.steps.set_working_directory": {"directory": str(stack.folder)}}
     deployment = {"name": "probe", "flow_id": flow["id"], "work_pool_name": "headway", "entrypoint": "probe.py:probe"}
-    status, deployment = call(f"{api}/deployments/", deployment | {"pull_steps": [here]})
+    status, deployment = stack.prefect("deployments/", deployment | {"pull_steps": [here]})
     assert status < 300, deployment
-    _, run = call(f"{api}/deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+    _, run = stack.prefect(f"deployments/{deployment['id']}/create_flow_run", {"state": {"type": "SCHEDULED"}})
     deadline = time.monotonic() + 90
     while run["state"]["type"] in ("SCHEDULED", "PENDING", "RUNNING") and time.monotonic() < deadline:
         time.sleep(0.5)
-        _, run = call(f"{api}/flow_runs/{run['id']}")
+        _, run = stack.prefect(f"flow_runs/{run['id']}")
     assert run["state"]["type"] == "COMPLETED", f"{run['state']}\n{stack.tail('worker')}"
 
     mlflow = stack.url("mlflow") + "/api/2.0"
@@ -476,11 +491,55 @@ def test_a_flow_run_lands_on_the_worker_and_logs_to_mlflow_through_its_proxy(sta
 
 
 @pytest.mark.e2e
+def test_versions_are_registered_judged_restored_and_loaded_with_the_workers_settings(
+    stack: Stack, stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in stack.environment("worker").items():
+        if name.startswith("MLFLOW_TRACKING"):
+            monkeypatch.setenv(name, value)
+    layout = new_project(tmp_path / "project")
+    registry = Registry(Tracker(stock.params, layout))
+    with registry.tracker.nested("training", "train", "a key") as run:
+        pass
+    for folder in stock.folders[:2]:
+        version, state = registry.register(folder, run.id, {}), reconcile(registry)
+        commit(registry, state, **decision_content(ref_of(version), state.champion_ref))
+    roll_back(registry, None, "a test", REQUESTER, {})
+    assert [one.kind for one in history.decisions(registry)] == ["promotion", "promotion", "rollback"]
+    model = headway.load("champion", project=layout.root)
+    texts = ["a fine film", "dull"]
+    assert (model.predict_proba(texts) == ModelPackage.load(stock.folders[0]).predict_proba(texts)).all()
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize(
     ("host", "status"), [("mlflow:5000", 200), ("localhost:5001", 200), ("127.0.0.1:5001", 200), ("elsewhere.example", 403)]
 )
 def test_mlflow_answers_the_worker_and_the_browser_and_no_foreign_host(stack: Stack, host: str, status: int) -> None:
     assert call(stack.url("mlflow") + "/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": host})[0] == status
+
+
+@pytest.mark.e2e
+def test_prefect_takes_nothing_without_its_password_and_tells_no_other_page_anything(stack: Stack) -> None:
+    url = stack.url("prefect")
+    assert call(f"{url}/api/flows/", {"name": "planted"})[0] == 401
+    answer = requests.get(f"{url}/api/health", headers={"Origin": "http://evil.example"}, timeout=20)
+    assert "access-control-allow-origin" not in answer.headers
+    assert (
+        requests.get(f"{url}/api/health", headers={"Origin": url}, timeout=20).headers["access-control-allow-origin"] == url
+    )
+
+
+@pytest.mark.e2e
+def test_prefects_leases_are_on_a_volume(stack: Stack) -> None:
+    """So that a crash of the container leaves no concurrency slot taken."""
+    _, settings = stack.prefect("admin/settings")
+    assert settings["server"]["concurrency"]["lease_storage"].endswith(".filesystem")
+    home = Path(settings["home"])
+    inside = Path("/home/headway") / home.relative_to(stack.home)
+    mounted = [volume.split(":")[1] for volume in stack.services["prefect"]["volumes"]]
+    assert str(inside) in mounted
+    assert str(inside) in DOCKERFILE.read_text(), "a new volume takes over the owner of the image's folder"
 
 
 @pytest.mark.e2e

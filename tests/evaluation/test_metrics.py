@@ -130,3 +130,10 @@ def test_the_slice_of_all_rows_is_scored_like_the_whole():
     assert {name: whole[name] for name in ("rows", "accuracy", "macro_f1", "macro_f1_low", "macro_f1_high")} == {
         name: report[name] for name in ("rows", "accuracy", "macro_f1", "macro_f1_low", "macro_f1_high")
     }
+
+
+def test_a_slice_without_rows_has_no_values():
+    found = evaluate_slices(WORKED, {"none": np.zeros(7, bool)}, KNOBS, seed=1)["none"]
+    assert {name: found.pop(name) for name in ("rows", "small")} == {"rows": 0, "small": True}
+    assert found.keys() == {name + end for name in ("accuracy", "macro_f1") for end in ("", "_low", "_high")}
+    assert set(found.values()) == {None}

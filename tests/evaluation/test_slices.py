@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
 from headway.evaluation.expressions import mask_of
-from headway.evaluation.slices import check, slices
+from headway.evaluation.slices import check, slices, without_rows
 from headway.params import EvaluationParams
 
 
@@ -84,6 +84,19 @@ def test_a_column_can_be_named_instead_of_a_condition():
     found = indices(slices(ROWS.drop_columns(["source"]), ["bad"], knobs(rating="stars", sure="verified")))
     assert found["rating: 1"] == [2, 7]
     assert found["sure"] == [0, 3, 5, 6]
+
+
+def test_a_slice_of_the_params_that_no_row_matches_is_kept_and_named():
+    gone = table(["one two", "two one"], ["a", "b"], shop=pa.array([None, None], pa.string()))
+    found = slices(gone, ["a", "b"], knobs(long="length > 2000", shops="shop", some="length > 1"))
+    assert {name: mask.sum() for name, mask in found.items() if name in ("long", "shops", "some")} == {
+        "long": 0,
+        "shops": 0,
+        "some": 2,
+    }
+    rows = {name: {"rows": int(mask.sum())} for name, mask in found.items()}
+    assert without_rows(rows) == "no test row matches 2 slices: long, shops"
+    assert without_rows({"some": {"rows": 2}}) == without_rows({}) == ""
 
 
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=40))
@@ -172,9 +185,20 @@ def test_any_text_gives_a_mask_or_an_error(expression):
         ("lenght > 10", "no column 'lenght'; did you mean length?"),
         ("shop == 'a' and stars > 3", "no column 'stars'"),
         ("length >", "invalid syntax"),
+        ("text > 3", "expected a number"),
+        ("script < 1", "expected a number"),
+        ("not shop", "expected columns"),
+        ("shop and length > 3", "expected columns"),
+        ("shop + 1", "not a condition"),
+        ("length > 3 if shop else 1", "is not supported"),
+        ("text.__class__", "is not supported"),
+        ("length in shop", "expected a list after in"),
+        ("re.match('[', text)", "is not supported"),
+        ("length > 99999999999999999999999999", "expected columns"),
+        ("(" * 5000, "too many nested parentheses"),
     ],
 )
-def test_a_condition_on_an_unknown_column_is_refused_before_there_is_a_table(params, expression, message):
+def test_a_condition_that_cannot_be_computed_is_refused_before_there_is_a_table(params, expression, message):
     chosen = params.override({"data.slice_columns": ["shop"], "evaluation.slices": {"mine": expression}})
     with pytest.raises(HeadwayError, match=r"^evaluation\.slices\.mine: ") as caught:
         check(chosen)
@@ -182,6 +206,12 @@ def test_a_condition_on_an_unknown_column_is_refused_before_there_is_a_table(par
 
 
 def test_conditions_on_columns_of_a_prepared_split_are_accepted(params):
+    named = {
+        "five": "shop >= 4 and label < 2",
+        "sure": "label in ['a', 'b'] or shop == 'a'",
+        "id": "id != 'x' and label_id == 1",
+    }
+    check(params.override({"data.slice_columns": ["shop"], "evaluation.slices": named}))
     named = {"long": "length > 10 and script == 'Latin'", "by shop": "shop", "some": 'shop in ["a", "b"] or -1 < length'}
     check(params.override({"data.slice_columns": ["shop"], "evaluation.slices": named}))
 

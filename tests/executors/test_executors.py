@@ -202,7 +202,9 @@ def test_a_trial_that_kills_two_workers_has_failed_and_the_search_continues(
 
     (shared.folder / "die 1").touch()
     params = tune_params(workers=2, pruning=False, trials=5)
-    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "journal"), "test").run(executor, Killing(), ignore)
+    trials = (
+        Search(params, DEFAULTS, 1, open_storage("", tmp_path / "journal"), "test").run(executor, Killing(), ignore).trials
+    )
     assert [trial.state for trial in trials] == ["complete", "failed", "complete", "complete", "complete"]
     assert "interrupted twice" in trials[1].reason
 
@@ -212,7 +214,7 @@ def search(
 ) -> tuple[list[tuple[int, dict[str, Any], float | None]], list[str]]:
     """Number, point and score of a search's trials, and what it showed."""
     params, shown = tune_params(workers=2, pruning=False, trials=5), Shown()
-    trials = Search(params, DEFAULTS, 1, open_storage("", journal), "test").run(executor, shown, ignore)
+    trials = Search(params, DEFAULTS, 1, open_storage("", journal), "test").run(executor, shown, ignore).trials
     return [(trial.number, trial.point, trial.score) for trial in trials], shown.lines
 
 

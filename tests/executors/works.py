@@ -67,7 +67,7 @@ def work(shared: Shared, task: Task, report: Report | None = None) -> Outcome:
         os.kill(os.getpid(), signal.SIGKILL)
     scale = sum(value for value in task.point.values() if isinstance(value, int | float))
     score = float(np.cos(shared.numbers * scale).mean())
-    entry = {"epoch": 1.0, "validation_accuracy": score, "pid": float(os.getpid())}
+    entry = {"step": 1.0, "epoch": 1.0, "joint_validation_accuracy": score, "pid": float(os.getpid())}
     if report:
         report(entry)
     return Outcome("complete", (score,), (entry,))

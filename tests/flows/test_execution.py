@@ -104,3 +104,21 @@ with exclusive(Layout(Path({str(small.root)!r}))):
     assert done.returncode == -9
     with exclusive(small):
         pass
+
+
+@pytest.mark.parametrize("left", ["", '{"write": {', "\0" * 20])
+def test_a_list_of_paths_in_use_of_which_a_kill_left_half_stops_no_flow(small: Layout, left: str) -> None:
+    repro("copy", small, lambda line: None)
+    in_use = small.root / ".dvc" / "tmp" / "rwlock"
+    in_use.write_text(left)
+    with pytest.raises(StageFailed, match="corrupted"):
+        repro("count", small, lambda line: None)
+    with exclusive(small):
+        assert repro("count", small, lambda line: None).outcome == RAN
+
+
+def test_a_list_of_paths_in_use_that_can_be_read_stays(small: Layout) -> None:
+    in_use = small.root / ".dvc" / "tmp" / "rwlock"
+    in_use.write_text('{"write": {}, "read": {}}')
+    with exclusive(small):
+        assert in_use.is_file()

@@ -11,10 +11,25 @@ import pytest
 from prefect.logging import disable_run_logger
 from prefect.states import Failed
 
-from flows import graph, pipeline
+from flows import deploy, graph, pipeline
 from flows.execution import RAN, UP_TO_DATE, StageFailed, StageResult
 from headway.errors import HeadwayError
 from headway.layout import Layout
+from headway.process import Terminated
+from headway.registry.registry import Registry
+
+
+class Unclaimed(Registry):
+    """A registered model that belongs to no other project."""
+
+    def __init__(self) -> None:
+        pass
+
+    def require_own(self) -> None:
+        pass
+
+
+UNCLAIMED = Unclaimed()
 
 
 class Recorded:
@@ -39,7 +54,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, project: Layout, changed: set[str]
     calls = Recorded(ran)
     monkeypatch.setattr(pipeline, "run_stage", calls)
     monkeypatch.setattr(pipeline, "changed_stages", lambda layout: changed)
-    results = pipeline.run_stages(project)
+    results = pipeline.run_stages(project, UNCLAIMED)
     assert [result.name for result in results] == [stage.name for stage in graph.read(project.graph)]
     return calls
 
@@ -58,25 +73,47 @@ def test_dvc_checks_every_stage_again_after_one_that_ran(monkeypatch: pytest.Mon
     assert {name for name, changed in calls.asked.items() if changed is None} == set(order) - set(before)
 
 
-def test_an_interrupt_that_is_swallowed_between_two_stages_ends_the_flow(
+def test_another_projects_model_is_noticed_as_soon_as_the_labels_are_known(
     monkeypatch: pytest.MonkeyPatch, project: Layout
 ) -> None:
+    class Claimed(Unclaimed):
+        def require_own(self) -> None:
+            raise HeadwayError("the registered model belongs to another project")
+
+    calls = Recorded({"ingest"})
+    monkeypatch.setattr(pipeline, "run_stage", calls)
+    monkeypatch.setattr(pipeline, "changed_stages", lambda layout: None)
+    with pytest.raises(HeadwayError, match="belongs to another project"):
+        pipeline.run_stages(project, Claimed())
+    assert list(calls.asked) == ["ingest"]
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_an_interrupt_that_is_swallowed_between_two_stages_ends_the_flow(
+    monkeypatch: pytest.MonkeyPatch, project: Layout, number: signal.Signals, error: type[BaseException]
+) -> None:
+    def end(number: int, _frame: object) -> None:
+        raise error(number)
+
+    outside = signal.signal(number, end)
     started = []
 
     class Swallowing(Recorded):
         def __call__(self, stage: graph.Stage, layout: Layout, changed: set[str] | None) -> StageResult:
             started.append(stage.name)
-            with suppress(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
+            with suppress(error):
+                signal.raise_signal(number)
             return super().__call__(stage, layout, changed)
 
     monkeypatch.setattr(pipeline, "run_stage", Swallowing(set()))
     monkeypatch.setattr(pipeline, "changed_stages", lambda layout: set())
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        pipeline.run_stages(project)
+    try:
+        with pytest.raises(error):
+            pipeline.run_stages(project, UNCLAIMED)
+        assert signal.getsignal(number) == end
+    finally:
+        signal.signal(number, outside)
     assert started == ["ingest"]
-    assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize(
@@ -117,3 +154,20 @@ def test_a_stage_that_changed_or_may_have_goes_through_dvc(
 def test_a_flow_outside_a_project_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(HeadwayError, match="not inside a Headway project"):
         pipeline.pipeline.fn(str(tmp_path))
+
+
+@pytest.mark.parametrize("start", ["command", "flow", "schedule"])
+def test_mistakes_in_the_project_are_found_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, project: Layout, start: str
+) -> None:
+    project.params.write_text(project.params.read_text().replace("slices: {}", "slices: {long: lenght > 3}"))
+    monkeypatch.chdir(project.root)
+    for name in ("run_stages", "Tracker"):
+        monkeypatch.setattr(pipeline, name, lambda *_: pytest.fail("work began"))
+    begin = {
+        "command": pipeline.main,
+        "flow": lambda: pipeline.pipeline.fn(""),
+        "schedule": lambda: deploy.serve("0 3 * * *"),
+    }
+    with pytest.raises(HeadwayError, match="no column 'lenght'"):
+        begin[start]()

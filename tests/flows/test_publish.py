@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flows import report
+from flows.local_server import Address
 from headway.cli import registry as commands
 from headway.promotion.decision import PROMOTION, RETIREMENT, Decision
 from tests.promotion.conftest import story
@@ -15,19 +16,23 @@ def decision() -> Decision:
     return story((PROMOTION, 1), (RETIREMENT, 1))[-1]
 
 
-def test_without_a_server_prefect_is_not_imported(decision: Decision, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setattr(commands, "flows", lambda _: pytest.fail("Prefect was asked"))
-    commands._publish(decision)
-
-
-def test_with_a_server_the_decision_is_published(decision: Decision, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("named", "running"),
+    [("", None), ("http://127.0.0.1:1/api", None), ("", Address("http://127.0.0.1:1/api", "headway:secret"))],
+    ids=["none", "named", "running"],
+)
+def test_a_decision_is_published_to_the_server_that_a_flow_would_use(
+    decision: Decision, monkeypatch: pytest.MonkeyPatch, named: str, running: Address | None
+) -> None:
     published: list[Decision] = []
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
-    monkeypatch.setattr(report, "publish_by_hand", published.append)
     monkeypatch.setattr(commands, "flows", lambda module: {"report": report}[module])
+    monkeypatch.setattr(report, "_by_hand", published.append)
+    monkeypatch.setattr(report.server, "named", lambda: named)
+    monkeypatch.setattr(report.server, "check", lambda: None)
+    monkeypatch.setattr(report.server.local_server, "running", lambda home: running)
+    monkeypatch.setattr(report.server.local_server, "embedded", lambda home: pytest.fail("a server was started"))
     commands._publish(decision)
-    assert published == [decision]
+    assert published == ([decision] if named or running else [])
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,7 @@ def test_a_failing_server_is_reported_in_one_line(
         raise RuntimeError("the disk is full\nand more")
 
     monkeypatch.setenv("PREFECT_API_URL", url)
+    monkeypatch.setattr(report.server, "named", lambda: url)
     if fails_late:
         monkeypatch.setattr(report.server, "check", lambda: None)
         monkeypatch.setattr(report, "_by_hand", full)

@@ -16,8 +16,11 @@ from headway.layout import Layout
 from headway.promotion.decision import PROMOTION
 from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
 from tests.promotion.conftest import story
+from tests.reporting.test_learning import MAJORITY
+from tests.reporting.test_learning import report as training_report
 
 STAGES = (StageResult("prepare", UP_TO_DATE, 0.4), StageResult("train", RAN, 61.26))
+NOT_LEARNED = training_report(MAJORITY)
 LINES = ("promote:", "✓ enough_test_rows: 2,415 test rows, at least 100 required")
 
 
@@ -70,6 +73,28 @@ def test_the_closing_tables_hold_every_stage_the_search_the_total_and_every_mode
     assert "PROMOTED: version 3 is champion\n  ✓ enough_test_rows" in printed
 
 
+def test_a_slice_that_no_row_matches_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = closing()
+    shown.outcome.scores["candidate"]["slices"] = {"long": {"rows": 0}, "short": {"rows": 3}}
+    report.show(shown)
+    assert "\nno test row matches 1 slice: long\n" in capsys.readouterr().out
+
+
+def test_a_part_that_did_not_learn_is_named_in_the_closing_tables_and_in_the_artifact(
+    project: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(project.metrics("training"), NOT_LEARNED)
+    (line,) = report.describe_learning(project)
+    shown = replace(closing(), not_learned=(line,))
+    report.show(shown)
+    assert f"\n{line}\nPROMOTED" in capsys.readouterr().out
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(report, "create_table_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(report, "create_markdown_artifact", lambda content, key, description: made.update({key: content}))
+    report.publish(shown)
+    assert "- The attention part did not learn" in made["headway-decision"]
+
+
 def test_an_outcome_of_one_line_shows_that_line(capsys: pytest.CaptureFixture[str]) -> None:
     report.show(closing(UNCHANGED, lines=("nothing to decide",)))
     assert "stays champion\n  nothing to decide\n" in capsys.readouterr().out
@@ -78,9 +103,9 @@ def test_an_outcome_of_one_line_shows_that_line(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("found", "description"),
     [
-        ({"trials": 8, "pruned": 2, "failed": 0}, "8 trials, 2 pruned"),
-        ({"trials": 9, "pruned": 0, "failed": 1}, "9 trials, 1 failed"),
-        ({"trials": 1, "pruned": 0, "failed": 0}, "1 trial"),
+        ({"trials": 8, "pruned": 2, "failed": 0, "winner": 3}, "8 trials, 2 pruned"),
+        ({"trials": 9, "pruned": 0, "failed": 1, "winner": 0}, "9 trials, 1 failed, defaults kept"),
+        ({"trials": 1, "pruned": 0, "failed": 0, "winner": 0}, "1 trial, defaults kept"),
     ],
 )
 def test_the_search_is_described_in_numbers(project: Layout, found: dict[str, int], description: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from headway import init
-from headway.data.columns import propose, sample_rows
+from headway.data.columns import propose
+from headway.data.sampling import sample_rows
 from headway.data.sources.streams import LocalFile
 from headway.errors import HeadwayError
 from headway.init.inspection import _seconds_to_train
@@ -182,12 +184,13 @@ def test_only_the_proposed_knobs_change_in_params_yaml(project, table):
     assert (params.data.source, params.data.path) == ("file", "shop reviews.csv")
     assert (params.data.text_column, params.data.label_column) == ("评论", "stars")
     assert params.registry.model_name == "shop-reviews"
+    assert re.fullmatch("p[0-9a-f]{8}", params.registry.project_id)
     changed = [
         (old, new)
         for old, new in zip(before.splitlines(), project.params.read_text(encoding="utf-8").splitlines(), strict=True)
         if old != new
     ]
-    assert len(changed) == 5
+    assert len(changed) == 6  # source, path, both columns, the name of the model and the identity of the project
     assert all(("#" in old) == ("#" in new) for old, new in changed)
     assert not project.raw.exists()
     assert not (project.scratch / "init" / "data").exists()
@@ -236,6 +239,20 @@ def test_a_missing_file_is_one_line(project):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_knobs_are_shown_as_they_are_written():
+    changes = {"data.columns": ["label", "text"], "data.header": False, "data.path": "own.csv"}
+    assert init.as_yaml(changes) == "data.columns: [label, text]\ndata.header: false\ndata.path: own.csv\n"
+
+
+def test_a_project_that_cannot_be_written_to_is_refused_before_reading(project, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("headway.preflight.tempfile.TemporaryFile", refuse)
+    with pytest.raises(HeadwayError, match="cannot be written to"):
+        quietly(project, "nowhere.csv")
+
+
 @pytest.mark.parametrize(
     ("given", "path", "files"),
     [
@@ -281,7 +298,7 @@ def test_a_file_url_is_treated_as_a_path(project, table):
 
 @pytest.mark.parametrize("columns", [["text", "label"], ["label", "text"]])
 def test_a_file_without_a_header_is_refused_with_advice(project, columns):
-    texts, labels = english(40)
+    texts, labels = english(200)
     table = {"text": texts, "label": [("good", "bad")[label] for label in labels]}
     path = project.root / "own.csv"
     with path.open("w", newline="") as file:
@@ -290,7 +307,11 @@ def test_a_file_without_a_header_is_refused_with_advice(project, columns):
         HeadwayError, match=r"^own\.csv: the first line looks like a row, not a header: its value 'bad' occurs"
     ) as raised:
         quietly(project, path)
-    assert str(raised.value).endswith("add a first line with the columns' names, such as text,label")
+    advice = f"if it is a row, add --no-header --columns {','.join(columns)}; if it names the columns, add --header"
+    assert str(raised.value).endswith(advice)
+    found = quietly(project, path, header=False, columns=columns)
+    assert (found.changes["data.header"], found.changes["data.columns"]) == (False, columns)
+    assert found.profile.rows_in == 200
 
 
 def test_a_repeated_header_is_not_taken_for_a_missing_one(project, table):
@@ -337,3 +358,73 @@ def test_encoding_and_delimiter_are_shown(project, capsys):
     printed = capsys.readouterr().out
     assert "cp1251 (guessed), delimiter semicolon" in printed
     assert "! The encoding was guessed: cp1251 for own.csv." in printed
+
+
+@pytest.fixture
+def messy(project):
+    """English sentences. One class has four spellings, of which the third has a Cyrillic letter; the other has one."""
+    texts, labels = english(300)
+    ways = ["good", "Good ", "g\u043eod", "GOOD", "good"]
+    named = [ways[row % 5] if label else "bad: 'x' #1, {no}" for row, label in enumerate(labels)]
+    write_csv(project.root / "own.csv", {"text": texts, "label": named})
+    return project
+
+
+def test_a_map_is_proposed_for_labels_that_look_alike_and_is_written(messy, capsys):
+    found = quietly(messy, messy.root / "own.csv")
+    label_map = found.changes["data.label_map"]
+    assert label_map == {"Good": "good", "g\u043eod": "good", "GOOD": "good"}
+    assert [entry.label for entry in found.profile.classes] == ["bad: 'x' #1, {no}", "good"]
+    init.show(found)
+    assert "Good (" in capsys.readouterr().out
+    init.write(messy, found.changes)
+    assert load(messy.params).data.label_map == label_map
+
+
+def test_entries_of_a_map_are_kept_if_the_data_have_their_labels(messy):
+    own = {"bad: 'x' #1, {no}": "poor", "Good": "Good", "other": ""}
+    init.write(messy, {"data.label_map": own})
+    assert load(messy.params).data.label_map == own
+    found = quietly(messy, messy.root / "own.csv", label="label")
+    assert found.changes["data.label_map"] == {
+        "bad: 'x' #1, {no}": "poor",
+        "Good": "Good",
+        "g\u043eod": "good",
+        "GOOD": "good",
+    }
+    assert found.profile.label_map_unused == {}
+
+
+def test_labels_that_no_longer_look_alike_reset_the_map(project, table):
+    init.write(project, {"data.label_map": {"Positive": "positive"}})
+    path = write_csv(project.root / "own.csv", table)
+    assert quietly(project, path).changes["data.label_map"] == {}
+
+
+@pytest.mark.parametrize("label", [None, "rating"])
+def test_a_score_is_refused_with_how_to_make_classes_of_it(project, label):
+    texts, _ = english(400)
+    path = write_csv(project.root / "own.csv", {"text": texts, "rating": [str(1 + len(text) % 17 / 4) for text in texts]})
+    with pytest.raises(
+        HeadwayError, match=r"^own\.csv: the label column 'rating' looks like a score: 17 different"
+    ) as raised:
+        quietly(project, path, label=label)
+    assert "pd.cut" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_stars_from_one_to_five_are_classes(project):
+    texts, _ = english(400)
+    path = write_csv(project.root / "own.csv", {"text": texts, "rating": [str(1 + len(text) % 5) for text in texts]})
+    assert len(quietly(project, path).profile.classes) == 5
+
+
+def test_a_tie_between_labels_is_refused_with_yes_unless_one_is_named(project):
+    texts, labels = english(200)
+    names = [("bad", "good")[label] for label in labels]
+    flipped = [name if row % 20 else "bad" for row, name in enumerate(names)]
+    path = write_csv(project.root / "own.csv", {"text": texts, "mood": names, "feeling": flipped})
+    with pytest.raises(HeadwayError, match=r"^own\.csv: .* choose with --label$") as caught:
+        quietly(project, path, require_clear=True)
+    assert "mood" in str(caught.value)
+    assert quietly(project, path, require_clear=True, label="feeling").proposal.label == "feeling"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from headway.model.classifier import BIGRAM_MULTIPLIER, EMBEDDING_SPREAD, AttentionClassifier, AttentionPooling
+from headway.model.classifier import BIGRAM_MULTIPLIER, EMBEDDING_SPREAD, AttentionClassifier, AttentionPooling, resolved
 from headway.params import ModelParams
 
 Make = Callable[..., AttentionClassifier]
@@ -184,3 +184,19 @@ def test_pooling_ignores_padding(sizes: Callable[..., ModelParams]) -> None:
     assert (pooling.weights(x, mask)[0, 3:] == 0).all()
     torch.testing.assert_close(pooled[0, :4], weights[:, 0] @ x[0, :3, :4])
     torch.testing.assert_close(pooled[0, 4:8], weights[:, 1] @ x[0, :3, 4:])
+
+
+@pytest.mark.parametrize(
+    ("vocabulary_size", "buckets"), [(2, 8), (650, 2_048), (6_000, 32_768), (50_000, 262_144), (400_000, 262_144)]
+)
+def test_the_table_of_bigrams_grows_with_the_vocabulary(
+    sizes: Callable[..., ModelParams], vocabulary_size: int, buckets: int
+) -> None:
+    params = sizes(bigram_buckets="auto")
+    assert resolved(params, vocabulary_size).bigram_buckets == buckets
+    assert resolved(sizes(bigram_buckets=7), vocabulary_size).bigram_buckets == 7
+
+
+def test_the_params_of_a_classifier_say_how_many_bigrams_it_has(sizes: Callable[..., ModelParams]) -> None:
+    made = AttentionClassifier(sizes(bigram_buckets="auto"), 650, 3)
+    assert made.params.bigram_buckets == len(made.bigram_embedding.weight) - 1 == 2_048

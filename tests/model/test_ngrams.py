@@ -17,11 +17,18 @@ from torch.nn import functional as F
 
 from headway.data.batching.datamodule import in_batches, subset
 from headway.data.tokenization.encoded import EncodedTexts
+from headway.model import logistic
 from headway.model.combination import PRIOR
 from headway.model.ngrams import NgramClassifier, ngrams
 from headway.params import NgramParams
 
-KNOBS = {"max_order": 2, "min_document_frequency": 1, "max_features": 10_000, "inverse_regularisation": [5.0]}
+KNOBS = {
+    "max_order": 2,
+    "min_document_frequency": 1,
+    "max_features": 10_000,
+    "inverse_regularisation": [5.0],
+    "scaling": "log_count_ratio",
+}
 Texts = list[list[int]]
 TEXTS = st.lists(st.lists(st.integers(1, 6), max_size=9), min_size=1, max_size=6)
 
@@ -75,7 +82,9 @@ def textbook(texts: Texts, labels: list[int], n_classes: int, params: NgramParam
     )
     q = p.sum(axis=1, keepdims=True) - p
     r = np.log((p + 1) / (p.sum(axis=0) + len(known))) - np.log((q + 1) / (q.sum(axis=0) + len(known)))
-    scale = np.abs(r).max(axis=1)
+    n_texts = p.sum(axis=1)
+    idf = np.log((1 + len(texts)) / (1 + n_texts)) + 1
+    scale = np.abs(r).max(axis=1) if params.scaling == "log_count_ratio" else idf
 
     def features(some: Texts) -> np.ndarray:
         x = np.zeros((len(some), len(known)))
@@ -86,12 +95,23 @@ def textbook(texts: Texts, labels: list[int], n_classes: int, params: NgramParam
         lengths = np.linalg.norm(x, axis=1, keepdims=True)
         return x / np.where(lengths > 0, lengths, 1) * scale
 
-    solver = LogisticRegression(C=params.inverse_regularisation[0], max_iter=5_000, tol=1e-10).fit(features(texts), labels)
-    return known, lambda some: solver.predict_log_proba(features(some))
+    length = np.sqrt(np.square(features(texts)).sum(axis=1).mean())
+    solver = LogisticRegression(C=params.inverse_regularisation[0], max_iter=5_000, tol=1e-10)
+    solver.fit(features(texts) / length, labels)
+    return known, lambda some: solver.predict_log_proba(features(some) / length)
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("changes", [{}, {"max_order": 3}, {"min_document_frequency": 2}, {"inverse_regularisation": [0.3]}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"max_order": 3},
+        {"min_document_frequency": 2},
+        {"inverse_regularisation": [0.3]},
+        {"scaling": "inverse_document_frequency"},
+    ],
+)
 def test_the_fit_is_that_of_the_equations(n_classes: int, changes: dict[str, Any]) -> None:
     random = np.random.default_rng(3)
     labels = [row % n_classes for row in range(24)]
@@ -189,10 +209,8 @@ def test_no_weaker_regularisation_is_tried_once_the_loss_rises(reviews: Any, mon
     splits = [EncodedTexts.open(reviews.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
     batches = [in_batches(some) for some in splits]
     tried = []
-    take = NgramClassifier._copy_from
-    monkeypatch.setattr(
-        NgramClassifier, "_copy_from", lambda self, solver, scale: [tried.append(solver.C), take(self, solver, scale)]
-    )
+    take = logistic.fit
+    monkeypatch.setattr(logistic, "fit", lambda *args, **more: [tried.append(args[1]), take(*args, **more)][1])
     fitted = NgramClassifier.fit(*batches, 2, knobs(inverse_regularisation=[1e4, 1.0, 1e3, 1e2, 1e5]))
     assert fitted.inverse_regularisation < 1e4
     assert tried == sorted(tried)

@@ -6,8 +6,8 @@ import multiprocessing
 import os
 import re
 import signal
-from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +21,9 @@ from headway.data.batching import TextBatches
 from headway.data.batching.datamodule import TextDataModule, in_batches, subset
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError
-from headway.model.lightning import ClassifierModule, balanced_weights
-from headway.model.training import fit
+from headway.model.lightning import MONITOR, ClassifierModule, balanced_weights
+from headway.model.schedule import resolve
+from headway.model.training import AtomicCheckpointIO, fit
 from headway.params import Params
 
 SMALL = {
@@ -59,17 +60,15 @@ def new(
 ) -> tuple[ClassifierModule, TextDataModule]:
     """A fresh module and the data to train it on."""
     splits = [EncodedTexts.open(encoded / f"{name}.arrow") for name in ("train", "validation")]
-    return module_for(
-        knobs, TextDataModule(*splits, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed), kind
-    )
+    return module_for(knobs, TextDataModule(*splits, knobs.model.max_length, knobs.seed), kind)
 
 
 def module_for(
     knobs: Params, data: TextDataModule, kind: type[ClassifierModule] = ClassifierModule
 ) -> tuple[ClassifierModule, TextDataModule]:
-    steps = data.steps(knobs.training.max_epochs)
     class_rows = np.bincount(data.train.texts.labels, minlength=2).tolist()
-    return kind(knobs.model, knobs.training, VOCABULARY_SIZE, class_rows, knobs.seed, steps), data
+    schedule = resolve(knobs.training, data)
+    return kind(knobs.model, knobs.training, VOCABULARY_SIZE, class_rows, knobs.seed, schedule), data
 
 
 def trained(
@@ -78,7 +77,7 @@ def trained(
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> ClassifierModule:
     module, data = module_and_data
-    return fit(module, data, max_epochs=module.params.max_epochs, report=report, checkpoints=checkpoints)
+    return fit(module, data, report=report, checkpoints=checkpoints)
 
 
 def assert_same(first: ClassifierModule, second: ClassifierModule) -> None:
@@ -91,10 +90,17 @@ def assert_same(first: ClassifierModule, second: ClassifierModule) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(knobs: Params, encoded: Path, tmp_path_factory: pytest.TempPathFactory) -> ClassifierModule:
-    """The result of an uninterrupted training of three epochs."""
+    """The result of an uninterrupted training of three epochs and four evaluations, the first three within an epoch."""
     module = trained(new(knobs, encoded), tmp_path_factory.mktemp("uninterrupted"))
-    assert [entry["epoch"] for entry in module.history] == [1, 2, 3]
+    epochs = [entry["epoch"] for entry in module.history]
+    assert [int(epoch) for epoch in epochs] == [0, 1, 2, 3]
+    assert [epoch.is_integer() for epoch in epochs] == [False, False, False, True]
     return module
+
+
+def steps_of(module: ClassifierModule) -> list[float]:
+    """Steps done at each evaluation."""
+    return [entry["step"] for entry in module.history]
 
 
 # Learning.
@@ -113,14 +119,15 @@ def test_a_few_steps_move_every_parameter(knobs: Params, encoded: Path) -> None:
 def test_one_batch_can_be_memorised(knobs: Params, encoded: Path, similarity: str) -> None:
     still = {f"model.{name}": 0.0 for name in ("bigram_dropout", "embedding_dropout", "dropout")}
     chosen = knobs.override(
-        {**still, "model.similarity": similarity, "training.max_epochs": 40, "training.patience": 40, "seed": 3}
+        {**still, "model.similarity": similarity, "training.max_epochs": 40, "training.tokens_per_batch": 100_000, "seed": 3}
     )
     texts = EncodedTexts.open(encoded / "train.arrow")
     few = subset(texts, np.concatenate([np.flatnonzero(texts.labels == label)[:8] for label in (0, 1)]))
-    module, data = module_for(chosen, TextDataModule(few, few, 512, 100_000, 1))
-    assert data.steps(1) == 1
+    module, data = module_for(chosen, TextDataModule(few, few, 512, 1))
+    assert module.schedule.steps == 40
+    ((tokens, labels),) = data.val_dataloader()
+    assert module.loss(module.classifier(tokens), labels).item() == pytest.approx(np.log(2), abs=1e-5)  # it knows nothing
     trained((module, data))
-    assert module.history[0]["train_loss"] == pytest.approx(np.log(2), abs=1e-5)  # it starts knowing nothing
     assert module.history[-1]["train_loss"] < 0.02
     assert module.history[-1]["validation_accuracy"] == 1
 
@@ -132,9 +139,9 @@ STILL = {
 
 
 def test_the_loss_is_the_cross_entropy_of_the_weights_at_the_start(knobs: Params, encoded: Path) -> None:
-    chosen = knobs.override(STILL)
+    chosen = knobs.override({**STILL, "training.tokens_per_batch": 100_000})
     few = subset(EncodedTexts.open(encoded / "train.arrow"), range(16))
-    module, data = module_for(chosen, TextDataModule(few, few, 512, 100_000, 1))
+    module, data = module_for(chosen, TextDataModule(few, few, 512, 1))
     torch.nn.init.normal_(module.classifier.output.weight)
     losses = []
     for tokens, labels in in_batches(few):
@@ -171,17 +178,59 @@ def test_the_history_has_losses_and_validation_metrics(knobs: Params, encoded: P
         pairs = [(module.classifier(tokens), labels) for tokens, labels in data.val_dataloader()]
     logits, labels = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
     assert len(labels) == len(data.validation)
-    (entry,) = module.history
+    entry = module.history[-1]
+    assert (entry["step"], entry["epoch"], entry["progress"]) == (module.schedule.steps, 1, 1)
     assert entry["validation_accuracy"] == pytest.approx((logits.argmax(dim=1) == labels).float().mean().item())
     assert entry["validation_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
-    assert set(entry) == {"epoch", "train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1"}
+    assert entry[MONITOR] == pytest.approx(loss_at_the_best_temperature(logits, labels), rel=1e-4)
+    assert entry[MONITOR] < entry["validation_loss"]
+    metrics = {"train_loss", "validation_loss", MONITOR, "validation_accuracy", "validation_macro_f1"}
+    assert set(entry) == {"step", "epoch", "progress", *metrics}
+
+
+def loss_at_the_best_temperature(logits: Tensor, labels: Tensor) -> float:
+    """By trying temperatures, with the prior of the joint model's weights."""
+    losses = [
+        torch.nn.functional.cross_entropy(weight * logits.double(), labels).item() + (weight - 1) ** 2 / len(labels)
+        for weight in np.arange(0, 20, 0.01)
+    ]
+    return min(losses)
+
+
+def test_an_evaluation_is_reported_when_its_logits_are_there(knobs: Params, encoded: Path) -> None:
+    module, data = new(knobs, encoded)
+    labels = torch.cat([labels for _, labels in data.val_dataloader()])
+
+    def check(entry: dict[str, float]) -> None:
+        right = module.validation_logits.argmax(dim=1) == labels
+        assert entry["validation_accuracy"] == pytest.approx(right.float().mean().item())
+        loss = torch.nn.functional.cross_entropy(module.validation_logits, labels)
+        assert entry[MONITOR] == pytest.approx(loss_at_the_best_temperature(module.validation_logits, labels), abs=1e-4)
+        assert not module.validation_logits.is_inference(), "a fit of weights needs gradients"
+        reported.append(float(loss))
+
+    reported: list[float] = []
+    fit(module, data, report=check)
+    assert len(reported) == len(set(reported)) == len(module.history) > 1
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_advice(knobs: Params, encoded: Path) -> None:
     with pytest.raises(
-        HeadwayError, match=r"^training diverged: .* in epoch 1; lower training\.learning_rate \(now 1e\+30\)"
+        HeadwayError, match=r"^training diverged: .* at step \d+; lower training\.learning_rate \(now 1e\+30\)"
     ):
         trained(new(knobs.override({"training.learning_rate": 1e30}), encoded))
+
+
+def test_a_logit_that_is_not_finite_in_validation_is_reported_at_the_last_step(
+    knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, data = new(knobs, encoded)
+    forward = module.classifier.forward
+    monkeypatch.setattr(
+        module.classifier, "forward", lambda x: forward(x) if module.classifier.training else torch.inf * forward(x)
+    )
+    with pytest.raises(HeadwayError, match=rf"validation text is not finite at step {module.schedule.evaluation_steps:,}; "):
+        trained((module, data))
 
 
 # Repeating.
@@ -204,66 +253,109 @@ def test_another_seed_trains_another_model(
 # Being interrupted.
 
 
-@pytest.mark.parametrize("epoch", [1, 2, 3])
-def test_a_training_interrupted_in_its_report_resumes_bit_identically(
-    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, epoch: int
-) -> None:
+def interrupt_at(step: float) -> Callable[[dict[str, float]], None]:
+    """A report that raises at the evaluation after this step."""
+
     def interrupt(entry: dict[str, float]) -> None:
-        if entry["epoch"] == epoch:
+        if entry["step"] == step:
             raise Interrupted
 
+    return interrupt
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_training_interrupted_in_its_report_resumes_bit_identically(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, number: int
+) -> None:
+    expected = steps_of(uninterrupted)
     with pytest.raises(Interrupted):
-        trained(new(knobs, encoded), tmp_path, interrupt)
-    epochs = []
-    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
-    # The epoch's checkpoint is written after its report, so that epoch is done again, and none before it.
-    assert epochs == list(range(epoch, 4))
+        trained(new(knobs, encoded), tmp_path, interrupt_at(expected[number]))
+    steps = []
+    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: steps.append(entry["step"]))
+    # The evaluation's checkpoint is written after its report, so that interval is done again, and none before it.
+    assert steps == expected[number:]
     assert_same(resumed, uninterrupted)
 
 
 class Killed(ClassifierModule):
-    """Kills its own process in the middle of the second epoch."""
+    """Kills its own process before a step."""
+
+    kill_at: int
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        if self.current_epoch == 1 and len(self._losses) == 3:
+        if self.current_epoch * self.schedule.evaluation_steps + len(self._losses) == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().training_step(batch)
 
 
-def train_until_killed(knobs: Params, encoded: Path, checkpoints: Path) -> None:
-    trained(new(knobs, encoded, Killed), checkpoints)
+def train_until_killed(knobs: Params, encoded: Path, checkpoints: Path, kill_at: int) -> None:
+    module, data = new(knobs, encoded, Killed)
+    module.kill_at = kill_at  # type: ignore[attr-defined]
+    trained((module, data), checkpoints)
 
 
-def test_a_training_killed_in_its_second_epoch_resumes_bit_identically(
-    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
+@pytest.mark.parametrize("place", ["between two evaluations of an epoch", "in the epoch after the last evaluation's"])
+def test_a_killed_training_resumes_bit_identically(
+    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, place: str
 ) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=(knobs, encoded, tmp_path))
+    expected, schedule = steps_of(uninterrupted), uninterrupted.schedule
+    kill_at = int(expected[0]) + 1
+    if place == "in the epoch after the last evaluation's":
+        kill_at = int(schedule.steps / schedule.epochs) + 3
+    assert expected[0] < kill_at < expected[1]
+    assert (schedule.epochs_at(kill_at) > 1) == (place == "in the epoch after the last evaluation's")
+    arguments = (knobs, encoded, tmp_path, kill_at)
+    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=arguments)
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode == -signal.SIGKILL
-    epochs = []
-    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
-    assert epochs == [2, 3]
+    steps = []
+    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: steps.append(entry["step"]))
+    assert steps == expected[1:]
     assert_same(resumed, uninterrupted)
+
+
+def test_a_checkpoint_that_cannot_be_written_to_its_end_leaves_the_former_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "best.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
+
+    def partly(checkpoint: dict[str, Any], path: str) -> None:
+        Path(path).write_bytes(b"PK")
+        raise Interrupted
+
+    monkeypatch.setattr("lightning_fabric.plugins.io.torch_io._atomic_save", partly)
+    with pytest.raises(Interrupted):
+        AtomicCheckpointIO().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_a_training_writes_its_checkpoints_so(knobs: Params, encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainers: list[Any] = []
+    monkeypatch.setattr("pytorch_lightning.Trainer.fit", lambda trainer, *_, **__: trainers.append(trainer))
+    trained(new(knobs, encoded), None)
+    assert isinstance(trainers[0].strategy.checkpoint_io, AtomicCheckpointIO)
 
 
 @pytest.mark.parametrize("damage", ["", "not a checkpoint", "truncated"])
-def test_a_damaged_last_checkpoint_is_skipped(
-    knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path, damage: str, capsys: Any
+@pytest.mark.parametrize("newest", ["best", "last"])
+def test_a_damaged_checkpoint_is_skipped(
+    knobs: Params, encoded: Path, tmp_path: Path, damage: str, newest: str, capsys: Any
 ) -> None:
-    def interrupt(entry: dict[str, float]) -> None:
-        if entry["epoch"] == 2:
-            raise Interrupted
-
+    """The best evaluation is saved as best, any other as last: the older of the two remains."""
+    fresh = new if newest == "best" else spoiled
+    expected = trained(fresh(knobs, encoded), tmp_path / "uninterrupted")
+    steps = steps_of(expected)
     with pytest.raises(Interrupted):
-        trained(new(knobs, encoded), tmp_path, interrupt)
-    last = tmp_path / "last.ckpt"
-    last.write_bytes(last.read_bytes()[:5000] if damage == "truncated" else damage.encode())
-    epochs = []
-    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
-    assert "last.ckpt is damaged" in capsys.readouterr().out
-    assert epochs == [2, 3]  # best.ckpt is of the first epoch
-    assert_same(resumed, uninterrupted)
+        trained(fresh(knobs, encoded), tmp_path / "interrupted", interrupt_at(steps[2]))
+    damaged = tmp_path / "interrupted" / f"{newest}.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:5000] if damage == "truncated" else damage.encode())
+    repeated = []
+    resumed = trained(fresh(knobs, encoded), tmp_path / "interrupted", lambda entry: repeated.append(entry["step"]))
+    assert f"{newest}.ckpt is damaged" in capsys.readouterr().out
+    assert repeated == (steps if newest == "best" else steps[1:])  # all is done again if there was no other
+    assert_same(resumed, expected)
 
 
 def test_a_training_without_a_readable_checkpoint_starts_over(
@@ -274,23 +366,23 @@ def test_a_training_without_a_readable_checkpoint_starts_over(
     assert_same(trained(new(knobs, encoded), tmp_path), uninterrupted)
 
 
-def test_a_training_killed_after_its_last_epoch_gives_the_same_model_without_another(
+def test_a_training_killed_after_its_last_evaluation_gives_the_same_model_without_another(
     knobs: Params, encoded: Path, uninterrupted: ClassifierModule, tmp_path: Path
 ) -> None:
     trained(
         new(knobs, encoded), tmp_path
     )  # its checkpoints are all there, as they are when the kill comes before the packing
-    epochs = []
-    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: epochs.append(entry["epoch"]))
-    assert epochs == []
+    steps = []
+    resumed = trained(new(knobs, encoded), tmp_path, lambda entry: steps.append(entry["step"]))
+    assert steps == []
     assert_same(resumed, uninterrupted)
 
 
-# Stopping early, and the best epoch.
+# Stopping early, and the best evaluation.
 
 
 def spoiled(knobs: Params, encoded: Path) -> tuple[ClassifierModule, TextDataModule]:
-    """Data with inverted validation labels: the model scores worse as it learns, so an early epoch is the best."""
+    """Data with inverted validation labels: the model scores worse as it learns, so an early evaluation is the best."""
     module, data = new(knobs, encoded)
     texts = data.validation.texts
     turned = EncodedTexts(texts.tokens, texts.offsets, 1 - texts.labels, texts.ids)
@@ -298,55 +390,53 @@ def spoiled(knobs: Params, encoded: Path) -> tuple[ClassifierModule, TextDataMod
     return module, data
 
 
-def weights_by_epoch(module: ClassifierModule, kept: list[dict[str, Tensor]]) -> Callable[[dict[str, float]], None]:
+def weights_by_evaluation(module: ClassifierModule, kept: list[dict[str, Tensor]]) -> Callable[[dict[str, float]], None]:
     return lambda entry: kept.append({name: value.clone() for name, value in module.classifier.state_dict().items()})
 
 
-def test_the_weights_of_the_best_epoch_are_returned(knobs: Params, encoded: Path, tmp_path: Path) -> None:
+def test_the_weights_of_the_best_evaluation_are_returned(knobs: Params, encoded: Path, tmp_path: Path) -> None:
     module, data = spoiled(knobs.override({"training.max_epochs": 5}), encoded)
     kept: list[dict[str, Tensor]] = []
-    trained((module, data), tmp_path, weights_by_epoch(module, kept))
-    scores = [entry["validation_accuracy"] for entry in module.history]
-    best = scores.index(max(scores))
-    assert best < len(scores) - 1
+    trained((module, data), tmp_path, weights_by_evaluation(module, kept))
+    losses = [entry[MONITOR] for entry in module.history]
+    best = losses.index(min(losses))
+    assert best < len(losses) - 1
     for name, weight in module.classifier.state_dict().items():
         assert torch.equal(weight, kept[best][name]), name
     assert not torch.equal(kept[best]["output.weight"], kept[-1]["output.weight"])
 
 
-def test_an_interrupted_training_resumes_from_its_last_epoch_not_its_best(
-    knobs: Params, encoded: Path, tmp_path: Path
+@pytest.mark.parametrize("folder", ["interrupted", "moved since"])
+def test_an_interrupted_training_resumes_from_its_last_evaluation_not_its_best(
+    knobs: Params, encoded: Path, tmp_path: Path, folder: str
 ) -> None:
     chosen = knobs.override({"training.max_epochs": 5})
     expected = trained(spoiled(chosen, encoded), tmp_path / "uninterrupted")
-    scores = [entry["validation_accuracy"] for entry in expected.history]
-    assert scores.index(max(scores)) < 3
-
-    def interrupt(entry: dict[str, float]) -> None:
-        if entry["epoch"] == 5:
-            raise Interrupted
-
+    losses = [entry[MONITOR] for entry in expected.history]
+    assert losses.index(min(losses)) < len(losses) - 2
+    last = expected.schedule.steps
     with pytest.raises(Interrupted):
-        trained(spoiled(chosen, encoded), tmp_path / "interrupted", interrupt)
-    epochs = []
-    resumed = trained(spoiled(chosen, encoded), tmp_path / "interrupted", lambda entry: epochs.append(entry["epoch"]))
-    assert epochs == [5]
+        trained(spoiled(chosen, encoded), tmp_path / "interrupted", interrupt_at(last))
+    (tmp_path / "interrupted").rename(tmp_path / folder)
+    steps = []
+    resumed = trained(spoiled(chosen, encoded), tmp_path / folder, lambda entry: steps.append(entry["step"]))
+    assert steps == [last]
     assert_same(resumed, expected)
 
 
-def test_without_checkpoints_the_weights_of_the_last_epoch_are_returned(knobs: Params, encoded: Path) -> None:
+def test_without_checkpoints_the_weights_of_the_last_evaluation_are_returned(knobs: Params, encoded: Path) -> None:
     module, data = spoiled(knobs, encoded)
     kept: list[dict[str, Tensor]] = []
-    trained((module, data), None, weights_by_epoch(module, kept))
+    trained((module, data), None, weights_by_evaluation(module, kept))
     assert torch.equal(module.classifier.output.weight, kept[-1]["output.weight"])
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_training_stops_after_patience_epochs_without_gain(knobs: Params, encoded: Path, patience: int) -> None:
-    # So small a rate moves nothing: the first epoch is the best.
+def test_training_stops_after_patience_evaluations_without_gain(knobs: Params, encoded: Path, patience: int) -> None:
+    # So small a rate moves nothing: the first evaluation is the best.
     chosen = {"training.learning_rate": 1e-60, "training.max_epochs": 6, "training.patience": patience}
     module = trained(new(knobs.override(chosen), encoded))
-    assert [entry["epoch"] for entry in module.history] == list(range(1, patience + 2))
+    assert len(module.history) == patience + 1 < module.schedule.evaluations
 
 
 def test_a_training_killed_after_early_stopping_does_not_continue(knobs: Params, encoded: Path, tmp_path: Path) -> None:
@@ -364,11 +454,11 @@ class Recording(ClassifierModule):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self.rows: list[tuple[int, list[int]]] = []
+        self.rows: list[list[int]] = []
         self.rates: list[list[float]] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        self.rows.append((self.current_epoch, batch[0][:, 0].tolist()))
+        self.rows.append(batch[0][:, 0].tolist())
         self.rates.append([group["lr"] for optimiser in self.optimizers() for group in optimiser.param_groups])
         return super().training_step(batch)
 
@@ -380,16 +470,14 @@ def test_every_text_is_used_exactly_once_per_epoch(knobs: Params) -> None:
     tokens = np.ones(offsets[-1], dtype=np.int32)
     tokens[offsets[:-1]] = np.arange(2, 452)
     texts = EncodedTexts(tokens, offsets, np.arange(450, dtype=np.int32) % 2, [str(index) for index in range(450)])
-    data = TextDataModule(texts, subset(texts, [0, 1]), 512, 50, 1)
-    module, _ = module_for(knobs.override({"training.max_epochs": 3}), data, Recording)
+    data = TextDataModule(texts, subset(texts, [0, 1]), 512, 1)
+    module, _ = module_for(knobs.override({"training.tokens_per_batch": 50, "training.patience": 99}), data, Recording)
     trained((module, data))
-    batches = Counter(epoch for epoch, _ in module.rows)
-    assert len(set(batches.values())) > 1
-    assert sum(batches.values()) == module.total_steps
-    for epoch in range(3):
-        seen = [row for number, rows in module.rows if number == epoch for row in rows]
-        assert sorted(seen) == list(range(2, 452))
-    order = [[row for number, rows in module.rows if number == epoch for row in rows] for epoch in range(3)]
+    ends = [data.steps(50, epochs) for epochs in range(4)]
+    assert len({end - start for start, end in pairwise(ends)}) > 1
+    assert len(module.rows) == module.schedule.steps == ends[-1]
+    order = [[row for rows in module.rows[start:end] for row in rows] for start, end in pairwise(ends)]
+    assert all(sorted(rows) == list(range(2, 452)) for rows in order)
     assert len({tuple(rows) for rows in order}) == 3
 
 
@@ -397,18 +485,18 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero(knobs: Params, en
     module, data = new(knobs.override({"training.warmup_ratio": 0.25}), encoded, Recording)
     trained((module, data))
     rates = [rate[0] for rate in module.rates]
-    assert len(rates) == module.total_steps
+    assert len(rates) == module.schedule.steps
     assert all(len(set(rate)) == 1 and len(rate) == 2 for rate in module.rates)  # the bigram table's too
     peak = rates.index(max(rates))
-    assert peak == pytest.approx(0.25 * module.total_steps, abs=1)
+    assert peak == pytest.approx(0.25 * module.schedule.steps, abs=1)
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert len(set(rates)) >= len(rates) - 1
     assert 0 < rates[0] < 0.3 * 0.02
     assert max(rates) == pytest.approx(0.02, rel=0.1)
     assert 0 < rates[-1] < 0.1 * 0.02
-    assert module.learning_rate_at(module.total_steps) == 0
-    assert module.learning_rate_at(module.total_steps + 5) == 0
+    assert module.learning_rate_at(module.schedule.steps) == 0
+    assert module.learning_rate_at(module.schedule.steps + 5) == 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without a GPU")
@@ -417,7 +505,7 @@ def test_missing_devices_are_reported_in_one_line(knobs: Params, encoded: Path) 
     with pytest.raises(
         HeadwayError, match=r"^this machine lacks devices for .*: gpu and .*: 1 \(.*\); set accelerator: auto, or"
     ):
-        fit(module, data, max_epochs=1)
+        fit(module, data)
 
 
 def test_only_bigram_embeddings_have_sparse_gradients_and_not_on_a_gpu(knobs: Params, encoded: Path) -> None:
@@ -446,7 +534,7 @@ def test_ctrl_c_in_a_training_raises_keyboard_interrupt(knobs: Params, encoded: 
     handler = signal.getsignal(signal.SIGINT)
     try:
         with pytest.raises(KeyboardInterrupt):
-            fit(module, data, max_epochs=2, report=end)
+            fit(module, data, report=end)
     finally:
         signal.signal(signal.SIGINT, handler)  # Lightning leaves it ignored
 
@@ -504,7 +592,7 @@ def test_bfloat16_multiplies_in_bfloat16_and_learns_in_float32(knobs: Params, en
         module.classifier.output.register_forward_hook(lambda _, __, logits: seen.add((precision, logits.dtype)))  # noqa: B023
         trained((module, data))
         assert {weight.dtype for weight in module.parameters()} == {torch.float32}
-        losses[precision] = [epoch["train_loss"] for epoch in module.history]
+        losses[precision] = [entry["train_loss"] for entry in module.history]
     assert losses["bfloat16"][-1] < losses["bfloat16"][0] - 0.03
     assert losses["bfloat16"] == pytest.approx(losses["float32"], abs=0.01)
     assert losses["bfloat16"] != losses["float32"]
@@ -529,7 +617,7 @@ def test_a_rare_class_is_found_more_often_when_classes_are_balanced(knobs: Param
     found = {}
     for weights in ("none", "balanced"):
         chosen = knobs.override({"training.class_weights": weights})
-        data = TextDataModule(few, splits[1], chosen.model.max_length, chosen.training.tokens_per_batch, chosen.seed)
+        data = TextDataModule(few, splits[1], chosen.model.max_length, chosen.seed)
         module = trained(module_for(chosen, data)).eval()
         with torch.no_grad():
             predicted = [module.classifier(tokens).argmax(dim=1) for tokens, _ in data.val_dataloader()]
@@ -553,32 +641,32 @@ def together(
     knobs: Params, encoded: Path, checkpoints: Path, report: Any = None, embed: Any = None
 ) -> tuple[ClassifierModule, TextDataModule]:
     """Trained by two CPU processes, each on every second batch."""
-    chosen = knobs.override({"training.max_epochs": 2, "training.accelerator": "cpu"})
+    chosen = knobs.override({"training.max_epochs": 2, "training.accelerator": "cpu", "training.devices": 2})
     module, data = new(chosen, encoded, InStep)
     module.classifier.embed = embed or module.classifier.embed  # type: ignore[method-assign]
-    module.total_steps = data.steps(2, world_size=2)
-    return fit(module, data, max_epochs=2, report=report, checkpoints=checkpoints, devices=2), data
+    return fit(module, data, report=report, checkpoints=checkpoints, devices=2), data
 
 
 def test_two_processes_train_one_model(knobs: Params, encoded: Path, tmp_path: Path) -> None:
     reported: list[dict[str, float]] = []
     module, data = together(knobs, encoded, tmp_path / "first", reported.append)
-    assert [entry["epoch"] for entry in module.history] == [1, 2]
+    assert len(module.history) == module.schedule.evaluations
     assert reported == module.history
-    # The weights that came back are those of the best epoch, for they give its metrics.
+    # The weights that came back are those of the best evaluation, for they give its metrics.
     module.eval()
     with torch.inference_mode():
         pairs = [(module.classifier(tokens).argmax(dim=1) == labels) for tokens, labels in data.val_dataloader()]
-    best = max(entry["validation_accuracy"] for entry in module.history)
-    assert torch.cat(pairs).float().mean().item() == pytest.approx(best)
+    best = min(module.history, key=lambda entry: entry[MONITOR])
+    assert torch.cat(pairs).float().mean().item() == pytest.approx(best["validation_accuracy"])
     again, _ = together(knobs, encoded, tmp_path / "second")
     assert_same(module, again)
-    steps = torch.load(tmp_path / "first" / "last.ckpt", weights_only=True)["lr_schedulers"][0]["last_epoch"]
-    assert steps == data.steps(2, world_size=2) < data.steps(2)
+    saved = [torch.load(path, weights_only=True) for path in (tmp_path / "first").glob("*.ckpt")]
+    steps = max(one["lr_schedulers"][0]["last_epoch"] for one in saved)
+    assert steps == module.schedule.steps == data.steps(1024, 2, world_size=2) < data.steps(1024, 2)
 
 
 def test_an_error_in_one_of_two_processes_is_one_line(knobs: Params, encoded: Path, tmp_path: Path) -> None:
-    with pytest.raises(HeadwayError, match=r"^training diverged: .* in epoch 1; lower training\.learning_rate"):
+    with pytest.raises(HeadwayError, match=r"^training diverged: .* at step \d+; lower training\.learning_rate"):
         together(knobs.override({"training.learning_rate": 1e30}), encoded, tmp_path)
 
 

@@ -60,10 +60,11 @@ class Stock:
     sources: tuple[str, ...]
 
     def tracker(self, root: Path) -> Tracker:
-        """Of a project with a copy of the database; the files that it speaks of are shared."""
+        """Of a project with a copy of the database; the artifacts are shared through a link."""
         layout = Layout(root)
         layout.tracking.mkdir(parents=True)
-        shutil.copyfile(self.layout.tracking / "mlflow.db", layout.tracking / "mlflow.db")
+        shutil.copyfile(self.layout.tracking_database, layout.tracking_database)
+        layout.artifacts.symlink_to(self.layout.artifacts)
         for name in ("params.yaml", "dvc.yaml"):
             shutil.copyfile(self.layout.root / name, root / name)
         return Tracker(self.params, layout)
@@ -94,7 +95,7 @@ def stock(reviews: Slice, tmp_path_factory: pytest.TempPathFactory) -> Stock:
         folders.append(root / f"package {seed}")
     registry = Registry(tracker)
     with packages.module_functions_use(registry.tracker.uri):
-        sources = tuple(packages.log(folder, run.id) for folder in folders)
+        sources = tuple(packages.log(folder, run.id, {}) for folder in folders)
     return Stock(small, layout, run.id, tuple(folders), sources)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from headway.cli import app
@@ -57,6 +58,32 @@ def test_the_history_lists_every_decision_the_last_one_first(two: House) -> None
     assert all("@" in row[5] for row in rows)
 
 
+@pytest.mark.parametrize("width", [80, 40, 30])
+def test_a_narrow_history_has_every_decision_and_cuts_no_number(
+    two: House, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    reason = "too many complaints about refunds were labelled as praise, see https://example.org/incidents/2026-11-29"
+    two.decide(two.version(1), ROLLBACK, reason=reason)
+    two.decide(two.version(1), RETIREMENT, reason="退货投诉太多，模型把它们标成了好评")
+    monkeypatch.setenv("COLUMNS", str(width))
+    printed = headway("history").output
+    lines = [line.rstrip() for line in printed.splitlines()]
+    assert max(map(cell_len, lines)) <= width
+    assert [line.split(", ")[0] for line in lines if line[0] != " "] == [
+        "5  retirement",
+        "4  rollback",
+        "3  refusal",
+        "2  forced promotion",
+        "1  promotion",
+    ]
+    words = " ".join(printed.split())
+    assert "+1.67 points (97.82%: +0.77 to +2.56) over the champion" in words
+    assert "too many complaints about refunds were labelled as praise" in words
+    if width > 60:
+        assert reason in words
+    assert re.search(r"1 promotion, version 1 \d{4}-\d\d-\d\d \d\d:\d\d ", words)
+
+
 def test_a_whole_history_is_verified_and_a_broken_one_names_the_first_broken_record(two: House) -> None:
     records = two.decisions()
     assert headway("history", "--verify").output == f"3 decisions, none altered, the last one is {records[-1].id}\n"
@@ -87,23 +114,24 @@ def test_a_rollback_prints_the_champion_and_the_page(two: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("force", "changed", "named"),
+    ("force", "changed", "message"),
     [
-        (False, {"prepare", "train"}, "prepare"),
-        (False, {"ingest", "baseline"}, "baseline, ingest"),
-        (True, {"prepare", "baseline"}, "prepare"),
-        (True, {"baseline"}, ""),
-        (False, {"tune", "train", "evaluate"}, ""),
-        (False, set(), ""),
-        (False, None, ""),
+        (False, {"prepare", "train"}, "changed since prepare ran, so"),
+        (False, {"ingest", "baseline"}, "changed since baseline, ingest ran, so"),
+        (True, {"prepare", "baseline"}, "changed since prepare ran, so"),
+        (True, {"baseline"}, "has no version 9"),
+        (False, {"tune", "train", "evaluate"}, "has no version 9"),
+        (False, set(), "has no version 9"),
+        (False, None, "because `dvc status` fails"),
+        (True, None, "has no version 9"),
     ],
 )
 def test_nothing_is_promoted_on_rows_that_are_older_than_the_params(
-    two: House, monkeypatch: pytest.MonkeyPatch, force: bool, changed: set[str] | None, named: str
+    two: House, monkeypatch: pytest.MonkeyPatch, force: bool, changed: set[str] | None, message: str
 ) -> None:
     monkeypatch.setattr("flows.execution.changed_stages", lambda _: changed)
     line = error_of("promote", "9", *(("--force", "--reason", "x") if force else ()))
-    assert (f"changed since {named} ran, so" if named else "has no version 9") in line
+    assert message in line
 
 
 def test_a_retirement_is_in_the_history(two: House) -> None:

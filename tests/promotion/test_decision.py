@@ -193,6 +193,14 @@ def test_a_record_from_before_there_were_sketches_keeps_its_id() -> None:
     assert len(new.test_rows.sketch.split()) == 2
 
 
+def test_a_record_from_before_training_was_recorded_keeps_its_id() -> None:
+    old = a_record()
+    assert '"training"' not in old.as_json()
+    new = a_record(training={"epoch": 3})
+    assert new.id != old.id
+    assert parse(new.as_json(), new.id).training == {"epoch": 3}
+
+
 def test_every_headline_says_what_happened_and_why() -> None:
     expected = {
         PROMOTION: "version 2 is promoted",

@@ -254,7 +254,7 @@ def test_a_second_refusal_of_the_same_execution_takes_the_place_of_the_first(ref
 
 def test_a_refusal_for_the_latency_alone_is_decided_again(refused: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine may have been busy."""
-    slow = refused.with_params(gate__min_test_rows=10, gate__max_latency_ms=1.0, gate__policy="non_inferior")
+    slow = refused.with_params(gate__min_test_rows=10, gate__max_latency_ratio=0.001, gate__policy="non_inferior")
     slow = slow.with_params(gate__champion_margin=0.9)
     record = slow.decide().decision
     assert record is not None

@@ -18,6 +18,7 @@ from headway.promotion import gate as gate_module
 from headway.promotion.alpha_spending import significance
 from headway.promotion.check import Check
 from headway.promotion.gate import Costs, GateInput, GateResult
+from headway.serving.latency import MachineLoad
 
 CLASSES = ("negative", "positive")
 SEED = 1
@@ -497,6 +498,50 @@ def test_a_cost_above_its_budget_refuses_and_every_cost_is_reported(
     assert [one.name for one in result.checks] == [*EVERY_CHECK, "latency", "size"]
     if threshold is not None:
         assert check(result, name).threshold == pytest.approx(threshold)
+
+
+BUSY = MachineLoad(average=9.0, cores=2)
+
+
+def latency_check(candidate: float, champion: float | None, policy: GateParams, **limits: float) -> Check:
+    costs = Costs(candidate, 1, champion, None if champion is None else 1, BUSY)
+    opponent = None if champion is None else right(0.8)
+    result = decide(right(0.9), right(0.8), opponent, policy.model_copy(update=limits), SEED, costs=costs)
+    return next(one for one in result.checks if one.name == "latency")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "limits", "passes"),
+    [
+        pytest.param(620.0, 600.0, {"max_latency_ms": 500.0}, True, id="the champion exceeds the limit too"),
+        pytest.param(499.0, 600.0, {"max_latency_ms": 500.0}, True, id="only the champion exceeds it"),
+        pytest.param(620.0, 499.0, {"max_latency_ms": 500.0}, False, id="only the candidate exceeds it"),
+        pytest.param(620.0, 500.0, {"max_latency_ms": 500.0}, False, id="the champion is just within it"),
+        pytest.param(1201.0, 600.0, {"max_latency_ms": 500.0}, False, id="more than twice the champion's"),
+        pytest.param(780.0, 600.0, {"max_latency_ms": 500.0, "max_latency_ratio": 1.2}, False, id="more than the ratio"),
+        pytest.param(1700.0, 600.0, {"max_latency_ms": 500.0, "max_latency_ratio": 3.0}, True, id="within the ratio"),
+        pytest.param(620.0, None, {"max_latency_ms": 500.0}, False, id="no champion"),
+        pytest.param(620.0, np.nan, {"max_latency_ms": 500.0}, False, id="the champion's no number"),
+    ],
+)
+def test_the_limit_in_milliseconds_counts_only_if_the_champion_meets_it_now(
+    gate: GateParams, candidate: float, champion: float | None, limits: dict[str, float], passes: bool
+) -> None:
+    assert latency_check(candidate, champion, gate, **limits).passed == passes
+
+
+def test_the_latency_check_records_both_times_their_ratio_and_the_load(gate: GateParams) -> None:
+    check = latency_check(660.0, 600.0, gate, max_latency_ms=500.0)
+    assert (check.value, check.threshold) == (660.0, pytest.approx(1200.0))
+    expected = {"champion": 600.0, "ratio": pytest.approx(1.1), "load_average": 9.0, "cores": 2}
+    assert check.details == expected
+    assert "; the limit of 500.0 ms is not applied, because the champion exceeds it now too" in check.explanation
+    assert "busy" not in check.explanation
+
+
+def test_a_first_candidate_that_is_too_slow_on_a_busy_machine_is_advised_to_run_again(gate: GateParams) -> None:
+    assert "run again" in latency_check(620.0, None, gate, max_latency_ms=500.0).explanation
+    assert "run again" not in latency_check(420.0, None, gate, max_latency_ms=500.0).explanation
 
 
 @pytest.mark.parametrize(

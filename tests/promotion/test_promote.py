@@ -307,6 +307,7 @@ def test_a_refusal_leaves_its_reasons_and_no_champion(candidate: Candidate) -> N
     outcome = candidate.decide(**{"gate.min_test_rows": 10_000})
     assert (outcome.result, outcome.champion, outcome.problem) == (REFUSED, None, "")
     assert any("at least 10,000 required" in line for line in outcome.lines)
+    assert any("headway predict --version 1 " in line for line in outcome.lines)
     assert Registry(candidate.tracker).champion() is None
 
 
@@ -396,6 +397,7 @@ def test_a_record_says_what_was_decided_on_and_who_requested_it(
     assert all(value and value > 0 for value in costs.values())
     manifest = read_json(candidate.layout.raw / "manifest.json", made_by="ingest")
     assert record.data["label_counts"] == manifest["label_counts"]
+    assert record.training == read_json(candidate.layout.metrics("training"), made_by="train")
     run, stem = record.candidate.run, f"decisions/version-1-1-{record.id[:12]}"
     assert artifacts(candidate, run, "decisions") == {f"{stem}.json", f"{stem}.html"}
     assert artifacts(candidate, run, "cards") == {"cards/version-1.md"}
@@ -471,10 +473,40 @@ def test_the_gate_can_decide_again_on_a_version(candidate: Candidate) -> None:
     assert (first.kind, second.kind) == (REFUSAL, PROMOTION)
     assert second.scores[CANDIDATE]["accuracy"] == first.scores[CANDIDATE]["accuracy"]
     assert second.data == first.data
+    assert second.training == first.training != {}
     with pytest.raises(HeadwayError, match=r"^version 1 of headway is champion already$"):
         promote_version(candidate.params, candidate.layout, registry, "1", REQUESTER)
     with pytest.raises(HeadwayError, match=r"^headway has no version 7; `headway history` lists"):
         promote_version(candidate.params, candidate.layout, registry, "7", REQUESTER)
+
+
+def test_a_version_is_described_with_the_label_map_that_it_was_trained_with(candidate: Candidate) -> None:
+    """Whatever params.yaml has now."""
+    registry = Registry(candidate.tracker)
+    candidate.decide(**{"gate.min_test_rows": 10_000})
+    now = candidate.params.override({"data.label_map": {"negative": "bad"}, "gate.min_test_rows": 10_000})
+    promote_version(now, candidate.layout, registry, "1", REQUESTER)
+    first, second = history.decisions(registry)
+    assert second.data == first.data
+    assert {*second.data["label_counts"]} == {"negative", "positive"}
+
+
+@pytest.mark.parametrize("classes", [["negative", "positive"], ["bad", "positive"]])
+def test_a_version_without_a_decision_is_described_if_the_project_has_its_classes(
+    candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch, classes: list[str]
+) -> None:
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
+    monkeypatch.setattr(scoring, "measure", measure)
+    registry = Registry(candidate.tracker)
+    few = {"gate.min_test_rows": 10_000}
+    candidate.decide(**few)
+    source, model = equal_model
+    tags = {name: value for name, value in registry.version("1").tags.items() if not name.startswith("headway.decision")}
+    registry.new_version(source, None, {**tags, MODEL_TAG: model})
+    write_json(candidate.layout.prepared / "labels.json", classes)
+    promote_version(candidate.params.override(few), candidate.layout, registry, "2", REQUESTER)
+    first, second = history.decisions(registry)
+    assert second.data == (first.data if classes == ["negative", "positive"] else {})
 
 
 def test_a_forced_promotion_records_the_gates_checks_and_the_reason(candidate: Candidate) -> None:
@@ -600,6 +632,30 @@ def test_the_gate_counts_earlier_looks_for_a_first_promotion(
     other = registry.new_version(source, None, {MODEL_TAG: model, SPLIT_TAG: split})
     promote_version(candidate.params, candidate.layout, registry, str(other.version), REQUESTER)
     assert asked == [0, 0, 1], "the second repeats the candidate of the first"
+
+
+def test_each_step_of_a_promotion_is_reported_before_it_begins(
+    candidate: Candidate, logged: str, equal_model: tuple[str, str]
+) -> None:
+    registry = Registry(candidate.tracker)
+    registry.log.create()
+    source, model = equal_model
+    split = {SPLIT_TAG: split_tag(candidate.params)[SPLIT_TAG]}
+    registry.new_version(source, None, {MODEL_TAG: model, **split})
+    registry.new_version(logged, None, split)
+    content = {"kind": PROMOTION, "requested_by": REQUESTER, "candidate": ref_of(registry.version("1"))}
+    champion.commit(registry, reconcile(registry), **content)
+    steps: list[str] = []
+    rows = len(TestRows(candidate.layout).ids)
+    project = Project(candidate.params, candidate.layout, registry)
+    promote(project, Request(REQUESTER, "2", on_step=steps.append))
+    assert steps == [
+        f"loading the champion, version 1, and scoring {rows} test rows",
+        f"loading version 2, and scoring {rows} test rows",
+        "measuring latency",
+        "comparing, with 200 bootstrap resamples",
+        "recording the decision",
+    ]
 
 
 def test_the_gate_is_given_slices_measured_costs_and_the_earlier_looks_at_these_rows(

@@ -18,7 +18,7 @@ from headway.errors import HeadwayError, Unreachable
 from headway.registry.packages import EXAMPLE, SERVING_REQUIREMENTS
 from headway.registry.registry import CHALLENGER, CHAMPION, MODEL_TAG, Registry, ref_of
 from headway.serving import package
-from headway.serving.package import ModelPackage
+from headway.serving.package import ModelPackage, config
 from tests.promotion.conftest import Stock
 
 
@@ -104,7 +104,8 @@ def test_a_registered_model_says_what_goes_in_what_comes_out_and_what_it_needs(s
     model = Model.load(str(folder))
     assert model.signature is not None
     assert model.signature.inputs.input_names() == ["text"]
-    assert model.signature.outputs.input_names() == ["label", "probability of negative", "probability of positive"]
+    columns = ["label", "probability of negative", "probability of positive", "reason"]
+    assert model.signature.outputs.input_names() == columns
     example = model.load_input_example(str(folder))
     assert list(example.columns) == ["text"]
     assert len(example) >= 2, "one row does not show that rows are scored each for itself"
@@ -119,7 +120,7 @@ def test_a_registered_model_scores_its_own_example_row_by_row(store: Store) -> N
     model = mlflow.pyfunc.load_model(str(folder))
     table = model.predict(EXAMPLE)
     expected = ModelPackage.load(store.folders[0]).predict_proba(list(EXAMPLE["text"]))
-    np.testing.assert_array_equal(table.iloc[:, 1:].to_numpy(), expected)
+    np.testing.assert_array_equal(table.iloc[:, 1:3].to_numpy(), expected)
     single = model.predict(EXAMPLE.tail(1))
     assert list(single["label"]) == list(table["label"])[1:]
 
@@ -177,7 +178,7 @@ def test_a_version_whose_description_is_missing_or_damaged_is_lost(store: Store,
 
 def test_a_version_of_another_format_needs_the_headway_that_made_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     version = store.registry.register(store.folders[0], store.run, {})
-    monkeypatch.setattr(package, "READABLE_FORMATS", (99,))
+    monkeypatch.setattr(config, "READABLE_FORMATS", (99,))
     with pytest.raises(HeadwayError, match=r"\(.+this Headway reads formats 99\); use the Headway that made it$") as error:
         store.registry.load(version)
     assert "\n" not in str(error.value)

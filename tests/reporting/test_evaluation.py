@@ -24,8 +24,20 @@ from tests.evaluation.test_slices import table
 
 KNOBS = EvaluationParams(bootstrap_samples=100, confidence=0.9, min_slice_rows=20, slices={})
 HISTORY = [
-    {"epoch": 1, "train_loss": 0.7, "validation_loss": 0.6, "validation_accuracy": 0.61},
-    {"epoch": 2, "train_loss": 0.4, "validation_loss": 0.5, "validation_accuracy": 0.74},
+    {
+        "epoch": 0.7,
+        "train_loss": 0.7,
+        "validation_loss": 0.6,
+        "validation_loss_calibrated": 0.5,
+        "validation_accuracy": 0.61,
+    },
+    {
+        "epoch": 1.4,
+        "train_loss": 0.4,
+        "validation_loss": 0.5,
+        "validation_loss_calibrated": 0.4,
+        "validation_accuracy": 0.74,
+    },
 ]
 DRAWN = {
     "roc": charts.roc,
@@ -68,8 +80,11 @@ def test_rows_of_one_class_or_of_unknown_classes_are_drawn_too(tmp_path, name):
 
 def test_the_learning_curve_holds_the_history():
     losses, accuracy = charts.learning_curve(HISTORY).axes
-    assert [list(line.get_ydata()) for line in losses.lines] == [[0.7, 0.4], [0.6, 0.5]]
-    assert [list(line.get_ydata()) for line in accuracy.lines] == [[0.61, 0.74]]
+    curves = {line.get_label(): list(line.get_ydata()) for line in losses.lines[:3]}
+    assert curves == {"training": [0.7, 0.4], "validation": [0.6, 0.5], "validation, calibrated": [0.5, 0.4]}
+    assert [list(line.get_ydata()) for line in accuracy.lines[:1]] == [[0.61, 0.74]]
+    for axes in (losses, accuracy):
+        assert list(axes.lines[-1].get_xdata()) == [1.4, 1.4]  # the evaluation whose weights are kept
 
 
 def test_the_curves_are_those_of_scikit_learn():

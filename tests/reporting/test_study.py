@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange
 from headway.reporting.figures import save_png
+from headway.reporting.pages import Page
 from headway.reporting.study.live import LiveProgress, duration
 from headway.reporting.study.page import importances, study_page
 from headway.reporting.study.summary import summary_lines, table
-from headway.search.results import TrialResult
+from headway.search.results import Finished, TrialResult, best, summary
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with
 
@@ -25,12 +27,16 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> list[TrialResult]:
     return study(tmp_path_factory.mktemp("study") / "journal.log", trials=10)
 
 
+def page_of(trials: list[TrialResult], params: TuneParams) -> Page:
+    return study_page(trials, summary(Finished(trials, params)), params)
+
+
 def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(trials: list[TrialResult]) -> None:
-    html = study_page(trials, tune_params()).html
-    assert html == study_page(trials, tune_params()).html
+    html = page_of(trials, tune_params()).html
+    assert html == page_of(trials, tune_params()).html
     assert html.count("<svg") == 4
     assert not re.search(r"""(src|href)="(?!#)|https?://""", html)
-    for line in summary_lines(trials, tune_params()):
+    for line in summary_lines(summary(Finished(trials, tune_params())), tune_params()):
         assert line in html
     assert html.count("<tr") == 1 + len(trials)
     assert html.count('<tr class="best"') == 1
@@ -40,21 +46,21 @@ def test_a_front_is_drawn_where_there_are_two_objectives(tmp_path: Path) -> None
     params = tune_params(trials=6, second_objective="size")
     work = work_with(climb, params, second=lambda point: float(point["model.n_layers"]))
     found = study(tmp_path / "journal.log", work=work, trials=6, second_objective="size")
-    assert study_page(found, params).html.count("<svg") == 5
+    assert page_of(found, params).html.count("<svg") == 5
 
 
 @pytest.mark.parametrize("space", [{}, {"a.b_$x$": FloatRange(type="float", low=0.5, high=0.5)}, dict(SPACE)])
 def test_a_study_of_one_trial_is_drawn_too(tmp_path: Path, space: dict[str, Any]) -> None:
     point = {name: knob.choices[0] if isinstance(knob, Choices) else knob.low for name, knob in space.items()}
-    trial = TrialResult(0, "complete", 0.5, None, point, [{"epoch": 1, "validation_accuracy": 0.5}], "", 0)
-    for name, figure in study_page([trial], tune_params(space=space)).figures.items():
+    trial = TrialResult(0, "complete", 0.5, None, point, [{"epoch": 1, "joint_validation_accuracy": 0.5}], "", 0)
+    for name, figure in page_of([trial], tune_params(space=space)).figures.items():
         save_png(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
 
 def test_what_a_reason_says_is_text_and_no_markup(trials: list[TrialResult]) -> None:
     failed = TrialResult(10, "failed", None, None, trials[0].point, [], "<b>loss</b> nan", 0)
-    assert "&lt;b&gt;loss&lt;/b&gt; nan" in study_page([*trials, failed], tune_params()).html
+    assert "&lt;b&gt;loss&lt;/b&gt; nan" in page_of([*trials, failed], tune_params()).html
 
 
 def test_the_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
@@ -71,7 +77,7 @@ def test_the_knob_that_decides_is_the_most_important(tmp_path: Path) -> None:
 def test_the_table_has_a_row_a_trial_with_its_knobs(trials: list[TrialResult]) -> None:
     out = io.StringIO()
     failed = TrialResult(10, "failed", None, None, {"model.n_layers": 5}, [], "[red]loss[/red] nan", 0)
-    Console(file=out, width=250).print(table([*trials, failed], tune_params()))
+    Console(file=out, width=250).print(table([*trials, failed], best(trials, tune_params()).number, tune_params()))
     lines = out.getvalue().splitlines()
     assert len(lines) == 4 + 11
     assert all(f"{name.split('.')[1]} " in lines[3] for name in SPACE)
@@ -89,7 +95,7 @@ def shown(terminal: bool, trials: list[TrialResult], **changed: Any) -> str:
         progress.resumed(trials[:1])
         for trial in trials[1:]:
             progress.began(Task(trial.number, trial.point))
-            progress.epoch(trial.number, {"epoch": 0.5, "validation_accuracy": 0.25, "validation_loss": 1.0})
+            progress.evaluated(trial.number, {"step": 1200, "progress": 0.5, "joint_validation_accuracy": 0.25})
             progress.ended(trial)
     return out.getvalue()
 
@@ -108,10 +114,10 @@ def test_a_log_shows_a_line_a_step_with_the_best_the_counts_and_the_time_left() 
             "90 s", "2 min"
         ),
         "trial 1: model.n_layers 1",
-        "trial 1, epoch 0.5 of 2: 0.2500",
+        "trial 1, step 1,200 (50%): 0.2500",
         "trial 1: pruned at 0.6000 in 10 s · best 0.7000 (trial 0), 1 done, 1 pruned, 0 failed of 4, about 40 s left",
         "trial 2: model.n_layers 2",
-        "trial 2, epoch 0.5 of 2: 0.2500",
+        "trial 2, step 1,200 (50%): 0.2500",
         "trial 2: failed: loss nan in 5 s · best 0.7000 (trial 0), 1 done, 1 pruned, 1 failed of 4, about 15 s left",
     ]
 
@@ -124,7 +130,7 @@ def test_a_terminal_shows_a_bar_besides() -> None:
     text = shown(True, RAN)
     assert "trial 1: pruned at 0.6000" in text
     assert "━" in text
-    assert "trial 2, epoch 0.5 of 2: 0.2500" in text
+    assert "trial 2, step 1,200 (50%): 0.2500" in text
 
 
 def test_a_duration_is_shown_in_a_suitable_unit() -> None:

@@ -12,6 +12,7 @@ from headway.executors import Serial, Work
 from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
 from headway.search.goals import objective, value_of
+from headway.search.pruning import at_rungs
 from headway.search.results import TrialResult
 from headway.search.storage import open_storage
 from headway.search.study import Search
@@ -29,7 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "model.n_layers": 7,
     "model.similarity": "inner_product",
 }
-#: ``scores(number, point)``: the validation accuracy after each epoch; a HeadwayError or MemoryError fails the trial.
+#: ``scores(number, point)``: the validation accuracy at each evaluation, one an epoch; a HeadwayError or MemoryError fails the
+#: trial.
 Scores = Callable[[int, Mapping[str, Any]], Sequence[float]]
 
 
@@ -66,7 +68,7 @@ def accuracy(point: Mapping[str, Any]) -> float:
 
 
 def climb(number: int, point: Mapping[str, Any]) -> list[float]:
-    """Two epochs, the second better than the first."""
+    """Two evaluations, the second better than the first."""
     return [accuracy(point) - 0.05, accuracy(point)]
 
 
@@ -89,17 +91,22 @@ def work_with(
         for epoch, value in enumerate(values, 1):
             curve.append(
                 {
-                    "epoch": epoch,
-                    "validation_accuracy": value,
-                    "validation_macro_f1": value - 0.01,
-                    "validation_loss": 1 - value,
+                    "step": 10 * epoch,
+                    "epoch": float(epoch),
+                    "progress": epoch / len(values),
+                    "joint_validation_accuracy": value,
+                    "joint_validation_macro_f1": value - 0.01,
+                    "joint_validation_loss": 1 - value,
+                    "validation_loss": 1.5 - value,
+                    "validation_loss_calibrated": 1 - value,
                     "train_loss": 1.0,
                 }
             )
             if report:
                 report(curve[-1])
             reached = curve[-1][goal.entry]
-            if epoch in task.limits and goal.is_better(task.limits[epoch], reached):
+            rungs = [rung for rung, entry in at_rungs(curve, list(task.limits)) if entry is curve[-1]]
+            if any(goal.is_better(task.limits[rung], reached) for rung in rungs):
                 return Outcome("pruned", (reached,), tuple(curve), tokens=100 * epoch)
         found = (value_of(goal, curve), *([second(task.point)] if second else []))
         return Outcome("complete", found, tuple(curve), tokens=100 * len(curve))
@@ -112,7 +119,7 @@ class Shown(Progress):
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.epochs: list[tuple[int, float]] = []
+        self.steps: list[tuple[int, float]] = []
 
     def resumed(self, trials: Sequence[TrialResult]) -> None:
         self.found = list(trials)
@@ -120,8 +127,8 @@ class Shown(Progress):
     def began(self, task: Task) -> None:
         self.lines.append(f"began {task.number}")
 
-    def epoch(self, number: int, entry: Mapping[str, float]) -> None:
-        self.epochs.append((number, entry["epoch"]))
+    def evaluated(self, number: int, entry: Mapping[str, float]) -> None:
+        self.steps.append((number, entry["step"]))
 
     def ended(self, trial: TrialResult) -> None:
         self.lines.append(f"ended {trial.number}")
@@ -150,4 +157,4 @@ def study(
     known = {name: value for name, value in defaults.items() if name in params.space}
     search = Search(params, known, seed, open_storage("", journal), "test")
     engine = Serial(work or work_with(scores, params), None, params.workers)
-    return search.run(engine, shown or Shown(), record)
+    return list(search.run(engine, shown or Shown(), record).trials)

@@ -14,7 +14,7 @@ from tests.search.conftest import study, tune_params
 
 def after(*accuracies: float, number: int = 0, state: str = "complete") -> TrialResult:
     curve = [
-        {"epoch": epoch, "validation_accuracy": value, "validation_loss": 1 - value}
+        {"progress": epoch / len(accuracies), "joint_validation_accuracy": value, "joint_validation_loss": 1 - value}
         for epoch, value in enumerate(accuracies, 1)
     ]
     return TrialResult(number, state, accuracies[-1], None, {}, curve, "", 0)
@@ -29,20 +29,27 @@ def test_the_first_trial_has_no_limits() -> None:
 def test_a_trial_must_be_among_the_best_third(before: int, limit: float) -> None:
     values = [0.7, 0.6, 0.5, 0.4, 0.3, 0.2][:before]
     trials = [after(value, value + 0.1) for value in values[::-1]]
-    assert limits(trials, tune_params()) == {1: limit}
+    assert limits(trials, tune_params()) == {0.25: limit, 0.5: limit}
 
 
 def test_a_smaller_loss_is_better() -> None:
     trials = [after(value, value) for value in (0.3, 0.7, 0.5)]
     found = limits(trials, tune_params(objective="negative_log_likelihood"))
-    assert found == {1: 0.5}
+    assert found == {0.25: 0.5, 0.5: 0.5}
 
 
-def test_limits_apply_after_half_an_epoch_and_after_one_but_never_at_the_end() -> None:
-    curve = [{"epoch": epoch, "validation_accuracy": epoch / 10} for epoch in (0.5, 1, 2, 3, 4)]
-    trials = [TrialResult(0, "complete", 0.4, None, {}, curve, "", 0)]
-    assert limits(trials, tune_params(max_epochs=4)) == {0.5: 0.05, 1: 0.1}
-    assert limits(trials, tune_params(max_epochs=1)) == {0.5: 0.05}
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ((0.1, 0.25, 0.4, 0.5, 0.9, 1.0), {0.25: 0.25, 0.5: 0.5}),
+        ((0.2, 0.4, 0.6, 0.8, 1.0), {0.25: 0.4, 0.5: 0.6}),  # the first evaluation from there on
+        ((0.2, 0.4), {0.25: 0.4}),  # of a pruned trial
+        ((0.2, 1.0), {}),  # never at the end
+    ],
+)
+def test_limits_apply_at_a_quarter_and_at_half_of_the_steps(shares: tuple[float, ...], expected: dict[float, float]) -> None:
+    curve = [{"progress": share, "joint_validation_accuracy": share} for share in shares]
+    assert limits([TrialResult(0, "complete", 0.4, None, {}, curve, "", 0)], tune_params()) == expected
 
 
 def test_pruning_can_be_switched_off_and_is_off_with_two_objectives() -> None:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from headway.errors import HeadwayError, Unreachable
 from headway.executors import Listener, Serial, WorkerLost
+from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
 from headway.search.attempts import INTERRUPTED_TWICE, NUMBER, OUTCOME, STOPPED, Attempts
-from headway.search.results import TrialResult, best
+from headway.search.noise import RowNoise, row_noise
+from headway.search.results import Finished, TrialResult, best, summary
 from headway.search.storage import fail_abandoned_trials, open_storage
 from headway.search.study import Search
-from headway.search.trial import Outcome, Task
+from headway.search.trial import Outcome, Task, encode_rows
 from tests.search.conftest import DEFAULTS, SPACE, Shown, accuracy, climb, ignore, never, study, tune_params, work_with
 
 # What is tried.
@@ -28,7 +31,10 @@ def test_trial_0_is_the_defaults_and_the_budget_is_used_up(tmp_path: Path) -> No
     assert [trial.number for trial in trials] == list(range(6))
     assert trials[0].point == DEFAULTS
     assert trials[0].score == accuracy(DEFAULTS)
-    assert [entry["validation_accuracy"] for entry in trials[0].curve] == [accuracy(DEFAULTS) - 0.05, accuracy(DEFAULTS)]
+    assert [entry["joint_validation_accuracy"] for entry in trials[0].curve] == [
+        accuracy(DEFAULTS) - 0.05,
+        accuracy(DEFAULTS),
+    ]
     assert len({tuple(trial.point.values()) for trial in trials}) == 6
 
 
@@ -51,7 +57,9 @@ def test_a_batch_depends_on_earlier_batches_alone(tmp_path: Path) -> None:
                 listener.ended(position, work(None, task, None))
 
     params = tune_params(trials=10, workers=3)
-    backwards = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Backwards(), Shown(), ignore)
+    backwards = (
+        Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Backwards(), Shown(), ignore).trials
+    )
     assert backwards == study(tmp_path / "b.log", trials=10, workers=3)
     alone = study(tmp_path / "c.log", trials=10)
     assert [trial.point for trial in alone[4:]] != [trial.point for trial in backwards[4:]]
@@ -124,6 +132,125 @@ def test_the_search_stops_at_its_target(tmp_path: Path) -> None:
     assert [trial.number for trial in losses] == [0, 1, 2]
 
 
+def test_the_search_stops_when_no_trial_differs_from_the_defaults_and_says_so(tmp_path: Path) -> None:
+    """As on rows that are too few, or with trainings that learn nothing."""
+    shown = Shown()
+    trials = study(tmp_path / "journal.log", work=by_rows({}), shown=shown, trials=8)
+    assert [trial.number for trial in trials] == [0, 1, 2, 3]
+    assert shown.lines[-1] == (
+        "the search stops after 4 of 8 trials: none of them differs from the defaults by more than noise"
+    )
+    assert study(tmp_path / "journal.log", never, trials=8) == trials
+    search = Search(tune_params(trials=8), DEFAULTS, 1, open_storage("", tmp_path / "all.log"), "test", may_stop_early=False)
+    assert len(search.run(Serial(by_rows({}), None, 1), Shown(), ignore).trials) == 8
+    in_pairs = study(tmp_path / "pairs.log", work=by_rows({}), trials=8, workers=3)
+    assert [trial.number for trial in in_pairs] == [0, 1, 2, 3, 4, 5]
+
+
+# What is trained again.
+
+
+def by_rows(right: Mapping[int, float], again: Mapping[int, Sequence[float]] | None = None, begun: Any = None) -> Any:
+    """A trial that is right on the first rows of 200: the share that is given for its number, else of 0.8.
+
+    Args:
+        again: shares with other seeds, by the number of the first trial with that point.
+        begun: list that gets the number of each repetition that runs.
+    """
+    points: dict[tuple[Any, ...], int] = {}
+
+    def work(shared: Any, task: Task, report: Any) -> Outcome:
+        point = tuple(sorted(task.point.items()))
+        number = points.setdefault(point, task.number) if not task.repeat else points[point]
+        share = (again or {})[number][task.repeat - 1] if task.repeat else right.get(number, 0.8)
+        if task.repeat and begun is not None:
+            begun.append(number)
+        rows = (np.arange(200) < round(200 * share)).astype(float)
+        entry = {
+            "step": 10,
+            "epoch": 1.0,
+            "progress": 1.0,
+            "joint_validation_accuracy": rows.mean(),
+            "validation_loss_calibrated": 1.0,
+        }
+        return Outcome("complete", (float(rows.mean()),), (entry,), tokens=100, row_scores=encode_rows(rows))
+
+    return work
+
+
+def repeated(
+    journal: Path, work: Any, trials: list[TrialResult], shown: Shown | None = None, **budget: Any
+) -> list[TrialResult]:
+    params = tune_params(trials=8, **budget)
+    search = Search(params, DEFAULTS, 1, open_storage("", journal), "test")
+    return search.repeat_best(Finished(trials, params), Serial(work, None, params.workers), shown or Shown(), ignore)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_trial_beyond_the_noise_of_rows_and_the_defaults_are_trained_again_with_other_seeds(
+    tmp_path: Path, workers: int
+) -> None:
+    begun: list[int] = []
+    work = by_rows({2: 0.95}, {0: [0.81, 0.79], 2: [0.92, 0.94]}, begun)
+    trials = study(tmp_path / "journal.log", work=work, workers=workers)
+    assert len(trials) == 8
+    again = repeated(tmp_path / "journal.log", work, trials, workers=workers)
+    assert [(trial.number, trial.repeat, trial.score) for trial in again] == [
+        (0, 1, 0.81),
+        (2, 1, 0.92),
+        (0, 2, 0.79),
+        (2, 2, 0.94),
+    ]
+    assert summary(Finished(trials, tune_params()), again).winner == 2
+    # Killed after this, the search finds the repetitions again; and they are no trials of the search.
+    assert repeated(tmp_path / "journal.log", never, trials, workers=workers) == again
+    assert study(tmp_path / "journal.log", never, workers=workers) == trials
+    assert begun == [0, 2, 0, 2]
+
+
+def test_the_noise_of_the_rows_is_computed_once_for_the_finished_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, work = tune_params(trials=8), by_rows({2: 0.95}, {0: [0.81, 0.79], 2: [0.92, 0.94]})
+    search = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "journal.log"), "test")
+    engine, counted = Serial(work, None, 1), list[int]()
+
+    def count(trials: Sequence[TrialResult], params: TuneParams) -> RowNoise | None:
+        counted.append(len(trials))
+        return row_noise(trials, params)
+
+    monkeypatch.setattr("headway.search.results.row_noise", count)
+    finished = search.run(engine, Shown(), ignore)
+    again = search.repeat_best(finished, engine, Shown(), ignore)
+    assert summary(finished, again).winner == 2
+    assert counted.count(8) == 1
+
+
+def test_no_second_repetition_follows_one_that_showed_no_gain(tmp_path: Path) -> None:
+    work = by_rows({2: 0.95}, {0: [0.81], 2: [0.80]})
+    trials = study(tmp_path / "journal.log", work=work)
+    again = repeated(tmp_path / "journal.log", work, trials)
+    assert [trial.number for trial in again] == [0, 2]
+    assert summary(Finished(trials, tune_params()), again).winner == 0
+
+
+def test_nothing_is_trained_again_after_the_time_limit_and_a_longer_limit_continues(tmp_path: Path) -> None:
+    work = by_rows({2: 0.95}, {0: [0.81, 0.79], 2: [0.92, 0.94]})
+    trials = [replace(trial, seconds=20.0) for trial in study(tmp_path / "journal.log", work=work)]
+    shown = Shown()
+    assert repeated(tmp_path / "journal.log", never, trials, shown, timeout_minutes=2.0) == []
+    assert shown.lines == ["trials 0 and 2 are not trained again with another seed: the limit of 2 minutes is reached"]
+    shown = Shown()
+    assert len(repeated(tmp_path / "journal.log", work, trials, shown, timeout_minutes=3.0)) == 4
+    assert "trial 2 with another seed: 0.9200" in shown.lines
+
+
+@pytest.mark.parametrize("right", [{}, {2: 0.81}, {0: 0.95}])
+def test_nothing_is_trained_again_without_a_gain_beyond_the_noise_of_rows(tmp_path: Path, right: dict[int, float]) -> None:
+    trials = study(tmp_path / "journal.log", work=by_rows(right))
+    assert repeated(tmp_path / "journal.log", never, trials) == []
+
+
 def test_a_study_with_a_used_up_budget_starts_no_trial(tmp_path: Path) -> None:
     trials = study(tmp_path / "journal.log", trials=3)
     assert study(tmp_path / "journal.log", never, trials=3) == trials
@@ -140,10 +267,10 @@ def test_a_smaller_budget_returns_only_its_own_trials_of_a_larger_study(tmp_path
     assert study(tmp_path / "journal.log", never, trials=3) == every[:3]
 
 
-def test_each_epoch_is_reported_when_it_ends(tmp_path: Path) -> None:
+def test_each_evaluation_is_reported_when_it_ends(tmp_path: Path) -> None:
     shown = Shown()
     study(tmp_path / "journal.log", shown=shown, trials=2, pruning=False)
-    assert shown.epochs == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert shown.steps == [(0, 10), (0, 20), (1, 10), (1, 20)]
 
 
 # What goes wrong.
@@ -232,14 +359,18 @@ class Mortal:
 def test_a_trial_whose_worker_died_is_run_once_more(tmp_path: Path) -> None:
     params = tune_params(trials=6, workers=2)
     shown = Shown()
-    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 1), shown, ignore)
+    trials = (
+        Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 1), shown, ignore).trials
+    )
     assert trials == study(tmp_path / "b.log", trials=6, workers=2)
     assert "trial 3: the worker was killed; running it once more" in shown.lines
 
 
 def test_a_trial_whose_worker_died_twice_has_failed(tmp_path: Path) -> None:
     params = tune_params(trials=6, workers=2)
-    trials = Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 2), Shown(), ignore)
+    trials = (
+        Search(params, DEFAULTS, 1, open_storage("", tmp_path / "a.log"), "test").run(Mortal(3, 2), Shown(), ignore).trials
+    )
     assert [trial.state for trial in trials].count("failed") == 1
     assert trials[3].reason == INTERRUPTED_TWICE  # the same for every worker, so that outs do not differ
 

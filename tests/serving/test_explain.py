@@ -41,7 +41,6 @@ LONG = "a wonderful film from the first minute " + "and then it goes on and on "
 TEXTS = [
     "a charming , funny and quietly moving film",
     "not bad , not bad at all , but bad enough",
-    "",
     "tedious",
     "🤷 zxqv",
     'one <i>more</i> & "two" <script>alert(1)</script>',
@@ -90,7 +89,7 @@ def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
 
 def some_texts() -> st.SearchStrategy[str]:
     words = " ".join(TEXTS).split()
-    return st.sampled_from(TEXTS) | st.lists(st.sampled_from(words), max_size=60).map(" ".join)
+    return st.sampled_from(TEXTS) | st.lists(st.sampled_from(words), min_size=1, max_size=60).map(" ".join)
 
 
 def tokens_of(package: ModelPackage, text: str) -> Tensor:
@@ -413,15 +412,6 @@ def test_a_text_that_is_not_unicode_is_refused(package: ModelPackage) -> None:
         explain(package, "good\udcff")
 
 
-@pytest.mark.parametrize(("place", "reason"), [("", "Is a directory"), ("file/page.html", "File exists")])
-def test_an_unwritable_page_is_one_line(package: ModelPackage, tmp_path: Path, place: str, reason: str) -> None:
-    (tmp_path / "file").touch()
-    found = explain(package, "good")
-    with pytest.raises(HeadwayError, match=f"cannot write the page: {reason}; name another file with --out"):
-        page.write(tmp_path / place, found)
-    assert not list(tmp_path.parent.glob("**/*.partial"))
-
-
 def test_the_command_writes_the_page_and_prints_its_gist(
     package: ModelPackage, project: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -439,3 +429,7 @@ def test_the_command_writes_the_page_and_prints_its_gist(
     assert strongest_for.startswith(f"for {name}: ")
     assert against.startswith("against: ")
     assert Reader(file.read_text(encoding="utf-8")).words
+    again = CliRunner().invoke(cli.app, ["explain", TEXTS[1], "--out", str(file)])
+    assert isinstance(again.exception, HeadwayError)
+    again = CliRunner().invoke(cli.app, ["explain", TEXTS[1], "--out", str(file), "--force"], catch_exceptions=False)
+    assert again.exit_code == 0

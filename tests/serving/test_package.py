@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -27,52 +26,11 @@ from headway.data.tokenization import tokenizer as tokenization
 from headway.data.tokenization.tokenizer import TextEncoder
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json
-from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
-from headway.model.ngrams import NgramClassifier, ngrams
-from headway.serving import package, pyfunc
+from headway.serving import package
 from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage
 from tests.conftest import REPOSITORY
-
-CLASSES = ["negative", "positive", "unsure"]
-MAX_LENGTH = 40
-TEXTS = [
-    "a charming , funny and quietly moving film",
-    "",
-    "tedious",
-    "the plot is a mess and nobody seems to care " * 20,
-    "🤷 zxqv",
-    "it is neither good nor bad .",
-]
-
-
-@pytest.fixture(scope="module")
-def tokenizer_file(reviews: Any) -> Path:
-    return reviews.layout.encoded / "tokenizer.json"
-
-
-@pytest.fixture(scope="module")
-def classifier(reviews: Any, tokenizer_file: Path) -> JointClassifier:
-    """With random weights everywhere, because an untrained classifier gives equal probabilities."""
-    sizes = reviews.params.override({"model.d_model": 8, "model.window_size": 16, "model.bigram_buckets": 64}).model
-    torch.manual_seed(0)
-    tokenizer = tokenization.load(tokenizer_file)
-    attention = AttentionClassifier(sizes, tokenizer.get_vocab_size(), len(CLASSES))
-    keys = ngrams(pad(TextEncoder(tokenizer, MAX_LENGTH)(TEXTS[:3])), 2)[1].unique()
-    linear = NgramClassifier(len(keys), len(CLASSES), 2)
-    linear.keys = keys
-    made = JointClassifier(linear, attention)
-    with torch.no_grad():
-        for weight in (*attention.parameters(), linear.weight):
-            weight.normal_()
-        made.weights[:] = torch.tensor([0.41, 0.24])
-    return made.eval()
-
-
-@pytest.fixture(scope="module")
-def saved(classifier: JointClassifier, tokenizer_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package that tests only read."""
-    return save(tmp_path_factory.mktemp("package"), classifier, tokenizer_file)
+from tests.serving.conftest import CLASSES, MAX_LENGTH, TEXTS, save
 
 
 @pytest.fixture
@@ -94,12 +52,6 @@ def test_a_package_of_format_6_gives_the_probabilities_that_it_gave_when_it_was_
     found = model.predict_proba(["a charming film", "a tedious mess"])
     written = [[0.30120065808296204, 0.6987993121147156], [0.49737629294395447, 0.5026237368583679]]
     np.testing.assert_allclose(found, written, rtol=1e-5)
-
-
-def save(folder: Path, classifier: JointClassifier, tokenizer_file: Path) -> Path:
-    vocabulary_size = tokenization.load(tokenizer_file).get_vocab_size()
-    package.save(folder, classifier, tokenizer_file, MAX_LENGTH, vocabulary_size, CLASSES)
-    return folder
 
 
 # Predicting.
@@ -158,16 +110,6 @@ def test_a_text_of_a_megabyte_is_one_row_like_any_other(model: ModelPackage) -> 
     assert not np.allclose(
         huge, model.predict_proba([text.replace("dreadful and boring", "splendid and fine")])[0], atol=1e-4
     )
-
-
-def test_the_pyfunc_gives_labels_and_probabilities_by_row(saved: Path, model: ModelPackage) -> None:
-    table = pd.DataFrame({"text": TEXTS, "other": range(len(TEXTS))}, index=[10, 20, 30, 40, 50, 60])
-    answer = pyfunc._load_pyfunc(str(saved)).predict(table)
-    assert list(answer.columns) == ["label", *(f"probability of {name}" for name in CLASSES)]
-    assert list(answer.index) == list(table.index)
-    expected = model.predict_proba(TEXTS)
-    np.testing.assert_array_equal(answer.iloc[:, 1:].to_numpy(), expected)
-    assert answer["label"].tolist() == [CLASSES[index] for index in expected.argmax(axis=1)]
 
 
 # What is refused.

@@ -33,9 +33,12 @@ SHAPELESS = ("headway.executors", "headway.cli", "headway.params")
 #: Modules directly in src/headway: errors, files, processes, MLflow and the like, which shape no out.
 INFRASTRUCTURE = {
     "__init__",
+    "chosen_file",
+    "credentials",
     "environment",
     "errors",
     "files",
+    "foreign_text",
     "git",
     "layout",
     "lineage",
@@ -44,9 +47,15 @@ INFRASTRUCTURE = {
     "params_errors",
     "params_sections",
     "phrases",
+    "preflight",
     "process",
+    "progress",
     "tables",
+    "mlflow_connection",
+    "mlflow_errors",
     "tracking",
+    "yaml_files",
+    "tracking_database",
 }
 
 TINY = {

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from headway import cli
 from headway.data.preparation import writing
 from headway.data.preparation.near_duplicates import normal_form
 from headway.data.text.splits import SPLITS
@@ -155,6 +157,87 @@ def test_labels_that_look_the_same_are_one_class_and_reported(knobs, project, en
     result = prepare(knobs, project)
     assert [entry.label for entry in result.classes] == ["0", "1"]
     assert result.label_spellings == {"0": ["0", "0.00"], "1": ["1", "1.0", "1\u200b", "\ufeff1"]}
+
+
+def test_labels_are_renamed_merged_and_dropped_in_all_splits_also_in_test_files(knobs, project, english):
+    ways = {"positive": ["Positive", "pos", "True"], "negative": ["negative", "0", "0.0"]}
+    rows = [(text, ways[label][number % 3], number % 4 == 0) for number, (text, label) in enumerate(english[:400])]
+    rows.sort(key=lambda row: not row[2])
+    dropped = [("no opinion here", "n/a"), ("", "n/a"), (english[0][0], "n/a"), ("torn", None, False, "a quote is opened")]
+    put(project, [*rows, *dropped])
+    label_map = {
+        "Positive": "positive",
+        "pos": "positive",
+        "true": "positive",
+        "0": "negative",
+        "n/a": "",
+        "Pos": "positive",
+    }
+    result = prepare(knobs.override({"data.label_map": label_map, "data.max_bad_share": 0.003}), project)
+    truth = dict(english[:400])
+    for name in SPLITS:
+        table = pq.read_table(project.prepared / f"{name}.parquet")
+        assert table["label"].to_pylist() == [truth[text] for text in table["text"].to_pylist()]
+    assert read_json(project.prepared / "labels.json", made_by="prepare") == ["negative", "positive"]
+    assert [(entry.label, entry.rows) for entry in result.classes] == sorted(Counter(truth.values()).items())
+    assert result.rows_quarantined["dropped by data.label_map"] == 3
+    assert Counter(row["reason"] for row in quarantined(project))["dropped by data.label_map"] == 3
+    assert result.bad_share == pytest.approx(1 / 404, abs=1e-6)  # the torn row alone
+    written = Counter(row[1] for row in rows)
+    written["0"] += written.pop("0.0")
+    assert {(entry.label, entry.becomes, entry.rows) for entry in result.label_map} == {
+        ("n/a", "", 3),
+        ("True", "positive", written["True"]),
+        ("Positive", "positive", written["Positive"]),
+        ("pos", "positive", written["pos"]),
+        ("0", "negative", written["0"]),
+    }
+    assert result.label_map_unused == {"Pos": "pos"}
+    assert result.look_alikes == []
+
+
+def test_a_map_moves_no_row_to_another_split(knobs, project, english):
+    put(project, english[:600])
+    prepare(knobs, project)
+    before = splits_of(project)
+    prepare(knobs.override({"data.label_map": {"positive": "good", "negative": "bad"}}), project)
+    assert splits_of(project) == before
+
+
+@pytest.mark.parametrize("label_map", [{"positive": "negative"}, {"positive": ""}, {"positive": "", "negative": ""}])
+def test_a_map_that_leaves_fewer_than_two_classes_is_one_line_that_names_it(knobs, project, english, label_map):
+    put(project, english[:200])
+    with pytest.raises(HeadwayError, match=r"expected two or more labels; add rows .* or change data\.label_map") as raised:
+        prepare(knobs.override({"data.label_map": label_map}), project)
+    assert "\n" not in str(raised.value)
+
+
+def test_classes_that_look_alike_are_reported_unless_the_map_names_them(knobs, project, english):
+    put(project, [(text, ("Good", "good", "bad")[number % 3]) for number, (text, _) in enumerate(english[:300])])
+    assert prepare(knobs, project).look_alikes == [["Good", "good"]]
+    assert prepare(knobs.override({"data.label_map": {"Good": "Good"}}), project).look_alikes == []
+    assert prepare(knobs.override({"data.label_map": {"Good": "good"}}), project).look_alikes == []
+
+
+def test_labels_that_are_a_score_are_one_line_before_any_other_problem_of_theirs(knobs, project, english):
+    rows = [(text, str(1 + len(text) % 17 / 4)) for text, _ in english[:300]]
+    put(project, [*rows, *[(text, f"{float(label) / 2}") for text, label in rows]])  # with conflicting labels too
+    with pytest.raises(HeadwayError, match=r"^data\.label_column: the label column 'label' looks like a score") as raised:
+        prepare(knobs, project)
+    assert "\n" not in str(raised.value)
+    assert not project.prepared.exists()
+
+
+def test_the_command_warns_of_labels_that_look_alike_and_of_unused_keys(knobs, project, english, monkeypatch):
+    put(project, [(text, ("Good", "good", "bad")[number % 3]) for number, (text, _) in enumerate(english[:300])])
+    chosen = knobs.override({"data.label_map": {"baad": ""}})
+    monkeypatch.setattr("headway.cli.stages._checked_project", lambda: (project, chosen))
+    done = CliRunner().invoke(cli.app, ["prepare"], catch_exceptions=False)
+    warnings = [line for line in done.stdout.splitlines() if line.startswith("! ")]
+    assert len(warnings) == 2
+    assert "Good" in warnings[0]
+    assert "data.label_map" in warnings[0]
+    assert "baad (did you mean bad?)" in warnings[1]
 
 
 def test_duplicates_do_not_count_as_bad(knobs, project, english):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ import torch
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from headway.data.batching import TextBatches, TokenBudgetSampler
-from headway.data.batching.datamodule import in_batches, subset
+from headway.data.batching.datamodule import WholeTexts, in_batches, subset
 from headway.data.tokenization import tokenizer
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.data.tokenization.vectors import FILE
 from headway.evaluation.metrics import likelihood_by_row
 from headway.evaluation.predictions import Predictions
 from headway.files import write_json
+from headway.layout import Layout
+from headway.model.fitting import fit_ngrams
 from headway.model.ngrams import NgramClassifier
 from headway.serving import package
 from headway.serving.package import ModelPackage
 from headway.stages.evaluate import predict_split
-from headway.stages.train import fit_ngrams, train, training_run
+from headway.stages.train import train, training_run
 from headway.tables import read_table
 from headway.tracking import Tracker
 
@@ -41,20 +44,28 @@ def test_the_package_has_the_hyperparameters_that_the_search_found(trained: Any)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_mlflow_has_the_params_and_the_metrics_of_each_epoch(trained: Any) -> None:
+def test_mlflow_has_the_params_the_schedule_and_the_metrics_of_each_evaluation(trained: Any) -> None:
     tracker = Tracker(trained.params, trained.layout)
     run = tracker.find(kind="training")
     assert run is not None
     assert run.info.status == "FINISHED"
     assert {name: run.data.params[name] for name in trained.found} == {k: str(v) for k, v in trained.found.items()}
     assert run.data.params["training.tokens_per_batch"] == "1024"
+    assert run.data.params["training.warmup_ratio"] == "auto"
+    assert run.data.params["schedule.warmup_ratio"] == "0.1"
+    schedule = {name: str(value) for name, value in trained.report["schedule"].items()}
+    assert {f"schedule.{name}": value for name, value in schedule.items()}.items() <= run.data.params.items()
+    assert not [name for name in run.data.metrics if "schedule" in name]
+    buckets = trained.params.model.bigram_buckets
+    assert run.data.metrics["joint_attention.bigram_buckets"] == trained.report["attention"]["bigram_buckets"] == buckets
     assert run.data.tags[MLFLOW_PARENT_RUN_ID] == tracker.pipeline_run().id
     assert run.data.tags["headway.model"] == package.fingerprint(trained.layout.candidate)
     history = json.loads((trained.layout.training / "history.json").read_text(encoding="utf-8"))
-    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert [entry["progress"] for entry in history][-1] == 1
+    assert history[-1]["epoch"] == 2
     for name in ("train_loss", "validation_accuracy", "validation_loss", "validation_macro_f1"):
         logged = tracker.client.get_metric_history(run.info.run_id, name)
-        assert [(metric.step, metric.value) for metric in logged] == [(entry["epoch"], entry[name]) for entry in history]
+        assert [(metric.step, metric.value) for metric in logged] == [(entry["step"], entry[name]) for entry in history]
     assert [artifact.path for artifact in tracker.client.list_artifacts(run.info.run_id, "training")] == [
         "training/history.json"
     ]
@@ -66,8 +77,10 @@ def test_the_metrics_are_those_of_the_packed_model_and_of_its_parts(trained: Any
     written = json.loads(trained.layout.metrics("training").read_text(encoding="utf-8"))
     assert written == trained.report
     history = json.loads((trained.layout.training / "history.json").read_text(encoding="utf-8"))
-    best = max(history, key=lambda entry: entry["validation_accuracy"])
-    assert written["epoch"] == best["epoch"]
+    best = min(history, key=lambda entry: entry["validation_loss_calibrated"])
+    assert (written["step"], written["epoch"]) == (best["step"], best["epoch"])
+    assert written["schedule"]["tokens_per_batch"] == trained.params.training.tokens_per_batch
+    assert written["schedule"]["steps"] == history[-1]["step"]
     assert written["attention"]["validation_accuracy"] == round(best["validation_accuracy"], 6)
     model = ModelPackage.load(trained.layout.candidate)
     assert [written[part]["weight"] for part in ("ngrams", "attention")] == np.round(
@@ -169,22 +182,26 @@ def test_without_ngrams_the_package_is_attention_alone(tunable: Any) -> None:
     assert ModelPackage.load(layout.candidate).classifier.ngrams is None
 
 
-def test_the_linear_part_is_fitted_on_every_kth_text_of_a_large_split(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["MAX_NGRAM_TOKENS", "MAX_NGRAM_MARGINS"])
+def test_the_linear_part_is_fitted_on_every_kth_text_of_a_large_split(
+    trained: Any, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
     texts = EncodedTexts.open(trained.layout.encoded / "train.arrow")
-    monkeypatch.setattr("headway.stages.train.MAX_NGRAM_TOKENS", len(texts.tokens) // 2)
-    third = subset(texts, np.arange(0, len(texts), 3))  # a half would still be a token too much
-    found, expected = (fit_ngrams(some, third, 2, trained.params) for some in (texts, third))
+    numbers = {"MAX_NGRAM_TOKENS": len(texts.tokens), "MAX_NGRAM_MARGINS": len(texts)}[limit]
+    monkeypatch.setattr(f"headway.model.fitting.{limit}", (numbers - 1) // 2)
+    third = subset(texts, np.arange(0, len(texts), 3))  # every second one would still be too many
+    found, expected = (fit_ngrams(WholeTexts(some, third), 2, trained.params) for some in (texts, third))
     assert torch.equal(found.keys, expected.keys)
 
 
 def test_the_linear_part_is_fitted_on_training_rows_and_chosen_on_validation_rows(trained: Any) -> None:
     splits = [EncodedTexts.open(trained.layout.encoded / f"{name}.arrow") for name in ("train", "validation")]
     params = trained.params.override({"ngrams.inverse_regularisation": [0.1, 10.0, 1000.0, 100_000.0]})
-    found = fit_ngrams(*splits, 2, params)
+    found = fit_ngrams(WholeTexts(*splits), 2, params)
     expected = NgramClassifier.fit(*map(in_batches, splits), 2, params.ngrams)
     assert torch.equal(found.weight, expected.weight)
     assert found.inverse_regularisation == expected.inverse_regularisation
-    assert found.inverse_regularisation < fit_ngrams(splits[0], splits[0], 2, params).inverse_regularisation
+    assert found.inverse_regularisation < fit_ngrams(WholeTexts(splits[0], splits[0]), 2, params).inverse_regularisation
 
 
 def test_checkpoints_are_gone_once_the_package_is_written(trained: Any) -> None:
@@ -209,3 +226,22 @@ def test_a_run_that_was_deleted_is_logged_again_from_the_files(trained: Any) -> 
         tracker.client.delete_run(after)
     finally:
         tracker.client.restore_run(before)
+
+
+def test_results_of_an_earlier_version_are_logged_again(trained: Any, tmp_path: Path) -> None:
+    """Version 0.1.0 evaluated after each epoch, and had no schedule in its results."""
+    layout = Layout(Path(shutil.copytree(trained.layout.root, tmp_path / "project")))
+    tracker = Tracker(trained.params, layout)
+    tracker.client.delete_run(training_run(trained.params, layout, tracker))
+    later = {"step", "progress", "validation_loss_calibrated"}
+    history = json.loads((layout.training / "history.json").read_text(encoding="utf-8"))
+    history = [
+        {**{name: value for name, value in entry.items() if name not in later}, "epoch": epoch}
+        for epoch, entry in enumerate(history, 1)
+    ]
+    write_json(layout.training / "history.json", history)
+    report = {name: value for name, value in trained.report.items() if name not in ("schedule", "settings", "step")}
+    write_json(layout.metrics("training"), report)
+    run = training_run(trained.params, layout, tracker)
+    logged = tracker.client.get_metric_history(run, "train_loss")
+    assert [metric.step for metric in logged] == list(range(1, len(history) + 1))

@@ -12,18 +12,27 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from headway.data.batching.datamodule import WholeTexts
 from headway.data.tokenization import vectors
+from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError
 from headway.executors import Serial
 from headway.layout import Layout
-from headway.params import Params
+from headway.model.classifier import AttentionClassifier
+from headway.model.fitting import fit_ngrams
+from headway.model.training import NO_MEMORY
+from headway.params import TUNABLE, Params
+from headway.search.found import summary_of, trials_of
+from headway.search.goals import KEPT_BY
+from headway.search.objective import ngram_part, schedule_of_defaults
 from headway.search.results import TrialResult
 from headway.search.trial import Outcome, Task
-from headway.stages.tune import KEPT_STUDIES, study_key, trials_of, tune
-from headway.stages.tune.trials import EncodingExecutor, threads_per_trial
+from headway.stages.tune import KEPT_STUDIES, study_key, tune
+from headway.stages.tune.trials import EncodingExecutor, defaults_of, load_shared, threads_per_trial
 from headway.tracking import Tracker
 
 RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
@@ -58,9 +67,11 @@ def test_the_search_needs_no_test_split_and_logs_one_run_per_trial(tunable: tupl
     trials = trials_of(layout)
     assert [trial.number for trial in trials] == [0, 1]
     assert trials[0].point == {"training.learning_rate": params.training.learning_rate}
-    assert json.loads((layout.study / "best_params.json").read_text(encoding="utf-8")) == winner.point
+    # If the defaults win, the file is empty.
+    written = json.loads((layout.study / "best_params.json").read_text(encoding="utf-8"))
+    assert written == (winner.point if winner.number else {})
     assert winner == trials[winner.number]
-    assert json.loads(layout.metrics("search").read_text(encoding="utf-8"))["best_trial"] == winner.number
+    assert json.loads(layout.metrics("search").read_text(encoding="utf-8"))["winner"] == winner.number
 
     runs = tracker.client.search_runs([tracker.experiment_id])
     parents = [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
@@ -72,14 +83,15 @@ def test_the_search_needs_no_test_split_and_logs_one_run_per_trial(tunable: tupl
     for run in nested:
         trial = trials[int(run.info.run_name.split()[1])]
         assert run.data.params == {name: str(value) for name, value in trial.point.items()}
-        assert run.data.metrics["score"] == run.data.metrics["validation_accuracy"] == trial.score
+        assert run.data.metrics["score"] == trial.score
+        assert run.data.metrics["validation_accuracy"] == trial.curve[-1]["validation_accuracy"]
         assert run.data.metrics["training_tokens"] == trial.tokens > 0
         assert run.data.metrics["seconds"] > 0
         steps = tracker.client.get_metric_history(run.info.run_id, "validation_accuracy")
-        assert [point.step for point in steps] == [int(entry["epoch"]) for entry in trial.curve]
+        assert [point.step for point in steps] == [entry["step"] for entry in trial.curve]
 
     (parent,) = parents
-    assert parent.data.metrics["search_best_trial"] == winner.number
+    assert parent.data.metrics["search_winner"] == winner.number
     assert parent.data.metrics["search_seconds"] > 0
     logged = {item.path for item in tracker.client.list_artifacts(parent.info.run_id, "search")}
     assert logged == {"search/best_params.json", "search/trials.json"}
@@ -94,6 +106,78 @@ def test_the_search_needs_no_test_split_and_logs_one_run_per_trial(tunable: tupl
     assert (
         len(tracker.client.search_runs([tracker.experiment_id])) == len(runs) + 2
     )  # and its new trial has a parent of its own
+
+
+def test_a_trial_that_may_be_better_is_trained_again_with_other_seeds_and_mlflow_has_these_runs(
+    tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headway.search.study.LEVEL", 1.0)  # as if its gain were beyond the noise of the rows
+    monkeypatch.setattr("headway.search.study.best", lambda trials, _: trials[1])
+    params, layout = tunable
+    _, tracker = search(params.override({**QUICK, "tune.pruning": False}), layout)
+    first, second = trials_of(layout)  # the repetitions are no trials
+    runs = {run.info.run_name: run for run in tracker.client.search_runs([tracker.experiment_id])}
+    assert {"trial 0", "trial 1", "trial 0, seed 2", "trial 1, seed 2"} <= runs.keys()
+    for number in (0, 1):
+        trial, again = runs[f"trial {number}"].data, runs[f"trial {number}, seed 2"].data
+        assert again.params == trial.params
+        assert again.metrics["train_loss"] != trial.metrics["train_loss"]
+    assert summary_of(layout).training_tokens > first.tokens + second.tokens
+
+
+def test_trial_0_has_a_number_of_the_range_in_place_of_auto(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    space = {
+        "training.tokens_per_batch": {"type": "int", "low": 1500, "high": 8192, "log": True},
+        "training.warmup_ratio": {"type": "float", "low": 0.0, "high": 0.5},
+        "model.n_layers": {"type": "int", "low": 1, "high": 2},
+    }
+    chosen = params.override({"training.tokens_per_batch": "auto", "tune.space": space})
+    shared = load_shared(chosen, layout)
+    assert schedule_of_defaults(shared).tokens_per_batch == 1024  # of few short texts
+    expected = {"training.tokens_per_batch": 1500, "training.warmup_ratio": 0.1, "model.n_layers": 1}
+    assert defaults_of(chosen, shared) == expected
+    winner, _ = search(chosen.override({"tune.trials": 1, "tune.max_epochs": 1}), layout)
+    assert winner.point == expected
+
+
+def accepts(params: Params, path: str, value: Any) -> bool:
+    try:
+        params.override({path: value, "tune.space": {}})
+    except HeadwayError:
+        return False
+    return True
+
+
+def test_every_knob_that_takes_auto_or_a_number_can_be_searched_as_a_range(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    derived = [path for path in TUNABLE if accepts(params, path, "auto") and accepts(params, path, 0.5)]
+    counts = [path for path in TUNABLE if accepts(params, path, "auto") and accepts(params, path, 64)]
+    assert {*derived, *counts} == {"training.tokens_per_batch", "training.warmup_ratio", "model.bigram_buckets"}
+    shares = {path: {"type": "float", "low": 0.0, "high": 0.9} for path in derived}
+    space = {**shares, **{path: {"type": "int", "low": 8, "high": 2**20} for path in counts}}
+    chosen = params.override({**dict.fromkeys(space, "auto"), "tune.space": space})
+    shared = load_shared(chosen, layout)
+    module = AttentionClassifier(chosen.model, shared.data.vocabulary_size, 2)
+    schedule = schedule_of_defaults(shared)
+    assert defaults_of(chosen, shared) == {
+        "training.tokens_per_batch": schedule.tokens_per_batch,
+        "training.warmup_ratio": schedule.warmup_ratio,
+        "model.bigram_buckets": module.bigram_buckets,
+    }
+
+
+def test_a_share_without_rows_becomes_all_rows(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    shared = load_shared(params.override({"tune.train_share": 1e-9}), layout)
+    assert len(shared.data.train) == len(EncodedTexts.open(layout.encoded / "train.arrow"))
+
+
+def test_a_small_training_split_is_not_sampled(tunable: tuple[Params, Layout]) -> None:
+    params, layout = tunable
+    every = len(EncodedTexts.open(layout.encoded / "train.arrow"))
+    assert len(load_shared(params.override({"tune.train_share": "auto"}), layout).data.train) == every
+    assert len(load_shared(params.override({"tune.train_share": 0.25}), layout).data.train) < every / 2
 
 
 def test_the_same_seed_gives_the_same_trials_bit_for_bit(tunable: tuple[Params, Layout]) -> None:
@@ -172,20 +256,26 @@ def test_undoing_a_change_finds_its_trials_again_and_the_oldest_studies_are_remo
     assert names == {study_key(chosen, layout)[:16], *(f"of other params {age}" for age in range(KEPT_STUDIES))}
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(MemoryError(), "out of memory"), (RuntimeError(f"[enforce fail] {NO_MEMORY}: 9 bytes"), NO_MEMORY)],
+)
 def test_a_tokenizer_that_runs_out_of_memory_fails_only_its_trial(
-    tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
+    tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
     params, layout = tunable
     size = {"tokenizer.vocabulary_size": {"type": "categorical", "choices": [2000, 400]}}
 
     def encoded(chosen: Any, *_: Any) -> Path:
         if chosen.vocabulary_size == 400:
-            raise MemoryError
+            raise error
         return layout.encoded
 
     monkeypatch.setattr("headway.stages.tokenize.cached.encoded_with", encoded)
     search(params.override({**QUICK, "tune.space": size}), layout)
-    assert [(trial.state, trial.reason) for trial in trials_of(layout)] == [("complete", ""), ("failed", "out of memory")]
+    first, second = trials_of(layout)
+    assert (first.state, second.state) == ("complete", "failed")
+    assert reason in second.reason
 
 
 def test_a_second_search_in_the_same_project_is_refused_and_removes_nothing(tunable: tuple[Params, Layout]) -> None:
@@ -202,7 +292,7 @@ def test_a_second_search_in_the_same_project_is_refused_and_removes_nothing(tuna
 def test_a_hyperparameter_of_the_tokenizer_encodes_the_rows_again(tunable: tuple[Params, Layout]) -> None:
     params, layout = tunable
     without_test_split(layout)
-    space = {"tokenizer.kind": {"type": "categorical", "choices": ["auto", "bpe"]}}
+    space = {"tokenizer.kind": {"type": "categorical", "choices": ["word", "bpe"]}}
     size = {"tokenizer.vocabulary_size": {"type": "categorical", "choices": [2000, 400]}}
     chosen = params.override({**QUICK, "tune.trials": 9, "tune.space": {**space, **size}, "tune.pruning": False})
     before = (layout.encoded / "train.arrow").read_bytes()
@@ -210,11 +300,71 @@ def test_a_hyperparameter_of_the_tokenizer_encodes_the_rows_again(tunable: tuple
     trials = trials_of(layout)
     assert len(trials) == 4
     assert {trial.state for trial in trials} == {"complete"}
-    assert trials[0].point == {"tokenizer.kind": "auto", "tokenizer.vocabulary_size": 2000}
+    assert trials[0].point == {"tokenizer.kind": "word", "tokenizer.vocabulary_size": 2000}
     assert len({trial.curve[-1]["train_loss"] for trial in trials}) == 4
     assert trials[0].tokens == min(trial.tokens for trial in trials)  # words are fewer than pieces
     assert (layout.encoded / "train.arrow").read_bytes() == before
     assert len(list((layout.scratch / "encoded").glob("*/*/tokenizer.json"))) == 3  # params.yaml's setting was there
+
+
+def test_n_grams_are_fitted_once_for_each_setting_of_the_tokenizer_and_of_the_class_weights(
+    tunable: tuple[Params, Layout], capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, layout = tunable
+    shared = load_shared(params.override({"tune.train_share": 0.5}), layout)
+    assert f"tune · n-grams of {len(shared.data.train)} texts" in capsys.readouterr().out
+    points: list[dict[str, Any]] = [
+        {},
+        {"tokenizer.vocabulary_size": 400},
+        {"training.class_weights": "balanced"},
+        {"tokenizer.vocabulary_size": 400, "training.class_weights": "balanced"},
+    ]
+    tasks = [Task(number, {**point, "training.learning_rate": 0.01}) for number, point in enumerate([*points, *points])]
+    received: list[Task] = []
+
+    class Keep:
+        workers = 8
+
+        def run(self, tasks: Any, listener: Any) -> None:
+            received.extend(tasks)
+
+    class Silent:
+        def started(self, position: int) -> None: ...
+        def reported(self, position: int, report: Any) -> None: ...
+        def ended(self, position: int, result: Any) -> None: ...
+
+    executor = EncodingExecutor(Keep(), shared, layout)
+    executor.run(tasks[:5], Silent())
+    executor.run(tasks[5:], Silent())
+    assert capsys.readouterr().out.count("tune · n-grams of ") == 3  # those of the first point are there
+    data = [task.data or shared.data for task in received]
+    first, again = ([one.ngrams for one in some] for some in (data[:4], data[4:]))
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    logits = [one.logits for one in first if one]
+    assert len({one.tobytes() for one in logits}) == len(points)
+    for point, one, found in zip(points, data, logits, strict=False):
+        knobs = shared.params.at(point)
+        fitted = fit_ngrams(WholeTexts(one.train, one.validation), 2, knobs)
+        assert fitted is not None
+        np.testing.assert_array_equal(found, ngram_part(fitted, one.validation, "none").logits)
+
+
+def test_n_grams_are_fitted_on_a_sample_of_a_large_share(
+    tunable: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, layout = tunable
+    train = load_shared(params, layout).data.train
+    monkeypatch.setattr("headway.model.fitting.MAX_NGRAM_TOKENS", len(train.tokens) // 2 + 1)
+    capsys.readouterr()
+    load_shared(params, layout)
+    assert f"tune · n-grams of {-(-len(train) // 2)} of {len(train)} texts" in capsys.readouterr().out
+
+
+def test_without_n_grams_trials_have_none(tunable: tuple[Params, Layout], capsys: pytest.CaptureFixture[str]) -> None:
+    params, layout = tunable
+    winner, _ = search(params.override({**QUICK, "tune.trials": 1, "ngrams.max_order": 0}), layout)
+    assert "n-grams" not in capsys.readouterr().out
+    assert winner.score == pytest.approx(min(winner.curve, key=lambda entry: entry[KEPT_BY])["validation_accuracy"])
 
 
 def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, Layout]) -> None:
@@ -233,6 +383,8 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
         {"tune.space": {}},
         {"training.threads": 2},
         {"model.n_layers": 2},
+        {"ngrams.max_order": 2},
+        {"training.class_weights": "balanced"},
         {"seed": 2},
     ]
     assert {study_key(params.override(changed), layout) for changed in same} == {key}
@@ -300,7 +452,7 @@ def test_a_search_that_is_killed_repeatedly_ends_like_an_undisturbed_one(
     from ruamel.yaml import YAML
 
     params, layout = tunable
-    chosen = params.override({**QUICK, "tune.trials": 6, "tune.max_epochs": 2})
+    chosen = params.override({**QUICK, "tune.trials": 4, "tune.max_epochs": 2})
     YAML().dump(chosen.model_dump(), layout.params)
     command = [sys.executable, "-m", "headway.cli", "tune"]
     log = tmp_path / "log"
@@ -316,14 +468,14 @@ def test_a_search_that_is_killed_repeatedly_ends_like_an_undisturbed_one(
     done = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = trials_of(layout)
-    assert [trial.number for trial in trials] == list(range(6))
+    assert [trial.number for trial in trials] == list(range(4))
     assert all(trial.state != "failed" or trial.reason.startswith("interrupted twice") for trial in trials)
     tracker = Tracker(chosen, layout)
     runs = tracker.client.search_runs([tracker.experiment_id])
     assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}
     (parent,) = [run for run in runs if run.data.tags["headway.kind"] == "pipeline"]
     nested = [run for run in runs if run.data.tags["headway.kind"] == "trial"]
-    assert sorted(run.info.run_name for run in nested) == [f"trial {number}" for number in range(6)]
+    assert sorted(run.info.run_name for run in nested) == [f"trial {number}" for number in range(4)]
     assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in nested} == {parent.info.run_id}
 
 
@@ -358,7 +510,7 @@ def test_results_keep_their_positions_if_the_rows_of_a_task_cannot_be_encoded(
     monkeypatch.setattr(EncodingExecutor, "_encoded", encoded)
     listener = Listener()
     batch = [Task(number, {"tokenizer.min_frequency": 2}) for number in range(3)]
-    EncodingExecutor(Serial(work, None, 3), params, layout).run(batch, listener)
+    EncodingExecutor(Serial(work, None, 3), load_shared(params, layout), layout).run(batch, listener)
     assert listener.begun == [0, 1, 2, 0, 1, 2]  # when their rows are encoded, and when they run
     assert listener.reports == [(0, 0), (1, 1), (2, 2)]
     assert listener.results[0] == Outcome("failed", reason="no vocabulary")

@@ -9,7 +9,8 @@ import pytest
 
 from headway.layout import Layout
 from headway.params import Params
-from headway.stages.tune import trials_of, tune
+from headway.search.found import trials_of
+from headway.stages.tune import tune
 from headway.tracking import Tracker
 
 SPACE = {

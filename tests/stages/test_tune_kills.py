@@ -15,8 +15,9 @@ from headway.layout import Layout
 from headway.model.lightning import ClassifierModule
 from headway.params import Params
 from headway.search.attempts import INTERRUPTED_TWICE, NUMBER, OUTCOME, STARTED
+from headway.search.found import trials_of
 from headway.search.storage import open_storage
-from headway.stages.tune import trials_of, tune
+from headway.stages.tune import tune
 from headway.tracking import Tracker
 from tests.apart import CONTEXT, dying, is_killed
 from tests.search.test_kills import die_within_write

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from headway.cli.project import flows, project, tracker
+from headway.cli.streams import say
 
 app = typer.Typer()
 PANEL = "Project"
@@ -24,12 +25,31 @@ def run() -> None:
 @app.command(rich_help_panel=PANEL)
 def schedule(
     cron: Annotated[str, typer.Option(help='When to retrain, as a cron expression such as "0 3 * * *".')],
+    timezone: Annotated[
+        str | None, typer.Option(help="Time zone of the schedule, such as Europe/Berlin; by default this machine's.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Local port of the Prefect server that is started; by default 4200 or a free one.")
+    ] = None,
 ) -> None:
-    """Retrain on a schedule (needs a Prefect server).
+    """Retrain on a schedule.
 
-    Runs in this process until Ctrl+C. A run that would overlap another is cancelled.
+    Runs in this process until Ctrl+C. A run that would overlap another is cancelled. Starts a Prefect server, unless
+    PREFECT_API_URL names one or `headway server` is running.
     """
-    flows("deploy").serve(cron)
+    flows("deploy").serve(cron, timezone, port)
+
+
+@app.command(rich_help_panel=PANEL)
+def server(
+    port: Annotated[int | None, typer.Option(help="Local port to serve on; by default 4200 or a free one.")] = None,
+) -> None:
+    """Run a Prefect server for this project: for workers, and to browse flow runs.
+
+    It is reachable from this machine only and asks for a password, which is kept with the address in a file that only you can
+    read. Ends with Ctrl+C.
+    """
+    flows("deploy").run_server(port)
 
 
 @app.command(name="params", rich_help_panel=PANEL)
@@ -58,8 +78,11 @@ def ui(port: Annotated[int, typer.Option(help="Local port to serve on.")] = 5000
     layout, params = project()
     uri = tracker(params, layout).uri
     if not uri.startswith("sqlite"):
-        print(f"MLFLOW_TRACKING_URI is set: browse {redact_credentials(uri)}")
+        say(f"MLFLOW_TRACKING_URI is set: browse {redact_credentials(uri)}")
         return
     print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C to stop)", flush=True)
-    command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    os.execvp("mlflow", [*command, "--port", str(port), "--workers", "1"])
+    hosts = [f"127.0.0.1:{port}", f"localhost:{port}"]
+    command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # By default, MLflow answers under any private address too. Pages that programs on this machine serve are always accepted.
+    pinned = ["--allowed-hosts", ",".join(hosts), "--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)]
+    os.execvp("mlflow", [*command, *pinned])

@@ -42,4 +42,9 @@ def flows(module: str) -> Any:
 
     layout, _ = project()
     sys.path.insert(0, str(layout.root))
-    return importlib.import_module(f"flows.{module}")
+    try:
+        return importlib.import_module(f"flows.{module}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("flows", f"flows.{module}"):
+            raise
+        raise layout.without_flows(module) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headway.cli.project import flows, registry, tracker
+from headway.cli.streams import say
+from headway.foreign_text import one_line
 from headway.phrases import counted
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from headway.promotion.decision import Decision
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 PANEL = "Registry"
+#: Columns of a terminal below which the history is no table, which would break its cells into narrow strips.
+TABLE_WIDTH = 130
 
 Reason = Annotated[str, typer.Option(help="Reason; stored with the decision.")]
 
@@ -33,14 +37,15 @@ def promote(
 ) -> None:
     """Let the gate decide on a registered version, scored on the current test rows."""
     from headway.errors import HeadwayError
+    from headway.progress import ProgressLine
     from headway.promotion import commands
 
-    with _locked_project() as (locked, changed_stages):
-        outcome, page = commands.promote(locked, version, force, reason, _publish, changed_stages)
+    with locked_project() as (locked, changed_stages):
+        outcome, page = commands.promote(locked, version, force, reason, _publish, changed_stages, ProgressLine().note)
     champion = f"version {outcome.champion} is champion" if outcome.champion else "there is no champion"
     print(f"{outcome.result.upper()}: {champion}")
     for line in outcome.lines[1:]:
-        print(f"  {line}")
+        say(f"  {line}")
     print(f"page: {page}")
     if outcome.problem:
         raise HeadwayError(outcome.problem)
@@ -54,7 +59,7 @@ def rollback(
     """Restore a former champion."""
     from headway.promotion import commands
 
-    with _locked_project() as (locked, _):
+    with locked_project() as (locked, _):
         decision, page = commands.roll_back(locked, to, reason, _publish)
     print(f"version {decision.candidate.version} is champion again")
     print(f"page: {page}")
@@ -69,7 +74,7 @@ def retire(reason: Reason) -> None:
     """
     from headway.promotion import commands
 
-    with _locked_project() as (locked, _):
+    with locked_project() as (locked, _):
         decision, page = commands.retire(locked, reason, _publish)
     print(f"version {decision.candidate.version} is no longer champion; the next run can promote another model")
     print(f"page: {page}")
@@ -88,7 +93,9 @@ def history(
     _, registered = registry()
     decisions, problem = examine(registered)
     if not verify:
-        Console(highlight=False, markup=False).print(_table(decisions) if decisions else "no decisions yet")
+        console = Console(highlight=False, markup=False)
+        shown: list[RenderableType] = [_table(decisions)] if console.width >= TABLE_WIDTH else _blocks(decisions)
+        console.print(*(shown if decisions else ["no decisions yet"]), sep="\n")
     if problem:
         raise HeadwayError(
             f"the history of {registered.name} is broken: {problem}; {counted(len(decisions), 'earlier decision')} unaltered"
@@ -102,17 +109,20 @@ def history(
 def card(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
     out: Annotated[str, typer.Option(help="Write the card to this file instead of printing it.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it exists.")] = False,
 ) -> None:
     """Print a version's model card."""
-    from headway.files import write_chosen
+    from headway.chosen_file import require_writable, write_chosen
     from headway.promotion.history import decisions
     from headway.reporting.decision import card as cards
 
+    if out:
+        require_writable(Path(out), "card", force)
     _, registered = registry()
     text = cards.render(cards.judged(decisions(registered), version), registered.name)
     if out:
-        write_chosen(Path(out), text, "card")
-        print(f"card: {out}")
+        write_chosen(Path(out), text, "card", force)
+        say(f"card: {out}")
     else:
         print(text, end="")
 
@@ -126,27 +136,28 @@ def lineage(
 
     layout, registered = registry()
     for line in trace_back(registered, layout, name):
-        print(line)
+        say(line)
 
 
 @contextmanager
-def _locked_project() -> Iterator[tuple[Project, Any]]:
+def locked_project() -> Iterator[tuple[Project, Any]]:
     """The project, locked against flows, and a function that asks DVC which stages are out of date."""
     from headway.layout import Layout
     from headway.params import load
+    from headway.preflight import check_writable
     from headway.promotion.project import Project
     from headway.registry.registry import Registry
 
     layout, execution = Layout.find(), flows("execution")
+    check_writable(layout)
     with execution.exclusive(layout):
         params = load(layout.params)
         yield Project(params, layout, Registry(tracker(params, layout))), lambda: execution.changed_stages(layout)
 
 
 def _publish(decision: Decision) -> None:
-    """Publish a decision to the Prefect server in PREFECT_API_URL, if it is set."""
-    if os.environ.get("PREFECT_API_URL"):
-        flows("report").publish_by_hand(decision)
+    """Publish a decision to the Prefect server that is named or running, if there is one."""
+    flows("report").publish_by_hand(decision)
 
 
 def _table(decisions: list[Decision]) -> Table:
@@ -159,8 +170,23 @@ def _table(decisions: list[Decision]) -> Table:
         table.columns[column].justify = "right"
     for decision in reversed(decisions):
         cells = [decision.kind, decision.candidate.version, _gain(decision), decision.requested_by.label, decision.reason]
-        table.add_row(str(decision.number), decision.when[:16].replace("T", " "), *(Text(cell) for cell in cells))
+        table.add_row(str(decision.number), decision.when[:16].replace("T", " "), *(Text(one_line(cell)) for cell in cells))
     return table
+
+
+def _blocks(decisions: list[Decision]) -> list[RenderableType]:
+    """The decisions, the last one first, in a few lines each, for a narrow terminal: no number and no word is cut."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    shown: list[RenderableType] = []
+    for decision in reversed(decisions):
+        shown.append(Text(f"{decision.number}  {decision.kind}, version {decision.candidate.version}"))
+        lines = [decision.when[:16].replace("T", " "), _gain(decision), f"requested by {decision.requested_by.label}"]
+        if decision.reason:
+            lines.append(f"reason: {decision.reason}")
+        shown.extend(Padding(Text(one_line(line)), (0, 0, 0, 3)) for line in lines if line)
+    return shown
 
 
 def _gain(decision: Decision) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 from headway.cli.project import project, tracker
+from headway.cli.streams import say
 from headway.phrases import listed
 
 if TYPE_CHECKING:
@@ -27,21 +28,25 @@ def ingest() -> None:
 
     manifest = _run(stage)
     unreadable = f", {manifest.unreadable:,} unreadable" if manifest.unreadable else ""
-    print(f"{manifest.rows:,} rows of {manifest.source}{unreadable}: " + _counts(manifest.label_counts))
+    say(f"{manifest.rows:,} rows of {manifest.source}{unreadable}: " + _counts(manifest.label_counts))
 
 
 @app.command(rich_help_panel=PANEL)
 def prepare() -> None:
     """Clean the rows and split them into data/prepared."""
+    from headway.reporting.data.remarks import remarks
     from headway.stages.prepare import prepare as stage
 
     report = _run(stage)
     quarantined = {reason: count for reason, count in report.rows_quarantined.items() if count}
-    print(
+    say(
         f"{report.rows_in:,} rows in, {report.rows_kept:,} kept"
         + (f", in quarantine: {_counts(quarantined)}" if quarantined else "")
         + f"; splits: {_counts(report.splits)}"
     )
+    for remark in remarks(report.model_dump()):
+        if remark.warning and remark.key in ("look_alikes", "label_map_unused"):
+            say(f"! {remark.words.striptags()}")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -69,15 +74,15 @@ def tune() -> None:
     """Search hyperparameters. An interrupted search continues."""
     from headway.reporting.study.live import LiveProgress
     from headway.reporting.study.summary import summary_lines
-    from headway.stages.tune import trials_of
+    from headway.search.found import summary_of
     from headway.stages.tune import tune as stage
 
     _end_with_dvc()
-    layout, params = project()
+    layout, params = _checked_project()
     with LiveProgress(params.tune) as progress:
         stage(params, layout, lambda: tracker(params, layout), progress)
-    for line in summary_lines(trials_of(layout), params.tune):
-        print(line)
+    for line in summary_lines(summary_of(layout), params.tune):
+        say(line)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -87,7 +92,7 @@ def train() -> None:
     from headway.stages.train import train as stage
 
     _end_with_dvc()
-    layout, params = project()
+    layout, params = _checked_project()
     report = stage(params, layout, tracker(params, layout), training_progress("train"))
     parts = [f"{name} {report[name]['validation_accuracy']:.4f}" for name in ("ngrams", "attention") if name in report]
     print(f"validation accuracy {report['validation_accuracy']:.4f} ({', '.join(parts)} alone)")
@@ -96,9 +101,14 @@ def train() -> None:
 @app.command(rich_help_panel=PANEL)
 def evaluate() -> None:
     """Score the candidate on the test split: metrics, slices, mistakes."""
+    from headway.evaluation.slices import without_rows
+    from headway.files import read_json
+    from headway.layout import Layout
     from headway.stages.evaluate import evaluate as stage
 
     print(f"candidate: test accuracy {_accuracy(_run(stage))}")
+    if empty := without_rows(read_json(Layout.find().slices, made_by="evaluate")):
+        say(empty)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -106,13 +116,22 @@ def report() -> None:
     """Draw the HTML pages in reports/ and the plots in plots/."""
     from headway.stages.report import report as stage
 
-    print("pages: " + ", ".join(os.path.relpath(page) for page in _run(stage)))
+    say("pages: " + ", ".join(os.path.relpath(page) for page in _run(stage)))
 
 
 def _run(stage: Callable[[Params, Layout], Result]) -> Result:
     _end_with_dvc()
-    layout, params = project()
+    layout, params = _checked_project()
     return stage(params, layout)
+
+
+def _checked_project() -> tuple[Layout, Params]:
+    """The project, whose params are checked before its first stage works, also for ``dvc repro``."""
+    from headway.preflight import check_params
+
+    layout, params = project()
+    check_params(params)
+    return layout, params
 
 
 def _end_with_dvc() -> None:

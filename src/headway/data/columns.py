@@ -2,75 +2,48 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
 
-from headway.data.sources.delimited import column_names, possible_delimiters, table_rows
-from headway.data.sources.json_objects import json_values
-from headway.data.sources.parquet import sample_parquet
-from headway.data.sources.rows import cell_text
-from headway.data.sources.streams import LocalFile, TextFile
+from headway.data.column_names import is_flag_name, label_weight, text_weight
+from headway.data.column_values import ColumnValues, is_date, is_twin
+from headway.data.learnability import skills
+from headway.data.sampling import Sample
+from headway.data.sources.files import is_test_name
 from headway.errors import HeadwayError
 from headway.params import nearest
+from headway.phrases import listed
 
-Record = dict[str, Any]
-#: Columns in the file's order, each with its values in the sampled rows, "" for a missing value.
-Sample = dict[str, list[str]]
-SAMPLE = 2_000  # rows
-ROWS_PER_DELIMITER = 200  # from which the delimiter is chosen
 MOST_CLASSES = 1_000
 LONGEST_LABEL = 200  # characters
-TEXT_NAMES = {"text", "review", "comment", "body", "content", "sentence", "message", "description", "document"}
-TEXT_NAMES |= {"tweet", "title"}
-LABEL_NAMES = {
-    "label",
-    "class",
-    "category",
-    "target",
-    "sentiment",
-    "stars",
-    "rating",
-    "topic",
-    "intent",
-    "y",
-    "score",
-    "tag",
-}
+CLOSE = 0.88  # ratio of the second best score to the best from which a choice is unclear
+POSSIBLE_TEXT = 0.1  # ratio of a text's score to the best from which it is shown
+EXAMINED = 8  # columns whose predictability from the text is measured
+MANY_NUMBERS = 12  # different numbers from which a column is rather a quantity
+FLAGS_OF_ONE_LABEL = 4  # columns of 0 and 1 that are rather the classes of one multi-label task
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """The two columns, and other columns that might be the label, the most likely first."""
+    """The columns, and the next best ones."""
 
     text: str
     label: str
-    others: tuple[str, ...]
-
-
-def sample_rows(file: LocalFile, encoding: str) -> Sample:
-    """Rows from all over a file, because many files are sorted by label; HeadwayError if it is empty or cannot be read."""
-    with file.opened() as (_, stream):
-        if file.kind == ".parquet":
-            rows = _reservoir(sample_parquet(file, stream, SAMPLE))
-        else:
-            text = TextFile(file, stream, encoding)
-            # Other content of a JSON file is reported when the file is ingested.
-            objects = (value for value in json_values(text) if isinstance(value, dict))
-            rows = _reservoir(_csv_records(text) if file.kind in (".csv", ".tsv") else objects)
-    if not rows:
-        raise HeadwayError(f"{file.name}: holds no rows; expected rows with a text and a label")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return {name: [cell_text(row.get(name)) or "" for row in rows] for name in names}
+    other_texts: tuple[str, ...] = ()  # columns that might be the text, the most likely first
+    others: tuple[str, ...] = ()  # columns that might be the label, the most likely first
+    split: str = ""  # a column that marks the rows of the test split, "" if there is none
+    unclear: str = ""  # why a person should choose the label; "" if the choice is clear
+    quantity: int = 0  # number of different values of a label that looks like a quantity, else 0
 
 
 def propose(sample: Sample, where: str, text: str | None = None, label: str | None = None) -> Proposal:
     """Choose the columns that ``text`` and ``label`` do not name.
 
-    The text is the column with the longest values, most of them different; the label is one with few different values.
-    A usual name for either doubles its chances. HeadwayError if no column fits, or a named one does not exist.
+    The text has words, most of its values differ, and a usual name speaks for it. The label has few values that repeat and few
+    gaps; a usual name speaks for it, and so does a text from which a linear model predicts it. HeadwayError if no column fits,
+    or a named one does not exist.
     """
     if text is not None and text == label:
         raise HeadwayError(f"--text and --label both name the column {text}; expected two different columns")
@@ -79,77 +52,147 @@ def propose(sample: Sample, where: str, text: str | None = None, label: str | No
             raise HeadwayError(f"{option}: {where} has no column {name!r}; {nearest(name, list(sample))}")
     if len(sample) < 2:
         raise HeadwayError(f"{where}: has one column ({', '.join(sample)}); expected one of texts and one of labels")
-    named = {name: values for name, values in sample.items() if name}
+    columns = {name: ColumnValues(values) for name, values in sample.items() if name}
     hint = ""
     if "" in sample:
         hint = f"; column {list(sample).index('') + 1} has no name: give it one in the file's first line"
+    texts = _ranked(_text_scores(columns, label))
     if text is None:
-        scores = {name: _text_score(name, values) for name, values in named.items() if name != label}
-        text = max(scores, key=scores.__getitem__, default=None)
-        if text is None or not scores[text]:
-            raise HeadwayError(f"{where}: no column looks like texts; name it with --text ({', '.join(named)}){hint}")
-    scores = {name: _label_score(name, values) for name, values in named.items() if name != text}
-    likely = sorted((name for name in scores if scores[name] > 0), key=lambda name: -scores[name])
-    if label is None:
-        if not likely:
-            raise HeadwayError(
-                f"{where}: no column looks like labels (2 to {MOST_CLASSES:,} different values, repeated); "
-                f"name it with --label ({', '.join(scores)}){hint}"
-            )
-        label = likely[0]
-    return Proposal(text, label, tuple(name for name in likely if name != label))
+        if not texts:
+            raise HeadwayError(f"{where}: no column looks like texts; name it with --text ({', '.join(columns)}){hint}")
+        text = next(iter(texts))
+    candidates = {name: column for name, column in columns.items() if name != text}
+    labels = _ranked(_label_scores(candidates, columns[text].values))
+    if not labels and label is None:
+        raise HeadwayError(f"{where}: {_no_label(candidates)}{hint}")
+    chosen = label if label is not None else next(iter(labels))
+    split = next((name for name in columns if name not in (text, chosen) and _marks_test(columns[name])), "")
+    return Proposal(
+        text=text,
+        label=chosen,
+        other_texts=tuple(
+            name
+            for name in texts
+            if name not in (text, chosen, *labels) and texts[name] > POSSIBLE_TEXT * max(texts.values())
+        ),
+        others=tuple(name for name in labels if name != chosen),
+        split=split,
+        unclear="" if label is not None else _unclear(columns, labels),
+        quantity=columns[chosen].distinct if _is_quantity(columns[chosen]) else 0,
+    )
 
 
-def require_header(sample: Sample, proposal: Proposal, file: LocalFile) -> None:
-    """Refuse a CSV whose first line looks like a row: the label column's name is one of the labels below it."""
-    rows = zip(sample[proposal.text], sample[proposal.label], strict=True)
-    again = sum(label.strip() == proposal.label and text.strip() != proposal.text for text, label in rows)
-    if again and file.kind in (".csv", ".tsv"):
-        raise HeadwayError(
-            f"{file.name}: the first line looks like a row, not a header: its value {proposal.label!r} occurs "
-            f"{again:,} more time{'s' * (again > 1)} below; add a first line with the columns' names, such as text,label"
-        )
+def _ranked(scores: Mapping[str, float]) -> dict[str, float]:
+    """The positive scores, the highest first."""
+    return {name: scores[name] for name in sorted(scores, key=lambda name: -scores[name]) if scores[name] > 0}
 
 
-def _reservoir(rows: Iterable[Record]) -> list[Record]:
-    """At most ``SAMPLE`` of the rows, each with the same chance, and the same ones every time (reservoir sampling)."""
-    kept: list[Record] = []
-    draw = random.Random(0)
-    for number, row in enumerate(rows):
-        if number < SAMPLE:
-            kept.append(row)
-        elif (place := draw.randrange(number + 1)) < SAMPLE:
-            kept[place] = row
-    return kept
+def _text_scores(columns: Mapping[str, ColumnValues], label: str | None) -> dict[str, float]:
+    """A score for each column as the text."""
+    scores = {name: _text_score(name, column) for name, column in columns.items() if name != label}
+    for name, column in columns.items():
+        if scores.get(name) and column.markup > 0.5:
+            others = (other for other in scores if other != name and scores[other] and columns[other].markup < 0.1)
+            if any(is_twin(column.values, columns[other].values) for other in others):
+                scores[name] *= 0.1
+    return scores
 
 
-def _csv_records(text: TextFile) -> Iterator[Record]:
-    """Rows of a CSV, with the delimiter that gives the most rows as many cells as the header."""
-
-    def fit(delimiter: str) -> tuple[int, int]:
-        rows = islice(table_rows(text, delimiter, head_only=True), ROWS_PER_DELIMITER)
-        widths = [len(row.cells) for row in rows] or [0]
-        return widths.count(widths[0]) if widths[0] > 1 else 0, widths[0]
-
-    rows = (row.cells for row in table_rows(text, max(possible_delimiters(text), key=fit)) if not row.problem)
-    header = column_names(next(rows, []))
-    return (dict(zip(header, cells, strict=True)) for cells in rows if len(cells) == len(header))
-
-
-def _text_score(name: str, values: Sequence[str]) -> float:
-    """Mean length of the values, lower if they repeat, double for a usual name; 0 if none has letters."""
-    with_letters = sum(any(map(str.isalpha, value)) for value in values)
-    return sum(map(len, values)) * with_letters * len(set(values)) / len(values) ** 3 * _weight(name, TEXT_NAMES)
-
-
-def _label_score(name: str, values: Sequence[str]) -> float:
-    """How often the values of a column repeat, double for a usual name; 0 if they cannot be labels."""
-    present = [value for value in values if value.strip()]
-    different = len(set(present))
-    if not 2 <= different <= MOST_CLASSES or different > 0.5 * len(present) or max(map(len, present)) > LONGEST_LABEL:
+def _text_score(name: str, column: ColumnValues) -> float:
+    """More for more words, for values that differ, and for a usual name; 0 if the column holds codes or no words."""
+    if not column.words or column.codes > 0.5 or column.distinct == 1:
         return 0.0
-    return (1 - different / len(present)) * _weight(name, LABEL_NAMES)
+    variety = column.distinct / len(column.present)
+    return math.log2(1 + column.words) * variety * column.fill * (1 - column.codes) * text_weight(name)
 
 
-def _weight(name: str, usual: set[str]) -> int:
-    return 2 if usual.intersection(name.lower().replace("-", "_").split("_")) else 1
+def _label_scores(candidates: Mapping[str, ColumnValues], texts: Sequence[str]) -> dict[str, float]:
+    """A score for each column as the label."""
+    prior = {name: _label_score(name, column) for name, column in candidates.items()}
+    flags = _flags(candidates, prior)
+    for name in prior:
+        if name not in flags and candidates[name].is_yes_or_no and label_weight(name) == 1:
+            prior[name] *= 0.6
+    likely = list(_ranked(prior))[:EXAMINED]
+    skill = skills(texts, {name: candidates[name].values for name in likely})
+    return {name: score * (1 + 0.5 * skill.get(name, 0.0)) for name, score in prior.items()}
+
+
+def _label_score(name: str, column: ColumnValues) -> float:
+    """More for values that repeat, for few gaps and for a usual name; 0 if the values cannot be labels."""
+    weight, present = label_weight(name), len(column.present)
+    most_distinct = (0.8 if weight >= 2 else 0.5) * present
+    if not 2 <= column.distinct <= min(MOST_CLASSES, most_distinct) or max(map(len, column.counts)) > LONGEST_LABEL:
+        return 0.0
+    if column.lists > 0.05 or sum(map(is_date, column.some)) > 0.5 * len(column.some):
+        return 0.0
+    score = weight * column.fill**2 * (1 - column.distinct / present)
+    if column.names_splits:
+        score *= 0.05
+    if _is_quantity(column):
+        score *= 0.6 if weight >= 3 else 0.1
+    if is_flag_name(name):
+        score *= 0.7
+    if column.words > 12:
+        score *= 0.4
+    return score
+
+
+def _is_quantity(column: ColumnValues) -> bool:
+    """Whether the values are many numbers, or fractions."""
+    return column.is_numeric and column.distinct > (5 if column.has_fractions else MANY_NUMBERS)
+
+
+def _marks_test(column: ColumnValues) -> bool:
+    return column.names_splits and any(map(is_test_name, column.counts))
+
+
+def _flags(candidates: Mapping[str, ColumnValues], scores: Mapping[str, float]) -> set[str]:
+    """Columns of 0 and 1 that together look like one label per column; empty if there are few."""
+    found = {name for name in candidates if scores[name] and candidates[name].is_bit and not is_flag_name(name)}
+    return found if len(found) >= FLAGS_OF_ONE_LABEL else set()
+
+
+def _unclear(columns: Mapping[str, ColumnValues], scores: Mapping[str, float]) -> str:
+    """Why the best label is not clearly the best; "" if it is. A column with the same classes under other names is no rival."""
+    best = next(iter(scores))
+    rivals = [
+        name
+        for name in scores
+        if name != best and scores[name] > CLOSE * scores[best] and not _is_same(columns[best].values, columns[name].values)
+    ]
+    if not rivals:
+        return ""
+    flags = _flags(columns, {name: scores.get(name, 0.0) for name in columns})
+    if best in flags and flags.intersection(rivals):
+        return (
+            f"{len(flags)} columns of 0 and 1 ({listed(sorted(flags), 3)}) look like several labels per row, which are not "
+            "supported; choose one of them with --label"
+        )
+    return f"{best} and {listed(rivals, 2)} are about as likely to be the label; choose with --label"
+
+
+def _is_same(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two columns name the same classes: their values map one to one, a few rows aside."""
+    pairs = Counter(zip(one, other, strict=True))
+    common = {pair for pair, count in pairs.items() if count > 0.005 * len(one)}
+    return len(common) == len({a for a, _ in common}) == len({b for _, b in common}) > 1
+
+
+def _no_label(candidates: Mapping[str, ColumnValues]) -> str:
+    """Why no column can be the label."""
+    lists = [name for name, column in candidates.items() if column.lists > 0.05]
+    if lists:
+        return (
+            f"column {lists[0]} holds lists of labels; several labels per row (multi-label) are not supported: keep one label "
+            "per row, or name another column with --label"
+        )
+    return (
+        f"no column looks like labels (2 to {MOST_CLASSES:,} different values, repeated); "
+        f"name it with --label ({', '.join(candidates)})"
+    )
+
+
+def examples(sample: Sample, column: str, most: int = 3) -> list[str]:
+    """A few values of a column: the most frequent ones."""
+    return [value for value, _ in ColumnValues(sample[column]).counts.most_common(most)]

@@ -1,6 +1,7 @@
 """The differences between two versions of the ingested rows, and the version that belongs to a git revision.
 
-Rows are compared by text and label. Only a digest of 16 bytes is kept of each text.
+Rows are compared by text and class, which is the label after the version's own ``data.label_map``. Only a digest of 16 bytes is
+kept of each text.
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from headway import yaml_files
+from headway.data.preparation.label_map import LabelMap
+from headway.data.preparation.validation import canonical_label
 from headway.errors import HeadwayError, first_line
 from headway.git import GitError, commit_hash
 from headway.layout import Layout
 from headway.tables import read_batches
+
+if TYPE_CHECKING:
+    from dvc.api import DVCFileSystem
 
 ROWS_AT_ONCE = 2_000
 MISSING_TEXT = bytes(16)
@@ -27,6 +34,7 @@ MISSING_TEXT = bytes(16)
 
 Row = tuple[bytes, str | None]
 TEXT, LABEL = 0, 1  # cells of a row: the digest of its text, and its label
+DROPPED = "\0dropped"  # compared by identity: no label of the data is this object
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,16 @@ class Difference:
     labels: list[LabelChange]  # each label's rows, sorted by label
 
 
-def compare(old: Path, new: Path) -> Difference:
-    """Compare two versions of ``rows.parquet``, regardless of the order of their rows.
+@dataclass(frozen=True)
+class Version:
+    """The ingested rows of a version of the data, and how its labels are mapped."""
+
+    rows: Path  # ``rows.parquet``
+    label_map: LabelMap = field(default_factory=lambda: LabelMap({}))
+
+
+def compare(old: Version, new: Version) -> Difference:
+    """Compare the rows of two versions, regardless of their order. Rows whose labels are dropped do not count.
 
     Equal rows are counted one by one: if one of three remains, two were removed.
     """
@@ -72,20 +88,34 @@ def compare(old: Path, new: Path) -> Difference:
     )
 
 
-@contextmanager
-def rows_at(revision: str, layout: Layout) -> Iterator[Path]:
-    """The ingested rows of a git revision, from DVC's cache or else its remote, in a file that exists within the block.
+def current_version(layout: Layout) -> Version:
+    """The ingested rows of the project, and the label map of its params.yaml; HeadwayError if either cannot be read."""
+    rows = layout.raw / "rows.parquet"
+    if not rows.exists():
+        raise HeadwayError(f"{rows}: missing; make it with `dvc repro ingest`, or fetch it with `dvc pull`")
+    return Version(rows, LabelMap.from_tree(yaml_files.parse(yaml_files.read_text(layout.params), layout.params.name)))
 
-    HeadwayError if the revision does not exist, has no dvc.lock, or its data cannot be found.
+
+@contextmanager
+def version_at(revision: str, layout: Layout) -> Iterator[Version]:
+    """The data of a git revision. Its rows, from DVC's cache or else its remote, are in a file that exists within the block.
+
+    HeadwayError if the revision does not exist, has no dvc.lock, DVC cannot read its dvc.yaml or its params.yaml, its label map
+    is contradictory, or its data cannot be found.
     """
     layout.scratch.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="revision-", dir=layout.scratch) as folder:
         target = Path(folder) / "rows.parquet"
-        _fetch(revision, layout, target)
-        yield target
+        tree = _fetch(revision, layout, target)
+        try:
+            label_map = LabelMap.from_tree(tree)
+        except HeadwayError as error:
+            raise HeadwayError(f"{layout.params.name} of {revision}: {error}") from None
+        yield Version(target, label_map)
 
 
-def _fetch(revision: str, layout: Layout, target: Path) -> None:
+def _fetch(revision: str, layout: Layout, target: Path) -> object:
+    """Write the rows of a revision to a file; returns its parsed params.yaml, None if it has none."""
     from dvc.api import DVCFileSystem
     from dvc.config import Config
     from dvc.exceptions import DvcException
@@ -96,9 +126,10 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
         commit = commit_hash(layout.root, revision)
         remote = Config(str(layout.root / ".dvc"))["core"].get("remote")  # the current one, unknown to an old revision
         versioned = DVCFileSystem(repo=str(layout.root), rev=commit, remote=remote)
-        if not versioned.exists(layout.lock.name):
-            raise HeadwayError(f"revision {revision}: has no {layout.lock.name}, which would identify its data")
+        _require_lock(versioned, revision, layout.lock.name)
         versioned.get_file(rows, str(target))
+        params = layout.params.relative_to(layout.root).as_posix()
+        text = versioned.read_text(params) if versioned.exists(params) else ""
     except GitError as error:
         raise HeadwayError(f"revision {revision}: {error}; `git log --oneline` lists the commits") from None
     except (FileNotFoundError, DataIndexDirError):
@@ -110,13 +141,34 @@ def _fetch(revision: str, layout: Layout, target: Path) -> None:
         raise HeadwayError(
             f"revision {revision}: its {rows} cannot be fetched ({first_line(error)}); check `dvc remote list`"
         ) from None
+    return yaml_files.parse(text, f"{layout.params.name} of {revision}") if text else None
 
 
-def _rows(path: Path) -> Counter[Row]:
-    """How often each text occurs with each label."""
+def _require_lock(versioned: DVCFileSystem, revision: str, lock: str) -> None:
+    """HeadwayError if a revision has no dvc.lock, or DVC cannot read its files. ``exists`` would not tell these apart."""
+    from dvc.exceptions import DvcException
+
+    try:
+        versioned.info(lock)
+    except FileNotFoundError:
+        raise HeadwayError(f"revision {revision}: has no {lock}, which would identify its data") from None
+    except DvcException as error:
+        raise HeadwayError(
+            f"revision {revision}: DVC cannot read its files ({first_line(error)}); compare with another revision"
+        ) from None
+
+
+def _rows(version: Version) -> Counter[Row]:
+    """How often each text occurs with each class. Labels that the map does not name count as written."""
     rows = Counter[Row]()
-    for batch in read_batches(path, made_by="ingest", rows=ROWS_AT_ONCE, columns=["text", "label"]):
-        rows.update(zip(map(_digest, batch["text"]), batch["label"].to_pylist(), strict=True))
+    names: dict[str | None, str | None] = {None: None}
+    for batch in read_batches(version.rows, made_by="ingest", rows=ROWS_AT_ONCE, columns=["text", "label"]):
+        labels = batch["label"].to_pylist()
+        for label in {*labels} - names.keys():
+            is_named = canonical_label(label) in version.label_map
+            names[label] = (version.label_map(label) or DROPPED) if is_named else label
+        found = zip(map(_digest, batch["text"]), (names[label] for label in labels), strict=True)
+        rows.update(row for row in found if row[LABEL] is not DROPPED)
     return rows
 
 

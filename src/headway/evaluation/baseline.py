@@ -9,20 +9,17 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 
+from headway.data.text.words import words
 from headway.errors import HeadwayError
 from headway.params import BaselineParams
-
-# Words as in scikit-learn's default pattern, and single letters. In scripts without spaces between words (Thai, Lao, Burmese,
-# Khmer, Japanese, Chinese) every character is a word.
-UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-TOKEN = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
 
 
 def fit(texts: Sequence[str], labels: Sequence[int], params: BaselineParams) -> Pipeline:
     """Fit the baseline; HeadwayError if no word occurs in ``min_document_frequency`` texts."""
     baseline = make_pipeline(
         TfidfVectorizer(
-            token_pattern=TOKEN,
+            tokenizer=words,
+            token_pattern=None,
             ngram_range=(1, params.max_ngram),
             min_df=params.min_document_frequency,
             sublinear_tf=True,

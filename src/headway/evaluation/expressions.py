@@ -51,14 +51,6 @@ def mask_of(expression: str, columns: Mapping[str, pa.ChunkedArray], where: str)
     return np.asarray(pc.fill_null(result, False).to_numpy(), dtype=bool)
 
 
-def require_columns(expression: str, known: Sequence[str], where: str) -> None:
-    """Check, before there is a table, that a condition is valid Python syntax and names only known columns."""
-    with _refusals(expression, where):
-        for node in ast.walk(ast.parse(expression.strip(), mode="eval")):
-            if isinstance(node, ast.Name) and node.id not in known:
-                raise _InvalidExpression(_no_column(node.id, known))
-
-
 @contextmanager
 def _refusals(expression: str, where: str) -> Iterator[None]:
     """Turn any error that an invalid expression causes into one line."""

@@ -85,13 +85,17 @@ def evaluate_slices(
 ) -> dict[str, dict[str, Any]]:
     """Rows, accuracy and macro F1 of each slice, a mask over the rows, with intervals, for JSON.
 
-    ``small`` marks a slice with fewer than ``min_slice_rows`` rows, whose interval is too wide to draw conclusions.
+    ``small`` marks a slice with fewer than ``min_slice_rows`` rows, whose interval is too wide to draw conclusions. A slice
+    without rows has no values.
     """
     predicted = predictions.predicted
     return {name: _of_slice(predictions.labels[mask], predicted[mask], params, seed) for name, mask in slices.items()}
 
 
 def _of_slice(labels: np.ndarray, predicted: np.ndarray, params: EvaluationParams, seed: int) -> dict[str, Any]:
+    if not len(labels):
+        undefined = dict.fromkeys(("accuracy", "macro_f1"), Interval(math.nan, math.nan, math.nan))
+        return {"rows": 0, "small": True, **_plain(undefined)}
     present, own = np.unique(np.stack([labels, predicted]), return_inverse=True)  # renumbered: a slice may have few classes
     own_labels, own_predicted = own.reshape(2, -1)
     correct = labels == predicted

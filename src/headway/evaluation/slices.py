@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +11,12 @@ import pyarrow.compute as pc
 
 from headway.data.text.scripts import dominant_scripts
 from headway.errors import HeadwayError
-from headway.evaluation.expressions import mask_of, require_columns
+from headway.evaluation.expressions import mask_of
 from headway.params import EvaluationParams, Params
+from headway.phrases import counted, listed
 
 #: Columns of every prepared split. All others are the source's, kept by ``data.slice_columns``.
 OWN = ("id", "text", "label", "label_id")
-#: Columns that are computed from the text.
-COMPUTED = ("length", "script")
 QUARTERS = 4
 #: A column with more values makes no slices by value, but can be used in a condition.
 MAX_VALUES = 50
@@ -32,8 +32,9 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
     - those in ``evaluation.slices``: by a condition (see :mod:`headway.evaluation.expressions`) on the columns, ``length`` and
       ``script``; or by each value of a column
 
-    Empty slices are left out, and so are slices of the first four kinds that contain all rows. Small slices are included.
-    HeadwayError if a condition cannot be read, or names a column that does not exist.
+    Of the first four kinds, empty slices and slices of all rows are left out. One in ``evaluation.slices`` is included even if
+    no row matches it, so that a mistake in its condition is seen. HeadwayError if a condition cannot be read, or names a column
+    that does not exist.
     """
     scripts = [script or "none" for script in dominant_scripts(table["text"].to_pylist())]
     columns = {name: table[name] for name in table.column_names}
@@ -46,7 +47,7 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
     for name in table.column_names:
         if name not in OWN and len(columns[name].unique()) <= MAX_VALUES:
             found |= _by_value(name, columns[name])
-    found = {name: mask for name, mask in found.items() if not mask.all()}
+    found = {name: mask for name, mask in found.items() if mask.any() and not mask.all()}
     for name, expression in params.slices.items():
         if expression in columns and not pa.types.is_boolean(columns[expression].type):
             if (values := len(columns[expression].unique())) > MAX_VALUES:
@@ -54,18 +55,33 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
                     f"evaluation.slices.{name}: column {expression!r} has {values:,} different values, more than {MAX_VALUES}; "
                     f"use a condition, such as {expression} > 100"
                 )
-            found |= _by_value(name, columns[expression])
+            found |= _by_value(name, columns[expression]) or {name: np.zeros(table.num_rows, dtype=bool)}
         else:
             found[name] = mask_of(expression, columns, f"evaluation.slices.{name}")
-    return {name: mask for name, mask in found.items() if mask.any()}
+    return found
 
 
 def check(params: Params) -> None:
-    """Check, before anything runs, that the conditions in ``evaluation.slices`` name columns that a prepared split will have."""
-    known = [*OWN, *COMPUTED, *params.data.slice_columns]
+    """Check, before anything runs, that the conditions in ``evaluation.slices`` fit the columns that a prepared split will have.
+
+    Each is computed for one row. Labels and slice columns hold "1" there, so that comparisons with strings and with numbers
+    can both be computed.
+    """
+    row: dict[str, str | int] = {"id": "a", "text": "word", "label": "1", "label_id": 0, "length": 4, "script": "Latin"}
+    row |= dict.fromkeys(params.data.slice_columns, "1")
+    columns = {name: pa.chunked_array([pa.array([value])]) for name, value in row.items()}
     for name, expression in params.evaluation.slices.items():
-        if expression not in known:
-            require_columns(expression, known, f"evaluation.slices.{name}")
+        if expression not in columns:
+            mask_of(expression, columns, f"evaluation.slices.{name}")
+
+
+def without_rows(by_slice: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line that names the slices that no row matches, "" if there are none.
+
+    ``by_slice`` is from :func:`headway.evaluation.metrics.evaluate_slices`.
+    """
+    names = [name for name, entry in by_slice.items() if not entry["rows"]]
+    return f"no test row matches {counted(len(names), 'slice')}: {listed(names, 8)}" if names else ""
 
 
 def _by_length(lengths: np.ndarray) -> dict[str, np.ndarray]:

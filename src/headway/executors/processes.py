@@ -23,6 +23,7 @@ from typing import IO, Any, Generic, cast
 import joblib
 
 from headway.executors import Listener, Report, Result, Task, Work, WorkerLost
+from headway.files import TEMPORARY_PREFIX
 from headway.process import die_with_parent
 
 #: Not fork: the threads of PyTorch and of the tokenizers do not survive one.
@@ -37,7 +38,7 @@ def processes(work: Work[Task, Result], shared: Any, workers: int) -> Iterator[P
     The shared object is written once to a file without a name. Every worker maps its arrays into memory, read-only, and the
     file disappears with the last process that has it open.
     """
-    with tempfile.TemporaryFile(prefix="headway-") as file:
+    with tempfile.TemporaryFile(prefix=TEMPORARY_PREFIX) as file:
         joblib.dump((work, shared), file)
         file.flush()
         executor = Processes[Task, Result](file, workers)

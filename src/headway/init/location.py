@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from headway.data.sources.archives import is_zip
 from headway.errors import HeadwayError
 from headway.layout import Layout
+from headway.yaml_files import shortened
 
 WILDCARDS = re.compile(r"[*?\[]")
 URL_WILDCARDS = re.compile(r"[*\[]")  # a question mark begins a URL's query
@@ -20,6 +22,16 @@ def locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, s
 
     HeadwayError if the folder with all the files also holds what the pipeline writes, or DVC cannot track a URL.
     """
+    try:
+        return _locate(layout, data, test, unlabelled)
+    except OSError as error:  # a folder without permission, a name that is too long, …
+        where = shortened(os.fsdecode(error.filename or data))
+        raise HeadwayError(
+            f"--data: {where}: cannot be looked up: {error.strerror}; check the path and its permissions"
+        ) from None
+
+
+def _locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, str]:
     path, files = path_and_pattern(data)
     roles = {"test_files": test, "unlabelled_files": unlabelled}
     if "://" in path:
@@ -56,7 +68,12 @@ def path_and_pattern(given: str) -> tuple[str, str]:
     if "://" in given:
         folder, _, tail = given.rpartition("/")
         return (folder, tail) if URL_WILDCARDS.search(tail) else (given, "*")
-    parts = Path(given).expanduser().absolute().parts
+    whole = Path(given).expanduser().absolute()
+    if whole.exists():
+        return str(whole), "*"
+    if archive := next((folder for folder in whole.parents if is_zip(folder)), None):
+        return str(archive), glob.escape(whole.relative_to(archive).as_posix())
+    parts = whole.parts
     fixed = next((index for index, part in enumerate(parts) if WILDCARDS.search(part)), len(parts))
     return str(Path(*parts[:fixed])), "/".join(parts[fixed:]) or "*"
 

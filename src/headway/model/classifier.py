@@ -13,6 +13,8 @@ Shapes: B texts, T positions, h heads, d = d_model, V tokens in the vocabulary, 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,8 @@ from headway.model.encoder import Encoder, SequenceDropout
 from headway.params import ModelParams
 
 BIGRAM_MULTIPLIER = 1_000_003
+#: Bigram embeddings for each token of the vocabulary, if ``bigram_buckets`` is auto, and the most of them.
+BIGRAMS_PER_TOKEN, MAX_BIGRAMS = 4, 262_144
 EMBEDDING_SPREAD = 0.1
 
 
@@ -58,17 +62,20 @@ class AttentionClassifier(nn.Module):
 
     There is one logit per class for two classes too: the sigmoid of a single logit z is the softmax over (0, z), so nothing is
     lost, and the code is the same for any number of classes. Token ids are 0, for padding, to V - 1.
+
+    ``params`` has the number of bigram embeddings, also if they were given as ``auto``.
     """
 
     def __init__(self, params: ModelParams, vocabulary_size: int, n_classes: int) -> None:
         super().__init__()
-        self.params = params
+        self.params = params = resolved(params, vocabulary_size)
+        self.bigram_buckets = int(params.bigram_buckets)
         self.embedding = nn.Embedding(vocabulary_size, params.d_model, padding_idx=0)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_SPREAD)
-        if params.bigram_buckets:
+        if self.bigram_buckets:
             # Zero at the start, so that bigrams contribute only what training finds useful. Row 0 means "no bigram"; it is the
             # padding index, so it stays zero.
-            self.bigram_embedding = nn.Embedding(1 + params.bigram_buckets, params.d_model, padding_idx=0, sparse=True)
+            self.bigram_embedding = nn.Embedding(1 + self.bigram_buckets, params.d_model, padding_idx=0, sparse=True)
             nn.init.zeros_(self.bigram_embedding.weight)
         self.embedding_dropout = SequenceDropout(params.embedding_dropout)
         self.encoder = Encoder(params)
@@ -114,7 +121,7 @@ class AttentionClassifier(nn.Module):
         Bigrams share a table by a hash of their tokens (Joulin et al. 2017, "Bag of Tricks for Efficient Text Classification").
         """
         x: Tensor = self.embedding(tokens)
-        if self.params.bigram_buckets:
+        if self.bigram_buckets:
             kept = 1 - self.params.bigram_dropout if self.training else 1.0
             x = x.add(self.bigram_embedding(self._bigrams(tokens)), alpha=1 / kept)
         return x
@@ -122,7 +129,7 @@ class AttentionClassifier(nn.Module):
     def _bigrams(self, tokens: Tensor) -> Tensor:
         """Row of the bigram ending at each token, (B, T); 0 at padding, and where training drops the bigram."""
         before = F.pad(tokens[:, :-1], (1, 0))  # (B, T)
-        rows = 1 + torch.remainder(before * BIGRAM_MULTIPLIER + tokens, self.params.bigram_buckets)
+        rows = 1 + torch.remainder(before * BIGRAM_MULTIPLIER + tokens, self.bigram_buckets)
         none = tokens == 0
         if self.training and self.params.bigram_dropout:
             none = none | (torch.rand(tokens.shape, device=tokens.device) < self.params.bigram_dropout)
@@ -138,3 +145,15 @@ def clip(tokens: Tensor, max_length: int) -> Tensor:
     positions = torch.arange(max_length, device=tokens.device).expand(B, -1)  # (B, max_length)
     in_tail = (positions >= (max_length + 1) // 2) & (lengths > max_length)
     return tokens.gather(1, torch.where(in_tail, positions + lengths - max_length, positions))
+
+
+def resolved(params: ModelParams, vocabulary_size: int) -> ModelParams:
+    """The params with the number of bigram embeddings that ``auto`` gives: the power of two nearest to a multiple of V.
+
+    Few texts have few different words and few different pairs of them: a table of fixed size would be almost empty, and the
+    optimiser's time is spent on its size.
+    """
+    if params.bigram_buckets != "auto":
+        return params
+    buckets = 2 ** round(math.log2(BIGRAMS_PER_TOKEN * vocabulary_size))
+    return params.model_copy(update={"bigram_buckets": min(buckets, MAX_BIGRAMS)})

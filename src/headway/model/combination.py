@@ -30,6 +30,7 @@ def fit_weights(parts: Tensor, labels: Tensor) -> tuple[Tensor, float]:
 
     parts = parts.double()
 
+    @torch.enable_grad()
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         w = torch.tensor(weights, requires_grad=True)  # (P,)
         z = torch.tensordot(w, parts, dims=1)  # (N, C)

@@ -23,10 +23,14 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from headway.errors import HeadwayError
 from headway.model.classifier import AttentionClassifier
+from headway.model.combination import fit_weights
+from headway.model.schedule import Schedule
 from headway.params import ModelParams, TrainingParams
 
 BETAS = (0.9, 0.98)  # of Vaswani et al. 2017
 RANK_STRIDE = 1_000_000_007
+#: Metric whose lowest value decides which evaluation's weights are kept, and when training stops.
+MONITOR = "validation_loss_calibrated"
 
 
 class ClassifierModule(pl.LightningModule):
@@ -40,9 +44,10 @@ class ClassifierModule(pl.LightningModule):
 
     Args:
         class_rows: training rows of each class.
-        seed: of the initial weights and, together with the epoch's number, of all randomness in an epoch, so that an epoch
-            resumed from a checkpoint is bit-identical to one without the interruption.
-        total_steps: N, over which the learning rate rises and falls.
+        seed: of the initial weights and, together with the interval's number, of all randomness in an interval, so that a
+            training resumed from a checkpoint is bit-identical to one without the interruption.
+        schedule: has N, over which the learning rate rises and falls, and says when to evaluate. One of Lightning's epochs is
+            the interval from one evaluation to the next.
         word_vectors: float32, (V, n), to initialise the embeddings; None for random ones.
     """
 
@@ -55,14 +60,14 @@ class ClassifierModule(pl.LightningModule):
         vocabulary_size: int,
         class_rows: Sequence[int],
         seed: int,
-        total_steps: int,
+        schedule: Schedule,
         word_vectors: np.ndarray | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.params = training
         self.seed = seed
-        self.total_steps = total_steps
+        self.schedule = schedule
         n_classes = len(class_rows)
         torch.manual_seed(seed)
         self.classifier = AttentionClassifier(model, vocabulary_size, n_classes)
@@ -76,15 +81,19 @@ class ClassifierModule(pl.LightningModule):
                 "validation_macro_f1": MulticlassF1Score(n_classes, average="macro"),
             }
         )
-        self.history: list[dict[str, float]] = []  # per epoch: number, losses, validation metrics; saved in checkpoints
+        self.history: list[dict[str, float]] = []  # an entry per evaluation: see on_train_epoch_end; saved in checkpoints
+        self.validation_logits = torch.empty(
+            0, n_classes
+        )  # of the last evaluation, (N, C), in the validation loader's order
         self.report: Callable[[dict[str, float]], None] | None = (
             None  # called with each entry; may raise to end the training
         )
         self._losses: list[Tensor] = []
+        self._validated: list[tuple[Tensor, Tensor]] = []  # logits, (B, C), and labels, (B,), of the present evaluation
 
     def setup(self, stage: str) -> None:
         # NCCL cannot reduce sparse gradients, and dense ones cost a GPU little. On a CPU they would cost much.
-        if self.trainer.strategy.root_device.type != "cpu" and self.classifier.params.bigram_buckets:
+        if self.trainer.strategy.root_device.type != "cpu" and self.classifier.bigram_buckets:
             self.classifier.bigram_embedding.sparse = False
 
     def configure_optimizers(self) -> Any:
@@ -100,13 +109,14 @@ class ClassifierModule(pl.LightningModule):
 
         The schedule is that of BERT (Devlin et al. 2019, appendix A.2).
         """
-        warmup = self.params.warmup_ratio * self.total_steps
+        steps = self.schedule.steps
+        warmup = self.schedule.warmup_ratio * steps
         if step < warmup:
             return (step + 1) / (warmup + 1)
-        return max(0.0, (self.total_steps - step) / max(1.0, self.total_steps - warmup))
+        return max(0.0, (steps - step) / max(1.0, steps - warmup))
 
     def on_train_epoch_start(self) -> None:
-        # Each of several processes needs its own dropout masks.
+        # Lightning's epoch is an interval between evaluations. Each of several processes needs its own dropout masks.
         torch.manual_seed(self.seed * 1_000 + self.current_epoch + RANK_STRIDE * self.global_rank)
         self._losses = []
 
@@ -115,10 +125,7 @@ class ClassifierModule(pl.LightningModule):
         logits = self.classifier(tokens)
         loss = self.loss(logits, labels)
         if not torch.isfinite(loss):
-            raise HeadwayError(
-                f"training diverged: loss {loss.item()} in epoch {self.current_epoch + 1}; "
-                f"lower training.learning_rate (now {self.params.learning_rate:g}) or training.gradient_clip_val"
-            )
+            raise self.divergence(f"loss {loss.item()}", self._steps_done + 1)
         optimisers = self.optimizers()
         for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
             optimiser.zero_grad()
@@ -143,21 +150,58 @@ class ClassifierModule(pl.LightningModule):
         self.metrics.update(logits, labels)
         self.log("validation_loss", F.cross_entropy(logits, labels), batch_size=len(labels))
         self.log_dict(self.metrics, batch_size=len(labels))
+        self._validated.append((logits.float().cpu(), labels.cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, labels = (torch.cat(parts) for parts in zip(*self._validated, strict=True))  # (N, C), (N,)
+        self._validated = []
+        if not torch.isfinite(logits).all():
+            raise self.divergence("a logit of a validation text is not finite", self._steps_done)
+        self.log(MONITOR, calibrated_loss(logits, labels))
+        with torch.inference_mode(mode=False):
+            self.validation_logits = logits.clone()
 
     def on_train_epoch_end(self) -> None:
-        """Add the epoch to the history; validation has already run."""
+        """Add the evaluation to the history; validation has already run.
+
+        An entry has the optimiser steps done, the same as passes over the training texts (``epoch``) and as a share of all
+        steps (``progress``), the losses, and the validation metrics.
+        """
         train_loss = float(self.trainer.strategy.reduce(torch.stack(self._losses).mean(), reduce_op="mean"))
         self.log("train_loss", train_loss)
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
-        self.history.append({"epoch": self.current_epoch + 1, **metrics, "train_loss": train_loss})
+        step = self.schedule.step_of(self.current_epoch + 1)
+        position = {"step": step, "epoch": self.schedule.epochs_at(step), "progress": round(step / self.schedule.steps, 3)}
+        self.history.append({**position, **metrics, "train_loss": train_loss})
         if self.report:
             self.report(self.history[-1])
+
+    @property
+    def _steps_done(self) -> int:
+        return self.current_epoch * self.schedule.evaluation_steps + len(self._losses)
+
+    def divergence(self, symptom: str, step: int) -> HeadwayError:
+        """The error that ends a training whose numbers are not finite any more, at a step counted from 1."""
+        return HeadwayError(
+            f"training diverged: {symptom} at step {step:,}; "
+            f"lower training.learning_rate (now {self.params.learning_rate:g}) or training.gradient_clip_val"
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
+
+
+def calibrated_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy, float32, (), of logits, (N, C), with labels, (N,), at the temperature that makes the labels most likely.
+
+    Training on makes probabilities overconfident, so that the plain validation loss rises while the ranking of the classes
+    still improves. The weights of the parts are fitted in the end (:mod:`headway.model.combination`), which removes that.
+    """
+    with torch.inference_mode(mode=False), torch.enable_grad():  # the fit needs gradients
+        return torch.tensor(fit_weights(logits.clone()[None], labels.clone())[1])
 
 
 def balanced_weights(class_rows: Sequence[int]) -> Tensor:

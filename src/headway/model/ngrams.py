@@ -4,15 +4,18 @@ With tf_f the number of occurrences of n-gram f in a text, and p_fc and q_fc the
 in all other classes:
 
     r_fc   = log (p_fc + 1) / (Σ_g p_gc + F)  -  log (q_fc + 1) / (Σ_g q_gc + F)     log-count ratio of f for c
-    s_f    = max_c |r_fc|                                                            scale of f
+    s_f    = max_c |r_fc|   or   log (1 + N) / (1 + n_f) + 1                         scale of f
     x_f    = s_f · (1 + log tf_f) / ‖1 + log tf‖                                     the features of a text
     logits = W x + b                                                                 fitted by logistic regression
 
-For two classes |r_f0| = |r_f1|, and W can absorb the sign, so this is the model of Wang & Manning 2012, "Baselines and Bigrams:
-Simple, Good Sentiment and Topic Classification", with log-frequencies and a logistic loss. The fit is convex, so its solution
-does not depend on a seed. Many long texts need little regularisation, few short ones much, so several strengths are tried and
-the one with the lowest loss on validation texts is kept. After the fit s is multiplied into W; the model is W, b and the hashes
-of the n-grams.
+N is the number of training texts, n_f of those with f. s is divided by the root mean square length of x over the training texts,
+so that regularisation means the same for both scales. For two classes |r_f0| = |r_f1|, and W can absorb the sign, so with the
+first scale this is the model of Wang & Manning 2012, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification",
+with log-frequencies and a logistic loss. With many classes every rare n-gram has a high ratio for one of them, and the second
+scale, that of TF-IDF, is often better. The fit is convex, so its solution does not depend on a seed; see
+:mod:`headway.model.logistic`. Many long texts need little regularisation, few short ones much. So both scales and several
+strengths are tried, and the fit with the lowest loss on validation texts is kept. Afterwards s is multiplied into W; the model is
+W, b and the hashes of the n-grams.
 
 Shapes: B texts, T positions, F n-grams in the table, C classes.
 """
@@ -20,24 +23,28 @@ Shapes: B texts, T positions, F n-grams in the table, C classes.
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headway.model import logistic
 from headway.model.combination import fit_weights
 from headway.params import NgramParams
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 #: Of the hash. It is odd, so that multiplying by it is invertible modulo 2^64; a collision occurs in one of 10^7 data sets.
 MULTIPLIER = 6_364_136_223_846_793_005
 #: Largest F · C; with many classes the rarest n-grams are left out.
 MAX_WEIGHTS = 8_000_000
-#: Iterations of the solver for each regularisation strength.
-ITERATIONS = 80
+#: Relative gain of the validation loss that is expected of the solver's last ``CHECKS`` times ``logistic.STOP_EVERY`` iterations.
+CHECKS, GAIN = 2, 1e-3
 
 #: Padded tokens, (B, T), and labels, (B,).
 Batch = tuple[Tensor, Tensor]
@@ -52,7 +59,9 @@ class NgramClassifier(nn.Module):
     keys: Tensor  # hashes of the n-grams, ascending, int64, (F,)
     weight: Tensor  # (F, C)
     bias: Tensor  # (C,)
-    inverse_regularisation: float | None = None  # chosen by :meth:`fit`; None if it fitted no weights; not saved
+    # Chosen by :meth:`fit`; None if it fitted no weights. They are not saved.
+    inverse_regularisation: float | None = None
+    scaling: str | None = None
 
     def __init__(self, n_features: int, n_classes: int, max_order: int) -> None:
         super().__init__()
@@ -92,15 +101,16 @@ class NgramClassifier(nn.Module):
         params: NgramParams,
         balanced: bool = False,
     ) -> Self:
-        """Fit the table, the weights and the bias with scikit-learn's L-BFGS.
+        """Fit the table, the weights and the bias.
 
-        The values of C are tried in ascending order, each fit starting from the previous one, until the loss on validation
-        texts rises. That loss is taken after calibration with :func:`fit_weights`.
+        Every allowed scaling is tried, and with each the values of C in ascending order, each fit starting from the previous
+        one, until the loss on validation texts rises. That loss is taken after calibration with :func:`fit_weights`. The fit
+        with the lowest loss is kept.
 
         Args:
             train, validation: batches of texts, iterable repeatedly in the same order: padded tokens, (B, T), and labels, (B,).
             n_classes: C. A class without training texts gets a low bias.
-            balanced: whether to weight classes inversely to their rows in the fit; the choice of C does not.
+            balanced: whether to weight classes inversely to their rows in the fit; the choice of C and scaling does not.
         """
         keys = _frequent(train, params, MAX_WEIGHTS // n_classes)
         labels = torch.cat([some for _, some in train]).numpy()
@@ -120,52 +130,83 @@ class NgramClassifier(nn.Module):
         params: NgramParams,
         balanced: bool,
     ) -> None:
-        from scipy.sparse import csr_matrix
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits
-
-        entries: list[Sequence[np.ndarray]] = []
-        done = 0
-        for tokens, _ in train:
-            rows, columns, values = self.features(tokens)
-            entries.append(((rows + done).numpy(), columns.numpy().astype(np.int32), values.numpy()))
-            done += len(tokens)
-        row, column, value = (np.concatenate(part) for part in zip(*entries, strict=True))
-        shape = (len(labels), len(self.keys))
-        n_classes = len(self.bias)
-        one_hot = csr_matrix((np.ones(len(labels)), (np.arange(len(labels)), labels)), shape=(len(labels), n_classes))
-        contains = csr_matrix((np.ones(len(row)), (row, column)), shape=shape)
-        scale = _scale(np.asarray((contains.T @ one_hot).todense()))  # (F,)
-        del contains
-        x = csr_matrix((value * scale.astype(np.float32)[column], (row, column)), shape=shape)
-        del entries, row, column, value
-        solver = LogisticRegression(
-            max_iter=ITERATIONS, tol=1e-8, class_weight="balanced" if balanced else None, warm_start=True
-        )
+        x = self._matrix(train)
+        truth = torch.cat([some for _, some in validation])
+        classes, own = np.unique(labels, return_inverse=True)  # own: labels among the classes that have texts
+        held_out = _HeldOut(logistic.Rows(self._matrix(validation)), truth, classes, self.bias)
+        row_weights = (len(own) / len(classes) / np.bincount(own))[own] if balanced else None
+        texts = _texts_of_classes(x, own)  # (F, classes)
+        strengths = sorted(params.inverse_regularisation)
         lowest = math.inf
-        for strength in sorted(params.inverse_regularisation):
-            before = self.weight.clone(), self.bias.clone()
-            with warnings.catch_warnings(), threadpool_limits(1):  # sums in one order, whatever the number of cores
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                solver.set_params(C=strength).fit(x, labels)
-            self._copy_from(solver, scale)
-            batches = [(self(tokens), some) for tokens, some in validation]
-            logits, truth = (torch.cat(part) for part in zip(*batches, strict=True))  # (N, C), (N,)
-            loss = fit_weights(logits[None], truth)[1]
-            if loss >= lowest:
-                self.weight, self.bias = before
-                break
-            lowest, self.inverse_regularisation = loss, strength
+        for scaling in SCALES if params.scaling == "auto" else (params.scaling,):
+            scaled, scale = _scaled(x, SCALES[scaling](texts, len(own)))
+            problem = logistic.Problem(scaled, own, len(classes), row_weights)
+            for strength, loss, weight, bias in _fits(problem, scale, strengths, held_out):
+                if loss < lowest:
+                    lowest, self.inverse_regularisation, self.scaling = loss, strength, scaling
+                    self.weight, self.bias = weight, bias
+            if self.inverse_regularisation is not None:  # strengths mean the same for each scale
+                strengths = strengths[max(0, strengths.index(self.inverse_regularisation) - 1) :]
 
-    def _copy_from(self, solver: Any, scale: np.ndarray) -> None:
-        """Set weights and bias from a fitted solver, with the scale, (F,), multiplied into the weights."""
-        weight, intercept = solver.coef_, solver.intercept_  # one row for two classes, else one per class
-        if len(solver.classes_) == 2:
-            weight, intercept = np.concatenate([-weight, weight]) / 2, np.concatenate([-intercept, intercept]) / 2
-        seen = torch.from_numpy(solver.classes_.astype(np.int64))
-        self.weight[:, seen] = torch.from_numpy((weight * scale).T).float()
-        self.bias[seen] = torch.from_numpy(intercept).float()
+    def _matrix(self, batches: Iterable[Batch]) -> csr_matrix:
+        """The features of all texts, (N, F)."""
+        from scipy.sparse import csr_matrix
+
+        columns, values, counts = [], [], []
+        for tokens, _ in batches:
+            row, column, value = self.features(tokens)
+            columns.append(column.numpy().astype(np.int32))
+            values.append(value.numpy())
+            counts.append(torch.bincount(row, minlength=len(tokens)).numpy())
+        starts = np.concatenate([[0], np.cumsum(np.concatenate(counts))]) if counts else np.zeros(1, np.int64)
+        all_columns = np.concatenate(columns) if columns else np.zeros(0, np.int32)
+        all_values = np.concatenate(values) if values else np.zeros(0, np.float32)
+        return csr_matrix((all_values, all_columns, starts), shape=(len(starts) - 1, len(self.keys)))
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Validation texts, on which fits are compared."""
+
+    rows: logistic.Rows  # features without scale, (V, F)
+    labels: Tensor  # (V,)
+    classes: np.ndarray  # those that have training texts
+    bias: Tensor  # of the other classes, (C,)
+
+    def expand(self, problem: logistic.Problem, point: logistic.Point, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Weights of features without scale, (F, C), and bias, (C,), of all classes."""
+        some = logistic.logits_of(problem.weights_of(point) * scale[:, None])
+        weight, bias = torch.zeros(len(some), len(self.bias)), self.bias.clone()
+        weight[:, self.classes], bias[self.classes] = some, logistic.logits_of(point.bias[None])[0]
+        return weight, bias
+
+    def loss(self, weight: Tensor, bias: Tensor) -> float:
+        """The loss at the best temperature."""
+        return fit_weights((self.rows @ weight + bias)[None], self.labels)[1]
+
+
+def _fits(
+    problem: logistic.Problem, scale: Tensor, strengths: list[float], held_out: _HeldOut
+) -> Iterator[tuple[float, float, Tensor, Tensor]]:
+    """Strength, validation loss, weight and bias of fits with ascending strengths, until the loss rises.
+
+    A fit ends early when its validation loss no longer falls: its own objective goes on falling for long.
+    """
+    point, before = None, math.inf
+    for strength in strengths:
+        losses: list[float] = []
+
+        def stagnates(now: logistic.Point, losses: list[float] = losses) -> bool:
+            losses.append(held_out.loss(*held_out.expand(problem, now, scale)))
+            return len(losses) > CHECKS and min(losses[-CHECKS:]) > (1 - GAIN) * min(losses[:-CHECKS])
+
+        point = logistic.fit(problem, strength, point, stop=stagnates)
+        fitted = held_out.expand(problem, point, scale)
+        loss = held_out.loss(*fitted)
+        yield strength, loss, *fitted
+        if loss >= before:
+            return
+        before = loss
 
 
 def ngrams(tokens: Tensor, max_order: int) -> tuple[Tensor, Tensor]:
@@ -209,10 +250,43 @@ def _frequent(batches: Iterable[Batch], params: NgramParams, limit: int) -> Tens
     return frequent
 
 
-def _scale(texts: np.ndarray) -> np.ndarray:
-    """s_f, (F,), from the numbers of texts of each class that have each n-gram, (F, C)."""
+def _texts_of_classes(x: csr_matrix, labels: np.ndarray) -> np.ndarray:
+    """Numbers of texts of each class that have each n-gram, float64, (F, classes)."""
+    from scipy.sparse import csr_matrix
+
+    contains = csr_matrix((np.ones(x.nnz, np.float32), x.indices, x.indptr), shape=x.shape)
+    one_hot = csr_matrix((np.ones(len(labels)), (labels, np.arange(len(labels)))))
+    return np.asarray((one_hot @ contains).toarray().T, dtype=np.float64)
+
+
+def _log_count_ratio(texts: np.ndarray, _: int) -> np.ndarray:
+    """max_c |r_fc|, (F,), from the numbers of texts of each class that have each n-gram, (F, classes)."""
     n_features = len(texts)
     others = texts.sum(axis=1, keepdims=True) - texts
     for_class = np.log(texts + 1) - np.log(texts.sum(axis=0) + n_features)
     against = np.log(others + 1) - np.log(others.sum(axis=0) + n_features)
     return np.asarray(np.abs(for_class - against).max(axis=1))
+
+
+def _inverse_document_frequency(texts: np.ndarray, n_texts: int) -> np.ndarray:
+    """log((1 + N) / (1 + n_f)) + 1, (F,), as in scikit-learn."""
+    return np.asarray(np.log((1 + n_texts) / (1 + texts.sum(axis=1))) + 1)
+
+
+SCALES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "log_count_ratio": _log_count_ratio,
+    "inverse_document_frequency": _inverse_document_frequency,
+}
+
+
+def _scaled(x: csr_matrix, scale: np.ndarray) -> tuple[csr_matrix, Tensor]:
+    """The features times a scale, (F,), that is divided by the root mean square of the rows' lengths; and that scale, float32.
+
+    So a regularisation strength means the same whatever the scale.
+    """
+    from scipy.sparse import csr_matrix
+
+    values = x.data * scale.astype(np.float32)[x.indices]
+    length = math.sqrt(np.square(values, dtype=np.float64).sum() / x.shape[0]) or 1.0
+    scaled = csr_matrix((values / np.float32(length), x.indices, x.indptr), shape=x.shape)
+    return scaled, torch.from_numpy((scale / length).astype(np.float32))

@@ -1,29 +1,37 @@
-"""One training of the attention part with Lightning's Trainer, resumable after each epoch."""
+"""One training of the attention part with Lightning's Trainer, resumable after each evaluation."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins import TorchCheckpointIO
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.multiprocessing.spawn import ProcessRaisedException
-from torch.nn.functional import cross_entropy
 
 from headway.errors import HeadwayError, first_line
-from headway.model.lightning import ClassifierModule
+from headway.model.lightning import MONITOR, ClassifierModule
+from headway.model.schedule import Schedule
 
-MONITOR = "validation_accuracy"
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 #: Part of PyTorch's message when memory runs out on a CPU, for which it has no exception type.
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
+
+class ScheduledData(Protocol):
+    """A Lightning data module whose training batches follow a schedule: one of Lightning's epochs ends with each evaluation."""
+
+    def follow(self, schedule: Schedule) -> None:
+        """Batch the training texts as a schedule says, until another one is set."""
 
 
 class Patience(EarlyStopping):
@@ -33,6 +41,41 @@ class Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
+class Checkpoints(ModelCheckpoint):
+    """Checkpoints that are found again after their folder was moved or copied; Lightning would forget which one is the best."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(here / Path(path).name) if path else path
+
+        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+
+class LastCheckpoint(Checkpoints):
+    """A checkpoint of the last evaluation, unless that one is the best so far, which :class:`Checkpoints` writes anyway."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        losses = [entry[MONITOR] for entry in pl_module.history]
+        if losses[-1] >= min(losses[:-1], default=math.inf):
+            super().on_train_epoch_end(trainer, pl_module)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Replaces a checkpoint only by a complete one, so that a kill during the writing leaves the former one.
+
+    Lightning writes to the temporary folder and moves the file from there. To another file system, that move is a copy.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        partial = f"{path}.partial"
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        Path(partial).replace(path)
+
+
 class PinThreads(Callback):
     """Calls :func:`pin` in every training process."""
 
@@ -40,52 +83,25 @@ class PinThreads(Callback):
         pin(pl_module.params.threads)
 
 
-class HalfwayValidation(Callback):
-    """Validates in the middle of the first epoch, without a change to the module or to random states."""
-
-    def __init__(self, report: Callable[[dict[str, float]], None]) -> None:
-        self.report = report
-
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.current_epoch or batch_idx + 1 != int(trainer.num_training_batches) // 2:
-            return
-        metrics, losses, rows = module.metrics.clone(), 0.0, 0
-        metrics.reset()
-        module.eval()
-        with torch.inference_mode(), trainer.precision_plugin.val_step_context():
-            for tokens, labels in trainer.datamodule.val_dataloader():  # type: ignore[attr-defined]
-                tokens, labels = tokens.to(module.device), labels.to(module.device)
-                logits = module.classifier(tokens)
-                metrics.update(logits, labels)
-                losses += float(cross_entropy(logits, labels)) * len(labels)
-                rows += len(labels)
-        module.train()
-        found = {name: float(value) for name, value in metrics.compute().items()}
-        self.report({"epoch": 0.5, **found, "validation_loss": losses / rows})
-
-
 def fit(
     module: ClassifierModule,
-    data: pl.LightningDataModule,
+    data: ScheduledData,
     *,
-    max_epochs: int,
     progress: Callback | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
-    halfway: bool = False,
     checkpoints: Path | None = None,
     devices: int = 1,
 ) -> ClassifierModule:
-    """Train a module and return it with the weights of its best epoch.
+    """Train a module by its schedule and return it with the weights of its best evaluation.
 
-    Several devices are one process each, with gradients averaged over them (DDP).
+    The best is the evaluation with the lowest validation loss at the best temperature. Several devices are one process each,
+    with gradients averaged over them (DDP).
 
     Args:
-        max_epochs: at most; early stopping may end the training sooner.
-        report: called with the metrics of each epoch; may raise to end the training. With several devices it is called for all
-            epochs after the last one.
-        halfway: also report in the middle of the first epoch, as epoch 0.5; this does not change the training.
-        checkpoints: folder for checkpoints, from which an interrupted training resumes after its last complete epoch. Without
-            one, the last epoch's weights are returned. Several devices require it.
+        report: called with the metrics of each evaluation; may raise to end the training. With several devices it is called
+            for all evaluations after the last one.
+        checkpoints: folder for checkpoints, from which an interrupted training resumes after an evaluation. Without one, the
+            last evaluation's weights are returned. Several devices require it.
         devices: number of GPUs, or of processes on CPUs.
 
     Raises:
@@ -94,15 +110,13 @@ def fit(
     pin(module.params.threads)
     distributed = devices > 1
     module.report = None if distributed else report
-    callbacks: list[Callback] = [PinThreads(), Patience(MONITOR, mode="max", patience=module.params.patience)]
-    if halfway and report:
-        callbacks.append(HalfwayValidation(report))
+    data.follow(module.schedule)
+    callbacks: list[Callback] = [PinThreads(), Patience(MONITOR, mode="min", patience=module.schedule.patience)]
     if progress:
         callbacks.append(progress)
     if checkpoints:
-        # Two callbacks, because `save_last` of one saves the last epoch only if it is also the best so far.
-        callbacks.append(ModelCheckpoint(checkpoints, "best", monitor=MONITOR, mode="max", enable_version_counter=False))
-        callbacks.append(ModelCheckpoint(checkpoints, "last", enable_version_counter=False))
+        callbacks.append(Checkpoints(checkpoints, "best", monitor=MONITOR, mode="min", enable_version_counter=False))
+        callbacks.append(LastCheckpoint(checkpoints, "last", enable_version_counter=False))
     try:
         trainer = pl.Trainer(
             accelerator=module.params.accelerator,
@@ -111,15 +125,16 @@ def fit(
             # Spawned by this process: plain DDP would run the stage's command again in each process.
             strategy="ddp_spawn" if distributed else "auto",
             use_distributed_sampler=False,  # ours already splits the batches over processes
-            max_epochs=max_epochs,
+            max_epochs=module.schedule.evaluations,  # an epoch of Lightning's ends with each evaluation
             callbacks=callbacks,
+            plugins=[AtomicCheckpointIO()],
             logger=False,
             deterministic="warn" if torch.cuda.is_available() else True,
             enable_checkpointing=checkpoints is not None,
             enable_model_summary=False,
-            enable_progress_bar=isinstance(progress, ProgressBar),
+            enable_progress_bar=False,
             num_sanity_val_steps=0,
-            reload_dataloaders_every_n_epochs=1,  # the number of batches differs between epochs
+            reload_dataloaders_every_n_epochs=1,  # each interval has other batches, and the last one may have fewer
         )
     except MisconfigurationException as error:
         raise HeadwayError(
@@ -129,7 +144,7 @@ def fit(
     try:
         trainer.fit(module, data, ckpt_path=_last_readable(checkpoints), weights_only=True)
     except (ProcessRaisedException, RuntimeError, MemoryError) as error:
-        if line := _explained(error, module.params.tokens_per_batch):
+        if line := _explained(error, module.schedule.tokens_per_batch):
             raise HeadwayError(line) from None
         raise
     except SystemExit as ended:
@@ -138,7 +153,7 @@ def fit(
         raise
     if distributed:
         assert checkpoints is not None, "the processes return the trained weights through checkpoints"
-        module.history = torch.load(checkpoints / "last.ckpt", map_location="cpu", weights_only=True)["history"]
+        module.on_load_checkpoint(torch.load(str(_last_readable(checkpoints)), map_location="cpu", weights_only=True))
         if report:
             for entry in module.history:
                 report(entry)
@@ -176,17 +191,14 @@ def pin(threads: int) -> None:
 
 
 def _last_readable(checkpoints: Path | None) -> str | None:
-    """The last checkpoint that can be read. Killing a training while it writes one leaves a damaged file, which is removed."""
-    if not checkpoints:
-        return None
-    for name in ("last.ckpt", "best.ckpt"):
-        path = checkpoints / name
+    """The latest checkpoint that can be read. A damaged one, such as a loss of power leaves, is removed."""
+    steps: dict[str, int] = {}
+    for name in ("last.ckpt", "best.ckpt") if checkpoints else ():
+        path = Path(str(checkpoints)) / name
         if path.is_file():
             try:
-                torch.load(path, map_location="cpu", weights_only=True)
+                steps[str(path)] = torch.load(path, map_location="cpu", weights_only=True)["global_step"]
             except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
                 print(f"{path.name} is damaged ({first_line(error)}); resuming from an earlier checkpoint", flush=True)  # noqa: T201
                 path.unlink()
-            else:
-                return str(path)
-    return None
+    return max(steps, key=steps.__getitem__, default=None)

@@ -97,6 +97,11 @@ def require_version(registry: Registry, state: RegistryState, number: str) -> Mo
         HeadwayError: it does not exist, or is champion already.
     """
     version = registry.version(number)
+    if version is None and any(one.candidate.version == number for one in state.decisions):
+        raise HeadwayError(
+            f"version {number} of {registry.name} was removed from MLflow, as `headway gc` does with old versions that never "
+            f"were champion; `headway lineage {number}` shows what it was made from"
+        )
     if version is None:
         raise HeadwayError(f"{registry.name} has no version {number}; `headway history` lists the versions decided on")
     if ref_of(version) == queries.current_champion(state.decisions) and number == state.champion_number:

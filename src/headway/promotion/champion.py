@@ -100,7 +100,9 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
 
     Raises:
         LogConflict: another process decided since; nothing is recorded.
+        HeadwayError: the registered model belongs to another project.
     """
+    registry.require_own()
     last = state.decisions[-1] if state.decisions else None
     place = {"number": last.number + 1 if last else 1, "previous": last.id if last else ""}
     decision = new_decision(**content, **place)
@@ -238,5 +240,6 @@ def _reason_for_none(decisions: Sequence[Decision]) -> str:
         return "yet; `make run` promotes one"
     return (
         f"yet; version {last.candidate.version} was refused: {last.failed[0].explanation}; "
-        "add rows, improve the model or relax gate.* in params.yaml, then `make run`"
+        "add rows, improve the model or relax gate.* in params.yaml, then `make run`; "
+        f"ask the refused model with `headway predict --version {last.candidate.version}`"
     )

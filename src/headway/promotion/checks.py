@@ -16,13 +16,16 @@ from headway.evaluation.calibration import expected_calibration_error
 from headway.evaluation.metrics import Interval
 from headway.evaluation.predictions import Predictions
 from headway.params import GateParams
-from headway.phrases import listed
+from headway.phrases import counted, listed
 from headway.promotion.bootstrap import macro_f1_difference, nll_difference
 from headway.promotion.check import Check, points, signed
 from headway.promotion.paired_predictions import PairedPredictions
 from headway.promotion.paired_tests import holm, worse_by_more
+from headway.serving.latency import MachineLoad
 
 PROBABILITY_TOLERANCE = 1e-3
+#: Largest ratio to the champion's latency if the champion is too slow too and the policy limits no ratio.
+RATIO_IF_BOTH_ARE_SLOW = 2.0
 BASELINE, CHAMPION = "the linear baseline", "the champion"
 #: Labels that a message names before it only counts the rest.
 LABELS_SHOWN = 5
@@ -81,7 +84,8 @@ def same_labels(candidate: Predictions, champion: Predictions) -> Check:
     explanation = f"the candidate has all {len(champion.classes):,} labels of the champion"
     if removed:
         explanation = (
-            f"the champion's labels {listed(removed, LABELS_SHOWN)} are missing or renamed; for another task, set another "
+            f"the champion's labels {listed(removed, LABELS_SHOWN)} are missing or renamed; data.label_map can restore "
+            "their names; to start anew with other labels, `headway retire` the champion; for another task, set another "
             "registry.model_name in params.yaml"
         )
     elif added:
@@ -189,6 +193,34 @@ def within_budget(
         explanation += f", the champion's {champion:,.1f}"
     explanation += f"; required: at most {limit:,.1f}" if limit is not None else "; no limit"
     return result(name, limit is None or candidate <= limit, candidate, limit, explanation)
+
+
+def latency(
+    candidate: float | None, champion: float | None, maximum: float, ratio: float, load: MachineLoad | None = None
+) -> Check:
+    """As :func:`within_budget` for latencies in milliseconds, except if the champion is too slow now too.
+
+    If the champion, measured beside the candidate, exceeds the maximum now, the time says more about the machine than about
+    the candidate. Then only the ratio of the two counts, which other load hardly changes: at most ``ratio``, or
+    :data:`RATIO_IF_BOTH_ARE_SLOW` if the policy has none.
+    """
+    both_slow = bool(maximum and champion is not None and np.isfinite(champion) and champion > maximum)
+    if both_slow:
+        maximum, limit_ms, ratio = 0.0, maximum, ratio or RATIO_IF_BOTH_ARE_SLOW
+    found = within_budget("latency", "ms per text (95th percentile)", candidate, champion, maximum, ratio)
+    assert found.value is not None  # within_budget has raised an error for a latency that was not measured
+    explanation, details = found.explanation, dict(found.details)
+    if champion and np.isfinite(champion):
+        details |= {"champion": champion, "ratio": found.value / champion}
+        explanation += f"; {details['ratio']:.2f} times the champion's"
+    if both_slow:
+        explanation += f"; the limit of {limit_ms:,.1f} ms is not applied, because the champion exceeds it now too"
+    if load is not None:
+        details |= {"load_average": load.average, "cores": load.cores}
+        explanation += f"; load average {load.average:.1f} on {counted(load.cores, 'core')}"
+        if not found.passed and champion is None and load.average > load.cores:
+            explanation += ": the machine is busy, run again when it is not"
+    return found.model_copy(update={"explanation": explanation, "details": details})
 
 
 def _is_zero(difference: Interval) -> bool:

@@ -29,6 +29,7 @@ def promote(
     reason: str,
     publish: Publish,
     changed_stages: Callable[[], set[str] | None],
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Outcome, Path]:
     """Let the gate decide on a registered version.
 
@@ -37,13 +38,14 @@ def promote(
         force, reason: promote it even if the gate refuses, and why; both or neither.
         publish: called with the decision.
         changed_stages: returns the names of stages that are out of date, None if unknown.
+        on_step: called with what is done next, since each step can take a minute.
 
     Returns:
         The outcome, and the path of the decision's page.
 
     Raises:
-        HeadwayError: see :func:`headway.promotion.promote.promote`; or the stages that make the test rows are out of date;
-            or only one of ``force`` and ``reason`` is given.
+        HeadwayError: see :func:`headway.promotion.promote.promote`; or the stages that make the test rows are out of date,
+            or without ``force`` it is unknown whether they are; or only one of ``force`` and ``reason`` is given.
     """
     if force != bool(reason.strip()):
         raise HeadwayError('to promote a version against the gate, give both --force and --reason "…"')
@@ -51,15 +53,22 @@ def promote(
     from headway.promotion.promote import promote as decide
 
     def require_current() -> None:
+        on_step("checking that the stages are up to date")
         needed = {"ingest", "prepare"} | (set() if force else {"baseline"})
-        if changed := sorted(needed & (changed_stages() or set())):
+        found = changed_stages()
+        if found is None and not force:
+            raise HeadwayError(
+                "it is unknown whether the prepared test rows are up to date, because `dvc status` fails; run it to see why, "
+                'correct that, then promote, or promote with --force and --reason "…"'
+            )
+        if changed := sorted(needed & (found or set())):
             raise HeadwayError(
                 f"params.yaml, the data or the code changed since {', '.join(changed)} ran, so the prepared test rows are out of "
                 "date; run `dvc repro baseline` or undo the change, then promote"
             )
 
     requester = current_requester(f"headway promote {version}{' --force' if force else ''}")
-    outcome = decide(project, Request(requester, version, force, reason, require_current))
+    outcome = decide(project, Request(requester, version, force, reason, require_current, on_step))
     assert outcome.decision is not None
     return outcome, _publish(project, outcome.decision, publish)
 

@@ -124,6 +124,8 @@ class Decision(Frozen):
         project: lineage of the project at the decision, with the key of its pipeline execution.
         params: all of params.yaml at the decision.
         data: description of the candidate's data, for the model card.
+        training: the candidate's training report, as in ``metrics/training.json``; empty if it is unknown, and in decisions
+            from before it was recorded.
         gate_code: fingerprint of the code that decided, see :mod:`headway.promotion.gate_code`.
     """
 
@@ -144,7 +146,12 @@ class Decision(Frozen):
     project: dict[str, str] = Field(default_factory=dict)
     params: dict[str, Any] = Field(default_factory=dict)
     data: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
     gate_code: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_empty_training(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if name != "training" or value}
 
     @property
     def id(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from headway.files import read_json
@@ -68,8 +69,8 @@ def existing_refusal(project: Project, state: RegistryState, rows: TestRows) -> 
     version = registry.find(refusal.candidate)
     if not holds or version is None or not all(registry.loads(one) for one in (version, champion) if one is not None):
         return None
-    lines = [*refusal.summary, f"decided before ({refusal.when}); nothing has changed since"]
-    return Outcome(REFUSED, refusal.candidate.version, state.champion_number, lines, refusal.scores, refusal)
+    outcome = Outcome.refused(refusal, state.champion_number)
+    return replace(outcome, lines=[*outcome.lines, f"decided before ({refusal.when}); nothing has changed since"])
 
 
 def removed_by_hand(project: Project, state: RegistryState) -> Outcome | None:

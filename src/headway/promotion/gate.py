@@ -22,6 +22,7 @@ from headway.promotion.alpha_spending import first_promotion_significance, signi
 from headway.promotion.check import Check
 from headway.promotion.checks import BASELINE, CHAMPION
 from headway.promotion.paired_predictions import PairedPredictions, pair
+from headway.serving.latency import MachineLoad
 
 MEGABYTE = 1_000_000
 #: Name, threshold and function of a check.
@@ -34,14 +35,16 @@ class Costs:
 
     Attributes:
         candidate_ms, champion_ms: 95th percentile of the time per text in milliseconds, see
-            :func:`headway.serving.latency.measure`; None without a champion.
-        candidate_bytes, champion_bytes: size of the model package in bytes; None without a champion.
+            :func:`headway.serving.latency.measure`; None if not measured, or without a champion.
+        candidate_bytes, champion_bytes: size of the model package in bytes; None if not measured, or without a champion.
+        load: how busy the machine was when the times were measured; None if unknown.
     """
 
-    candidate_ms: float
-    candidate_bytes: int
+    candidate_ms: float | None
+    candidate_bytes: int | None
     champion_ms: float | None = None
     champion_bytes: int | None = None
+    load: MachineLoad | None = None
 
 
 @dataclass(frozen=True)
@@ -158,17 +161,19 @@ def _against_champion(given: GateInput, policy: GateParams, seed: int, look: Loo
 
 def _costs(costs: Costs | None, policy: GateParams, has_champion: bool) -> list[Check]:
     """Whether costs are within the budget. A cost that is neither measured nor limited has no check."""
-    ms = (costs.candidate_ms, costs.champion_ms) if costs else (None, None)
-    size = (costs.candidate_bytes, costs.champion_bytes) if costs else (None, None)
-    megabytes = [None if one is None else one / MEGABYTE for one in size]
+    costs = costs or Costs(None, None)
+    size, champion_size = (None if one is None else one / MEGABYTE for one in (costs.candidate_bytes, costs.champion_bytes))
     # A ratio to the champion limits nothing if there is none.
-    ratios = (policy.max_latency_ratio, policy.max_size_ratio) if has_champion else (0.0, 0.0)
+    time_ratio, size_ratio = (policy.max_latency_ratio, policy.max_size_ratio) if has_champion else (0.0, 0.0)
+    latency = partial(
+        checks.latency, costs.candidate_ms, costs.champion_ms, policy.max_latency_ms, time_ratio, load=costs.load
+    )
+    within_size = partial(checks.within_budget, "size", "MB", size, champion_size, policy.max_size_mb, size_ratio)
     found: list[Check] = []
-    for name, unit, (candidate, champion), maximum, ratio in (
-        ("latency", "ms per text (95th percentile)", ms, policy.max_latency_ms, ratios[0]),
-        ("size", "MB", megabytes, policy.max_size_mb, ratios[1]),
+    for name, candidate, maximum, ratio, check in (
+        ("latency", costs.candidate_ms, policy.max_latency_ms, time_ratio, latency),
+        ("size", size, policy.max_size_mb, size_ratio, within_size),
     ):
         if candidate is not None or maximum or ratio:
-            check = partial(checks.within_budget, name, unit, candidate, champion, maximum, ratio)
             found += checks.run(f"its {name} is unknown", [(name, maximum or None, check)])
     return found

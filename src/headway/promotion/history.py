@@ -7,12 +7,12 @@ from functools import lru_cache
 from headway.errors import HeadwayError
 from headway.promotion import decision
 from headway.promotion.decision import Decision
-from headway.registry.record_log import CARRIED_OUT_TAG, RUN_TAG, Entries
+from headway.registry.record_log import Entries
 from headway.registry.registry import Registry
 
 REMEDY = (
-    "see `headway history --verify`; restore MLflow's database and artifacts from a backup, or, to begin a new history, "
-    f"delete the tags {RUN_TAG} and {CARRIED_OUT_TAG} of the registered model"
+    "see `headway history --verify`; restore MLflow's database and artifacts from a backup, or, to begin a new history and "
+    "keep this one, choose another registry.model_name in params.yaml"
 )
 
 #: Reading is a pure function of the stored text, and a process reads the same decisions several times.

@@ -39,6 +39,9 @@ def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
     """
     versions, runs = registry.versions(), registry.runs()
     found = _resolve(name, versions, runs, layout)
+    decisions = history.decisions(registry)
+    if not found and (lines := _removed_version_lines(registry, name, decisions)):
+        return lines
     if not found:
         raise HeadwayError(
             f"{name}: neither a version of {registry.name}, nor a run of experiment "
@@ -50,7 +53,6 @@ def trace_back(registry: Registry, layout: Layout, name: str) -> list[str]:
             f"{name}: ambiguous, {' or '.join(f'{kind} {full}' for kind, full in found)}; give more characters"
         )
     ((kind, full),) = found
-    decisions = history.decisions(registry)
     lines, chosen = _matching(kind, full, versions, runs)
     for version in chosen:
         lines += _version_lines(registry, version, runs, decisions)
@@ -103,13 +105,29 @@ def _version_lines(
     if run and _parent(run):
         trials = sum(_parent(child) == _parent(run) and child.data.tags.get(KIND_TAG) == "trial" for child in runs.values())
         lines += [_line("pipeline run", _parent(run)), _line("search", f"{trials:,} trials below that run")]
-    lines += _origin_lines(version.tags)
-    lines += [
+    return [*lines, *_origin_lines(version.tags), *_decision_lines(decisions, str(version.version))]
+
+
+def _removed_version_lines(registry: Registry, number: str, decisions: Sequence[Decision]) -> list[str]:
+    """What the history knows of a version that MLflow no longer has; nothing if it knows no such version."""
+    last = next((one for one in reversed(decisions) if one.candidate.version == number), None)
+    if last is None:
+        return []
+    return [
+        f"version {number} of {registry.name}, removed from MLflow",
+        _line("model package", last.candidate.model),
+        _line("run", last.candidate.run),
+        *_origin_lines(last.lineage),
+        *_decision_lines(decisions, number),
+    ]
+
+
+def _decision_lines(decisions: Sequence[Decision], number: str) -> list[str]:
+    return [
         _line(f"decision {one.number}", f"{one.when}, {one.kind}, {one.id}")
         for one in decisions
-        if one.candidate.version == str(version.version)
+        if one.candidate.version == number
     ]
-    return lines
 
 
 def _origin_lines(tags: Mapping[str, str]) -> list[str]:

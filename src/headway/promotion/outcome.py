@@ -41,4 +41,6 @@ class Outcome:
     @classmethod
     def refused(cls, decision: Decision, champion: str | None, problem: str = "") -> Self:
         """The outcome of a refusal, with the champion that stays."""
-        return cls(REFUSED, decision.candidate.version, champion, decision.summary, decision.scores, decision, problem)
+        version = decision.candidate.version
+        lines = [*decision.summary, f'Ask the refused model with `headway predict --version {version} "a text"`.']
+        return cls(REFUSED, version, champion, lines, decision.scores, decision, problem)

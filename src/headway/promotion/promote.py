@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from headway.data.preparation.label_map import LabelMap
 from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.files import read_json
+from headway.phrases import counted
 from headway.promotion import candidates, gate
 from headway.promotion import history_queries as queries
 from headway.promotion.candidates import Candidate
@@ -24,6 +26,7 @@ from headway.promotion.scoring import ScoredModel, measure_costs
 from headway.promotion.test_rows import TestRows
 from headway.promotion.unseen_rows import require_unseen
 from headway.registry.registry import ref_of
+from headway.serving import package
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Request:
         force: promote the version even if the gate refuses. The gate's checks are recorded in either case.
         reason: why it is forced.
         require_current: raises if the project's files are out of date.
+        on_step: called with what is done next.
     """
 
     requester: Requester
@@ -43,6 +47,7 @@ class Request:
     force: bool = False
     reason: str = ""
     require_current: Callable[[], None] = lambda: None
+    on_step: Callable[[str], None] = lambda _: None
 
 
 def promote(project: Project, request: Request, rows: TestRows | None = None) -> Outcome:
@@ -73,14 +78,23 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
             return Outcome.promoted(done)
         request.require_current()
         candidates.require_version(registry, state, request.version)
+    if state.champion is not None:
+        request.on_step(
+            f"loading the champion, version {state.champion_number}, and scoring {counted(len(rows.ids), 'test row')}"
+        )
     champion = _score_champion(project, state, rows)
+    if request.version is not None:
+        request.on_step(f"loading version {request.version}, and scoring {counted(len(rows.ids), 'test row')}")
     candidate = (
         candidates.from_stages(project)
         if request.version is None
         else candidates.from_registry(project, state, rows, request.version, request.force)
     )
+    request.on_step("measuring latency")
     given = _gate_input(project, state, rows, candidate, champion)
+    request.on_step(f"comparing, with {params.gate.bootstrap_samples:,} bootstrap resamples")
     result = gate.decide(given, params.gate, params.seed)
+    request.on_step("recording the decision")
     decision = commit(
         registry,
         state,
@@ -96,7 +110,8 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
         lineage=lineage_of(candidate.version),
         project=project.lineage(),
         params=params,
-        data=_data(project, state, candidate),
+        data=_data(project, state, candidate, is_staged=request.version is None),
+        training=_training(project, state, candidate),
         gate_code=gate_code(),
     )
     if decision.kind != REFUSAL:
@@ -160,13 +175,33 @@ def _scores(project: Project, state: RegistryState, candidate: Candidate, given:
     return scores
 
 
-def _data(project: Project, state: RegistryState, candidate: Candidate) -> dict[str, Any]:
-    """Description of the candidate's data for its card: the project's data if they are the same, else what was recorded."""
+def _data(project: Project, state: RegistryState, candidate: Candidate, is_staged: bool) -> dict[str, Any]:
+    """Description of the candidate's data for its card.
+
+    For any version but the one just trained, it is the recorded description, because data.label_map and the splits may have
+    changed since. Without a record, it is that of the project's data if they are the same rows in the same classes.
+    """
     layout = project.layout
+    if not is_staged:
+        recorded = queries.last_decision_on(state.decisions, ref_of(candidate.version).model)
+        if recorded and recorded.data:
+            return recorded.data
+        if read_json(layout.prepared / "labels.json", made_by="prepare") != candidate.scored.predictions.classes:
+            return {}
     manifest = read_json(layout.raw / "manifest.json", made_by="ingest")
-    if manifest["rows_sha256"] == lineage_of(candidate.version).get("headway.data_fingerprint"):
-        report = layout.metrics("data")
-        splits = read_json(report, made_by="prepare")["splits"] if report.is_file() else {}
-        return {**{name: manifest[name] for name in ("source", "version", "rows", "label_counts")}, "splits": splits}
-    recorded = queries.last_decision_on(state.decisions, ref_of(candidate.version).model)
-    return recorded.data if recorded else {}
+    if manifest["rows_sha256"] != lineage_of(candidate.version).get("headway.data_fingerprint"):
+        return {}
+    report = layout.metrics("data")
+    splits = read_json(report, made_by="prepare")["splits"] if report.is_file() else {}
+    classes = dict(LabelMap(project.params.data.label_map).count(manifest["label_counts"]))
+    return {**{name: manifest[name] for name in ("source", "version", "rows")}, "label_counts": classes, "splits": splits}
+
+
+def _training(project: Project, state: RegistryState, candidate: Candidate) -> dict[str, Any]:
+    """The candidate's training report: the project's if the stages trained this very model, else what was recorded."""
+    layout, model = project.layout, ref_of(candidate.version).model
+    report = layout.metrics("training")
+    if layout.candidate.is_dir() and package.fingerprint(layout.candidate) == model and report.is_file():
+        return dict(read_json(report, made_by="train"))
+    recorded = queries.last_decision_on(state.decisions, model)
+    return recorded.training if recorded else {}

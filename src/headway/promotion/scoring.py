@@ -9,7 +9,7 @@ from headway.model.training import pin
 from headway.params import Params
 from headway.promotion.gate import Costs
 from headway.promotion.test_rows import TestRows
-from headway.serving.latency import measure
+from headway.serving.latency import MachineLoad, measure
 from headway.serving.package import ModelPackage
 
 
@@ -34,4 +34,4 @@ def measure_costs(candidate: ScoredModel, champion: ScoredModel | None, rows: Te
     pin(params.training.threads)
     models = {"candidate": candidate, **({"champion": champion} if champion else {})}
     ms = measure({name: one.model for name, one in models.items()}, rows.texts)
-    return Costs(ms["candidate"], candidate.size, ms.get("champion"), champion.size if champion else None)
+    return Costs(ms["candidate"], candidate.size, ms.get("champion"), champion.size if champion else None, MachineLoad.now())

@@ -9,7 +9,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, product
 from typing import Annotated, Any, Literal, Self, Union
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from headway import credentials
+
+#: In place of a number: it is derived from the data.
+AUTO = "auto"
 
 Value = Union[int, float, str, bool]  # noqa: UP007 - pydantic keeps the order int, float, str, bool
 
@@ -18,6 +31,16 @@ class Section(BaseModel):
     """A frozen section of params.yaml that rejects unknown keys and converts no types."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _has_no_credentials(cls, value: Any) -> Any:
+        """params.yaml is in git, and its values are shown and logged."""
+        texts = value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else [value]
+        for text in texts:
+            if isinstance(text, str) and (problem := credentials.refusal(text)):
+                raise ValueError(problem)
+        return value
 
 
 class Range(Section):
@@ -111,6 +134,19 @@ def contains(knob: FloatRange | IntRange | Choices, value: Any) -> bool:
     return bool(knob.low <= value <= knob.high and on_a_step)
 
 
+def is_derived(knob: FloatRange | IntRange | Choices, value: Any) -> bool:
+    """Whether a value in params.yaml is ``auto`` where the range has numbers alone, so that trial 0 uses a derived number."""
+    return bool(value == AUTO and not isinstance(knob, Choices))
+
+
+def nearest_value(knob: FloatRange | IntRange, value: float) -> float:
+    """The value of a range that is nearest to a number."""
+    if isinstance(knob, FloatRange):
+        return min(max(float(value), knob.low), knob.high)
+    steps = round((min(max(value, knob.low), knob.high) - knob.low) / knob.step)
+    return knob.low + steps * knob.step
+
+
 def parents_first(space: Space) -> list[str]:
     """The knobs of a space, each after the knobs that its conditions name.
 
@@ -157,7 +193,9 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
     in_file = {path: values[section][name] for path, (section, name) in at.items()}
     # Trial 0 may leave a conditional knob inactive, so that its range need not have the value in the file.
     usual = {
-        path: boundary_values(space[path])[0] if space[path].when and not contains(space[path], value) else value
+        path: boundary_values(space[path])[0]
+        if (space[path].when or is_derived(space[path], value)) and not contains(space[path], value)
+        else value
         for path, value in in_file.items()
     }
 
@@ -172,6 +210,8 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
             return describe(error.errors()[0])
         return ""
 
+    # A derived number may be any value of its range, so any condition on it may hold.
+    derived = {path for path, value in in_file.items() if is_derived(space[path], value)}
     trial_0 = active_point(space, in_file.__getitem__)
     for path in space:
         if not all(_parents(space, path).values()):
@@ -179,8 +219,9 @@ def check_space(space: Space, values: Mapping[str, Mapping[str, Any]], sections:
         for chosen in _combinations(space, [path], MAX_CHECKED):
             if reason := refusal(path, chosen):
                 raise SpaceError(path, f"{chosen[path]!r} is not allowed: {reason}")
-        if path in trial_0 and not contains(space[path], trial_0[path]):
-            raise SpaceError(path, f"the range lacks {trial_0[path]!r}, the value of {path}, which trial 0 uses; widen it")
+        may_start = path in trial_0 or derived & set(_parents(space, path))
+        if may_start and path not in derived and not contains(space[path], in_file[path]):
+            raise SpaceError(path, f"the range lacks {in_file[path]!r}, the value of {path}, which trial 0 uses; widen it")
     for one, other in combinations(space, 2):
         if at[one][0] == at[other][0]:
             for chosen in _combinations(space, [one, other], round(MAX_CHECKED**0.5)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads both when it is imported
@@ -15,20 +16,26 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 from yaml import YAMLError
 
+from headway.environment import keep_loopback_off_proxies
 from headway.errors import HeadwayError, Unreachable, first_line, redact_credentials
-from headway.network import check_reachable
+from headway.files import TEMPORARY_PREFIX
+from headway.mlflow_connection import require_answer
+from headway.mlflow_errors import describe
 from headway.registry.version_ref import MODEL_TAG
 from headway.serving import package
 from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage
 
 NOT_FOUND, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
-LOGGED_MODEL = "models:/"
+LOGGED_MODEL, PROXIED = "models:/", "mlflow-artifacts:"
 
 
 class UnusableVersion(HeadwayError):
@@ -47,18 +54,22 @@ def download(uri: str, model_name: str, where: str) -> ModelPackage:
         Unreachable: MLflow or its artifact store does not answer.
         HeadwayError: there is no such version, or its files are missing or altered.
     """
-    server = f"MLflow at {redact_credentials(uri)}"
-    if uri.startswith("http"):  # MLflow's own retries take minutes
-        check_reachable(f"{uri.rstrip('/')}/health", server, "start that server or correct MLFLOW_TRACKING_URI")
-    client = MlflowClient(uri, uri)
-    find = client.get_model_version if where.isdigit() else client.get_model_version_by_alias
+    keep_loopback_off_proxies()
+    require_answer(uri)
     try:
+        client = MlflowClient(uri, uri)
+        find = client.get_model_version if where.isdigit() else client.get_model_version_by_alias
         version = find(model_name, where)
     except MlflowException as error:
         if error.error_code in (NOT_FOUND, INVALID):
             wanted = f"version {where}" if where.isdigit() else where
-            raise HeadwayError(f"model {model_name} has no {wanted} in {server}; see `headway history`") from None
-        raise Unreachable(f"{server} failed: {first_line(error)}") from error
+            raise HeadwayError(
+                f"model {model_name} has no {wanted} in MLflow at {redact_credentials(uri)}; "
+                "it was never there or was removed, see `headway history`"
+            ) from None
+        raise Unreachable(describe(error, uri)) from error
+    except (SQLAlchemyError, RequestException) as error:
+        raise Unreachable(describe(error, uri)) from error
     return fetch(client, version)[0]
 
 
@@ -69,33 +80,62 @@ def fetch(client: MlflowClient, version: ModelVersion) -> tuple[ModelPackage, in
         Unreachable: its files cannot be fetched, which does not mean that they are lost.
         UnusableVersion: its files were fetched, or are gone for good, and there is no such package in them.
     """
-    with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+    return _fetch(client, f"version {version.version} of {version.name}", str(version.source), version.tags.get(MODEL_TAG))
+
+
+def is_intact(client: MlflowClient, model: LoggedModel, fingerprint: str) -> bool:
+    """Whether the files of a logged model are complete and hold the package with this fingerprint.
+
+    Raises:
+        Unreachable: the files cannot be fetched, so this is unknown.
+    """
+    with suppress(UnusableVersion):
+        _fetch(client, f"logged model {model.model_id}", str(model.artifact_location), fingerprint)
+        return True
+    return False
+
+
+def _fetch(client: MlflowClient, what: str, source: str, recorded: str | None) -> tuple[ModelPackage, int]:
+    """The package at an address, and its size; the errors are those of :func:`fetch`."""
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
         try:
-            return _read(_files(client, version, folder), version.tags.get(MODEL_TAG))
+            return _read(_files(client, what, source, folder), recorded)
         except Unreachable:
             raise
         except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
             reason = first_line(error).replace(f"{folder}/", "")
             advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
-            raise UnusableVersion(
-                f"version {version.version} of {version.name} cannot be loaded ({reason}); {advice}"
-            ) from None
+            raise UnusableVersion(f"{what} cannot be loaded ({reason}); {advice}") from None
 
 
-def _files(client: MlflowClient, version: ModelVersion, folder: str) -> Path:
-    """Fetch a version's files. Missing files raise MLflow's own error, or are noticed when the package is read."""
+def _files(client: MlflowClient, what: str, source: str, folder: str) -> Path:
+    """Fetch the files at an address. Missing files raise MLflow's own error, or are noticed when the package is read."""
     try:
-        source = str(version.source)
         if source.startswith(LOGGED_MODEL):  # resolved here, because MLflow resolves it by its global settings
             source = str(client.get_logged_model(source.removeprefix(LOGGED_MODEL)).artifact_location)
         return Path(mlflow.artifacts.download_artifacts(source, dst_path=folder, tracking_uri=client.tracking_uri))
     except Exception as error:  # every store's client raises its own types
         if isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") == NOT_FOUND:
             raise
+        if _is_empty_on_server(client, source):
+            raise FileNotFoundError("its files are gone from MLflow's artifact store") from error
         raise Unreachable(
-            f"the files of version {version.version} of {version.name} cannot be fetched ({first_line(error)}); "
+            f"the files of {what} cannot be fetched ({first_line(error)}); "
             "check that MLflow and its artifact store answer, then run again"
         ) from error
+
+
+def _is_empty_on_server(client: MlflowClient, source: str) -> bool:
+    """Whether a server that passes artifacts on answers, and has no files at this address.
+
+    It is asked only after a failed download: MLflow reports missing files and a failing server with the same error.
+    """
+    if not source.startswith(PROXIED):
+        return False
+    try:
+        return not mlflow.artifacts.list_artifacts(artifact_uri=source, tracking_uri=client.tracking_uri)
+    except (MlflowException, OSError):
+        return False
 
 
 def _read(model: Path, recorded: str | None) -> tuple[ModelPackage, int]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 import pandas as pd
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 
 import headway
 from headway.serving.package import ModelPackage
-from headway.serving.pyfunc import TextClassifier
 from headway.tracking import reachable
 
 #: What a logged model imports when it is served; nothing of the training stack.
@@ -45,20 +46,38 @@ def module_functions_use(uri: str) -> Iterator[None]:
                     os.environ[name] = value
 
 
-def log(folder: Path, run_id: str) -> str:
-    """Log a package with a run, as a pyfunc model that carries Headway's own code; returns its address, ``models:/…``."""
-    output = TextClassifier(ModelPackage.load(folder)).predict(EXAMPLE)
+def log(folder: Path, run_id: str, tags: Mapping[str, str]) -> str:
+    """Log a package with a run, as a pyfunc model that carries Headway's own code; returns its address, ``models:/…``.
+
+    The tags are the logged model's.
+    """
+    model = ModelPackage.load(folder)
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name="model",
             loader_module="headway.serving.pyfunc",
             data_path=str(folder),
             code_paths=[str(Path(headway.__file__).parent)],
-            signature=infer_signature(EXAMPLE, output),
+            signature=signature(model.classes),
             input_example=EXAMPLE,
+            tags=dict(tags),
             pip_requirements=[f"{name}=={_public_version(name)}" for name in SERVING_REQUIREMENTS],
         )
     return str(info.model_uri)
+
+
+def signature(classes: Sequence[str]) -> ModelSignature:
+    """Columns that :class:`headway.serving.pyfunc.TextClassifier` reads and returns; all that it returns can be null.
+
+    The text is declared as of any type, because MLflow makes the word "None" of a missing value in a column of strings.
+    """
+    columns: list[ColSpec | TensorSpec] = [
+        ColSpec(DataType.string, "label", required=False),
+        *(ColSpec(DataType.float, f"probability of {name}", required=False) for name in classes),
+        ColSpec(DataType.string, "reason", required=False),
+    ]
+    anything = AnyType()
+    return ModelSignature(inputs=Schema([ColSpec(anything, "text")]), outputs=Schema(columns))
 
 
 def _public_version(distribution: str) -> str:

@@ -20,6 +20,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from headway.errors import HeadwayError, Unreachable, first_line
+from headway.files import TEMPORARY_PREFIX
+from headway.registry import ownership
 from headway.registry.download import INVALID, NOT_FOUND
 from headway.tracking import Tracker, reachable
 
@@ -89,8 +91,8 @@ class RecordLog:
         self.name: str = tracker.params.registry.model_name
         self._texts: dict[str, str] = {}
 
-    def create(self) -> None:
-        """Create the registered model and its log, unless they exist.
+    def create(self) -> RegisteredModel:
+        """Create the registered model and its log, unless they exist; returns the registered model.
 
         The registered model is created together with the tag that names the run, which only one process can do. A registered
         model that is older than such logs gets the tag later: concurrent processes then choose the same run, and check again
@@ -99,14 +101,16 @@ class RecordLog:
         with reachable(self.tracker.uri):
             model = self.model()
             if model is not None and RUN_TAG in model.tags:
-                return
+                return model
             run = self._empty_run()
-            if model is not None:
-                if self._run() is None:
-                    self.client.set_registered_model_tag(self.name, RUN_TAG, run)
-                return
-            with ignoring("RESOURCE_ALREADY_EXISTS"):
-                self.client.create_registered_model(self.name, tags={RUN_TAG: run})
+            if model is None:
+                with ignoring("RESOURCE_ALREADY_EXISTS"):
+                    self.client.create_registered_model(
+                        self.name, tags={RUN_TAG: run, **ownership.creation_tags(self.tracker)}
+                    )
+            elif self._run() is None:
+                self.client.set_registered_model_tag(self.name, RUN_TAG, run)
+            return self.client.get_registered_model(self.name)
 
     def entries(self) -> Entries:
         """Ids of all records, and how many were carried out."""
@@ -195,7 +199,7 @@ class RecordLog:
         return {int(key): value for key, value in params.items() if re.fullmatch(r"[0-9]{6,}", key)}
 
     def _fetch(self, run: str) -> dict[str, str]:
-        with tempfile.TemporaryDirectory(prefix="headway-") as folder:
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
             try:
                 if not self.client.list_artifacts(run, FOLDER):
                     return {}

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from mlflow.entities import LifecycleStage, Run
+from mlflow.entities import LifecycleStage, LoggedModelStatus, Run
 from mlflow.entities.model_registry import ModelVersion
 
-from headway.registry import packages
-from headway.registry.download import INVALID, NOT_FOUND, UnusableVersion, fetch
+from headway.registry import ownership, packages
+from headway.registry.download import INVALID, LOGGED_MODEL, NOT_FOUND, UnusableVersion, fetch, is_intact
 from headway.registry.record_log import RecordLog, ignoring, storing
 from headway.registry.version_ref import MODEL_TAG as MODEL_TAG
 from headway.registry.version_ref import ModelVersionRef
@@ -36,6 +36,15 @@ class Registry:
         self.client = tracker.client
         self.name: str = tracker.params.registry.model_name
         self.log = RecordLog(tracker)
+
+    def require_own(self) -> None:
+        """Refuse a registered model that belongs to another project; see :mod:`headway.registry.ownership`.
+
+        Raises:
+            HeadwayError: it does.
+        """
+        with reachable(self.tracker.uri):
+            ownership.require_own(self.log.model(), self.tracker)
 
     # Versions.
     def version(self, number: str) -> ModelVersion | None:
@@ -66,23 +75,40 @@ class Registry:
         """Return the version that holds a package, creating it if needed, and give it the alias ``challenger``.
 
         The tags, its lineage, are stored with a new version.
+
+        Raises:
+            HeadwayError: the registered model belongs to another project.
         """
+        self.require_own()
         fingerprint = package.fingerprint(folder)
         with packages.module_functions_use(self.tracker.uri):
-            self.log.create()
+            ownership.claim(self.log.create(), self.tracker)
             wanted = f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
             version = max(self.client.search_model_versions(wanted), key=lambda one: int(one.version), default=None)
             if version is None or not self.loads(version):
-                version = self.new_version(packages.log(folder, run_id), run_id, {MODEL_TAG: fingerprint, **tags})
+                logged = self._logged_model(fingerprint, run_id) or packages.log(folder, run_id, {MODEL_TAG: fingerprint})
+                version = self.new_version(logged, run_id, {MODEL_TAG: fingerprint, **tags})
             champion = self.champion()
             if champion is None or str(champion.version) != str(version.version):
                 self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         return version
 
     def new_version(self, source: str, run_id: str | None, tags: Mapping[str, str]) -> ModelVersion:
-        """Create a version of a logged model, whose ``models:/`` address MLflow resolves by its module-level functions."""
+        """Create a version of a logged model, whose ``models:/`` address MLflow resolves by its module-level functions.
+
+        A server over HTTP takes such an address only together with the id of the logged model.
+        """
+        model_id = source.removeprefix(LOGGED_MODEL) if source.startswith(LOGGED_MODEL) else None
         with packages.module_functions_use(self.tracker.uri):
-            return self.client.create_model_version(self.name, source, run_id, tags=dict(tags))
+            return self.client.create_model_version(self.name, source, run_id, tags=dict(tags), model_id=model_id)
+
+    def _logged_model(self, fingerprint: str, run_id: str) -> str | None:
+        """Address of an undamaged package that was logged with a run before, by a process that did not get to register it."""
+        wanted = f"tags.`{MODEL_TAG}` = '{fingerprint}' AND source_run_id = '{run_id}'"
+        for found in self.client.search_logged_models([self.tracker.experiment_id], wanted):
+            if found.status == LoggedModelStatus.READY and is_intact(self.client, found, fingerprint):
+                return f"{LOGGED_MODEL}{found.model_id}"
+        return None
 
     def annotate(self, version: ModelVersion, tags: Mapping[str, str], description: str, files: Mapping[str, str]) -> None:
         """Store a decision with a version: files with its run if that still exists, then tags and description.

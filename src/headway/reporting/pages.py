@@ -68,4 +68,5 @@ def render(
     figures = figures or {}
     drawn = {name: Markup(to_svg(figure, name, description)) for name, (figure, description) in figures.items()}
     html = environment.get_template(template.name).render(figures=drawn, palette=PALETTE, **content)
-    return Page(html, {name: figure for name, (figure, _) in figures.items()})
+    # Once for every template: HTML forbids control characters, wherever foreign text was inserted.
+    return Page(visible(html), {name: figure for name, (figure, _) in figures.items()})

@@ -85,9 +85,9 @@ class Attempts:
         """Record an outcome. The first write holds all of it, so a kill between the writes loses nothing."""
         self.storage.set_trial_user_attr(trial_id, OUTCOME, asdict(outcome))
         if self.params.second_objective == "none":  # Optuna has no intermediate values of two objectives
-            for entry in outcome.curve:  # Optuna's steps are integers: 0 is the middle of the first epoch
+            for entry in outcome.curve:
                 value = entry[objective(self.params).entry]
-                self.storage.set_trial_intermediate_value(trial_id, int(entry["epoch"]), value)
+                self.storage.set_trial_intermediate_value(trial_id, int(entry["step"]), value)
         self.storage.set_trial_state_values(trial_id, STATES[outcome.state], list(outcome.values) or None)
 
     def interrupt(self, trial_id: int) -> None:
@@ -113,9 +113,8 @@ class Attempts:
             attempts = list(group)
             if found := _outcome(attempts):
                 point, curve, (score, second) = dict(attempts[0].params), list(found.curve), (*found.values, None, None)[:2]
-                results.append(
-                    TrialResult(number, found.state, score, second, point, curve, found.reason, found.tokens, found.seconds)
-                )
+                cost = found.reason, found.tokens, found.seconds
+                results.append(TrialResult(number, found.state, score, second, point, curve, *cost, found.row_scores))
         return results
 
 

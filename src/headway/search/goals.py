@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from headway.params import TuneParams
 
-#: Validation metric that decides which epoch's weights a training keeps.
-KEPT_BY = "validation_accuracy"
+#: Validation metric that decides which evaluation's weights a training keeps, the lowest: the negative log-likelihood of the
+#: attention part at the best temperature, as in :data:`headway.model.lightning.MONITOR`.
+KEPT_BY = "validation_loss_calibrated"
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,13 @@ class Goal:
         return one - other if self.maximise else other - one
 
 
+#: All metrics are of the joint model, as it is served: see :mod:`headway.search.joint`.
 OBJECTIVES = {
-    "accuracy": Goal("validation_accuracy", "validation accuracy", maximise=True),
-    "macro_f1": Goal("validation_macro_f1", "validation macro-F1", maximise=True),
-    "negative_log_likelihood": Goal("validation_loss", "validation negative log-likelihood", maximise=False),
+    "accuracy": Goal("joint_validation_accuracy", "validation accuracy of the joint model", maximise=True),
+    "macro_f1": Goal("joint_validation_macro_f1", "validation macro-F1 of the joint model", maximise=True),
+    "negative_log_likelihood": Goal(
+        "joint_validation_loss", "validation negative log-likelihood of the joint model", maximise=False
+    ),
 }
 SECOND = {
     "latency": Goal("", "latency, ms per text", maximise=False),
@@ -53,9 +57,13 @@ def second_objective(params: TuneParams) -> Goal | None:
 
 
 def value_of(goal: Goal, curve: Sequence[Mapping[str, float]]) -> float:
-    """The objective at the epoch whose weights the training keeps: the first with the best validation accuracy."""
-    whole = [entry for entry in curve if entry["epoch"] >= 1]
-    return max(whole, key=lambda entry: entry[KEPT_BY])[goal.entry]
+    """The objective at the evaluation whose weights the training keeps."""
+    return kept(curve)[goal.entry]
+
+
+def kept(curve: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """The evaluation whose weights a training keeps: the first with the lowest calibrated loss of the attention part."""
+    return min(curve, key=lambda entry: entry[KEPT_BY])
 
 
 def epochs_of(curve: Sequence[Mapping[str, float]]) -> float:

@@ -1,27 +1,34 @@
-"""Runs a trial: trains the attention classifier with the hyperparameters of one point. A pure function, for any process."""
+"""Runs a trial: trains the attention part with the hyperparameters of one point, and scores it together with the n-grams, as the
+joint model that is served. A pure function, for any process.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
-from headway.data.batching.datamodule import TextDataModule
+from headway.data.batching import TextBatches
+from headway.data.batching.datamodule import TextDataModule, in_batches, in_text_order
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError, first_line
-from headway.model.classifier import AttentionClassifier
 from headway.model.lightning import ClassifierModule
+from headway.model.ngrams import NgramClassifier
+from headway.model.schedule import Schedule, resolve_trial
 from headway.model.training import fit
 from headway.params import Params
-from headway.search.goals import epochs_of, objective, value_of
-from headway.search.pruning import MIN_STEPS
-from headway.search.trial import EpochCallback, Outcome, Task
+from headway.search.goals import epochs_of, kept, objective, value_of
+from headway.search.joint import joint_logits, joint_metrics
+from headway.search.pruning import MIN_STEPS, at_rungs
+from headway.search.row_scores import row_scores
+from headway.search.trial import EvaluationCallback, Outcome, Task, encode_rows
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -31,7 +38,21 @@ TIMED_TEXTS = 100
 
 
 class Pruned(Exception):
-    """Raised from the epoch callback to end a training early."""
+    """Raised from the evaluation callback to end a training early."""
+
+
+@dataclass(frozen=True)
+class NgramPart:
+    """The linear part of the joint model, as far as trials need it. Trials with the same rows and class weights share it.
+
+    Attributes:
+        logits: of the validation rows in their order, float32, (V, C).
+        cost: of this part alone in the second objective: MB, or milliseconds per text on the machine that fitted it; 0 without
+            a second objective.
+    """
+
+    logits: np.ndarray
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,12 +61,14 @@ class TrialData:
 
     Attributes:
         word_vectors: float32, shape (vocabulary_size, n), initial embeddings; None for random ones.
+        ngrams: fitted on the training rows; None if the model has no n-grams.
     """
 
     train: EncodedTexts
     validation: EncodedTexts
     vocabulary_size: int
     word_vectors: np.ndarray | None = None
+    ngrams: NgramPart | None = None
 
 
 @dataclass(frozen=True)
@@ -66,13 +89,15 @@ class Shared:
 def run_trial(
     shared: Shared,
     task: Task,
-    on_epoch: EpochCallback | None = None,
+    on_evaluation: EvaluationCallback | None = None,
     batches: Callable[[int], Callback | None] | None = None,
 ) -> Outcome:
-    """Train at a point. Divergence and lack of memory, which a point may cause, are failed outcomes; other errors are raised.
+    """Train at a point, and score the joint model at each evaluation.
+
+    Divergence and lack of memory, which a point may cause, are failed outcomes; other errors are raised.
 
     Args:
-        on_epoch: called with the metrics of each epoch.
+        on_evaluation: called with the metrics of each evaluation.
         batches: given the trial's number, makes a Lightning callback that shows its batches.
     """
     if task.problem:
@@ -81,68 +106,102 @@ def run_trial(
     tune = shared.params.tune
     data = task.data or shared.data
     goal = objective(tune)
+    linear = data.ngrams.logits if data.ngrams else None
+    labels = np.asarray(data.validation.labels, dtype=np.int64)
     curve: list[dict[str, float]] = []
-    tokens = steps = 0
+    rows = np.empty(0)  # the objective of each validation row at the evaluation whose weights are kept
+    tokens = 0
 
-    def end_epoch(entry: dict[str, float]) -> None:
+    def end_evaluation(entry: dict[str, float]) -> None:
+        nonlocal rows
         for name, value in entry.items():
             if not math.isfinite(value):
-                raise HeadwayError(f"training diverged: {name} {value} after epoch {entry['epoch']:g}")
+                raise HeadwayError(f"training diverged: {name} {value} at step {entry['step']:,}")
+        logits = joint_logits(linear, logits_by_row(module, module_data), labels)
+        entry = entry | joint_metrics(logits, labels)
         curve.append(entry)
-        if on_epoch:
-            on_epoch(entry)
-        limit = task.limits.get(entry["epoch"])
-        if limit is not None and entry["epoch"] * steps >= MIN_STEPS and goal.is_better(limit, entry[goal.entry]):
+        if kept(curve) is entry:
+            rows = row_scores(tune.objective, logits, labels)
+        if on_evaluation:
+            on_evaluation(entry)
+        reached = [rung for rung, first in at_rungs(curve, list(task.limits)) if first is entry]
+        if entry["step"] >= MIN_STEPS and any(goal.is_better(task.limits[rung], entry[goal.entry]) for rung in reached):
             raise Pruned
 
     state: Literal["complete", "pruned", "failed"] = "complete"
     values: tuple[float, ...] = ()
-    reason = ""
+    reason = scores = ""
     try:
         params = shared.params.at(task.point)
-        module_data = TextDataModule(
-            data.train, data.validation, params.model.max_length, params.training.tokens_per_batch, params.seed
-        )
-        tokens, steps = int(module_data.train.lengths.sum()), module_data.steps(1)
+        seed = task.seed(params.seed)
+        module_data = TextDataModule(data.train, data.validation, params.model.max_length, seed)
+        tokens = int(module_data.train_lengths.sum())
+        schedule = resolve_trial(params, module_data)
         module = ClassifierModule(
             params.model,
             params.training,
             data.vocabulary_size,
             shared.class_rows,
-            params.seed,
-            module_data.steps(tune.max_epochs),
+            seed,
+            schedule,
             data.word_vectors,
         )
-        progress = batches(task.number) if batches else None
-        fit(module, module_data, max_epochs=tune.max_epochs, progress=progress, report=end_epoch, halfway=True)
+        progress = batches(task.number) if batches and not task.repeat else None  # a repetition has no number of a trial
+        fit(module, module_data, progress=progress, report=end_evaluation)
         second = SECOND_OBJECTIVES.get(tune.second_objective)
-        values = (value_of(goal, curve), *([second(module.classifier, module_data)] if second else []))
+        values = (value_of(goal, curve),)
+        if second:
+            values += (second(module.classifier, module_data.validation) + (data.ngrams.cost if data.ngrams else 0.0),)
+        scores = encode_rows(rows)
     except Pruned:
         state, values = "pruned", (curve[-1][goal.entry],)
     except (HeadwayError, MemoryError, RuntimeError) as error:
         state, reason = "failed", first_line(error)
     seconds = time.monotonic() - started
-    return Outcome(state, values, tuple(curve), reason, seconds, round(tokens * epochs_of(curve)))
+    return Outcome(state, values, tuple(curve), reason, seconds, round(tokens * epochs_of(curve)), scores)
 
 
-def latency(classifier: AttentionClassifier, data: TextDataModule) -> float:
-    """Median milliseconds per validation text, from embeddings to logits, on this machine. It differs from run to run."""
-    measured = []
-    classifier.eval()
+def logits_by_row(module: ClassifierModule, data: TextDataModule) -> torch.Tensor:
+    """Logits of the attention part at the last evaluation, float32, (V, C), in the order of the validation texts."""
+    return in_text_order(module.validation_logits, data.val_dataloader())
+
+
+def ngram_part(ngrams: NgramClassifier, validation: EncodedTexts, second_objective: str) -> NgramPart:
+    """What trials need of n-grams that were fitted on their training rows."""
+    batches = in_batches(validation)
     with torch.inference_mode():
-        for index in range(min(TIMED_TEXTS, len(data.validation))):
-            tokens, _ = data.validation[[index]]
-            tokens = tokens.to(next(classifier.parameters()).device)
+        logits = torch.cat([ngrams(tokens) for tokens, _ in batches])
+    second = SECOND_OBJECTIVES.get(second_objective)
+    return NgramPart(in_text_order(logits, batches).numpy(), second(ngrams, TextBatches(validation)) if second else 0.0)
+
+
+def schedule_of_defaults(shared: Shared) -> Schedule:
+    """The schedule of a trial with the values in params.yaml."""
+    params, rows = shared.params, shared.data
+    data = TextDataModule(rows.train, rows.validation, params.model.max_length, params.seed)
+    return resolve_trial(params, data)
+
+
+def latency(part: nn.Module, texts: TextBatches) -> float:
+    """Median milliseconds per text, from tokens to logits, of a part of the model on this machine. It differs from run to run."""
+    measured = []
+    device = next(iter(part.state_dict().values())).device
+    part.eval()
+    with torch.inference_mode():
+        for index in range(min(TIMED_TEXTS, len(texts))):
+            tokens = texts[[index]][0].to(device)
             started = time.perf_counter()
-            classifier(tokens).cpu()
+            part(tokens).cpu()
             measured.append(1000 * (time.perf_counter() - started))
     return statistics.median(measured)
 
 
-def size(classifier: AttentionClassifier, _: TextDataModule | None = None) -> float:
-    """Megabytes (10⁶ bytes) of all weights, in their stored precision."""
-    return sum(parameter.numel() * parameter.element_size() for parameter in classifier.parameters()) / 1e6
+def size(part: nn.Module, _: TextBatches | None = None) -> float:
+    """Megabytes (10⁶ bytes) of all weights of a part of the model, in their stored precision."""
+    weights: Iterable[torch.Tensor] = part.state_dict().values()
+    return sum(weight.numel() * weight.element_size() for weight in weights) / 1e6
 
 
-#: Measured after the training, in the units of :data:`headway.search.goals.SECOND`.
-SECOND_OBJECTIVES: dict[str, Callable[[AttentionClassifier, TextDataModule], float]] = {"latency": latency, "size": size}
+#: Measured of each part of the joint model, in the units of :data:`headway.search.goals.SECOND`; the sum is the model's, because
+#: its parts run one after the other.
+SECOND_OBJECTIVES: dict[str, Callable[[nn.Module, TextBatches], float]] = {"latency": latency, "size": size}

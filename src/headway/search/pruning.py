@@ -7,7 +7,7 @@ an interrupted study would not continue as it would have, and a Ray worker would
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from headway.params import TuneParams
 from headway.search.goals import objective
@@ -15,14 +15,15 @@ from headway.search.results import TrialResult
 
 #: Reduction factor: one trial in three continues.
 ETA = 3
-#: Epochs after which trials are compared. Later rungs cost more good trials than they save: see `make bench-search`.
-RUNGS = (0.5, 1)
+#: Shares of a trial's steps after which it is compared, at the first evaluation from there on. Later rungs cost more good trials
+#: than they save: see `make bench-search`.
+RUNGS = (0.25, 0.5)
 #: Optimizer steps before a trial can be pruned. With fewer, its value means nothing and the trial is cheap anyway.
 MIN_STEPS = 8
 
 
 def limits(earlier: Sequence[TrialResult], params: TuneParams) -> dict[float, float]:
-    """The objective value that a trial must reach to continue, by epoch; empty if nothing is pruned.
+    """The objective value that a trial must reach to continue, by rung; empty if nothing is pruned.
 
     A trial continues if it is among the best third of earlier trials, as in asynchronous successive halving (Li et al.
     2020, "A System for Massively Parallel Hyperparameter Tuning"). There a trial is paused and may be promoted later; here the
@@ -31,9 +32,16 @@ def limits(earlier: Sequence[TrialResult], params: TuneParams) -> dict[float, fl
     if not params.pruning or params.second_objective != "none":
         return {}
     goal = objective(params)
-    found: dict[float, float] = {}
-    for rung in RUNGS:
-        values = [entry[goal.entry] for trial in earlier for entry in trial.curve if entry["epoch"] == rung]
-        if values and rung < params.max_epochs:
-            found[rung] = sorted(values, reverse=goal.maximise)[len(values) // ETA]
-    return found
+    values: dict[float, list[float]] = {rung: [] for rung in RUNGS}
+    for trial in earlier:
+        for rung, entry in at_rungs(trial.curve, RUNGS):
+            values[rung].append(entry[goal.entry])
+    return {rung: sorted(reached, reverse=goal.maximise)[len(reached) // ETA] for rung, reached in values.items() if reached}
+
+
+def at_rungs(curve: Sequence[Mapping[str, float]], rungs: Sequence[float]) -> Iterator[tuple[float, Mapping[str, float]]]:
+    """The rungs that a trial has reached, each with its first evaluation from there on, the last evaluation excepted."""
+    for rung in rungs:
+        entry = next((entry for entry in curve if rung <= entry["progress"] < 1), None)
+        if entry is not None:
+            yield rung, entry

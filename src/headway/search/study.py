@@ -6,7 +6,7 @@ It knows nothing of models, of MLflow or of where trials run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -20,8 +20,9 @@ from headway.params import TuneParams
 from headway.ranges import Value, active_point
 from headway.search.attempts import Attempts, directions
 from headway.search.goals import objective
+from headway.search.noise import LEVEL, REPEATS
 from headway.search.pruning import limits
-from headway.search.results import TrialResult, completed, reaches_target, spent_seconds, within_budget
+from headway.search.results import Finished, TrialResult, best, completed, score_of, spent_seconds
 from headway.search.space import frozen_trial, propose
 from headway.search.storage import fail_abandoned_trials, heartbeats
 from headway.search.trial import Outcome, Progress, Task
@@ -34,6 +35,7 @@ class Search:
     Attributes:
         defaults: hyperparameters of trial 0, by dotted path.
         name: of the study in the storage.
+        may_stop_early: whether the search may end because no trial differs from the defaults by more than noise.
     """
 
     params: TuneParams
@@ -41,10 +43,9 @@ class Search:
     seed: int
     storage: BaseStorage
     name: str
+    may_stop_early: bool = True
 
-    def run(
-        self, executor: Executor[Task, Outcome], progress: Progress, record: Callable[[TrialResult], None]
-    ) -> list[TrialResult]:
+    def run(self, executor: Executor[Task, Outcome], progress: Progress, record: Callable[[TrialResult], None]) -> Finished:
         """Run trials until the budget is used up. A study that is in the storage already is continued.
 
         A batch has as many trials as the executor has workers. Its proposals depend on the seed, the numbers of its trials and
@@ -54,7 +55,7 @@ class Search:
             record: called with each finished trial after it is stored, and with all stored trials when a study is continued.
 
         Returns:
-            The trials within the budget, by number.
+            The trials within the budget.
 
         Raises:
             HeadwayError: every trial failed, or another process runs this study.
@@ -79,20 +80,88 @@ class Search:
             while tasks:  # tasks of lost workers run once more
                 tasks = Batch(attempts, tasks, progress, record).run(executor)
             finished = attempts.results()
-        finished = within_budget(finished, self.params, executor.workers)
-        if not completed(finished):
-            reasons = "; ".join(sorted({trial.reason for trial in finished if trial.reason}))
-            raise HeadwayError(
-                f"none of {len(finished)} trials completed: {reasons}; change the named values in params.yaml, or the seed"
+        search = self._finished(finished).within_budget(executor.workers)
+        if search.stops_early:
+            progress.message(
+                f"the search stops after {len(search.trials)} of {self.params.trials} trials: none of them differs from the "
+                "defaults by more than noise"
             )
-        return finished
+        if not completed(search.trials):
+            reasons = "; ".join(sorted({trial.reason for trial in search.trials if trial.reason}))
+            raise HeadwayError(
+                f"none of {len(search.trials)} trials completed: {reasons}; change the named values in params.yaml, or the seed"
+            )
+        return search
+
+    def repeat_best(
+        self,
+        search: Finished,
+        executor: Executor[Task, Outcome],
+        progress: Progress,
+        record: Callable[[TrialResult], None],
+    ) -> list[TrialResult]:
+        """Train the best trial and trial 0 again with other seeds, if the validation rows alone do not explain its gain.
+
+        Ends when the best trial is no better than trial 0 with the new seeds, or at the time limit of the search.
+
+        Returns:
+            The new results, under the numbers of the trials that they repeat; none if there was nothing to find out.
+        """
+        trials, noise = search.trials, search.noise
+        leader = best(trials, self.params)
+        if leader.number == 0 or noise is None or noise.p_value is None or noise.p_value > LEVEL:
+            return []
+        points = {trial.number: trial.point for trial in trials}
+        attempts = Attempts.open(self.storage, f"{self.name} repeats", self.params)
+        fail_abandoned_trials(attempts.study)
+        found: list[TrialResult] = []
+        for repeat in range(1, REPEATS + 1):
+            # A number of its own for each repetition of each trial, in a study of its own.
+            numbers = {number * REPEATS + repeat - 1: number for number in (0, leader.number)}
+            known = {trial.number for trial in attempts.results()}
+            tasks = [Task(own, points[number], repeat=repeat) for own, number in numbers.items() if own not in known]
+            seconds = spent_seconds(trials, self.params, executor.workers) + sum(trial.seconds for trial in found)
+            if tasks and seconds > 60 * self.params.timeout_minutes:
+                progress.message(
+                    f"trials 0 and {leader.number} are not trained again with another seed: the limit of "
+                    f"{self.params.timeout_minutes:g} minutes is reached"
+                )
+                break
+            if tasks:
+                progress.message(f"trials 0 and {leader.number} again, with another seed ({repeat} of at most {REPEATS})")
+            for start in range(0, len(tasks), executor.workers):
+                batch = tasks[start : start + executor.workers]
+                while batch:
+                    batch = Batch(attempts, batch, Progress(), lambda _: None).run(executor)
+            new = [
+                replace(trial, number=numbers[trial.number], repeat=repeat)
+                for trial in attempts.results()
+                if trial.number in numbers
+            ]
+            for trial in new:
+                record(trial)
+                ended = trial.reason if trial.score is None else f"{trial.score:.4f}"
+                progress.message(f"trial {trial.number} with another seed: {ended}")
+            found += new
+            if any(trial.state != "complete" for trial in found) or self._mean_gain(found) <= 0:
+                break
+        return found
+
+    def _finished(self, trials: Sequence[TrialResult]) -> Finished:
+        return Finished(trials, self.params, self.may_stop_early)
+
+    def _mean_gain(self, repeats: Sequence[TrialResult]) -> float:
+        """How much better the repeated trial is than trial 0, on average."""
+        scores = [[score_of(trial) for trial in repeats if (trial.number == 0) == first] for first in (False, True)]
+        return objective(self.params).gain(*(sum(some) / len(some) for some in scores))
 
     def _open_numbers(self, finished: Sequence[TrialResult], workers: int) -> list[int]:
         """Numbers of the unfinished trials in the first incomplete batch; none if the budget or the target is reached."""
         known = {trial.number for trial in finished}
         first = next(number for number in range(len(known) + 1) if number not in known)
         start = first - first % workers
-        if reaches_target([trial for trial in finished if trial.number < start], self.params):
+        before = self._finished([trial for trial in finished if trial.number < start])
+        if before.has_reached_target or before.stops_early:
             return []
         return [number for number in range(start, min(start + workers, self.params.trials)) if number not in known]
 
@@ -126,7 +195,7 @@ class Search:
         if trial.state == "complete":
             values = [value for value in (trial.score, trial.second) if value is not None]
             return frozen_trial(self.params.space, trial.point, TrialState.COMPLETE, values=values)
-        curve = {int(entry["epoch"]): entry[objective(self.params).entry] for entry in trial.curve}
+        curve = {int(entry["step"]): entry[objective(self.params).entry] for entry in trial.curve}
         return frozen_trial(self.params.space, trial.point, TrialState.PRUNED, intermediate_values=curve)
 
 
@@ -167,7 +236,7 @@ class Batch:
         self.attempts.start(self.ids[position])
 
     def reported(self, position: int, report: Mapping[str, float]) -> None:
-        self.progress.epoch(self.tasks[position].number, report)
+        self.progress.evaluated(self.tasks[position].number, report)
 
     def ended(self, position: int, result: Outcome | WorkerLost) -> None:
         task = self.tasks[position]

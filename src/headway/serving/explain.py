@@ -23,10 +23,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from headway.data.tokenization.tokenizer import UNKNOWN_ID, truncate
-from headway.errors import HeadwayError
 from headway.model.classifier import AttentionClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
-from headway.serving.package import ModelPackage
+from headway.serving.package import ModelPackage, require_text
 
 #: N-grams listed for and against the predicted class, at most.
 STRONGEST = 12
@@ -120,11 +119,8 @@ class Explanation:
 
 
 def explain(package: ModelPackage, text: str) -> Explanation:
-    """Explain a package's prediction for one text; HeadwayError if it has lone surrogates, which UTF-8 cannot encode."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise HeadwayError(f"the text is not valid Unicode at character {error.start + 1}; expected UTF-8") from None
+    """Explain a package's prediction for one text; HeadwayError if it is missing, empty, not a string or not valid Unicode."""
+    text = require_text(text, "text")
     encoding = package.encoder.tokenizer.encode(text, add_special_tokens=False)
     kept = truncate(np.arange(max(1, len(encoding.ids))), package.encoder.max_length)
     ids = np.array(encoding.ids or [UNKNOWN_ID], dtype=np.int64)[kept]

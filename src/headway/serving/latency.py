@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -14,6 +17,22 @@ from headway.serving.package import ModelPackage
 #: Number of texts to measure, and of texts to predict first so that caches are warm.
 SAMPLE, WARM_UP = 200, 10
 ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class MachineLoad:
+    """How busy a machine is: processes that run or wait to run, on average over the last minute, and cores for this process."""
+
+    average: float
+    cores: int
+
+    @classmethod
+    def now(cls) -> Self | None:
+        """The load now; None where the operating system does not say."""
+        try:
+            return cls(os.getloadavg()[0], len(os.sched_getaffinity(0)))
+        except (OSError, AttributeError):  # not every system has both
+            return None
 
 
 def measure(

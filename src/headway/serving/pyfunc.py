@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headway.errors import HeadwayError
 from headway.serving.package import ModelPackage
 
 if TYPE_CHECKING:
@@ -18,12 +19,24 @@ class TextClassifier:
         self.package = package
 
     def predict(self, table: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """For each row's ``text``, the most likely class, ``label``, and ``probability of <class>`` for each class."""
+        """Classify each row's ``text``.
+
+        Returns:
+            ``label``, the most likely class; ``probability of <class>`` for each class; and ``reason``. For a text that cannot be
+            classified, such as a missing one, ``reason`` says why, and the other columns are null. It is null otherwise.
+        """
         import pandas as pd
 
-        probabilities = self.package.predict_proba([str(text) for text in table["text"]])
-        found = pd.DataFrame(probabilities, table.index, [f"probability of {name}" for name in self.package.classes])
-        found.insert(0, "label", [self.package.classes[index] for index in probabilities.argmax(axis=1)])
+        if "text" not in table:
+            raise HeadwayError(f"the table has no column 'text'; its columns are {', '.join(map(str, table.columns))}")
+        probabilities, reasons = self.package.classify(table["text"].tolist())
+        names = self.package.classes
+        labels = [None if reason else names[row.argmax()] for reason, row in zip(reasons, probabilities, strict=True)]
+        found = pd.DataFrame(probabilities, table.index, [f"probability of {name}" for name in names])
+        if any(reasons):  # None, because MLflow's server would write NaN, which is not JSON
+            found = found.astype(object).where(found.notna(), None)
+        found.insert(0, "label", pd.Series(labels, table.index, dtype=object))
+        found["reason"] = pd.Series([reason or None for reason in reasons], table.index, dtype=object)
         return found
 
 

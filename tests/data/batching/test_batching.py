@@ -1,5 +1,7 @@
 """Batches by token budget: every text once per epoch, within the budget, in an order given by seed and epoch."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -7,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.batching import TextBatches, TokenBudgetSampler, pad
+from headway.data.batching import IntervalSampler, TextBatches, TokenBudgetSampler, pad
 from headway.data.batching.datamodule import TextDataModule
 from headway.data.tokenization.encoded import EncodedTexts
 
@@ -125,21 +127,22 @@ def test_a_batch_of_real_texts_has_their_labels(train):
 
 
 def test_the_validation_loader_yields_every_text_once_in_a_fixed_order(train, validation):
-    data = TextDataModule(train, validation, max_length=512, tokens_per_batch=512, seed=1)
+    data = TextDataModule(train, validation, max_length=512, seed=1)
     served = [[(tokens.tolist(), labels.tolist()) for tokens, labels in data.val_dataloader()] for _ in range(2)]
     assert served[0] == served[1]
     assert sum(len(labels) for _, labels in served[0]) == len(validation)
 
 
 def test_steps_counts_the_batches_of_all_epochs(train, validation):
-    data = TextDataModule(train, validation, max_length=512, tokens_per_batch=60, seed=1)
+    data = TextDataModule(train, validation, max_length=512, seed=1)
     steps = [len(batches(train.lengths, 60, seed=1, epoch=epoch)) for epoch in range(5)]
     assert len(set(steps)) > 1
-    assert data.steps(5) == sum(steps)
+    assert data.steps(60, 5) == sum(steps)
 
 
 def test_loading_batches_does_not_change_the_random_state_of_training(train, validation):
-    data = TextDataModule(train, validation, max_length=512, tokens_per_batch=512, seed=1)
+    data = TextDataModule(train, validation, max_length=512, seed=1)
+    data.follow(SimpleNamespace(tokens_per_batch=512, steps=9, evaluation_steps=3))
     before = torch.random.get_rng_state()
     for loader in (data.train_dataloader(), data.val_dataloader()):
         next(iter(loader))
@@ -160,3 +163,24 @@ def test_processes_share_an_epoch_in_equal_numbers_of_batches(some_lengths, worl
     taken = [batch for share in shares for batch in share]
     assert {tuple(batch) for batch in taken} == {tuple(batch) for batch in alone}
     assert len(taken) - len(alone) < world_size
+
+
+@given(lengths.filter(len), st.integers(1, 3), st.integers(1, 40), st.integers(1, 120), st.data())
+def test_intervals_cut_the_epochs_that_follow_one_another(some_lengths, world_size, interval, steps, drawn):
+    rank = drawn.draw(st.integers(0, world_size - 1))
+
+    def epochs():
+        return TokenBudgetSampler(some_lengths, 64, 1, rank, world_size)
+
+    endless, sampler = [], epochs()
+    while len(endless) < steps:
+        endless += list(sampler)
+        sampler.set_epoch(sampler.epoch + 1)
+    numbers = range(-(-steps // interval) + 1)
+    for order in (numbers, drawn.draw(st.permutations(numbers))):  # one after the other, or as after a resume
+        intervals = IntervalSampler(epochs(), interval, steps)
+        for number in order:
+            intervals.set_epoch(number)
+            expected = endless[:steps][number * interval : (number + 1) * interval]
+            assert list(intervals) == expected
+            assert len(intervals) == len(expected)

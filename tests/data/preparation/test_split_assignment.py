@@ -303,3 +303,20 @@ def test_leakage_is_the_share_that_comparing_all_pairs_finds(rows, data):
     train, test = side == 0, side == 1
     leaked = [any(similar(rows, row, other) for other in np.flatnonzero(train)) for row in np.flatnonzero(test)]
     assert leakage(rows, train, test) == pytest.approx(np.mean(leaked) if leaked else 0)
+
+
+@given(crowded(test_file=True), st.randoms(use_true_random=False))
+def test_test_rows_may_be_anywhere_among_the_others(rows, shuffled):
+    is_test = rows.predefined_split == TEST
+    places = list(range(len(rows)))
+    shuffled.shuffle(places)
+    # The test rows, and the others, each keep their order.
+    order = np.empty(len(rows), dtype=int)
+    order[sorted(places[: is_test.sum()])] = np.flatnonzero(is_test)
+    order[sorted(places[is_test.sum() :])] = np.flatnonzero(~is_test)
+    mixed, plain = assign(rows.take(order), SHARES, 0), assign(rows, SHARES, 0)
+    assert mixed.split.tolist() == plain.split[order].tolist()
+    assert mixed.reason.tolist() == plain.reason[order].tolist()
+    duplicates = mixed.duplicate_of >= 0
+    assert order[mixed.duplicate_of[duplicates]].tolist() == plain.duplicate_of[order][duplicates].tolist()
+    assert (duplicates == (plain.duplicate_of[order] >= 0)).all()

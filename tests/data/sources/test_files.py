@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headway.data.sources.files import first_file
+from headway.data.sources.files import files_to_sample
 from headway.data.sources.source import CHARACTERS_PER_BATCH, ROWS_PER_BATCH
 from headway.data.sources.streams import COMPRESSIONS, KINDS
 from tests.data.sources.writers import PACKERS, WRITERS, pairs_of
@@ -107,8 +107,9 @@ def test_globs_choose_files_and_their_roles(read_file, params, tmp_path):
     }
     assert [text for text, _ in read_file("input", **roles).rows] == ["a-test.csv", "a-1.csv", "b.csv"]
     data = params.override({"data.source": "file", "data.path": "input", "data.files": "**/a-?.csv"}).data
-    first = first_file(data, tmp_path, tmp_path / ".scratch")
-    assert (first.name, first.path) == ("a-1.csv", tmp_path / "input" / "a-1.csv")
+    first, *others = files_to_sample(data, tmp_path, tmp_path / ".scratch", most=2)
+    assert (first.file.name, first.file.path) == ("a-1.csv", tmp_path / "input" / "a-1.csv")
+    assert [(other.file.name, other.constant) for other in others] == [("deep/a-2.csv", {"folder_name": "deep"})]
 
 
 def test_unlabelled_texts_in_a_tsv_may_hold_commas(read_file, tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from headway.data.tokenization import fitting
-from headway.data.tokenization.fitting import choose_kind, fit, measure
+from headway.data.tokenization.fitting import fit, kind_of, measure
 from headway.data.tokenization.tokenizer import PADDING_ID, UNKNOWN_ID, TextEncoder, load, truncate
 from headway.errors import StageOutputError
 from tests.real_texts import chinese, english, translations
@@ -116,15 +116,15 @@ def test_padding_is_0_and_unknown_is_1(fitted):
 
 def test_the_most_frequent_words_are_kept(knobs):
     texts = english(300)[0]
-    counted = fitted_on(texts, knobs, vocabulary_size=100_000)
-    small = fitted_on(texts, knobs, vocabulary_size=300)
+    counted = fitted_on(texts, knobs, kind="word", vocabulary_size=100_000)
+    small = fitted_on(texts, knobs, kind="word", vocabulary_size=300)
     seen = np.bincount(np.concatenate(TextEncoder(counted, 10_000)(texts)), minlength=counted.get_vocab_size())
     rarest = min(seen[counted.token_to_id(word)] for word in set(small.get_vocab()) - {"[PAD]", "[UNK]"})
     assert {counted.id_to_token(int(index)) for index in np.flatnonzero(seen > rarest)} <= set(small.get_vocab())
 
 
 def test_a_word_rarer_than_the_minimum_is_unknown(knobs):
-    tokenizer = fitted_on(["rare common common"], knobs, min_frequency=2)
+    tokenizer = fitted_on(["rare common common"], knobs, kind="word", min_frequency=2)
     common, rare = TextEncoder(tokenizer, 10)(["common", "rare"])
     assert common.tolist() == [2]
     assert rare.tolist() == [UNKNOWN_ID]
@@ -174,19 +174,51 @@ def test_a_tokenizer_fitted_on_almost_nothing_still_encodes(knobs, kind, some):
 )
 def test_auto_chooses_unigram_for_scripts_without_spaces_and_word_for_others(knobs, language, kind):
     auto = knobs.model_copy(update={"kind": "auto"})
-    texts = translations(language)
-    assert choose_kind(auto, measure(texts)) == kind
-    assert fit(texts, auto, measure(texts)).to_str() == fitted_on(texts, knobs, kind=kind).to_str()
+    texts = [*translations(language), *translations(language)]  # each word occurs twice
+    fitted = fit(texts, auto, measure(texts))
+    assert kind_of(fitted) == kind
+    assert fitted.to_str() == fitted_on(texts, knobs, kind=kind).to_str()
 
 
 def test_auto_chooses_unigram_from_a_fifth_of_the_letters_on(knobs):
     auto = knobs.model_copy(update={"kind": "auto"})
-    assert [choose_kind(auto, measure(["a" * latin, "好" * 20])) for latin in (80, 81)] == ["unigram", "word"]
+    found = [["a" * latin, "好" * 20] * 2 for latin in (80, 81)]
+    assert [kind_of(fit(texts, auto, measure(texts))) for texts in found] == ["unigram", "word"]
+
+
+@pytest.mark.parametrize(("unknown", "kind"), [(7, "word"), (8, "bpe")])
+def test_auto_chooses_bpe_from_a_share_of_unknown_words_on(knobs, unknown, kind):
+    auto = knobs.model_copy(update={"kind": "auto"})
+    texts = ["film"] * (100 - unknown) + [f"rare{'x' * n}" for n in range(unknown)]  # of 100 words, these occur once
+    assert fit(texts, auto, measure(texts)).to_str() == fitted_on(texts, knobs, kind=kind).to_str()
+    assert kind_of(fit(texts, knobs.model_copy(update={"kind": "word"}), measure(texts))) == "word"
+
+
+def test_a_bpe_tokenizer_of_kind_auto_has_fewer_tokens(texts, knobs, monkeypatch):
+    monkeypatch.setattr(fitting, "BPE_VOCABULARY", 400)
+    auto = knobs.model_copy(update={"kind": "auto"})
+    rare = [f"word{number:04}" for number in range(500)]
+    assert fit(rare, auto, measure(rare)).get_vocab_size() == 400
+    small = auto.model_copy(update={"vocabulary_size": 300})
+    assert fit(rare, small, measure(rare)).get_vocab_size() == 300
+
+
+def test_auto_stays_with_words_if_there_are_word_vectors(knobs):
+    auto = knobs.model_copy(update={"kind": "auto", "word_vectors": "glove.txt"})
+    texts = ["every word occurs once"]
+    assert kind_of(fit(texts, auto, measure(texts))) == "word"
+
+
+def test_the_share_of_unknown_words_is_measured_on_every_kth_text(knobs, monkeypatch):
+    monkeypatch.setattr(fitting, "MAX_MEASURED", 9 * 50)
+    auto = knobs.model_copy(update={"kind": "auto"})
+    texts = [text for n in range(50) for text in ("good film", f"rare{n:05}")]  # every second text is known
+    assert kind_of(fit(texts, auto, measure(texts))) == "word"
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_explicit_kind_is_used_for_any_script(knobs, kind):
-    assert choose_kind(knobs.model_copy(update={"kind": kind}), measure(["好"])) == kind
+    assert kind_of(fit(["好"], knobs.model_copy(update={"kind": kind}), measure(["好"]))) == kind
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])

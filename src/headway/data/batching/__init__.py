@@ -23,7 +23,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     A shuffled epoch permutes the texts, cuts them into chunks of about ``CHUNK_BATCHES`` batches, sorts each chunk by length,
     cuts it into batches, and permutes all batches. So there is little padding, but epochs batch texts differently. Every index
-    occurs once per epoch. The order depends only on seed and epoch, so that training resumed at the end of an epoch is exact.
+    occurs once per epoch. The order depends only on seed and epoch, so that a resumed training is exact.
 
     With several processes, each takes every ``world_size``-th batch. All need the same number of batches, so up to
     ``world_size - 1`` batches of an epoch are used twice.
@@ -41,7 +41,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Select the order of an epoch. Lightning calls this before every epoch."""
+        """Select the order of an epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -78,6 +78,54 @@ class TokenBudgetSampler(Sampler[list[int]]):
             if not batches or (len(batches[-1]) + 1) * self.lengths[index] > self.tokens_per_batch:
                 batches.append([])
             batches[-1].append(index)
+        return batches
+
+
+class IntervalSampler(Sampler[list[int]]):
+    """Yields one interval of a training: batches k · interval to (k + 1) · interval of shuffled epochs one after the other.
+
+    Lightning's epochs are these intervals, so that it validates, saves and resumes between any two of them, wherever the
+    epochs of the texts begin and end.
+
+    Args:
+        epochs: gives the batches of each epoch of the texts.
+        interval: number of batches in an interval.
+        steps: number of batches in all intervals; the last interval may be shorter.
+    """
+
+    def __init__(self, epochs: TokenBudgetSampler, interval: int, steps: int) -> None:
+        self.epochs = epochs
+        self.interval = interval
+        self.steps = steps
+        self.number = 0
+        self._ends: list[int] = []  # number of batches in the epochs up to this one, of each epoch seen so far
+        self._last: tuple[int, list[list[int]]] = (-1, [])  # the epoch made last, because several intervals need it
+
+    def set_epoch(self, number: int) -> None:
+        """Select an interval, counted from 0. Lightning calls this before each of its epochs."""
+        self.number = number
+
+    def __len__(self) -> int:
+        return max(0, min(self.interval, self.steps - self.number * self.interval))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start, left = self.number * self.interval, len(self)
+        epoch = next((epoch for epoch, end in enumerate(self._ends) if end > start), len(self._ends))
+        while left:
+            begin = self._ends[epoch - 1] if epoch else 0
+            batches = self._epoch(epoch)
+            wanted = batches[max(0, start - begin) :][:left]
+            yield from wanted
+            left -= len(wanted)
+            epoch += 1
+
+    def _epoch(self, epoch: int) -> list[list[int]]:
+        if self._last[0] != epoch:
+            self.epochs.set_epoch(epoch)
+            self._last = (epoch, list(self.epochs))
+        batches = self._last[1]
+        if epoch == len(self._ends):
+            self._ends.append(len(batches) + (self._ends[-1] if epoch else 0))
         return batches
 
 

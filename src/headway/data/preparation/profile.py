@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from headway.data.preparation.ingested import Manifest, Record, SourceFile
+from headway.data.preparation.label_map import LabelMap
+from headway.data.preparation.look_alikes import look_alikes
 from headway.data.preparation.scan import Scan
 from headway.data.preparation.split_assignment import Assignment, leakage, split_at_random
 from headway.data.preparation.validation import BAD, CODE, REASONS, canonical_label
@@ -57,6 +59,14 @@ class LeakageProfile(Record):
     test_rows: int
 
 
+class MappedLabel(Record):
+    """A label of the data that ``data.label_map`` names, the class it becomes ("" if its rows are dropped), and its rows."""
+
+    label: str
+    becomes: str
+    rows: int
+
+
 class DataProfile(Record):
     """Counts and shares of the labelled rows, unless a field says otherwise."""
 
@@ -67,6 +77,9 @@ class DataProfile(Record):
     columns_that_differ: dict[str, list[str]]  # per file, columns that only it or only the first file has
     possibly_truncated: list[str]  # files that seem to end in the middle of a row
     label_spellings: dict[str, list[str]]  # several spellings of one label, which count as one class
+    label_map: list[MappedLabel]  # the labels that data.label_map names, the most frequent first
+    label_map_unused: dict[str, str]  # keys of data.label_map that no row has, each with the most similar label, or ""
+    look_alikes: list[list[str]]  # groups of classes that differ in case, spaces or look-alike characters alone
     rows_in: int  # rows read
     rows_kept: int  # rows in a split
     rows_quarantined: dict[str, int]  # rows left out, by reason
@@ -91,7 +104,9 @@ class DataProfile(Record):
         return self.model_dump(include=names) | {"classes": len(self.classes), "rare_classes": len(self.rare_classes)}
 
 
-def profile(scan: Scan, assignment: Assignment, labels: Sequence[str], params: Params, manifest: Manifest) -> DataProfile:
+def profile(
+    scan: Scan, assignment: Assignment, labels: Sequence[str], label_map: LabelMap, params: Params, manifest: Manifest
+) -> DataProfile:
     """Describe the data; ``labels`` are the classes in the order of their ids."""
     rows, split = scan.rows, assignment.split
     kept = (split != -1) & rows.labelled
@@ -108,6 +123,9 @@ def profile(scan: Scan, assignment: Assignment, labels: Sequence[str], params: P
         columns_that_differ=manifest.columns_that_differ,
         possibly_truncated=[file.name for file in manifest.files if _may_be_truncated(file, manifest.label_counts)],
         label_spellings=_spellings(manifest.label_counts, labels),
+        label_map=_mapped(label_map, manifest.label_counts),
+        label_map_unused=label_map.unused(manifest.label_counts),
+        look_alikes=look_alikes(labels, named=label_map),
         rows_in=int(rows.labelled.sum()),
         rows_kept=int(kept.sum()),
         rows_quarantined=left_out,
@@ -156,6 +174,12 @@ def _may_be_truncated(file: SourceFile, label_counts: Mapping[str, int]) -> bool
     """Whether a file's last line has no line end, and is unreadable or has a label that no other row has."""
     label = file.unterminated_label
     return label is not None and (not label or label_counts.get(label, 0) <= 1)
+
+
+def _mapped(label_map: LabelMap, label_counts: Mapping[str, int]) -> list[MappedLabel]:
+    used = label_map.used(label_counts)
+    found = [MappedLabel(label=label, becomes=name, rows=rows) for label, (name, rows) in used.items()]
+    return sorted(found, key=lambda entry: (-entry.rows, entry.label))
 
 
 def _spellings(label_counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, list[str]]:

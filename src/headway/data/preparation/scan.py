@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headway.data.preparation.ingested import batches
+from headway.data.preparation.label_map import LabelMap
 from headway.data.preparation.near_duplicates import band_hashes, band_shape, digests, normal_form
 from headway.data.preparation.split_assignment import NO_SPLIT, RowFeatures
-from headway.data.preparation.validation import canonical_label, count_markup_noise, reasons
+from headway.data.preparation.validation import CODE, canonical_label, count_markup_noise, reasons
 from headway.data.text.scripts import dominant_scripts
 from headway.data.text.splits import TEST, UNLABELLED
 from headway.params import Params
@@ -24,14 +25,19 @@ class Scan:
     """Result of the first pass."""
 
     rows: RowFeatures  # features of all rows, in order
-    labels: list[str]  # label names in the order of their first row; ``rows.label`` is an index into this list
+    labels: list[
+        str
+    ]  # classes, after ``data.label_map``, in the order of their first row; ``rows.label`` is an index into it
     characters: np.ndarray  # length of each text, int32, shape (rows,)
     scripts: Counter[str]  # number of usable texts by dominant script
     markup_noise: Counter[str]  # number of usable texts by kind of markup noise
 
 
-def scan(folder: Path, params: Params, spool: Path) -> Scan:
-    """Read all ingested rows once. The band hashes, the only large feature, are memory-mapped in the file ``spool``."""
+def scan(folder: Path, params: Params, label_map: LabelMap, spool: Path) -> Scan:
+    """Read all ingested rows once. The band hashes, the only large feature, are memory-mapped in the file ``spool``.
+
+    A row whose label the map drops is left out for that reason, also if its text is missing or too long.
+    """
     label_codes: dict[str, int] = {}
     parts: list[tuple[np.ndarray, ...]] = []
     scripts, noise = Counter[str](), Counter[str]()
@@ -39,6 +45,8 @@ def scan(folder: Path, params: Params, spool: Path) -> Scan:
     with spool.open("wb") as file:
         for _, batch in batches(folder):
             reason = reasons(batch, params.data.max_characters)
+            label, dropped = _labels(batch, label_codes, label_map)
+            reason[dropped] = CODE["dropped by data.label_map"]
             usable = reason == 0
             texts = batch["text"].filter(pa.array(usable))
             forms = [normal_form(text) for text in texts.to_pylist()]
@@ -50,7 +58,7 @@ def scan(folder: Path, params: Params, spool: Path) -> Scan:
             scripts.update(script or "no letters" for script in dominant_scripts(texts.to_pylist()))
             noise.update(count_markup_noise(texts))
             lengths = pc.fill_null(pc.utf8_length(batch["text"]), 0).cast(pa.int32()).to_numpy(zero_copy_only=False)
-            parts.append((reason, _labels(batch, label_codes), _predefined_split(batch), digest, lengths))
+            parts.append((reason, label, _predefined_split(batch), digest, lengths))
     reason, label, predefined_split, digest, lengths = map(np.concatenate, zip(*parts, strict=True))
     shape = (len(reason), bands)
     mapped = np.memmap(spool, np.uint64, "r", shape=shape) if bands else np.empty(shape, np.uint64)
@@ -58,16 +66,22 @@ def scan(folder: Path, params: Params, spool: Path) -> Scan:
     return Scan(rows, list(label_codes), lengths, scripts, noise)
 
 
-def _labels(batch: pa.RecordBatch, codes: dict[str, int]) -> np.ndarray:
-    """The code of each row's label, int32, shape (rows,), -1 for none. New labels are added to ``codes``."""
+def _labels(batch: pa.RecordBatch, codes: dict[str, int], label_map: LabelMap) -> tuple[np.ndarray, np.ndarray]:
+    """The code of each row's class, int32, -1 for none; and whether the map drops the row's label, bool; both of shape (rows,).
+
+    New classes are added to ``codes``.
+    """
     if "label" not in batch.schema.names:
-        return np.full(batch.num_rows, -1, dtype=np.int32)
+        return np.full(batch.num_rows, -1, dtype=np.int32), np.zeros(batch.num_rows, dtype=bool)
     encoded = batch["label"].dictionary_encode()
-    names = [canonical_label(name) for name in encoded.dictionary.to_pylist()]
-    known: np.ndarray = np.array(
-        [codes.setdefault(name, len(codes)) if name else -1 for name in names] + [-1], dtype=np.int32
+    written = encoded.dictionary.to_pylist()
+    names = [label_map(label) for label in written]
+    known = np.array([codes.setdefault(name, len(codes)) if name else -1 for name in names] + [-1], dtype=np.int32)
+    dropped = np.array(
+        [not name and bool(canonical_label(label)) for label, name in zip(written, names, strict=True)] + [False]
     )
-    return np.asarray(known[encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)])
+    index = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+    return known[index], dropped[index]
 
 
 def _predefined_split(batch: pa.RecordBatch) -> np.ndarray:

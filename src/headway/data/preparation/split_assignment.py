@@ -10,7 +10,7 @@ the data never move existing ones:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 
 import numpy as np
@@ -39,6 +39,10 @@ class RowFeatures:
     def __len__(self) -> int:
         return len(self.reason)
 
+    def take(self, order: np.ndarray) -> RowFeatures:
+        """The rows in another order."""
+        return RowFeatures(*(getattr(self, field.name)[order] for field in fields(self)))
+
     @property
     def labelled(self) -> np.ndarray:
         """Which rows come from labelled files, bool, shape (rows,)."""
@@ -64,8 +68,12 @@ class Assignment:
 def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     """Keep each usable text once and assign it to a split.
 
-    About ``max_rows`` labelled rows are kept, unless it is 0. Which ones does not depend on their order.
+    About ``max_rows`` labelled rows are kept, unless it is 0. Which ones does not depend on their order. Rows of a predefined
+    test split come first in this, wherever they are, so that near-duplicates of theirs are kept out of training.
     """
+    order = np.argsort(rows.predefined_split != TEST, kind="stable")
+    if (order[1:] < order[:-1]).any():
+        return _in_order(assign(rows.take(order), params, max_rows), order)
     reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
     first = _drop_duplicates(rows, reason, duplicate_of)
     # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they
@@ -80,6 +88,13 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     split[reason > 0] = NO_SPLIT
     labelled = (split[members] != NO_SPLIT) & (split[members] != UNLABELLED)
     return Assignment(split, reason, duplicate_of, *_count_groups(members[labelled], buckets[labelled]))
+
+
+def _in_order(assigned: Assignment, order: np.ndarray) -> Assignment:
+    """What became of each row in the rows' own order, after they were assigned in another one."""
+    place = np.argsort(order)  # of each row in that other order
+    duplicate_of = np.where(assigned.duplicate_of >= 0, order[assigned.duplicate_of], -1)
+    return replace(assigned, split=assigned.split[place], reason=assigned.reason[place], duplicate_of=duplicate_of[place])
 
 
 def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:

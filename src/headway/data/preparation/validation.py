@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headway.data.text.content import has_text
 from headway.data.text.markup import LINEAR_MARKUP
 
 #: Why a row is left out, in order of precedence. A row's reason is stored as an index into this tuple; 0 means it is kept.
@@ -20,6 +21,7 @@ REASONS = (
     "missing label",
     "too long",
     "conflicting labels",
+    "dropped by data.label_map",
     "duplicate",
     "near-duplicate of a held-out row",
     "near-duplicate of rows in different splits",
@@ -35,9 +37,8 @@ _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 _JOINERS = "\u200c\u200d"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
-# Only white space, control and format characters; for a text, also markup.
+# Only white space, control and format characters.
 _BLANK = r"^[\s\pC\pZ]*$"
-_BLANK_TEXT = rf"^(?:{LINEAR_MARKUP}|[\s\pC\pZ])*$"
 #: Noise that a kept text may contain: it is counted for the report, and the tokenizer's normalisation removes most of it.
 MARKUP_NOISE = {
     "html": LINEAR_MARKUP,
@@ -52,7 +53,7 @@ def reasons(batch: pa.RecordBatch, max_characters: int) -> np.ndarray:
     codes[_where(pc.greater(pc.utf8_length(batch["text"]), max_characters))] = CODE["too long"]
     if "label" in batch.schema.names:
         codes[_matches(batch["label"], _BLANK)] = CODE["missing label"]
-    codes[_matches(batch["text"], _BLANK_TEXT)] = CODE["missing text"]
+    codes[[not has_text(text or "") for text in batch["text"].to_pylist()]] = CODE["missing text"]
     codes[_where(pc.not_equal(batch["problem"], ""))] = CODE["unreadable"]
     return codes
 

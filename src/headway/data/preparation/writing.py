@@ -17,6 +17,7 @@ from headway.data.preparation.ingested import Manifest
 from headway.data.preparation.split_assignment import Assignment
 from headway.data.preparation.validation import CODE, REASONS
 from headway.data.text.splits import text_id
+from headway.data.text.spreadsheets import spreadsheet_cell
 
 EXCERPT_CHARACTERS, EXAMPLES_PER_REASON = 300, 8
 SCHEMA = pa.schema({"id": pa.string(), "text": pa.large_string(), "label": pa.string(), "label_id": pa.int32()})
@@ -58,7 +59,11 @@ class QuarantinedRow:
 
 
 class Quarantine:
-    """Writes the rows that are left out to a CSV file with the columns of :class:`QuarantinedRow`."""
+    """Writes the rows that are left out to a CSV file with the columns of :class:`QuarantinedRow`.
+
+    People open it in a spreadsheet, so a cell that would be calculated begins with an apostrophe; see
+    :func:`headway.data.text.spreadsheets.spreadsheet_cell`.
+    """
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self._manifest = manifest
@@ -89,7 +94,7 @@ class Quarantine:
                 label=cells.get("label"),
                 text=text[:EXCERPT_CHARACTERS] + ("…" if len(text) > EXCERPT_CHARACTERS else ""),
             )
-            self._writer.writerow(asdict(row))
+            self._writer.writerow({name: _for_a_person(value) for name, value in asdict(row).items()})
             self.rows["labelled" if "label" in cells else "unlabelled"] += 1
             self._seen[reasons[index]] += 1
             if self._seen[reasons[index]] <= EXAMPLES_PER_REASON:
@@ -103,3 +108,7 @@ class Quarantine:
             other_file, number = self._manifest.locate(duplicate_of)
             reason += f" of row {number}" + (f" of {other_file}" if other_file != file else "")
         return reason if "label" in cells else f"unlabelled: {reason}"
+
+
+def _for_a_person(value: Any) -> Any:
+    return spreadsheet_cell(value) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Reads CSV and TSV. Cells are kept as written, and an unreadable row is reported at its place in the file.
+"""Parses CSV and TSV into rows of cells. Cells are kept as written, and an unreadable row is reported at its place in the file.
 
 It uses Python's csv parser: those of Arrow and pandas lose the rows that a stray quote joins, and the numbers of bad rows.
 """
@@ -9,13 +9,10 @@ import csv
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Literal, NamedTuple, TextIO
+from itertools import islice, takewhile
+from typing import Literal, NamedTuple
 
-from headway.data.sources.rows import Row, make_row, replace_surrogates, unreadable_row
-from headway.data.sources.source import Columns, FileInfo
 from headway.data.sources.streams import TextFile
-from headway.errors import HeadwayError
 
 DELIMITERS = ",;\t|"
 LONGEST_CELL = 1 << 24  # characters; also the most that an unclosed quote can swallow
@@ -23,6 +20,8 @@ PARSED_AGAIN = 8  # characters that may be parsed again per character of the fil
 ROWS_LEARNT = 1_000  # rows at a file's beginning from which its labels are learnt
 ROW_SHARE = 2 / 3  # of a row's lines must look like rows themselves, if a stray pair of quotes joined them
 SEPARATOR_LINE = re.compile(r"sep=(.)[\r\n]*")  # which Excel writes before the header
+COMMENT = "#"
+MOST_COMMENTS = 100  # lines before the header
 SPANS_ROWS = "a quote spans rows"
 #: Plainer messages than those of Python's parser, by how the parser's messages begin.
 PROBLEMS = {
@@ -41,49 +40,10 @@ class ParsedRow(NamedTuple):
     problem: str = ""
 
 
-def read_csv(text: TextFile, columns: Columns, info: FileInfo) -> Iterator[Row]:
-    """All rows of a CSV or TSV file, without blank lines; HeadwayError if it is empty or its header lacks a column."""
-    info.delimiter, info.columns = _header(text, columns)
-    width = len(info.columns)
-    at = {name: info.columns.index(name) for name in columns.wanted}
-    label = at.get(columns.label or "")
-    detector = StrayQuoteDetector(text, info.delimiter, width, label)
-    for cells, lines, problem in islice(table_rows(text, info.delimiter, detector), 1, None):
-        if not problem and len(cells) != width:
-            problem = f"expected {width} fields, found {len(cells)}"
-        if problem:
-            row = unreadable_row("".join(lines), problem)
-        else:
-            extra = [cells[at[name]] for name in columns.extra]
-            row = make_row(cells[at[columns.text]], None if label is None else cells[label], extra, text.encoding.name)
-        if label is not None:
-            info.unterminated_label = None if lines[-1].endswith(("\n", "\r")) else (row.label or "")
-        yield row
-
-
-def _header(text: TextFile, columns: Columns) -> tuple[str, list[str]]:
-    """The delimiter with which the first row has the most of the wanted columns, and the names of all columns."""
-    headers = {}
-    for delimiter in possible_delimiters(text):
-        first = next(table_rows(text, delimiter, head_only=True), None)
-        if first is None:
-            raise HeadwayError(f"{text.file.name}: empty; expected rows with a text and a label")
-        headers[delimiter] = column_names(first.cells)
-    wanted = set(columns.wanted)
-    delimiter, names = max(headers.items(), key=lambda header: (len(wanted.intersection(header[1])), len(header[1])))
-    columns.require(names, text.file.name)
-    return delimiter, names
-
-
 def possible_delimiters(text: TextFile) -> list[str]:
     """The delimiter that Excel's ``sep=`` line names, or all known ones, the most likely first."""
     named = SEPARATOR_LINE.fullmatch(text.head("").readline())
     return [named[1]] if named else sorted(DELIMITERS, key="\t".__ne__) if text.file.kind == ".tsv" else list(DELIMITERS)
-
-
-def column_names(header: Sequence[str]) -> list[str]:
-    """The columns that a header's cells name."""
-    return [replace_surrogates(cell.strip()) for cell in header]
 
 
 class StrayQuoteDetector:
@@ -136,12 +96,28 @@ def table_rows(
     first = text.head("").readline()
     line_end = "\r" if first.endswith("\r") else "\n"  # a lone carriage return ends a line only if it ends the first one
     stream = (text.head if head_only else text.whole)(line_end)
-    if SEPARATOR_LINE.fullmatch(first):
+    for _ in range(1 if SEPARATOR_LINE.fullmatch(first) else _count_comments(text, delimiter, line_end)):
         stream.readline()
-    return _parsed(stream, delimiter, text.file.quoting, detector)
+    return _parsed(stream, delimiter, text.file.csv.quoting, detector)
 
 
-def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDetector | None) -> Iterator[ParsedRow]:
+def _count_comments(text: TextFile, delimiter: str, line_end: str) -> int:
+    """Number of comment lines before the header: they begin with ``#``, and have another number of cells than the row below."""
+    head = islice(text.head(line_end), MOST_COMMENTS)
+    lines = list(takewhile(lambda line: line.startswith(COMMENT) or not line.strip(), head))
+    if not lines or len(lines) == MOST_COMMENTS:
+        return 0
+
+    def width(lines: Iterator[str]) -> int:
+        row = next(_parsed(lines, delimiter, text.file.csv.quoting, None), None)
+        return len(row.cells) if row else 0
+
+    below = width(islice(text.head(line_end), len(lines), None))
+    is_header = not below or any(width(iter([line])) == below for line in lines if line.strip())
+    return 0 if is_header else len(lines)
+
+
+def _parsed(stream: Iterator[str], delimiter: str, quoting: str, detector: StrayQuoteDetector | None) -> Iterator[ParsedRow]:
     """Parse rows such that a stray quote costs one line: the line with the quote is unreadable, and later lines are parsed
     again.
 
@@ -150,11 +126,12 @@ def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDe
     """
     csv.field_size_limit(LONGEST_CELL)
     style: Literal[0, 3] = csv.QUOTE_NONE if quoting == "none" else csv.QUOTE_MINIMAL
+    escape = "\\" if quoting == "backslash" else None
     lines = _ReplayedLines(stream)
     reader = None
     while True:
         # Strict, because a lenient parser silently takes everything up to the next quote for one cell.
-        reader = reader or csv.reader(lines, delimiter=delimiter, quoting=style, strict=True)
+        reader = reader or csv.reader(lines, delimiter=delimiter, quoting=style, escapechar=escape, strict=True)
         lines.of_row = []
         try:
             cells = next(reader)
@@ -177,7 +154,7 @@ def _parsed(stream: TextIO, delimiter: str, quoting: str, detector: StrayQuoteDe
 class _ReplayedLines:
     """The lines of a stream, which can be given back to be parsed again."""
 
-    def __init__(self, stream: TextIO):
+    def __init__(self, stream: Iterator[str]):
         self.of_row: list[str] = []  # the lines of the current row
         self._stream = stream
         self._again: deque[str] = deque()

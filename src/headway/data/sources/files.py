@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from headway.data.sources.delimited import read_csv
-from headway.data.sources.file_set import FileSet, assign_roles, in_order, is_hidden
-from headway.data.sources.json_objects import read_json
+from headway.data.sources.file_set import FileSet, assign_roles, folder_columns, in_order, is_hidden, with_zips_opened
+from headway.data.sources.formats import read_document, read_text
 from headway.data.sources.parquet import read_parquet
 from headway.data.sources.remote import remote_files
 from headway.data.sources.rows import Row, replace_surrogates
 from headway.data.sources.source import Columns, FileInfo, Part, Source
-from headway.data.sources.streams import LocalFile, TextFile
+from headway.data.sources.streams import CsvStyle, LocalFile, TextFile
 from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.params import DataParams
+
+TEST_NAMES = ("test", "testing")  # values of ``data.split_column`` that mark the test split
 
 
 def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
@@ -25,13 +27,23 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
 
     HeadwayError if there are no such files, or one is not of a known kind.
     """
-    files = _files_at(params.path, root, scratch)
+    files = files_at(params, root, scratch)
     roles = assign_roles(files, params)
     labelled = Columns(params.text_column, params.label_column, tuple(params.slice_columns))
 
     def parts(names: Iterable[str], columns: Columns, is_test: bool = False) -> list[Part]:
-        chosen = [LocalFile(files.fetch(name), replace_surrogates(name), params.quoting) for name in names]
-        return [file_part(file, columns, params.encoding, is_test) for file in chosen]
+        return [
+            file_part(
+                files.local(name, csv_style(params)),
+                columns,
+                params.encoding,
+                is_test,
+                split=params.split_column if columns.label else "",
+                constant=folder_columns(name) if files.is_folder else {},
+                is_document=params.txt_files == "document",
+            )
+            for name in names
+        ]
 
     read = {name for names in roles for name in names}
     return Source(
@@ -44,20 +56,77 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
     )
 
 
-def first_file(params: DataParams, root: Path, scratch: Path) -> LocalFile:
-    """The first of the files with labels; arguments and errors as for :func:`open_files`."""
-    files = _files_at(params.path, root, scratch)
-    name = assign_roles(files, params).labelled[0]
-    return LocalFile(files.fetch(name), name, params.quoting)
+class SampledFile(NamedTuple):
+    """One of the files with labels, and what the names of its folders say about its rows."""
+
+    file: LocalFile
+    constant: dict[str, str]
 
 
-def file_part(file: LocalFile, columns: Columns, encoding: str, is_test: bool = False) -> Part:
-    """A file as part of a source."""
+def files_to_sample(params: DataParams, root: Path, scratch: Path, most: int) -> list[SampledFile]:
+    """At most ``most`` of the files with labels, the first one and others from all over; errors as for :func:`open_files`."""
+    files = files_at(params, root, scratch)
+    names = assign_roles(files, params).labelled
+    chosen = names if len(names) <= most else [names[index * len(names) // most] for index in range(most)]
+    style = csv_style(params)
+    return [SampledFile(files.local(name, style), folder_columns(name) if files.is_folder else {}) for name in chosen]
+
+
+def is_test_name(value: str | None) -> bool:
+    """Whether a value of the split column puts its row into the test split."""
+    return (value or "").strip().lower() in TEST_NAMES
+
+
+def csv_style(params: DataParams) -> CsvStyle:
+    """How CSV files are written, as params say."""
+    return CsvStyle(params.quoting, params.header, tuple(params.columns))
+
+
+def file_part(
+    file: LocalFile,
+    columns: Columns,
+    encoding: str,
+    is_test: bool = False,
+    split: str = "",
+    constant: Mapping[str, str] | None = None,
+    is_document: bool = False,
+) -> Part:
+    """A file as part of a source.
+
+    Args:
+        split: column whose value ``test`` puts a row into the test split, "" for none.
+        constant: values of columns that are the same for all rows, because they come from the names of the file's folders.
+        is_document: whether the whole file is one text.
+    """
     info = FileInfo(file.name)
-    return Part(info, partial(_read, file, columns, encoding, info), is_test)
+    constant = {name: value for name, value in (constant or {}).items() if name in (*columns.extra, columns.label, split)}
+    if not split and not constant:
+        return Part(info, partial(_read, file, columns, encoding, info, is_document), is_test)
+    extra = [name for name in (*columns.extra, split) if name]
+    in_file = Columns(
+        columns.text,
+        None if columns.label in constant else columns.label,
+        tuple(dict.fromkeys(name for name in extra if name not in constant)),
+        split,
+    )
+
+    def completed() -> Iterator[Row]:
+        for row in _read(file, in_file, encoding, info, is_document):
+            if row.problem:
+                yield row
+                continue
+            cells = constant | dict(zip(in_file.extra, row.extra, strict=True))
+            yield row._replace(
+                label=constant.get(columns.label or "", row.label),
+                extra=tuple(cells[name] for name in columns.extra),
+                test=bool(split) and is_test_name(cells[split]),
+            )
+        info.columns += constant
+
+    return Part(info, completed, is_test)
 
 
-def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo) -> Iterator[Row]:
+def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo, is_document: bool = False) -> Iterator[Row]:
     """All rows of a file, which is hashed while it is parsed; Parquet, which is not read in order, is hashed after that."""
     with file.opened() as (stored, stream):
         if file.kind == ".parquet":
@@ -65,14 +134,21 @@ def _read(file: LocalFile, columns: Columns, encoding: str, info: FileInfo) -> I
         else:
             text = TextFile(file, stream, encoding)
             info.encoding, info.encoding_guessed = text.encoding
-            yield from (read_csv if file.kind in (".csv", ".tsv") else read_json)(text, columns, info)
-        info.size, info.sha256 = file.path.stat().st_size, stored.sha256()
+            yield from (read_document if is_document else read_text)(text, columns, info)
+        info.sha256 = stored.sha256()
+        info.size = stored.size
 
 
-def _files_at(where: str, root: Path, scratch: Path) -> FileSet:
+def files_at(params: DataParams, root: Path, scratch: Path) -> FileSet:
+    """The file or folder at a URL, or at a path on this machine; a zip file is like a folder of the files inside it."""
+    return with_zips_opened(_files_at(params, root, scratch))
+
+
+def _files_at(params: DataParams, root: Path, scratch: Path) -> FileSet:
     """The file or folder at a URL, or at a path on this machine."""
+    where, max_mb = params.path, params.max_download_mb
     if "://" in where:
-        return remote_files(where, scratch / "downloads")
+        return remote_files(where, scratch / "downloads", max_mb)
     path, raw = root / where, Layout(root).raw.resolve()
     if raw.is_relative_to(path.resolve()) or path.resolve().is_relative_to(raw):
         raise HeadwayError(

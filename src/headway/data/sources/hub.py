@@ -66,7 +66,9 @@ def _loaded(params: DataParams, split: str, root: Path, where: str) -> Dataset:
     name = _checked_name(params.hub_name, root)
     try:
         with online():
-            return retried(lambda: datasets.load_dataset(name, revision=params.hub_revision, split=split), _is_transient)
+            return retried(
+                lambda: datasets.load_dataset(name, revision=params.hub_revision, split=split), _is_transient, where
+            )
     except Exception as error:  # the Hub's client, its cache and each format raise their own
         advice = "check data.hub_split, data.hub_test_split and data.hub_unlabelled_split"
         if isinstance(error, datasets.exceptions.DatasetNotFoundError):

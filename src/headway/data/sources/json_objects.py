@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, TextIO
 
+from headway.data.sources.nested import value_at
 from headway.data.sources.rows import Row, make_row, replace_surrogates, unreadable_row
 from headway.data.sources.source import Columns, FileInfo
 from headway.data.sources.streams import TextFile
@@ -19,6 +20,7 @@ from headway.errors import HeadwayError
 BLOCK = 1 << 20  # characters
 EXPECTED = "expected one object per line, or an array of objects"
 INDENTED_OBJECT = re.compile(r'\s*\{\s*\n\s*(?:"([^"\\]*)")?')
+ARRAY = re.compile(r"\s*\[\s*\{")  # of objects
 SEPARATORS = re.compile(r"[\s,]*")
 
 
@@ -36,13 +38,16 @@ def read_json(text: TextFile, columns: Columns, info: FileInfo) -> Iterator[Row]
             yield value
         elif isinstance(value, dict):
             names |= dict.fromkeys(value)
+            found = {name: value_at(value, name) for name in columns.wanted}
+            names |= dict.fromkeys(name for name in found if found[name] is not None)
             if columns.text not in value:
                 nested = next((key for key in value if isinstance(value[key], list) and value[key]), nested)
-            label = None if columns.label is None else value.get(columns.label)
-            yield make_row(value.get(columns.text), label, [value.get(name) for name in columns.extra], text.encoding.name)
+                require_rows(value, text.file.name)
+            label = None if columns.label is None else found[columns.label]
+            yield make_row(found[columns.text], label, [found[name] for name in columns.extra], text.encoding.name)
         else:
             yield unreadable_row(json.dumps(value), "not a JSON object")
-    info.columns = [replace_surrogates(name) for name in names]
+    info.columns = list(dict.fromkeys(map(replace_surrogates, names)))
     if not names:
         raise HeadwayError(f"{text.file.name}: holds no JSON object; {EXPECTED}")
     if nested and columns.text not in names:
@@ -61,8 +66,21 @@ def json_values(text: TextFile) -> Iterator[Any]:
     if indented := INDENTED_OBJECT.match(start):
         key = f" with the first key {replace_surrogates(indented[1])!r}" if indented[1] is not None else ""
         raise HeadwayError(f"{text.file.name}: holds an object over several lines{key}; {EXPECTED}")
-    is_array = text.file.kind == ".json" and start.lstrip().startswith("[")
+    is_array = bool(ARRAY.match(start)) or (text.file.kind == ".json" and start.lstrip().startswith("["))
     yield from (_array_values if is_array else _line_values)(stream, start)
+
+
+def require_rows(value: Mapping[str, Any], where: str) -> None:
+    """Check that an object is a row, and not a whole table by column, as pandas writes it by default."""
+    columns = [column for column in value.values() if isinstance(column, dict)]
+    if not len(columns) == len(value) > 1:
+        return
+    rows = columns[0].keys()
+    if len(rows) > 1 and all(row.isdigit() for row in rows) and all(column.keys() == rows for column in columns):
+        raise HeadwayError(
+            f"{where}: holds one object per column, as DataFrame.to_json() writes by default; {EXPECTED}: "
+            "write it with to_json(path, orient='records', lines=True)"
+        )
 
 
 def _line_values(stream: TextIO, start: str) -> Iterator[Any]:

@@ -15,13 +15,21 @@ class Row(NamedTuple):
     label: str | None  # the label as written, None if missing
     problem: str = ""  # why the row cannot be read, "" if it can
     extra: tuple[str | None, ...] = ()  # cells in the order of ``Columns.extra``; empty for an unreadable row
+    test: bool = False  # whether the row is part of the test split
 
 
 def make_row(text: Any, label: Any, extra: Sequence[Any] = (), encoding: str = "utf-8") -> Row:
     """A row from parsed values. A list, an object or invalid characters as text or label make it an unreadable row.
 
-    In an extra column, such a value counts as missing.
+    A label in a list of its own, as annotation tools write it, is that label, and an empty list a missing one. In an extra
+    column, a list or object counts as missing.
     """
+    label = only_element(label)
+    if isinstance(label, list | tuple):
+        if label:
+            problem = f"the label is a list of {len(label)}; several labels per row (multi-label) are not supported"
+            return unreadable_row(cell_text(text) or str(text), problem)
+        label = None
     cells = cell_text(text), cell_text(label)
     for name, value, cell in zip(("text", "label"), (text, label), cells, strict=True):
         if cell is None and isinstance(value, list | tuple | dict):
@@ -34,6 +42,13 @@ def make_row(text: Any, label: Any, extra: Sequence[Any] = (), encoding: str = "
 def unreadable_row(raw: str, problem: str) -> Row:
     """A row that cannot be read: its beginning as text, and the reason."""
     return Row(replace_surrogates(raw[:LONGEST_RAW].rstrip("\r\n")), None, problem)
+
+
+def only_element(value: Any) -> Any:
+    """The element of a list of one, which may itself be such a list; any other value as it is."""
+    while isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
+    return value
 
 
 def replace_surrogates(text: str) -> str:

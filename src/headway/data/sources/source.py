@@ -27,6 +27,7 @@ class Columns:
     text: str
     label: str | None  # None for texts without labels
     extra: tuple[str, ...] = ()  # kept as text
+    split: str = ""  # which of these is data.split_column, "" for none
 
     @property
     def wanted(self) -> list[str]:
@@ -37,7 +38,8 @@ class Columns:
         if self.label is not None and len(found) == 1:
             raise HeadwayError(f"{where}: has one column ({found[0][:80]}); expected one of texts and one of labels")
         known = [column or "(one without a name)" for column in found]
-        knobs = [("text_column", self.text), ("label_column", self.label), *(("slice_columns", name) for name in self.extra)]
+        knobs = [("text_column", self.text), ("label_column", self.label)]
+        knobs += [("split_column" if name == self.split else "slice_columns", name) for name in self.extra]
         for knob, name in knobs:
             if name is not None and name not in found:
                 raise HeadwayError(f"{where}: has no column {name!r} (data.{knob}); {nearest(name, known)}")
@@ -94,27 +96,26 @@ class Source:
 
 
 def _batches(parts: Sequence[Part], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows of all parts; a batch ends when it is full, and at the end of its part."""
+    """Rows of all parts, in batches that end when they are full."""
     first = 1  # number of the batch's first row
+    rows: list[Row] = []
+    characters = 0
     for part in parts:
-        rows: list[Row] = []
-        characters = 0
         for row in part.read():
-            rows.append(row)
+            rows.append(row._replace(test=True) if part.is_test else row)
             part.info.rows += 1
             characters += len(row.text or "") + len(row.label or "")
             if len(rows) == ROWS_PER_BATCH or characters >= CHARACTERS_PER_BATCH:
-                yield _batch(rows, first, part.is_test, schema)
+                yield _batch(rows, first, schema)
                 first += len(rows)
                 rows, characters = [], 0
-        if rows:
-            yield _batch(rows, first, part.is_test, schema)
-            first += len(rows)
+    if rows:
+        yield _batch(rows, first, schema)
 
 
-def _batch(rows: list[Row], first: int, is_test: bool, schema: pa.Schema) -> pa.RecordBatch:
+def _batch(rows: list[Row], first: int, schema: pa.Schema) -> pa.RecordBatch:
     columns: dict[str, Any] = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
-    columns |= {"row": range(first, first + len(rows)), "test": [is_test] * len(rows)}
+    columns["row"] = range(first, first + len(rows))
     for index, name in enumerate(schema.names[len(LABELLED) :]):
         columns[name] = [row.extra[index] if row.extra else None for row in rows]
     return pa.record_batch(

@@ -22,7 +22,7 @@ class EncodedTexts:
     tokens: np.ndarray  # ids of all texts, concatenated, int32, shape (total tokens,)
     offsets: np.ndarray  # text i is ``tokens[offsets[i]:offsets[i + 1]]``, int64, shape (texts + 1,)
     labels: np.ndarray  # class ids, -1 for unlabelled texts, int32, shape (texts,)
-    ids: Sequence[str]  # identities of the rows; see :func:`headway.data.text.splits.text_id`
+    ids: Sequence[str]  # identities of the rows, see :func:`headway.data.text.splits.text_id`; may be left out, as ()
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -13,18 +13,19 @@ from headway.data.text.chunks import chunks
 from headway.data.text.markup import MARKUP
 from headway.data.text.scripts import script_counts, share_without_spaces
 from headway.data.tokenization import unigram
+from headway.data.tokenization.patterns import ACCENTS, SPACES, WORDS
 from headway.data.tokenization.tokenizer import PADDING, PADDING_ID, UNKNOWN, UNKNOWN_ID
 from headway.params import TokenizerParams
 
 #: With ``kind: auto``, texts with at least this share of letters in scripts without spaces get a unigram tokenizer.
 UNIGRAM_SHARE = 0.2
-#: Characters that bpe and unigram are fitted on.
-MAX_CHARACTERS = 10_000_000
-
-# Combining marks of these scripts only: in others, such as Thai, Devanagari or Japanese, marks are vowels or other letters.
-ACCENTS = r"(?<=[\p{Latin}\p{Greek}\p{Cyrillic}\p{Hebrew}\p{Arabic}])\p{Mn}+"
-# A word, a number or a run of symbols, each with the space before it. Combining marks belong to words.
-WORDS = r" ?[\p{L}\p{M}]+| ?\p{N}+| ?[^\s\p{L}\p{M}\p{N}]+| +"
+#: With ``kind: auto``, words give way to bpe if at least this share of the words in the training texts is too rare for the
+#: vocabulary. Of the words in new texts a larger share is unknown, because some do not occur in the training texts at all.
+BPE_SHARE = 0.08
+#: Tokens of such a bpe tokenizer, at most.
+BPE_VOCABULARY = 4_000
+#: Characters that bpe and unigram are fitted on, and those that the share of unknown words is measured on.
+MAX_CHARACTERS, MAX_MEASURED = 10_000_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -44,27 +45,53 @@ def measure(texts: Iterable[str]) -> TextStatistics:
     return TextStatistics(characters, scripts)
 
 
-def choose_kind(params: TokenizerParams, statistics: TextStatistics) -> str:
-    """The tokenizer's kind: ``params.kind``, or for ``auto``, unigram if enough letters are in scripts without spaces."""
-    if params.kind != "auto":
-        return params.kind
-    return "unigram" if share_without_spaces(statistics.scripts) >= UNIGRAM_SHARE else "word"
+def kind_of(tokenizer: Tokenizer) -> str:
+    """The kind of a fitted tokenizer: word, bpe or unigram."""
+    return {"WordLevel": "word", "BPE": "bpe", "Unigram": "unigram"}[type(tokenizer.model).__name__]
 
 
 def fit(texts: Iterable[str], params: TokenizerParams, statistics: TextStatistics) -> Tokenizer:
-    """Fit a tokenizer on texts, iterated over once, with their statistics.
+    """Fit a tokenizer on texts, which can be iterated repeatedly, with their statistics.
 
     word: the most frequent words, separated by spaces and punctuation; every Chinese character is a word.
     bpe: byte-pair encoding of UTF-8 bytes; no text has unknown tokens, and decoding restores the normalised text.
     unigram: word pieces under which the texts are most likely; it needs no spaces and ignores ``min_frequency``.
 
+    auto: unigram if enough letters are in scripts without spaces; else word, or bpe of at most ``BPE_VOCABULARY`` tokens if too
+    many words are rare, as where texts are few and short or words have many forms. With word vectors it stays word, because
+    few pieces of words have a vector. The texts are read up to three times.
+
     bpe and unigram are fitted on every k-th text, with the smallest k for which about ``MAX_CHARACTERS`` are read.
     """
-    kind = choose_kind(params, statistics)
+    kind = params.kind
+    if kind == "auto":
+        kind = "unigram" if share_without_spaces(statistics.scripts) >= UNIGRAM_SHARE else "word"
+    if kind == "word" and params.kind == "auto" and not params.word_vectors:
+        repeated = _fit_words(texts, params.model_copy(update={"min_frequency": max(2, params.min_frequency)}))
+        if unknown_share(repeated, _sample(texts, statistics, MAX_MEASURED)) >= BPE_SHARE:
+            kind = "bpe"
+            params = params.model_copy(update={"vocabulary_size": min(params.vocabulary_size, BPE_VOCABULARY)})
+        elif params.min_frequency >= 2:
+            return repeated
     if kind == "word":
         return _fit_words(texts, params)
-    sample = islice(texts, 0, None, max(1, -(-statistics.characters // MAX_CHARACTERS)))
+    sample = _sample(texts, statistics, MAX_CHARACTERS)
     return _fit_bpe(sample, params) if kind == "bpe" else _fit_unigram(sample, params)
+
+
+def unknown_share(tokenizer: Tokenizer, texts: Iterable[str]) -> float:
+    """Share of unknown tokens in texts; 0 if they have no tokens."""
+    tokens = unknown = 0
+    for chunk in chunks(texts):
+        for encoding in tokenizer.encode_batch_fast(chunk, add_special_tokens=False):
+            tokens += len(encoding.ids)
+            unknown += encoding.ids.count(UNKNOWN_ID)
+    return unknown / max(1, tokens)
+
+
+def _sample(texts: Iterable[str], statistics: TextStatistics, characters: int) -> Iterator[str]:
+    """Every k-th text, with the smallest k that gives about ``characters`` characters or fewer."""
+    return islice(texts, 0, None, max(1, -(-statistics.characters // characters)))
 
 
 def _fit_words(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
@@ -85,7 +112,7 @@ def _fit_words(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
 def _fit_bpe(texts: Iterable[str], params: TokenizerParams) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     # With a space before it, the first word of a text is the same token as elsewhere.
-    spaces = [normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip(), normalizers.Prepend(" ")]
+    spaces = [normalizers.Replace(Regex(SPACES), " "), normalizers.Strip(), normalizers.Prepend(" ")]
     tokenizer.normalizer = normalizers.Sequence([*_normalizers(params), *spaces])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -26,7 +26,12 @@ _WHITE_SPACE_TO_SPACE = str.maketrans("\t\n\r", "   ")
 def load(path: Path) -> Tokenizer:
     """Load a tokenizer from its JSON file; StageOutputError if it is missing or damaged."""
     with stage_output(path, "tokenize", Exception):  # the tokenizers library raises plain Exception
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        return from_json(path.read_text(encoding="utf-8"))
+
+
+def from_json(text: str) -> Tokenizer:
+    """The tokenizer that a JSON text describes; the tokenizers library raises plain Exception if it is damaged."""
+    tokenizer = Tokenizer.from_str(text)
     # Not saved in the JSON. With it, "[PAD]" in a text is three ordinary tokens instead of the padding token.
     tokenizer.encode_special_tokens = True
     return tokenizer

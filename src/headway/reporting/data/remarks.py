@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from markupsafe import Markup
@@ -94,12 +94,20 @@ def _of_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
 
 
 def _of_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
-    labels = sorted((entry["label"] for entry in profile["classes"]), key=_folded)
-    groups = [list(group) for _, group in groupby(labels, key=_folded)]
-    if alike := [group for group in groups if len(group) > 1]:
+    if alike := profile["look_alikes"]:
         named = Markup("; ").join(_named(group) for group in alike[:NAMED]) + _more(alike)
-        words = Markup("Some labels differ only in case, spaces or Unicode form, and are separate classes: {}.")
-        yield Remark("look_alikes", words.format(named), warning=True)
+        words = Markup(
+            "Some labels differ only in case, spaces, Unicode form or look-alike characters, and are separate classes: {}. "
+            "<code>data.label_map</code> merges them: <code>{{{}}}</code>; to keep them apart, map each to itself."
+        )
+        yield Remark("look_alikes", words.format(named, _example(profile)), warning=True)
+    if unused := profile["label_map_unused"]:
+        words = Markup("No row has these labels that <code>data.label_map</code> names: {}.")
+        found = [
+            Markup("{} (did you mean {}?)").format(_named([key]), _named([similar])) if similar else _named([key])
+            for key, similar in unused.items()
+        ]
+        yield Remark("label_map_unused", words.format(Markup(", ").join(found[:NAMED]) + _more(found)), warning=True)
     classes = by_size(profile)
     largest, smallest = rows_of_class(classes[0]), rows_of_class(classes[-1])
     if largest >= IMBALANCE * smallest:
@@ -127,6 +135,17 @@ def _of_texts(profile: Mapping[str, Any]) -> Iterator[Remark]:
             "together: of the {:,} test rows, {} have one in training."
         )
         yield Remark("leakage", words.format(share(before), rows, share(after)))
+    if mapped := profile["label_map"]:
+        words = Markup("Labels renamed, merged or dropped by <code>data.label_map</code>: {}.")
+        found = [
+            Markup("{} ({:,}) {}").format(
+                _named([entry["label"]]),
+                entry["rows"],
+                Markup("→ {}").format(_named([entry["becomes"]])) if entry["becomes"] else "dropped",
+            )
+            for entry in mapped
+        ]
+        yield Remark("label_map", words.format(Markup(", ").join(found[:NAMED]) + _more(found)))
     if spellings := profile["label_spellings"]:
         words = Markup("Some labels are spelled in several ways that count as one class: {}.")
         described = [
@@ -162,9 +181,16 @@ def _largest_first(counts: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _folded(label: str) -> str:
-    """The form that labels share if a person would read them as the same."""
-    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+def _example(profile: Mapping[str, Any]) -> str:
+    """The entry of a label map that merges two look-alike classes into the larger one."""
+    rows = {entry["label"]: rows_of_class(entry) for entry in profile["classes"]}
+    less, most = sorted(profile["look_alikes"][0], key=lambda label: (rows.get(label, 0), label))[-2:]
+    return f"{_quoted(less)}: {_quoted(most)}"
+
+
+def _quoted(label: str) -> str:
+    """A label in quotes for YAML. White space that a page or a terminal would show as one space is escaped."""
+    return re.sub(r"(?<=\s)\s|[^\S ]", lambda found: f"\\u{ord(found[0]):04x}", json.dumps(label, ensure_ascii=False))
 
 
 def _spelt(label: str) -> str:

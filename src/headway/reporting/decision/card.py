@@ -5,13 +5,17 @@ Every number comes from the version's decision record. A number that the record 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
+from headway.foreign_text import markdown
+from headway.model import schedule
 from headway.phrases import listed
 from headway.reporting.formatting import ABSENT, interval, measured, shown
+from headway.reporting.learning import findings
 
 if TYPE_CHECKING:
     from headway.promotion.decision import Decision
@@ -49,16 +53,24 @@ def render(record: Decision, name: str) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters |= {"shown": shown, "interval": interval, "count": "{:,}".format, "cell": cell, "between": _between}
+    environment.filters |= {
+        "shown": shown,
+        "interval": interval,
+        "count": "{:,}".format,
+        "cell": markdown,
+        "between": _between,
+    }
     scores = record.candidate_scores
     commit = record.lineage.get("headway.git_commit", "")
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
         name=name,
         absent=ABSENT,
-        intended_use=record.params.get("registry", {}).get("intended_use", ""),
+        intended_use=_paragraphs(record.params.get("registry", {}).get("intended_use", "")),
         data=record.data,
         labels=_labels(record.data),
+        schedule=schedule.describe(record.training["schedule"]) if record.training.get("schedule") else "",
+        bigrams=record.training.get("attention", {}).get("bigram_buckets"),
         metrics=measured(scores),
         classes=scores.get("classes", {}),
         slices=scores.get("slices", {}),
@@ -71,9 +83,9 @@ def render(record: Decision, name: str) -> str:
     )
 
 
-def cell(text: Any) -> str:
-    """A text on one line, escaped for a cell of a Markdown table."""
-    return " ".join(str(text).split()).replace("|", "\\|")
+def _paragraphs(text: str) -> str:
+    """A text of several paragraphs, without markup of its own."""
+    return "\n\n".join(markdown(paragraph) for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip())
 
 
 def _between(scores: Mapping[str, Any], metric: str) -> str:
@@ -84,7 +96,7 @@ def _between(scores: Mapping[str, Any], metric: str) -> str:
 def _labels(data: Mapping[str, Any]) -> str:
     """Labels with their numbers of rows, the most frequent first."""
     counts = sorted(data.get("label_counts", {}).items(), key=lambda item: (-item[1], item[0]))
-    return listed([f"{cell(label)} {rows:,}" for label, rows in counts], MOST_LABELS)
+    return listed([f"{markdown(label)} {rows:,}" for label, rows in counts], MOST_LABELS)
 
 
 def _limits(record: Decision, scores: Mapping[str, Any]) -> list[str]:
@@ -97,7 +109,8 @@ def _limits(record: Decision, scores: Mapping[str, Any]) -> list[str]:
         )
     few = [name for name, one in scores.get("classes", {}).items() if one.get("rows", 0) < FEW_ROWS]
     if few:
-        named = listed([cell(name) for name in few], MOST_LABELS)
+        named = listed([markdown(name) for name in few], MOST_LABELS)
         limits.append(f"Fewer than {FEW_ROWS} test texts have the label {named}: their metrics are uncertain.")
-    limits += [f"The gate's check {check.name} failed: {cell(check.explanation)}." for check in record.failed]
+    limits += [f"{one.line}." for one in findings(record.training)]
+    limits += [f"The gate's check {check.name} failed: {markdown(check.explanation)}." for check in record.failed]
     return limits

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from headway.reporting import pages
 from headway.reporting.formatting import measured
+from headway.reporting.learning import findings
 
 if TYPE_CHECKING:
     from headway.promotion.decision import Decision
@@ -24,5 +25,6 @@ def render(record: Decision) -> str:
         record=record,
         scores=scores,
         metrics=list(dict.fromkeys(name for values in scores.values() for name in values)),
+        findings=findings(record.training),
         origins=[("the candidate", record.lineage), ("the project at the decision", record.project)],
     ).html

@@ -14,6 +14,7 @@ from headway.evaluation.predictions import Predictions
 from headway.evaluation.resampling import ranked_classes
 from headway.reporting.figures import BLUE, GREY, GRID, INK, RED, new_figure, plain_text
 from headway.reporting.formatting import shorten
+from headway.search.goals import KEPT_BY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,18 +117,21 @@ def scores(predictions: Predictions) -> Figure:
 
 
 def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Losses and validation accuracy of the attention part, by epoch."""
+    """Losses and validation accuracy of the attention part at each evaluation, with a line at the one whose weights are kept."""
     epochs = [entry["epoch"] for entry in history]
+    kept = min(history, key=lambda entry: entry[KEPT_BY])["epoch"]
     figure = new_figure(width=8, height=3.5)
     losses, accuracy = figure.subplots(1, 2)
     losses.plot(epochs, [entry["train_loss"] for entry in history], "o-", color=BLUE, label="training")
     losses.plot(epochs, [entry["validation_loss"] for entry in history], "o-", color=RED, label="validation")
+    losses.plot(epochs, [entry[KEPT_BY] for entry in history], ":", color=RED, label="validation, calibrated")
     losses.set_ylabel("loss")
     losses.legend(frameon=False)
     accuracy.plot(epochs, [entry["validation_accuracy"] for entry in history], "o-", color=RED)
     accuracy.set_ylabel("validation accuracy")
     for axes in (losses, accuracy):
-        axes.set(xlabel="epoch", xticks=[int(epoch) for epoch in epochs])
+        axes.axvline(kept, color=GREY, linewidth=0.8, zorder=0)
+        axes.set_xlabel("epoch")
     return figure
 
 

@@ -28,7 +28,10 @@ CAPTIONS = {
     "scores": ("Predicted probabilities", "The axis of rows is logarithmic above 10."),
     "roc": ("ROC curve", "True positive rate at each false positive rate."),
     "precision_recall": ("Precision and recall", "Precision at each recall."),
-    "learning_curve": ("Learning curve", "Loss and validation accuracy of the attention part after each epoch of training."),
+    "learning_curve": (
+        "Learning curve",
+        "Loss and validation accuracy of the attention part at each evaluation; the grey line marks the one that is kept.",
+    ),
 }
 
 

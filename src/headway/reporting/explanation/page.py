@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from headway.files import write_chosen
+from headway.files import write_text
+from headway.foreign_text import one_line
 from headway.reporting import pages
-from headway.reporting.formatting import share, signed, visible
+from headway.reporting.formatting import share, signed
 from headway.serving.explain import AttentionPart, Explanation, Ngram
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -67,18 +68,14 @@ class Window:
 
 
 def write(path: Path, explanation: Explanation) -> None:
-    """Write the page in one step.
-
-    Raises:
-        HeadwayError: the file cannot be written.
-    """
-    write_chosen(path, render(explanation), "page")
+    """Write the page in one step; a page that exists is replaced."""
+    write_text(path, render(explanation))
 
 
 def describe(explanation: Explanation) -> list[str]:
     """The label, the contributions of the parts, and the strongest n-grams for and against it, one line each."""
     predicted, linear = explanation.predicted, explanation.linear
-    label = visible(explanation.classes[predicted])
+    label = one_line(explanation.classes[predicted])
     attention = explanation.attention.logits[predicted]
     parts = [f"attention {signed(attention)}"]
     if linear is not None:
@@ -93,7 +90,7 @@ def describe(explanation: Explanation) -> list[str]:
 
 
 def _list(ngrams: Sequence[Ngram], most: int = 6) -> str:
-    return ", ".join(f"{visible(one.surface)} {signed(one.contribution)}" for one in ngrams[:most]) or "none"
+    return ", ".join(f"{one_line(one.surface)} {signed(one.contribution)}" for one in ngrams[:most]) or "none"
 
 
 def render(explanation: Explanation) -> str:

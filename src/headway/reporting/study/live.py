@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rich import progress
 from rich.console import Console
 
+from headway.foreign_text import one_line
 from headway.params import TuneParams
 from headway.search.goals import objective
 from headway.search.results import TrialResult, best, score_of
@@ -52,8 +53,8 @@ class LiveProgress(Progress):
         at = ", ".join(f"{name} {short(value)}" for name, value in task.point.items()) or "no hyperparameters to search"
         self.message(f"trial {task.number}: {at}")
 
-    def epoch(self, number: int, entry: Mapping[str, float]) -> None:
-        line = f"trial {number}, epoch {entry['epoch']:g} of {self.params.max_epochs}: {entry[self.goal.entry]:.4f}"
+    def evaluated(self, number: int, entry: Mapping[str, float]) -> None:
+        line = f"trial {number}, step {entry['step']:,} ({entry['progress']:.0%}): {entry[self.goal.entry]:.4f}"
         if self.bar:
             self._redraw(line)
         else:
@@ -73,7 +74,7 @@ class LiveProgress(Progress):
         return LineProgress(f"trial {number}")
 
     def message(self, line: str) -> None:
-        self.console.print(line)
+        self.console.print(one_line(line))
 
     def status(self) -> str:
         """The state of the search in one line."""
@@ -93,7 +94,7 @@ class LiveProgress(Progress):
     def _redraw(self, more: str = "") -> None:
         if self.bar:
             line = " · ".join(filter(None, [self.status(), more]))
-            self.bar.update(self.task, completed=len(self.trials), description=line, refresh=True)
+            self.bar.update(self.task, completed=len(self.trials), description=one_line(line), refresh=True)
 
 
 def describe(trial: TrialResult) -> str:

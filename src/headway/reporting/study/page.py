@@ -13,7 +13,7 @@ from headway.reporting.study import charts
 from headway.reporting.study.live import short
 from headway.reporting.study.summary import summary_lines
 from headway.search.goals import epochs_of, objective, second_objective
-from headway.search.results import TrialResult, best
+from headway.search.results import SearchSummary, TrialResult
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -27,8 +27,8 @@ TITLES = {
 }
 
 
-def study_page(trials: Sequence[TrialResult], params: TuneParams) -> Page:
-    """Draw the page of a finished search, of which at least one trial is complete."""
+def study_page(trials: Sequence[TrialResult], found: SearchSummary, params: TuneParams) -> Page:
+    """Draw the page of a finished search, of which at least one trial is complete, from its trials and its summary."""
     figures = {
         "search_history": charts.history(trials, params),
         "search_importances": charts.importances(importances(trials, params)),
@@ -44,11 +44,11 @@ def study_page(trials: Sequence[TrialResult], params: TuneParams) -> Page:
         {"short": short},
         trials=trials,
         epochs_of=epochs_of,
-        best=best(trials, params).number,
+        winner=found.winner,
         knobs=list(params.space),
         objective=objective(params).title,
         second=second.title if second else "",
-        summary=summary_lines(trials, params),
+        summary=summary_lines(found, params),
         titles=TITLES,
     )
 

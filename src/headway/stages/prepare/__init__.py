@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from headway.data.preparation.ingested import Manifest, batches
+from headway.data.preparation.label_map import LabelMap
 from headway.data.preparation.profile import DataProfile, bad_share, profile
 from headway.data.preparation.scan import Scan, scan
+from headway.data.preparation.scores import score_in
 from headway.data.preparation.split_assignment import Assignment, assign
 from headway.data.preparation.validation import BAD, CODE, sort_labels
 from headway.data.preparation.writing import Quarantine, QuarantinedRow, SplitWriter
@@ -32,20 +34,23 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
     ``data/prepared`` has a Parquet file per split (id, text, label, label_id, and the columns in ``data.slice_columns``),
     ``labels.json`` with the classes in the order of their ids, and ``quarantine.csv`` with the rows that were left out.
 
-    HeadwayError if too many rows are bad, a split is empty, or the number of classes is out of range.
+    Labels are renamed, merged and dropped by ``data.label_map`` first. HeadwayError if too many rows are bad, a split is empty,
+    the number of classes is out of range, or the labels are a score.
     """
     manifest = Manifest.read(layout.raw)
+    label_map = LabelMap(params.data.label_map)
     layout.scratch.mkdir(parents=True, exist_ok=True)
     spool = layout.scratch / "bands"
     try:
-        scanned = scan(layout.raw, params, spool)
+        scanned = scan(layout.raw, params, label_map, spool)
+        _require_classes(scanned, params.data.label_column)
         assignment = assign(scanned.rows, params.split, params.data.max_rows)
         _require_few_bad_rows(scanned, assignment, params.data.max_bad_share, manifest, layout)
-        labels = _classes(scanned, assignment, params.split.first_rows_in_training)
+        labels = _classes(scanned, assignment, label_map, params.split.first_rows_in_training)
         with fresh_folder(layout.prepared) as folder:
             write_json(folder / "labels.json", labels)
             examples = _write(scanned, assignment, labels, manifest, layout.raw, folder, params.data.slice_columns)
-        result = profile(scanned, assignment, labels, params, manifest)
+        result = profile(scanned, assignment, labels, label_map, params, manifest)
     finally:
         spool.unlink(missing_ok=True)
     with fresh_folder(layout.profile.parent) as folder:
@@ -53,6 +58,14 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
         write_json(folder / layout.quarantine_examples.name, [asdict(row) for row in examples])
     write_json(layout.metrics("data"), result.metrics())
     return result
+
+
+def _require_classes(scanned: Scan, column: str) -> None:
+    """Refuse labels that are a score. Their rows would else be refused for other reasons, such as conflicting labels."""
+    usable = scanned.rows.label[(scanned.rows.reason == 0) & (scanned.rows.label >= 0)]
+    rows = np.bincount(usable, minlength=len(scanned.labels)).tolist()
+    if score := score_in(dict(zip(scanned.labels, rows, strict=True))):
+        raise HeadwayError(f"data.label_column: {score.describe(column)}")
 
 
 def _require_few_bad_rows(
@@ -77,7 +90,7 @@ def _require_few_bad_rows(
     )
 
 
-def _classes(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str]:
+def _classes(scanned: Scan, assignment: Assignment, label_map: LabelMap, first_rows: int) -> list[str]:
     """The classes of the kept rows, in the order of their ids: two or more, and every split has rows."""
     split, label = assignment.split, scanned.rows.label
     kept = (split >= 0) & (label >= 0)
@@ -90,7 +103,10 @@ def _classes(scanned: Scan, assignment: Assignment, first_rows: int) -> list[str
         )
     if len(names) < 2:
         found = f"only the label {next(iter(names))!r}" if names else "no label"
-        raise HeadwayError(f"{found} in {rows:,} usable rows, expected two or more labels; add rows of other classes")
+        advice = "add rows of other classes" + (
+            ", or change data.label_map, which merges and drops labels" if label_map else ""
+        )
+        raise HeadwayError(f"{found} in {rows:,} usable rows, expected two or more labels; {advice}")
     for code, name in enumerate(SPLITS):
         if not (split == code).any():
             free = int(np.maximum(np.bincount(label[kept]) - first_rows, 0).sum())

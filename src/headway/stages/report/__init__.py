@@ -14,7 +14,7 @@ from headway.reporting.evaluation.page import evaluation_page
 from headway.reporting.figures import save_png
 from headway.reporting.pages import Page
 from headway.reporting.study.page import study_page
-from headway.search.results import TrialResult
+from headway.search.found import summary_of, trials_of
 
 
 def data(_: Params, layout: Layout) -> Page:
@@ -23,8 +23,7 @@ def data(_: Params, layout: Layout) -> Page:
 
 
 def study(params: Params, layout: Layout) -> Page:
-    trials = read_json(layout.study / "trials.json", made_by="tune")
-    return study_page([TrialResult(**trial) for trial in trials], params.tune)
+    return study_page(trials_of(layout), summary_of(layout), params.tune)
 
 
 def evaluation(params: Params, layout: Layout) -> Page:
@@ -52,7 +51,7 @@ def report(params: Params, layout: Layout, names: Iterable[str] = tuple(PAGES)) 
         The pages' paths.
 
     Raises:
-        HeadwayError: a result is missing or damaged.
+        HeadwayError: a result is missing, damaged, or of another version.
     """
     pages = {name: PAGES[name](params, layout) for name in names}
     with fresh_folder(layout.reports) as reports, fresh_folder(layout.plots) as plots:

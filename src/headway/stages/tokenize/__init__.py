@@ -74,7 +74,7 @@ def tokenize(params: Params, layout: Layout) -> TokenMetrics:
     letters = statistics.scripts.total()
     shares = [(name, round(count / letters, 6)) for name, count in statistics.scripts.most_common()]
     metrics = TokenMetrics(
-        kind=fitting.choose_kind(params.tokenizer, statistics),
+        kind=fitting.kind_of(fitted),
         vocabulary_size=fitted.get_vocab_size(),
         script_shares={name: share for name, share in shares if share},
         share_without_spaces=round(share_without_spaces(statistics.scripts), 6),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +13,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from headway.data.batching.datamodule import TextDataModule, in_batches, subset
+from headway.data.batching.datamodule import TextDataModule, WholeTexts, in_batches
 from headway.data.tokenization import tokenizer, vectors
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
-from headway.model.classifier import AttentionClassifier
+from headway.model.fitting import fit_ngrams
 from headway.model.joint import JointClassifier
-from headway.model.lightning import ClassifierModule
-from headway.model.ngrams import NgramClassifier
-from headway.model.training import fit, pin
+from headway.model.lightning import MONITOR, ClassifierModule
+from headway.model.schedule import resolve
+from headway.model.training import fit
 from headway.params import Params, flatten
 from headway.serving import package
 from headway.stages.tokenize.cached import encoded_with
+from headway.stages.train.parts import part_metrics
 from headway.tracking import RunningRun, Tracker
 
 if TYPE_CHECKING:
@@ -34,15 +35,13 @@ if TYPE_CHECKING:
 
 #: Sections of params.yaml that determine the model.
 MODEL_SECTIONS = ("tokenizer", "ngrams", "model", "training")
-#: The linear part is fitted on every k-th text, with the smallest k that leaves at most this number of tokens.
-MAX_NGRAM_TOKENS = 50_000_000
 
 
 def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback | None = None) -> dict[str, Any]:
     """Write ``models/candidate``, the model package; ``results/training/history.json``, and validation metrics.
 
     Checkpoints are kept in the scratch folder under a hash of all inputs, so that an interrupted training resumes after its
-    last complete epoch, and a training with other inputs starts from the beginning.
+    last evaluation, and a training with other inputs starts from the beginning.
     """
     found = read_json(layout.study / "best_params.json", made_by="tune")
     knobs = params.at(found)
@@ -62,21 +61,32 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
         if old.name != key[:16]:
             shutil.rmtree(old)
     with tracker.nested("training", "train", key) as run:
-        ngrams = fit_ngrams(splits["train"], splits["validation"], len(classes), knobs)
-        attention, history = fit_attention(
+        ngrams = fit_ngrams(WholeTexts(**splits), len(classes), knobs)
+        fitted = fit_attention(
             splits["train"],
             splits["validation"],
             vocabulary_size,
             len(classes),
             knobs,
             checkpoints / key[:16],
-            lambda entry: _log_epoch(run, entry),
+            lambda entry: _log_evaluation(run, entry),
             vectors.load(folder),
             progress,
         )
-        model = JointClassifier(ngrams, attention)
-        best = max(history, key=lambda entry: entry["validation_accuracy"])
-        report = {"epoch": best["epoch"], **join(model, splits["validation"])}
+        model, history = JointClassifier(ngrams, fitted.classifier), fitted.history
+        class_rows = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
+        best = min(history, key=lambda entry: entry[MONITOR])
+        report = {
+            **{name: best[name] for name in ("step", "epoch")},
+            **join(model, splits["validation"], class_rows),
+            "schedule": fitted.schedule.as_dict(),
+            "settings": settings_of(knobs, found),
+        }
+        report["attention"] |= {
+            "train_loss": round(history[-1]["train_loss"], 6),
+            "steps": int(history[-1]["step"]),
+            "bigram_buckets": fitted.classifier.bigram_buckets,
+        }
         with fresh_folder(layout.candidate) as packed:
             package.save(packed, model, tokenizer_file, knobs.tokenizer.max_length, vocabulary_size, classes)
         write_json(layout.training / "history.json", history)
@@ -84,18 +94,6 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
         _log_result(run, knobs, layout)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return report
-
-
-def fit_ngrams(train: EncodedTexts, validation: EncodedTexts, n_classes: int, knobs: Params) -> NgramClassifier | None:
-    """Fit the linear part; None if ``ngrams.max_order`` is 0."""
-    if not knobs.ngrams.max_order:
-        return None
-    pin(knobs.training.threads)
-    every = -(-len(train.tokens) // MAX_NGRAM_TOKENS)
-    some = train if every <= 1 else subset(train, np.arange(0, len(train), every))
-    print(f"train · n-grams of {len(some):,} texts", flush=True)  # noqa: T201 - progress, for a person
-    balanced = knobs.training.class_weights == "balanced"
-    return NgramClassifier.fit(in_batches(some), in_batches(validation), n_classes, knobs.ngrams, balanced)
 
 
 def fit_attention(
@@ -108,30 +106,27 @@ def fit_attention(
     report: Callable[[dict[str, float]], None] | None = None,
     word_vectors: np.ndarray | None = None,
     progress: Callback | None = None,
-) -> tuple[AttentionClassifier, list[dict[str, float]]]:
-    """The attention part with the weights of its best epoch, and one entry per epoch with its metrics."""
+) -> ClassifierModule:
+    """The attention part's module after its training: the weights of the best evaluation, all evaluations, and the schedule."""
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
-    data = TextDataModule(train, validation, knobs.model.max_length, knobs.training.tokens_per_batch, knobs.seed)
-    steps = data.steps(knobs.training.max_epochs, knobs.training.devices)
-    module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, steps, word_vectors)
-    fit(
-        module,
-        data,
-        max_epochs=knobs.training.max_epochs,
-        progress=progress,
-        report=report,
-        checkpoints=checkpoints,
-        devices=knobs.training.devices,
-    )
-    return module.classifier.eval(), module.history
+    data = TextDataModule(train, validation, knobs.model.max_length, knobs.seed)
+    schedule = resolve(knobs.training, data)
+    print(f"train · {schedule}", flush=True)  # noqa: T201 - progress, for a person
+    module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, schedule, word_vectors)
+    fit(module, data, progress=progress, report=report, checkpoints=checkpoints, devices=knobs.training.devices)
+    return module.eval()
 
 
-def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
+def join(model: JointClassifier, validation: EncodedTexts, class_rows: Sequence[int]) -> dict[str, Any]:
     """Fit the weights of the two parts on validation rows.
+
+    Args:
+        class_rows: training rows of each class.
 
     Returns:
         accuracy of each part and of both; weight of each part; negative log-likelihood in nats and calibration error (15 bins
-        of equal width) with weights of 1, as ``before``, and with the fitted weights, as ``after``.
+        of equal width) with weights of 1, as ``before``, and with the fitted weights, as ``after``; what each part learned,
+        see :func:`~headway.stages.train.parts.part_metrics`.
     """
     with torch.inference_mode():
         batches = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
@@ -140,6 +135,7 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
     model.fit_weights(linear, attention, labels)
     logits["after"] = model.combine(linear, attention)
     n_classes = linear.shape[1]
+    parts = {"attention": attention} if model.ngrams is None else {"ngrams": linear, "attention": attention}
 
     def accuracy(logits: Tensor) -> float:
         return _rounded((logits.argmax(dim=1) == labels).double().mean())
@@ -151,17 +147,27 @@ def join(model: JointClassifier, validation: EncodedTexts) -> dict[str, Any]:
             when: _rounded(multiclass_calibration_error(one.softmax(dim=1), labels, n_classes))
             for when, one in logits.items()
         },
-        "attention": {"validation_accuracy": accuracy(attention), "weight": _rounded(model.weights[1])},
+        "validation_rows": len(labels),
+        "training_rows": sum(class_rows),
+        "classes": n_classes,
+        **part_metrics(parts, logits["after"], labels, class_rows),
     }
+    report["attention"]["weight"] = _rounded(model.weights[1])
     if model.ngrams is not None:
-        report["ngrams"] = {
-            "validation_accuracy": accuracy(linear),
+        report["ngrams"] |= {
             "weight": _rounded(model.weights[0]),
             "features": len(model.ngrams.keys),
         }
         if model.ngrams.inverse_regularisation is not None:
             report["ngrams"]["inverse_regularisation"] = model.ngrams.inverse_regularisation
     return report
+
+
+def settings_of(knobs: Params, searched: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the advice for a part that did not learn depends on; the first three only if the search left them."""
+    names = [name for name in ("learning_rate", "max_epochs", "tokens_per_batch") if f"training.{name}" not in searched]
+    found = {name: getattr(knobs.training, name) for name in (*names, "class_weights")}
+    return {**found, "word_vectors": knobs.tokenizer.word_vectors}
 
 
 def _rounded(value: Tensor) -> float:
@@ -176,21 +182,24 @@ def training_run(params: Params, layout: Layout, tracker: Tracker) -> str:
     knobs = params.at(read_json(layout.study / "best_params.json", made_by="tune"))
     with tracker.nested("training", "train (logged again)", package.fingerprint(layout.candidate)) as run:
         for entry in read_json(layout.training / "history.json", made_by="train"):
-            _log_epoch(run, entry)
+            _log_evaluation(run, entry)
         _log_result(run, knobs, layout)
     return run.id
 
 
-def _log_epoch(run: RunningRun, entry: dict[str, float]) -> None:
-    run.log_metrics({name: value for name, value in entry.items() if name != "epoch"}, step=int(entry["epoch"]))
+def _log_evaluation(run: RunningRun, entry: dict[str, float]) -> None:
+    # Version 0.1.0 has evaluated after each epoch, which was MLflow's step.
+    step = int(entry.get("step", entry["epoch"]))
+    run.log_metrics({name: value for name, value in entry.items() if name != "step"}, step=step)
 
 
 def _log_result(run: RunningRun, knobs: Params, layout: Layout) -> None:
     for section in MODEL_SECTIONS:
         run.log_params({f"{section}.{name}": value for name, value in getattr(knobs, section).model_dump().items()})
-    run.log_metrics(
-        {f"joint_{name}": value for name, value in flatten(read_json(layout.metrics("training"), "train")).items()}
-    )
+    report = read_json(layout.metrics("training"), "train")
+    run.log_params({f"schedule.{name}": value for name, value in report.pop("schedule", {}).items()})
+    report.pop("settings", None)  # they are among the params
+    run.log_metrics({f"joint_{name}": value for name, value in flatten(report).items()})
     run.log_dataset(read_json(layout.raw / "manifest.json", made_by="ingest"))
     run.log_artifacts([layout.training / "history.json"], "training")
     run.set_tags({"headway.model": package.fingerprint(layout.candidate)})

@@ -6,14 +6,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headway.errors import HeadwayError
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.params import Params
-from headway.search.results import SearchSummary, TrialResult, best, summary
+from headway.search.found import summary_of, trials_of
+from headway.search.results import SearchSummary, TrialResult, summary
 from headway.search.trial import Progress
 from headway.stages.tune.trials import run_trials, threads_per_trial
 
@@ -42,7 +43,7 @@ def tune(
         open_tracker: returns the MLflow tracker; called only if there is something to log.
 
     Returns:
-        The winner.
+        The winner: the best trial or, if its gain may be noise, trial 0.
 
     Raises:
         HeadwayError: another process runs a search in this project, or no trial completed.
@@ -59,32 +60,8 @@ def tune(
             write_json(layout.metrics("search"), read_json(found / "search.json", made_by="tune"))
     except Timeout:
         raise HeadwayError(f"{layout.root}: another process runs a search; wait until it is done, or end it") from None
-    return best(trials_of(layout), params.tune)
-
-
-def trials_of(layout: Layout) -> list[TrialResult]:
-    """The trials of the last search.
-
-    Raises:
-        HeadwayError: there is none, or another version made it.
-    """
-    trials: list[dict[str, Any]] = read_json(layout.study / "trials.json", made_by="tune")
-    try:
-        return [TrialResult(**trial) for trial in trials]
-    except TypeError:
-        raise _other_version(layout) from None
-
-
-def summary_of(layout: Layout) -> SearchSummary:
-    """The summary of the last search.
-
-    Raises:
-        HeadwayError: there is none, or another version made it.
-    """
-    try:
-        return SearchSummary(**read_json(layout.metrics("search"), made_by="tune"))
-    except TypeError:
-        raise _other_version(layout) from None
+    winner = summary_of(layout).winner
+    return next(trial for trial in trials_of(layout) if trial.number == winner)
 
 
 def study_key(params: Params, layout: Layout) -> str:
@@ -92,6 +69,7 @@ def study_key(params: Params, layout: Layout) -> str:
     spec = [
         params.tune.model_dump(exclude=BUDGET | PLACE),
         threads_per_trial(params),
+        params.ngrams.model_dump(),
         params.model.model_dump(),
         params.training.model_dump(),
         params.tokenizer.model_dump(),
@@ -120,21 +98,28 @@ def _find(params: Params, layout: Layout, open_tracker: Callable[[], Tracker], p
         tracker = open_tracker()
         # The folder is made last: while it is missing, the next run completes what is missing in MLflow too.
         with fresh_folder(found) as folder, tracker.parent() as parent:
-            trials = run_trials(params, layout, key, study, tracker, progress)
-            write_json(folder / "best_params.json", best(trials, params.tune).point)
-            write_json(folder / "trials.json", [trial.as_dict() for trial in trials])
-            write_json(folder / "search.json", summary(trials, params.tune).as_dict())
-            _log(parent, trials, params, folder)
+            finished, repeats = run_trials(params, layout, key, study, tracker, progress)
+            result = summary(finished, repeats, _train_share(params, layout))
+            # If the defaults win, the file is empty, so `auto` stays `auto`.
+            point = next(trial.point for trial in finished.trials if trial.number == result.winner) if result.winner else {}
+            write_json(folder / "best_params.json", point)
+            write_json(folder / "trials.json", [trial.as_dict() for trial in finished.trials])
+            write_json(folder / "search.json", result.as_dict())
+            _log(parent, result, [*finished.trials, *repeats], folder)
     return found
 
 
-def _log(run: RunningRun, trials: list[TrialResult], params: Params, folder: Path) -> None:
+def _train_share(params: Params, layout: Layout) -> float:
+    """Share of the training rows that a trial is trained on."""
+    from headway.data.tokenization.encoded import EncodedTexts
+    from headway.model.schedule import trial_share
+
+    return trial_share(params.tune.train_share, len(EncodedTexts.open(layout.encoded / "train.arrow")))
+
+
+def _log(run: RunningRun, result: SearchSummary, trials: list[TrialResult], folder: Path) -> None:
     """Log the search to the parent run. The seconds are logged here only, because an out must not contain them."""
-    numbers = {k: v for k, v in asdict(summary(trials, params.tune)).items() if isinstance(v, int | float)}
+    numbers = {name: value for name, value in asdict(result).items() if isinstance(value, int | float)}
     numbers["seconds"] = sum(trial.seconds for trial in trials)
     run.log_metrics({f"search_{name}": value for name, value in numbers.items()})
     run.log_artifacts([folder / name for name in FILES], "search")
-
-
-def _other_version(layout: Layout) -> HeadwayError:
-    return HeadwayError(f"{layout.study}: made by another version; run `dvc repro tune`")

@@ -1,0 +1,43 @@
+"""The program of a Prefect server that Headway starts: for no other Host than loopback's, ending with its parent.
+
+Its settings are in its environment, see :mod:`flows.local_server`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+import time
+
+import uvicorn
+from prefect.server.api.server import create_app
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+#: The Host headers that are answered. A page that reaches the server through a name of its own (DNS rebinding) sends that name.
+HOSTS = ["127.0.0.1", "localhost"]
+SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_FOR_REQUESTS_TO_END = 5
+
+
+def main() -> None:
+    """Serve on an inherited listening socket until SIGTERM, or until the parent ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--socket", type=int, required=True, help="File descriptor of the listening socket.")
+    parser.add_argument("--parent", type=int, required=True, help="Process with which the server ends.")
+    options = parser.parse_args()
+    threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
+    app = create_app(final=True)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
+    uvicorn.run(app, fd=options.socket, log_level="warning", timeout_graceful_shutdown=SECONDS_FOR_REQUESTS_TO_END)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, on every system. On Linux, the kernel does so at once."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

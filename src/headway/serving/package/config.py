@@ -1,0 +1,156 @@
+"""A package's config.json: read within bounds, checked against its own hash, and typed."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from headway.errors import HeadwayError
+from headway.files import sha256_of_json
+from headway.params import ModelParams, present_names
+
+#: Written into every package. Format 6, of Headway 0.1.0, has some former names and is read too.
+FORMAT = 7
+READABLE_FORMATS = (6, FORMAT)
+WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
+#: Bytes of the largest config.json and tokenizer.json that are read: many times what a million tokens take.
+MAX_BYTES = 100_000_000
+#: Largest number of anything that the config counts, so that no product of two overflows.
+MAX_COUNT = 100_000_000
+
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+
+
+class OtherFormat(HeadwayError):
+    """A package whose format this version of Headway does not read."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NgramSizes(_Strict):
+    """Rows of the n-gram table, and the length of the longest n-gram."""
+
+    n_features: Count
+    max_order: Annotated[int, Field(ge=1, le=5)]
+
+
+class Config(_Strict):
+    """What config.json says about the other two files.
+
+    Attributes:
+        format: of the package.
+        classes: label names, in the order of the model's outputs.
+        max_length: tokens kept of a longer text.
+        vocabulary_size: rows of the embedding table.
+        ngrams: sizes of the linear part, None for attention alone.
+        model: sizes of the attention part.
+        sha256: hashes of the three files by name.
+    """
+
+    format: Literal[6, 7]
+    classes: Annotated[list[str], Field(min_length=2, max_length=1_000_000)]
+    max_length: Annotated[int, Field(ge=1, le=MAX_COUNT)]
+    vocabulary_size: Annotated[int, Field(ge=2, le=MAX_COUNT)]
+    ngrams: NgramSizes | None
+    model: ModelParams
+    sha256: dict[str, str]
+
+    @field_validator("classes")
+    @classmethod
+    def _names_are_distinct(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError("two classes have the same name")
+        return names
+
+    @field_validator("model")
+    @classmethod
+    def _sizes_are_possible(cls, model: ModelParams) -> ModelParams:
+        for name, value in model.model_dump().items():
+            if isinstance(value, int) and value > MAX_COUNT:
+                raise ValueError(f"{name} is {value:.3g}, expected at most {MAX_COUNT:,}")
+        return model
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file of a package.
+
+    Raises:
+        HeadwayError: it cannot be opened, is too large, nested too deeply, not JSON, or has strings that are not Unicode.
+    """
+    require_file(path, MAX_BYTES)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except ValueError:
+        raise HeadwayError(f"{path}: damaged (not JSON)") from None
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # fails for half of a surrogate pair
+    except (ValueError, RecursionError):
+        raise HeadwayError(f"{path}: damaged (not JSON)") from None
+    return value
+
+
+def read_config(folder: Path) -> Config:
+    """A package's config.
+
+    Raises:
+        OtherFormat: the package has a format that this version does not read.
+        HeadwayError: config.json is missing, damaged or altered, or a value in it is not allowed.
+    """
+    path = folder / CONFIG
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise HeadwayError(f"{path}: damaged (expected an object, found {type(content).__name__})")
+    if type(content.get("format")) is not int or content["format"] not in READABLE_FORMATS:
+        readable = " and ".join(map(str, READABLE_FORMATS))
+        raise OtherFormat(f"{path}: format {str(content.get('format'))[:20]}, this Headway reads formats {readable}")
+    hashes = content.get("sha256")
+    own = sha256_of_json({name: value for name, value in content.items() if name != "sha256"})
+    if not isinstance(hashes, dict) or hashes.keys() != {CONFIG, WEIGHTS, TOKENIZER} or hashes[CONFIG] != own:
+        raise HeadwayError(f"{path}: SHA-256 differs from the one saved in it; the model package was altered")
+    try:
+        if isinstance(content.get("model"), Mapping):
+            content["model"] = ModelParams.model_validate(present_names("model", content["model"]))
+        return Config.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part)[:40] for part in problem["loc"])
+        raise HeadwayError(f"{path}: cannot be loaded as a model package: {where}: {problem['msg'][:200]}") from None
+
+
+def require_file(path: Path, max_bytes: int | None = None) -> None:
+    """Raise a HeadwayError unless a file of a package exists, is a regular file and is not larger than ``max_bytes``."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise HeadwayError(f"{path}: not a regular file; the model package is damaged")
+    if max_bytes is not None and found.st_size > max_bytes:
+        raise HeadwayError(
+            f"{path}: {found.st_size:,} bytes, more than any model package needs; expected at most {max_bytes:,}"
+        )
+
+
+def unreadable(path: Path, error: OSError) -> HeadwayError:
+    """The error for a file of a package that cannot be opened: missing, no permission, a folder, …"""
+    if isinstance(error, FileNotFoundError):
+        if path.name == CONFIG:
+            return HeadwayError(f"{path.parent}: not a model package ({CONFIG} is missing)")
+        return HeadwayError(f"{path}: missing; the model package is incomplete")
+    if isinstance(error, NotADirectoryError):
+        return HeadwayError(f"{path.parent}: not a model package, which is a folder")
+    return HeadwayError(f"{path}: cannot be read: {error.strerror or type(error).__name__}")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,5 @@
+"""The stocked MLflow that the tests of promotions use too."""
+
+from tests.promotion.conftest import stock
+
+__all__ = ["stock"]
