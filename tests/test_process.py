@@ -1,6 +1,7 @@
 """Child processes end with their parent, and an aborted command ends with its whole group. Real processes throughout."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from headway.process import SECONDS_TO_END, Terminated, raise_on_termination, stream
+from headway.process import RUN_BY_DVC, SECONDS_TO_END, Terminated, raise_on_termination, stream
 
 PATIENCE = 20.0  # seconds, for a busy machine; a successful test does not wait that long
 
@@ -21,6 +22,14 @@ from headway.process import die_with_parent
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], preexec_fn=die_with_parent)
 print(child.pid, flush=True)
 time.sleep(600)
+"""
+
+# What DVC does to run a stage: with the shell that the environment names.
+DVC = """
+import os, subprocess
+program = "'import time; from headway.process import die_with_dvc; die_with_dvc(); print(1, flush=True); time.sleep(600)'"
+shell = os.environ.get("SHELL") or "/bin/sh"
+subprocess.run([shell, "-c", f"{os.environ['PYTHON']} -c {program}"])
 """
 
 # A command that starts a child and prints both process ids. Arguments say which of them ignore SIGINT and SIGTERM.
@@ -64,6 +73,21 @@ def test_a_child_dies_when_its_parent_is_killed():
         assert psutil.pid_exists(child)
         parent.kill()
     assert is_gone(child)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+@pytest.mark.parametrize("shell", ["", "/bin/sh", "bash", "dash", "zsh"])
+def test_a_stage_dies_when_dvc_is_killed(shell):
+    """Some shells replace themselves with the command, and others wait for it and outlive DVC."""
+    if shell and not (shell := shutil.which(shell)):
+        pytest.skip("this shell is not installed")
+    environment = {**os.environ, "SHELL": shell or "", "PYTHON": sys.executable, RUN_BY_DVC: "ingest"}
+    with subprocess.Popen([sys.executable, "-c", DVC], stdout=subprocess.PIPE, env=environment) as dvc:
+        assert dvc.stdout.readline()
+        started = psutil.Process(dvc.pid).children(recursive=True)
+        dvc.kill()
+    assert started
+    assert all(is_gone(process.pid) for process in started)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import psutil
 
 PR_SET_PDEATHSIG = 1
 #: How long a process group has to end after each signal.
@@ -28,6 +31,37 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1 and parent != 1:
             os._exit(1)  # the parent ended before prctl was called
+
+
+def die_with_dvc() -> None:
+    """If DVC runs this process as the command of a stage, have it end when DVC ends, even by SIGKILL. Linux only, as above.
+
+    DVC runs commands with ``$SHELL -c``, or with ``/bin/sh`` where SHELL is not set, as in most containers. bash replaces itself
+    with the command, but dash stays between DVC and the command, and outlives DVC.
+    """
+    if RUN_BY_DVC not in os.environ:
+        return
+    die_with_parent()
+    if sys.platform == "linux":
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        parent = psutil.Process(os.getppid())
+        if os.path.realpath(parent.exe()) == os.path.realpath(shell):
+            _die_with(parent.ppid())
+
+
+def _die_with(pid: int) -> None:
+    """Have a thread kill this process as soon as the process with an id has ended."""
+    try:
+        ended = select.poll()
+        ended.register(os.pidfd_open(pid), select.POLLIN)
+    except ProcessLookupError:
+        os._exit(1)
+
+    def kill() -> None:
+        ended.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=kill, name="die with DVC", daemon=True).start()
 
 
 def stream(command: Sequence[str], cwd: Path, environment: Mapping[str, str], on_line: Callable[[str], None]) -> int:

@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from headway.layout import Layout
 from headway.params import load
-from headway.process import die_with_parent
+from headway.process import die_with_dvc
 from headway.tracking import Tracker
 
-die_with_parent()  # as Headway's stages do
+die_with_dvc()  # as Headway's stages do
 layout = Layout.find()
 with Tracker(load(layout.params), layout).nested("training", "hanging", "hanging"):
     Path("hangs").touch()
@@ -29,6 +29,7 @@ with Tracker(load(layout.params), layout).nested("training", "hanging", "hanging
 
 def new_hanging_clone(repository: Path, root: Path) -> Clone:
     clone = new_clone(repository, root)
+    clone.environment["SHELL"] = "/bin/sh"  # which may stay between DVC and the stage, unlike bash
     (root / "hang.py").write_text(STAGE)
     graph = (root / "dvc.yaml").read_text()
     changed = re.sub(r"(  ingest:\n(?:.*\n)*?    cmd: ).*\n", r"\g<1>python hang.py\n", graph, count=1)

@@ -11,6 +11,7 @@ import typer
 from headway.cli.project import project, tracker
 from headway.cli.streams import say
 from headway.phrases import listed
+from headway.process import die_with_dvc
 
 if TYPE_CHECKING:
     from headway.layout import Layout
@@ -77,7 +78,7 @@ def tune() -> None:
     from headway.search.found import summary_of
     from headway.stages.tune import tune as stage
 
-    _end_with_dvc()
+    die_with_dvc()
     layout, params = _checked_project()
     with LiveProgress(params.tune) as progress:
         stage(params, layout, lambda: tracker(params, layout), progress)
@@ -91,7 +92,7 @@ def train() -> None:
     from headway.reporting.training import training_progress
     from headway.stages.train import train as stage
 
-    _end_with_dvc()
+    die_with_dvc()
     layout, params = _checked_project()
     report = stage(params, layout, tracker(params, layout), training_progress("train"))
     parts = [f"{name} {report[name]['validation_accuracy']:.4f}" for name in ("ngrams", "attention") if name in report]
@@ -120,7 +121,7 @@ def report() -> None:
 
 
 def _run(stage: Callable[[Params, Layout], Result]) -> Result:
-    _end_with_dvc()
+    die_with_dvc()
     layout, params = _checked_project()
     return stage(params, layout)
 
@@ -132,14 +133,6 @@ def _checked_project() -> tuple[Layout, Params]:
     layout, params = project()
     check_params(params)
     return layout, params
-
-
-def _end_with_dvc() -> None:
-    """If DVC runs this command, end when DVC is killed."""
-    from headway.process import RUN_BY_DVC, die_with_parent
-
-    if RUN_BY_DVC in os.environ:
-        die_with_parent()
 
 
 def _counts(counts: Mapping[str, int], most: int = 8) -> str:
