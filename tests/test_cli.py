@@ -23,7 +23,7 @@ from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
 from headway.params import Params, load
-from headway.search.results import Finished, TrialResult, summary
+from headway.search.results import FinishedSearch, TrialResult, summary
 from headway.stages.report import report
 
 HEAVY = ["torch", "pytorch_lightning", "mlflow", "prefect", "datasets", "optuna", "sklearn", "pandas", "pydantic", "dvc"]
@@ -286,7 +286,7 @@ def test_the_study_is_shown_with_its_own_objectives_whatever_params_yaml_asks_fo
     tune = load(project.params).tune
     for margin, winner in [(0.005, 0), (0.015, 1), (0.5, 2)]:
         decided = tune.model_copy(update={"second_objective": "size", "second_margin": margin})
-        write_json(project.metrics("search"), summary(Finished(trials, decided)).as_dict())
+        write_json(project.metrics("search"), summary(FinishedSearch(trials, decided)).as_dict())
         write_json(project.study / "trials.json", [trial.as_dict() for trial in trials])
         done = headway("study", folder=project.root)
         assert done.returncode == 0, done.stderr

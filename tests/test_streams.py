@@ -22,7 +22,7 @@ from headway.files import write_json
 from headway.foreign_text import one_line
 from headway.layout import Layout
 from headway.promotion.decision import REFUSAL, new_decision
-from headway.search.results import Finished, TrialResult, summary
+from headway.search.results import FinishedSearch, TrialResult, summary
 from tests.promotion.conftest import decision_content, ref
 
 COMMANDS = {
@@ -63,7 +63,7 @@ def searched(tmp_path_factory, params, repository: Path) -> Layout:
         TrialResult(0, "complete", 0.8, 0.0, point, [{"epoch": 1.0, "joint_validation_accuracy": 0.8}], "", 100),
         TrialResult(1, "failed", 0.0, 0.0, point, [], "Fehler — 失败\x1b]0;x\x07\n3 trials, none failed", 100),
     ]
-    write_json(layout.metrics("search"), summary(Finished(trials, params.tune)).as_dict())
+    write_json(layout.metrics("search"), summary(FinishedSearch(trials, params.tune)).as_dict())
     write_json(layout.study / "trials.json", [trial.as_dict() for trial in trials])
     return layout
 

@@ -17,7 +17,7 @@ from headway.reporting.pages import Page
 from headway.reporting.study.live import LiveProgress, duration
 from headway.reporting.study.page import importances, study_page
 from headway.reporting.study.summary import summary_lines, table
-from headway.search.results import Finished, TrialResult, best, summary
+from headway.search.results import FinishedSearch, TrialResult, best, summary
 from headway.search.trial import Task
 from tests.search.conftest import SPACE, climb, study, tune_params, work_with
 
@@ -28,7 +28,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> list[TrialResult]:
 
 
 def page_of(trials: list[TrialResult], params: TuneParams) -> Page:
-    return study_page(trials, summary(Finished(trials, params)), params)
+    return study_page(trials, summary(FinishedSearch(trials, params)), params)
 
 
 def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(trials: list[TrialResult]) -> None:
@@ -36,7 +36,7 @@ def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(trials: 
     assert html == page_of(trials, tune_params()).html
     assert html.count("<svg") == 4
     assert not re.search(r"""(src|href)="(?!#)|https?://""", html)
-    for line in summary_lines(summary(Finished(trials, tune_params())), tune_params()):
+    for line in summary_lines(summary(FinishedSearch(trials, tune_params())), tune_params()):
         assert line in html
     assert html.count("<tr") == 1 + len(trials)
     assert html.count('<tr class="best"') == 1

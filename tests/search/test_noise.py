@@ -12,7 +12,7 @@ from scipy.stats import binom, norm, ttest_ind
 
 from headway.search import noise
 from headway.search.noise import LEVEL, REPEATS, row_noise, seed_gain
-from headway.search.results import Finished, TrialResult, best, score_of, summary
+from headway.search.results import FinishedSearch, TrialResult, best, score_of, summary
 from headway.search.trial import MAX_ROWS, encode_rows
 from tests.search.conftest import tune_params
 
@@ -74,7 +74,7 @@ def share_of_changes(world: World, searches: int) -> float:
     return float(
         np.mean(
             [
-                summary(Finished(trials, tune_params()), again).winner != 0
+                summary(FinishedSearch(trials, tune_params()), again).winner != 0
                 for trials, again in map(world.search, range(searches))
             ]
         )
@@ -178,7 +178,7 @@ def test_if_all_other_trials_were_pruned_the_noise_of_a_gain_is_unknown() -> Non
     found = row_noise(trials, tune_params())
     assert found is not None
     assert (found.limit, found.p_value, found.differ) == (None, None, False)
-    result = summary(Finished(trials, tune_params()))
+    result = summary(FinishedSearch(trials, tune_params()))
     assert (result.winner, result.row_noise, result.row_p_value) == (0, None, None)
 
 
@@ -222,7 +222,7 @@ def test_one_new_training_proves_nothing() -> None:
 def test_a_gain_within_noise_leaves_the_defaults() -> None:
     random = np.random.default_rng(3)
     trials = [trial(number, random.random(100) < 0.8) for number in range(4)]
-    found = summary(Finished(trials, tune_params()))
+    found = summary(FinishedSearch(trials, tune_params()))
     assert found.winner == 0
     assert found.gain_over_defaults is not None
     assert found.row_noise is not None
@@ -242,19 +242,19 @@ def test_a_gain_beyond_the_noise_of_rows_needs_other_seeds_to_confirm_it(again: 
         replace(trial(number % 2, np.arange(300) % 2, repeat=1 + number // 2), score=score)
         for number, score in enumerate(again)
     ]
-    assert summary(Finished(clear_gain(), tune_params()), repeats).winner == winner
+    assert summary(FinishedSearch(clear_gain(), tune_params()), repeats).winner == winner
 
 
 def test_a_repetition_that_failed_confirms_nothing() -> None:
     repeats = [replace(trial(n, [0, 1], repeat=1), score=0.5 + 0.4 * n) for n in (0, 1)]
     failed = [repeats[0], replace(repeats[1], state="failed", score=None)]
-    assert summary(Finished(clear_gain(), tune_params()), failed).winner == 0
+    assert summary(FinishedSearch(clear_gain(), tune_params()), failed).winner == 0
 
 
 def test_scores_without_rows_decide_as_before() -> None:
     trials = [replace(one, row_scores="") for one in clear_gain()]
-    assert summary(Finished(trials, tune_params())).winner == 1
-    assert summary(Finished(trials, tune_params())).row_noise is None
+    assert summary(FinishedSearch(trials, tune_params())).winner == 1
+    assert summary(FinishedSearch(trials, tune_params())).row_noise is None
 
 
 # Early end
@@ -268,36 +268,38 @@ def alike(number: int) -> np.ndarray:
 def test_a_search_of_equal_trials_ends_after_four_or_a_quarter(trials: int, end: int) -> None:
     params = tune_params(trials=trials)
     found = [trial(number, alike(number)) for number in range(trials)]
-    ends = [count for count in range(1, trials) if Finished(found[:count], params).stops_early]
+    ends = [count for count in range(1, trials) if FinishedSearch(found[:count], params).stops_early]
     assert ends
     assert min(ends) == end
-    assert not Finished(found, params).stops_early  # it has ended anyway
+    assert not FinishedSearch(found, params).stops_early  # it has ended anyway
 
 
 def test_a_search_that_reached_its_target_did_not_stop_early() -> None:
     trials = [trial(number, alike(number)) for number in range(4)]
-    assert summary(Finished(trials, tune_params(trials=8))).stopped_early
-    assert not summary(Finished(trials, tune_params(trials=8, target=0.5))).stopped_early
+    assert summary(FinishedSearch(trials, tune_params(trials=8))).stopped_early
+    assert not summary(FinishedSearch(trials, tune_params(trials=8, target=0.5))).stopped_early
 
 
 @pytest.mark.parametrize("other", [lambda: np.zeros(400), lambda: np.ones(400)], ids=["worse", "better"])
 def test_a_search_goes_on_while_any_trial_differs_for_better_or_worse(other: Callable[[], np.ndarray]) -> None:
     found = [*(trial(number, alike(number)) for number in range(3)), trial(3, other())]
-    assert not Finished(found, tune_params(trials=8)).stops_early
+    assert not FinishedSearch(found, tune_params(trials=8)).stops_early
 
 
 def test_a_trial_that_was_pruned_far_below_the_defaults_differs() -> None:
     found = [trial(number, alike(number)) for number in range(3)]
-    assert Finished([*found, trial(3, alike(3), "pruned")], tune_params(trials=8)).stops_early
-    assert not Finished([*found, trial(3, np.arange(400) % 2, "pruned")], tune_params(trials=8)).stops_early
+    assert FinishedSearch([*found, trial(3, alike(3), "pruned")], tune_params(trials=8)).stops_early
+    assert not FinishedSearch([*found, trial(3, np.arange(400) % 2, "pruned")], tune_params(trials=8)).stops_early
 
 
 def test_failed_trials_are_no_evidence() -> None:
     found = [trial(number, alike(number)) for number in range(3)]
     failed = replace(trial(3, alike(3)), state="failed", score=None)
-    assert not Finished([*found, failed], tune_params(trials=8)).stops_early
-    assert Finished([*found, failed, trial(4, alike(4))], tune_params(trials=8)).stops_early
-    assert not Finished([*found, failed, trial(4, alike(4))], tune_params(trials=5)).stops_early  # its budget is used up
+    assert not FinishedSearch([*found, failed], tune_params(trials=8)).stops_early
+    assert FinishedSearch([*found, failed, trial(4, alike(4))], tune_params(trials=8)).stops_early
+    assert not FinishedSearch(
+        [*found, failed, trial(4, alike(4))], tune_params(trials=5)
+    ).stops_early  # its budget is used up
 
 
 def test_the_leader_is_the_trial_with_the_best_score() -> None:

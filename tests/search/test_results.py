@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.search.results import Finished, SearchSummary, TrialResult, best, pareto_front, summary
+from headway.search.results import FinishedSearch, SearchSummary, TrialResult, best, pareto_front, summary
 from tests.search.conftest import tune_params
 
 
@@ -34,12 +34,12 @@ def test_the_smallest_loss_wins_and_a_smaller_one_is_a_gain() -> None:
     params = tune_params(objective="negative_log_likelihood")
     trials = [result(0, 0.5), result(1, 0.3), result(2, 0.7)]
     assert best(trials, params).number == 1
-    assert summary(Finished(trials, params)).gain_over_defaults == 0.2
+    assert summary(FinishedSearch(trials, params)).gain_over_defaults == 0.2
 
 
 def test_the_summary_counts_trials_and_gives_gain_and_cost() -> None:
     trials = [result(0, 0.7), result(1, 0.6, "pruned", epochs=0.5), result(2, 0.75), result(3, None, "failed", epochs=0)]
-    found = summary(Finished(trials, tune_params()))
+    found = summary(FinishedSearch(trials, tune_params()))
     assert found.as_dict() == {
         "trials": 4,
         "pruned": 1,
@@ -63,7 +63,7 @@ def test_the_summary_counts_trials_and_gives_gain_and_cost() -> None:
 
 
 def test_a_gain_over_defaults_that_failed_is_unknown() -> None:
-    assert summary(Finished([result(0, None, "failed"), result(1, 0.7)], tune_params())).gain_over_defaults is None
+    assert summary(FinishedSearch([result(0, None, "failed"), result(1, 0.7)], tune_params())).gain_over_defaults is None
 
 
 def test_the_winner_is_the_smallest_on_the_pareto_front_within_the_margin() -> None:
@@ -77,8 +77,8 @@ def test_the_winner_is_the_smallest_on_the_pareto_front_within_the_margin() -> N
         params = tune_params(second_objective="size", second_margin=margin)
         assert best(trials, params).number == winner
         assert [trial.number for trial in pareto_front(trials, params)] == [0, 1, 2]
-        assert summary(Finished(trials, params)).pareto_front == (0, 1, 2)
-        assert summary(Finished(trials, params)).as_dict()["second_margin"] == margin
+        assert summary(FinishedSearch(trials, params)).pareto_front == (0, 1, 2)
+        assert summary(FinishedSearch(trials, params)).as_dict()["second_margin"] == margin
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
@@ -99,9 +99,9 @@ def test_the_pareto_front_is_the_trials_that_no_other_dominates(pairs: list[tupl
 @pytest.mark.parametrize(("workers", "kept"), [(1, 3), (2, 4), (4, 4), (5, 5)])
 def test_trials_after_the_batch_that_reached_the_target_do_not_count(workers: int, kept: int) -> None:
     trials = [result(number, score) for number, score in enumerate([0.5, 0.6, 0.8, 0.7, 0.9, 0.4])]
-    assert len(Finished(trials, tune_params(target=0.8, workers=workers)).within_budget(workers).trials) == kept
-    assert len(Finished(trials, tune_params(trials=2, target=0.8, workers=workers)).within_budget(workers).trials) == 2
-    assert len(Finished(trials, tune_params(target=0.95)).within_budget(workers).trials) == 6
+    assert len(FinishedSearch(trials, tune_params(target=0.8, workers=workers)).within_budget(workers).trials) == kept
+    assert len(FinishedSearch(trials, tune_params(trials=2, target=0.8, workers=workers)).within_budget(workers).trials) == 2
+    assert len(FinishedSearch(trials, tune_params(target=0.95)).within_budget(workers).trials) == 6
 
 
 def test_a_result_survives_json_without_its_seconds_and_rows() -> None:

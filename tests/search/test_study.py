@@ -17,7 +17,7 @@ from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
 from headway.search.attempts import INTERRUPTED_TWICE, NUMBER, OUTCOME, STOPPED, Attempts
 from headway.search.noise import RowNoise, row_noise
-from headway.search.results import Finished, TrialResult, best, summary
+from headway.search.results import FinishedSearch, TrialResult, best, summary
 from headway.search.storage import fail_abandoned_trials, open_storage
 from headway.search.study import Search
 from headway.search.trial import Outcome, Task, encode_rows
@@ -183,7 +183,7 @@ def repeated(
 ) -> list[TrialResult]:
     params = tune_params(trials=8, **budget)
     search = Search(params, DEFAULTS, 1, open_storage("", journal), "test")
-    return search.repeat_best(Finished(trials, params), Serial(work, None, params.workers), shown or Shown(), ignore)
+    return search.repeat_best(FinishedSearch(trials, params), Serial(work, None, params.workers), shown or Shown(), ignore)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -201,7 +201,7 @@ def test_a_trial_beyond_the_noise_of_rows_and_the_defaults_are_trained_again_wit
         (0, 2, 0.79),
         (2, 2, 0.94),
     ]
-    assert summary(Finished(trials, tune_params()), again).winner == 2
+    assert summary(FinishedSearch(trials, tune_params()), again).winner == 2
     # Killed after this, the search finds the repetitions again; and they are no trials of the search.
     assert repeated(tmp_path / "journal.log", never, trials, workers=workers) == again
     assert study(tmp_path / "journal.log", never, workers=workers) == trials
@@ -231,7 +231,7 @@ def test_no_second_repetition_follows_one_that_showed_no_gain(tmp_path: Path) ->
     trials = study(tmp_path / "journal.log", work=work)
     again = repeated(tmp_path / "journal.log", work, trials)
     assert [trial.number for trial in again] == [0, 2]
-    assert summary(Finished(trials, tune_params()), again).winner == 0
+    assert summary(FinishedSearch(trials, tune_params()), again).winner == 0
 
 
 def test_nothing_is_trained_again_after_the_time_limit_and_a_longer_limit_continues(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ class SearchSummary:
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedSearch:
     """The finished trials of a search, by number, and what follows from their scores, each computed once.
 
     Attributes:
@@ -138,7 +138,7 @@ class Finished:
             return False
         return self.noise is not None and not self.noise.differ
 
-    def within_budget(self, workers: int) -> Finished:
+    def within_budget(self, workers: int) -> FinishedSearch:
         """The trials that a search with these params would have run. A larger budget may have continued the same study."""
         within = [trial for trial in self.trials if trial.number < self.params.trials]
         for end in range(workers, self.params.trials, workers):
@@ -192,7 +192,7 @@ def pareto_front(trials: Sequence[TrialResult], params: TuneParams) -> list[Tria
     return front
 
 
-def summary(search: Finished, repeats: Sequence[TrialResult] = (), train_share: float = 1.0) -> SearchSummary:
+def summary(search: FinishedSearch, repeats: Sequence[TrialResult] = (), train_share: float = 1.0) -> SearchSummary:
     """A summary of a finished search, of which at least one trial is complete.
 
     Args:

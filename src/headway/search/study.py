@@ -22,7 +22,7 @@ from headway.search.attempts import Attempts, directions
 from headway.search.goals import objective
 from headway.search.noise import LEVEL, REPEATS
 from headway.search.pruning import limits
-from headway.search.results import Finished, TrialResult, best, completed, score_of, spent_seconds
+from headway.search.results import FinishedSearch, TrialResult, best, completed, score_of, spent_seconds
 from headway.search.space import frozen_trial, propose
 from headway.search.storage import fail_abandoned_trials, heartbeats
 from headway.search.trial import Outcome, Progress, Task
@@ -45,7 +45,9 @@ class Search:
     name: str
     may_stop_early: bool = True
 
-    def run(self, executor: Executor[Task, Outcome], progress: Progress, record: Callable[[TrialResult], None]) -> Finished:
+    def run(
+        self, executor: Executor[Task, Outcome], progress: Progress, record: Callable[[TrialResult], None]
+    ) -> FinishedSearch:
         """Run trials until the budget is used up. A study that is in the storage already is continued.
 
         A batch has as many trials as the executor has workers. Its proposals depend on the seed, the numbers of its trials and
@@ -95,7 +97,7 @@ class Search:
 
     def repeat_best(
         self,
-        search: Finished,
+        search: FinishedSearch,
         executor: Executor[Task, Outcome],
         progress: Progress,
         record: Callable[[TrialResult], None],
@@ -147,8 +149,8 @@ class Search:
                 break
         return found
 
-    def _finished(self, trials: Sequence[TrialResult]) -> Finished:
-        return Finished(trials, self.params, self.may_stop_early)
+    def _finished(self, trials: Sequence[TrialResult]) -> FinishedSearch:
+        return FinishedSearch(trials, self.params, self.may_stop_early)
 
     def _mean_gain(self, repeats: Sequence[TrialResult]) -> float:
         """How much better the repeated trial is than trial 0, on average."""

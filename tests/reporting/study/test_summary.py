@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from headway.reporting.study.summary import summary_lines
-from headway.search.results import Finished, SearchSummary, TrialResult, summary
+from headway.search.results import FinishedSearch, SearchSummary, TrialResult, summary
 from tests.search.conftest import tune_params
 
 
@@ -17,7 +17,7 @@ def result(number: int, score: float | None, state: str = "complete", second: fl
 
 
 GAIN = summary(
-    Finished([result(0, 0.7), result(1, 0.6, "pruned"), result(2, 0.75), result(3, None, "failed")], tune_params())
+    FinishedSearch([result(0, 0.7), result(1, 0.6, "pruned"), result(2, 0.75), result(3, None, "failed")], tune_params())
 )
 CONFIRMED = replace(GAIN, row_noise=0.03, row_p_value=0.01, seed_gain=0.04, seed_noise=0.02, trials_differ=True)
 
@@ -81,19 +81,19 @@ def test_a_search_that_stopped_early_says_so() -> None:
 def test_the_share_of_the_training_rows_is_given() -> None:
     params = tune_params(train_share="auto")
     for share, shown in [(0.25, "25% of the training rows; "), (1.0, "all training rows, ")]:
-        found = summary(Finished([result(0, 0.7)], params), train_share=share)
+        found = summary(FinishedSearch([result(0, 0.7)], params), train_share=share)
         assert f"fits the joint model to {shown}" in summary_lines(found, params)[1]
 
 
 def test_without_a_gain_the_defaults_are_named_alone() -> None:
-    found = summary(Finished([result(0, 0.7), result(1, 0.7), result(2, 0.6)], tune_params()))
+    found = summary(FinishedSearch([result(0, 0.7), result(1, 0.7), result(2, 0.6)], tune_params()))
     assert summary_lines(found, tune_params())[0] == (
         "Nothing beat the defaults, which are used: validation accuracy of the joint model 0.7000 (trial 0)."
     )
 
 
 def test_without_a_score_of_the_defaults_no_gain_is_given() -> None:
-    found = summary(Finished([result(0, None, "failed"), result(1, 0.7)], tune_params()))
+    found = summary(FinishedSearch([result(0, None, "failed"), result(1, 0.7)], tune_params()))
     assert summary_lines(found, tune_params())[0] == (
         "Best: trial 1, validation accuracy of the joint model 0.7000. Trial 0, the defaults, did not complete."
     )
@@ -102,7 +102,7 @@ def test_without_a_score_of_the_defaults_no_gain_is_given() -> None:
 def test_with_two_objectives_the_pareto_front_is_listed() -> None:
     params = tune_params(second_objective="size", second_margin=0.02)
     trials = [result(0, 0.80, second=9.0), result(1, 0.79, second=4.0), result(2, 0.70, second=1.0)]
-    lines = summary_lines(summary(Finished(trials, params)), params)
+    lines = summary_lines(summary(FinishedSearch(trials, params)), params)
     assert lines[:2] == [
         "Best: trial 1, validation accuracy of the joint model 0.7900, 0.0100 worse than the defaults (trial 0).",
         "Pareto front: trials 0, 1, 2. Of those within 0.02 of the best score, the winner has the lowest size, MB.",

@@ -15,7 +15,7 @@ from headway.files import read_json, sha256_of_json
 from headway.layout import Layout
 from headway.params import Params
 from headway.ranges import Choices, Value, is_derived, nearest_value
-from headway.search.results import Finished, TrialResult
+from headway.search.results import FinishedSearch, TrialResult
 from headway.search.trial import Outcome, Progress, Task
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class TrialFailed(Exception):
 
 def run_trials(
     params: Params, layout: Layout, key: str, folder: Path, tracker: Tracker, progress: Progress
-) -> tuple[Finished, list[TrialResult]]:
+) -> tuple[FinishedSearch, list[TrialResult]]:
     """Run a study to its end, or continue it; its journal is in the folder, and the tracker logs each finished trial.
 
     Returns:
