@@ -21,6 +21,11 @@ from torch import Tensor, nn
 PRIOR = 1.0
 
 
+def combine(parts: Tensor, weights: Tensor) -> Tensor:
+    """The combined logits z, (N, C), of the logits of the parts, (P, N, C), with weights w, (P,)."""
+    return (weights[:, None, None] * parts).sum(dim=0)
+
+
 def fit_weights(parts: Tensor, labels: Tensor) -> tuple[Tensor, float]:
     """Fit w, float32, (P,), to logits on rows that no part was trained on, (P, N, C), and their labels, int64, (N,).
 

@@ -41,7 +41,7 @@ class JointClassifier(nn.Module):
 
     def combine(self, linear: Tensor, attention: Tensor) -> Tensor:
         """The weighted sum of the parts' logits, (B, C)."""
-        return self.weights[0] * linear + self.weights[1] * attention
+        return combination.combine(torch.stack([linear, attention]), self.weights)
 
     def fit_weights(self, linear: Tensor, attention: Tensor, labels: Tensor) -> None:
         """Set the weights to those that make the labels, int64, (N,), most likely, given the parts' logits, each (N, C)."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headway.model.combination import fit_weights
+from headway.model.combination import combine, fit_weights
 from headway.search.goals import OBJECTIVES
 from headway.search.row_scores import row_scores
 
@@ -28,9 +28,9 @@ def joint_logits(ngrams: np.ndarray | None, attention: Tensor, labels: np.ndarra
     """
     parts = torch.stack([attention] if ngrams is None else [torch.tensor(ngrams), attention])
     weights, _ = fit_weights(parts, torch.from_numpy(labels))
-    return (weights[:, None, None] * parts).sum(dim=0).numpy()
+    return combine(parts, weights).numpy()
 
 
-def joint_metrics(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The entries of a trial's curve that objectives name, of the joint model's logits, (V, C), and labels, int64, (V,)."""
-    return {goal.entry: float(row_scores(name, logits, labels).mean()) for name, goal in OBJECTIVES.items()}
+def joint_scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Every objective of each row, float64, (V,), of the joint model's logits, (V, C), and labels, int64, (V,)."""
+    return {name: row_scores(name, logits, labels) for name in OBJECTIVES}

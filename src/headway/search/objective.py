@@ -24,10 +24,9 @@ from headway.model.ngrams import NgramClassifier
 from headway.model.schedule import Schedule, resolve_trial
 from headway.model.training import fit
 from headway.params import Params
-from headway.search.goals import epochs_of, kept, objective, value_of
-from headway.search.joint import joint_logits, joint_metrics
+from headway.search.goals import OBJECTIVES, epochs_of, kept, objective, value_of
+from headway.search.joint import joint_logits, joint_scores
 from headway.search.pruning import MIN_STEPS, at_rungs
-from headway.search.row_scores import row_scores
 from headway.search.trial import EvaluationCallback, Outcome, Task, encode_rows
 
 if TYPE_CHECKING:
@@ -117,11 +116,11 @@ def run_trial(
         for name, value in entry.items():
             if not math.isfinite(value):
                 raise HeadwayError(f"training diverged: {name} {value} at step {entry['step']:,}")
-        logits = joint_logits(linear, logits_by_row(module, module_data), labels)
-        entry = entry | joint_metrics(logits, labels)
+        found = joint_scores(joint_logits(linear, logits_by_row(module, module_data), labels), labels)
+        entry = entry | {OBJECTIVES[name].entry: float(values.mean()) for name, values in found.items()}
         curve.append(entry)
         if kept(curve) is entry:
-            rows = row_scores(tune.objective, logits, labels)
+            rows = found[tune.objective]
         if on_evaluation:
             on_evaluation(entry)
         reached = [rung for rung, first in at_rungs(curve, list(task.limits)) if first is entry]
