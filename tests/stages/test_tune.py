@@ -360,6 +360,18 @@ def test_n_grams_are_fitted_on_a_sample_of_a_large_share(
     assert f"tune · n-grams of {-(-len(train) // 2)} of {len(train)} texts" in capsys.readouterr().out
 
 
+def test_n_grams_are_fitted_only_if_a_trial_is_left_to_run(
+    tunable: tuple[Params, Layout], capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, layout = tunable
+    chosen = params.override({**QUICK, "tune.trials": 1})
+    winner, _ = search(chosen, layout)
+    assert capsys.readouterr().out.count("tune · n-grams of ") == 1
+    again, _ = search(chosen.override({"tune.timeout_minutes": 5.0}), layout)  # another budget of the same study
+    assert again == winner
+    assert "n-grams" not in capsys.readouterr().out
+
+
 def test_without_n_grams_trials_have_none(tunable: tuple[Params, Layout], capsys: pytest.CaptureFixture[str]) -> None:
     params, layout = tunable
     winner, _ = search(params.override({**QUICK, "tune.trials": 1, "ngrams.max_order": 0}), layout)

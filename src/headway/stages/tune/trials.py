@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headway.errors import HeadwayError, first_line
 from headway.files import read_json, sha256_of_json
 from headway.layout import Layout
-from headway.params import Params
+from headway.params import TUNABLE, Params
 from headway.ranges import Choices, Value, is_derived, nearest_value
 from headway.search.results import FinishedSearch, TrialResult
 from headway.search.trial import Outcome, Progress, Task
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from headway.tracking import Tracker
 
 
-#: How paths of hyperparameters begin that change the rows of a trial or its n-grams, as :func:`_data_key` has them.
-DATA_KNOBS = ("tokenizer.", "training.class_weights")
+#: Paths of the hyperparameters that change the rows of a trial or its n-grams.
+DATA_KNOBS = tuple(path for path in TUNABLE if path.startswith("tokenizer.") or path == "training.class_weights")
 
 
 class TrialFailed(Exception):
@@ -47,18 +47,22 @@ def run_trials(
 
     folder.mkdir(parents=True, exist_ok=True)
     threads = threads_per_trial(params)
-    shared = load_shared(params.override({"training.threads": threads}), layout)
+    shared = shared_rows(params.override({"training.threads": threads}), layout)
     storage = open_storage(params.tune.storage, folder / "journal.log")
     search = Search(params.tune, defaults_of(params, shared), params.seed, storage, f"headway {key[:16]}")
     # A trial in another process cannot show its batches here.
     work = partial(run_trial, batches=progress.batches) if params.tune.executor == "serial" else run_trial
-    opened = open_executor(
-        params.tune.executor, work, shared, workers=params.tune.workers, threads=threads, address=params.tune.address
-    )
-    with database_errors(params.tune.storage), opened as executor:
-        encoding = EncodingExecutor(executor, shared, layout)
-        finished = search.run(encoding, progress, lambda trial: log_trial(tracker, trial, key))
-        return finished, search.repeat_best(finished, encoding, progress, lambda trial: log_trial(tracker, trial, key))
+    with database_errors(params.tune.storage), ExitStack() as stack:
+
+        def start() -> Executor[Task, Outcome]:
+            tune, ready = params.tune, with_ngrams(shared)
+            return stack.enter_context(
+                open_executor(tune.executor, work, ready, workers=tune.workers, threads=threads, address=tune.address)
+            )
+
+        executor = EncodingExecutor(StartedWhenNeeded(start, params.tune.workers), shared, layout)
+        finished = search.run(executor, progress, lambda trial: log_trial(tracker, trial, key))
+        return finished, search.repeat_best(finished, executor, progress, lambda trial: log_trial(tracker, trial, key))
 
 
 def threads_per_trial(params: Params) -> int:
@@ -89,7 +93,18 @@ def defaults_of(params: Params, shared: Shared) -> dict[str, Value]:
 
 
 def load_shared(params: Params, layout: Layout) -> Shared:
-    """What all trials have in common."""
+    """What all trials have in common, with the n-grams of their rows, which are fitted here."""
+    return with_ngrams(shared_rows(params, layout))
+
+
+def with_ngrams(shared: Shared) -> Shared:
+    """The same with n-grams, fitted on its rows."""
+    ngrams = fitted_ngrams(shared.data, shared.params, len(shared.class_rows))
+    return replace(shared, data=replace(shared.data, ngrams=ngrams))
+
+
+def shared_rows(params: Params, layout: Layout) -> Shared:
+    """What all trials have in common, without n-grams."""
     import numpy as np
 
     from headway.data.tokenization.encoded import EncodedTexts
@@ -97,28 +112,23 @@ def load_shared(params: Params, layout: Layout) -> Shared:
 
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
     labels = EncodedTexts.open(layout.encoded / "train.arrow").labels
-    data = load_data(layout.encoded, params, len(classes), {})
-    return Shared(params, data, np.bincount(labels, minlength=len(classes)).tolist())
+    return Shared(params, load_rows(layout.encoded, params), np.bincount(labels, minlength=len(classes)).tolist())
 
 
-def load_data(folder: Path, knobs: Params, n_classes: int, fitted: dict[str, NgramPart | None]) -> TrialData:
-    """A fixed share of the training rows, the same for every tokenizer; all validation rows; and n-grams of these.
-
-    The n-grams are fitted on the rows that a trial trains on, so that a trial is the whole training on fewer rows.
+def load_rows(folder: Path, knobs: Params) -> TrialData:
+    """A fixed share of the training rows, the same for every tokenizer, and all validation rows; without n-grams.
 
     Args:
         folder: with the rows as encoded with these knobs.
-        fitted: n-grams that were fitted before, by setting, to which those of this setting are added.
     """
     import numpy as np
 
-    from headway.data.batching.datamodule import WholeTexts, subset
+    from headway.data.batching.datamodule import subset
     from headway.data.text.splits import unit_hash
     from headway.data.tokenization import tokenizer, vectors
     from headway.data.tokenization.encoded import EncodedTexts
-    from headway.model.fitting import fit_ngrams
     from headway.model.schedule import trial_share
-    from headway.search.objective import TrialData, ngram_part
+    from headway.search.objective import TrialData
 
     def rows(split: str, share: float) -> EncodedTexts:
         texts = EncodedTexts.open(folder / f"{split}.arrow")
@@ -127,17 +137,37 @@ def load_data(folder: Path, knobs: Params, n_classes: int, fitted: dict[str, Ngr
 
     size = tokenizer.load(folder / "tokenizer.json").get_vocab_size()
     share = trial_share(knobs.tune.train_share, len(EncodedTexts.open(folder / "train.arrow")))
-    train, validation = rows("train", share), rows("validation", 1.0)
-    key = _data_key(knobs)
-    if key not in fitted:
-        ngrams = fit_ngrams(WholeTexts(train, validation), n_classes, knobs, "tune")
-        fitted[key] = ngram_part(ngrams, validation, knobs.tune.second_objective) if ngrams is not None else None
-    return TrialData(train, validation, size, vectors.load(folder), fitted[key])
+    return TrialData(rows("train", share), rows("validation", 1.0), size, vectors.load(folder))
 
 
-def _data_key(knobs: Params) -> str:
-    """Hash of the hyperparameters that change the rows of a trial or its n-grams."""
-    return sha256_of_json([knobs.tokenizer.model_dump(), knobs.training.class_weights])
+def fitted_ngrams(data: TrialData, knobs: Params, n_classes: int) -> NgramPart | None:
+    """N-grams fitted on the rows that a trial trains on, so that a trial is the whole training on fewer rows; None without."""
+    from headway.data.batching.datamodule import WholeTexts
+    from headway.model.fitting import fit_ngrams
+    from headway.search.objective import ngram_part
+
+    ngrams = fit_ngrams(WholeTexts(data.train, data.validation), n_classes, knobs, "tune")
+    return ngram_part(ngrams, data.validation, knobs.tune.second_objective) if ngrams is not None else None
+
+
+def _data_values(knobs: Params) -> tuple[Value, ...]:
+    """The values of :data:`DATA_KNOBS`."""
+    return tuple(attrgetter(path)(knobs) for path in DATA_KNOBS)
+
+
+@dataclass(frozen=True)
+class StartedWhenNeeded:
+    """An executor that starts when it gets its first batch, so that a study without trials left to run needs no n-grams."""
+
+    start: Callable[[], Executor[Task, Outcome]]
+    workers: int
+
+    def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
+        self._started.run(tasks, listener)
+
+    @cached_property
+    def _started(self) -> Executor[Task, Outcome]:
+        return self.start()
 
 
 @dataclass(frozen=True)
@@ -150,7 +180,7 @@ class EncodingExecutor:
     executor: Executor[Task, Outcome]
     shared: Shared
     layout: Layout
-    fitted: dict[str, NgramPart | None] = field(default_factory=dict)
+    fitted: dict[tuple[Value, ...], NgramPart | None] = field(default_factory=dict)
 
     @property
     def workers(self) -> int:
@@ -159,7 +189,7 @@ class EncodingExecutor:
     def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
         ready: list[Task] = []
         for position, task in enumerate(tasks):
-            if any(path.startswith(DATA_KNOBS) for path in task.point):
+            if task.point.keys() & DATA_KNOBS:
                 listener.started(position)  # encoding is part of the trial: a kill during it counts
             try:
                 ready.append(replace(task, data=self._encoded(task)))
@@ -172,10 +202,13 @@ class EncodingExecutor:
 
         params = self.shared.params
         knobs = params.at(task.point)
-        if _data_key(knobs) == _data_key(params):
+        values = _data_values(knobs)
+        if values == _data_values(params):
             return None
-        folder = encoded_with(knobs.tokenizer, params.tokenizer, self.layout)
-        return load_data(folder, knobs, len(self.shared.class_rows), self.fitted)
+        data = load_rows(encoded_with(knobs.tokenizer, params.tokenizer, self.layout), knobs)
+        if values not in self.fitted:
+            self.fitted[values] = fitted_ngrams(data, knobs, len(self.shared.class_rows))
+        return replace(data, ngrams=self.fitted[values])
 
 
 def log_trial(tracker: Tracker, trial: TrialResult, key: str) -> None:
