@@ -15,8 +15,10 @@ from rich.console import Console
 from benchmarks.panel import cells, measurement, ranks
 from benchmarks.panel.cells import Cell
 from benchmarks.panel.measurement import params_of
-from benchmarks.panel.ranks import PointMeasurements, correlations, points_of, space_named, table_of
+from benchmarks.panel.points import PointMeasurements
+from benchmarks.panel.ranks import correlations, points_of, space_named, table_of
 from benchmarks.panel.sets import PanelSet
+from tests.real_texts import english
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +100,26 @@ def test_a_finished_point_is_not_measured_again_and_belongs_to_the_code(monkeypa
     assert done == points
     monkeypatch.setattr(measurement, "code_fingerprint", lambda layout, stage: f"another {stage}")
     assert PointMeasurements(one, 1, params_of(one, 1, {})).at(points[0]) == {"number": 3}
+
+
+def test_a_real_point_is_a_trial_and_the_full_training(capsys: pytest.CaptureFixture[str]) -> None:
+    texts, labels = english(400)
+    rows = pd.DataFrame({"text": texts, "label": ["negative" if label == 0 else "positive" for label in labels]})
+    one = Cell(PanelSet("sentences", "en", "Latin", "MIT", "a package", list), 0, rows)
+    small = {"model.d_model": 8, "model.bigram_buckets": 512, "training.max_epochs": 2, "training.threads": 1}
+    measurements = PointMeasurements(one, 1, params_of(one, 1, {**small, "tune.max_epochs": 1, "tune.train_share": 1.0}))
+    found = measurements.at({"training.learning_rate": 0.004})
+    assert found["point"] == {"training.learning_rate": 0.004}
+    assert found["reason"] == ""
+    assert found["seconds"].keys() == {"trial", "full"}
+    for name in ("joint", "attention", "full"):
+        assert 0.4 < found[name]["accuracy"] <= 1
+        assert 0 < found[name]["nll"] < 0.8
+    assert found["joint"] != found["attention"] != found["full"]
+    assert [file.suffix for file in measurements.folder.glob("point-*")] == [".json"], "checkpoints are removed"
+    assert measurements.at({"training.learning_rate": 1e30})["full"] == {}
+    assert "diverged" in measurements.at({"training.learning_rate": 1e30})["reason"]
+    assert capsys.readouterr().out == ""
 
 
 def test_an_unknown_cell_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
