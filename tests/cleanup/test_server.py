@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from mlflow.exceptions import MlflowException
 
 from headway.cleanup import models
@@ -24,32 +20,16 @@ from headway.registry import packages, removal
 from headway.registry.registry import MODEL_TAG, Registry, ref_of
 from headway.serving import package
 from headway.tracking import URI_VARIABLE, Tracker
-from tests.e2e.conftest import free_port
+from tests.mlflow_server import mlflow_server
 from tests.promotion.conftest import Stock, decision_content
 
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder in which a server that MLFLOW_TRACKING_URI names keeps its artifacts."""
-    port, folder = free_port(), tmp_path / "server"
-    folder.mkdir()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, *stores], cwd=folder, stdout=log, stderr=log)
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        for _ in range(240):
-            try:
-                requests.get(f"{uri}/health", timeout=5).raise_for_status()
-                break
-            except requests.RequestException:
-                time.sleep(0.5)
-        monkeypatch.setenv(URI_VARIABLE, uri)
-        yield folder / "files"
-    finally:
-        process.terminate()
-        process.wait(30)
+    with mlflow_server(tmp_path / "server") as url:
+        monkeypatch.setenv(URI_VARIABLE, url)
+        yield tmp_path / "server" / "artifacts"
 
 
 @pytest.mark.e2e
