@@ -1,4 +1,4 @@
-"""A copy of the project whose flow takes a minute: 3,000 Rotten Tomatoes sentences and a search of two trials."""
+"""A copy of the project whose flow takes a minute: 3,000 Rotten Tomatoes sentences and a search of two short trials."""
 
 from __future__ import annotations
 
@@ -16,20 +16,41 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
+from flows import local_server
 from headway import params as parameters
+from headway.files import fresh_folder
 from headway.layout import Layout
 from headway.promotion import history
 from headway.promotion.decision import Decision
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
 
+#: The files that take longest, in that order. They run first, so that all test processes end at about the same time.
+LONGEST = (
+    "e2e/test_recovery.py",
+    "e2e/test_signals.py",
+    "e2e/test_secrets.py",
+    "e2e/test_readme.py",
+    "e2e/test_registry.py",
+    "e2e/test_pipeline.py",
+    "e2e/test_servers.py",
+    "e2e/test_schedule.py",
+    "docker/test_docker.py",
+    "stages/test_tune.py",
+    "stages/test_data_stages.py",
+    "e2e/test_versioning.py",
+)
+TESTS = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SECONDS = 420
 SMALL = {
     "  subset: imdb": "  subset: rotten_tomatoes",
     "  max_rows: 0 ": "  max_rows: 3000 ",
     "  trials: 8": "  trials: 2",
+    "  max_epochs: auto            # Passes": "  max_epochs: 3               # Passes",
+    "  max_epochs: auto            # Epochs": "  max_epochs: 1               # Epochs",
     "  threads: 2": "  threads: 1",  # two test processes run side by side
     # With so few sentences the attention part does not reach the linear model. These tests are not about accuracy.
     "  baseline_margin: 0.03": "  baseline_margin: 0.2",
@@ -91,8 +112,8 @@ class Clone:
         return history.decisions(Registry(self.tracker()))
 
 
-def new_clone(repository: Path, root: Path) -> Clone:
-    """A new repository with the files that git tracks or would track, with small params, committed."""
+def new_clone(repository: Path, root: Path, prefect_home: Path | None = None) -> Clone:
+    """A new repository with the files that git tracks or would track, with small params, committed; and a home of Prefect."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=repository,
@@ -111,6 +132,8 @@ def new_clone(repository: Path, root: Path) -> Clone:
     git(root, "init", "--quiet")
     git(root, "add", "--all")
     commit(root, "The project")
+    if prefect_home:
+        shutil.copytree(prefect_home, root / ".headway" / "prefect")
     return clone
 
 
@@ -147,25 +170,76 @@ def end(process: subprocess.Popen[bytes], sign: signal.Signals = signal.SIGKILL)
     process.wait(30)
 
 
-@pytest.fixture
-def clone(repository: Path, tmp_path: Path) -> Clone:
-    """A copy of the project in which nothing has run yet."""
-    return new_clone(repository, tmp_path / "clone")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first. Needs ``--no-loadscope-reorder`` if pytest-xdist distributes files."""
+
+    def rank(item: pytest.Item) -> int:
+        name = item.path.relative_to(TESTS).as_posix()
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder for this and all other test processes of pytest-xdist, which the first one that needs it makes. Read-only."""
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            with fresh_folder(folder) as new:
+                make(new)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def finished(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of Prefect with a new database. To make one takes most of the time of a server's first start."""
+
+    def make(folder: Path) -> None:
+        with local_server.embedded(folder):
+            pass
+
+    return made_once(tmp_path_factory, "prefect", make)
+
+
+@pytest.fixture
+def clone(repository: Path, prefect_home: Path, tmp_path: Path) -> Clone:
+    """A copy of the project in which nothing has run yet; only Prefect's database is there."""
+    return new_clone(repository, tmp_path / "clone", prefect_home)
+
+
+@pytest.fixture(scope="session")
+def first_run(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a ``clone`` whose first flow has run and whose results are committed, and what that run ``printed``."""
+
+    def make(folder: Path) -> None:
+        clone = new_clone(repository, folder / "clone")
+        done = clone.run("headway", "run")
+        printed = done.stdout + done.stderr
+        assert done.returncode == 0, printed[-3000:]
+        git(clone.root, "add", "--all")
+        commit(clone.root, "Its first run")
+        (folder / "printed").write_text(printed, encoding="utf-8")
+
+    return made_once(tmp_path_factory, "first-run", make)
+
+
+@pytest.fixture(scope="module")
+def finished(first_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
     """A copy whose first flow has run and whose results are committed, and the output of that run."""
-    clone = new_clone(repository, tmp_path_factory.mktemp("finished") / "clone")
-    done = clone.run("headway", "run")
-    printed = done.stdout + done.stderr
-    assert done.returncode == 0, printed[-3000:]
-    git(clone.root, "add", "--all")
-    commit(clone.root, "Its first run")
-    return clone, printed
+    root = tmp_path_factory.mktemp("finished") / "clone"
+    shutil.copytree(first_run / "clone", root, symlinks=True)
+    return Clone(root), (first_run / "printed").read_text(encoding="utf-8")
 
 
 @pytest.fixture
 def ran(finished: tuple[Clone, str]) -> Clone:
     """The copy whose first flow has run. The tests of a file share it, in their order."""
     return finished[0]
+
+
+@pytest.fixture
+def resumed(clone: Clone, first_run: Path) -> Clone:
+    """A copy in which nothing has run yet, with the cache of the one whose first flow has run: equal stages are restored."""
+    shutil.copytree(first_run / "clone" / ".dvc" / "cache", clone.root / ".dvc" / "cache")
+    return clone

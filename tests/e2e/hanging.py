@@ -27,8 +27,8 @@ with Tracker(load(layout.params), layout).nested("training", "hanging", "hanging
 """
 
 
-def new_hanging_clone(repository: Path, root: Path) -> Clone:
-    clone = new_clone(repository, root)
+def new_hanging_clone(repository: Path, root: Path, prefect_home: Path) -> Clone:
+    clone = new_clone(repository, root, prefect_home)
     clone.environment["SHELL"] = "/bin/sh"  # which may stay between DVC and the stage, unlike bash
     (root / "hang.py").write_text(STAGE)
     graph = (root / "dvc.yaml").read_text()

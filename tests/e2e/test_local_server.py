@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -65,19 +66,18 @@ def test_the_servers_of_two_projects_run_side_by_side(tmp_path: Path) -> None:
             assert requests.get(url, auth=tuple(other.auth.split(":")), timeout=20).status_code == 401
 
 
-def test_a_second_standing_server_of_a_project_is_refused_with_the_address_of_the_first(tmp_path: Path) -> None:
-    with (
-        local_server.standing(tmp_path, free_port()) as (address, _),
-        pytest.raises(HeadwayError, match=f"running already at {address.page}"),
-        local_server.standing(tmp_path, free_port()),
-    ):
-        pass
-
-
-def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
-    with (
-        local_server.standing(tmp_path / "one", free_port()) as (address, _),
-        pytest.raises(HeadwayError, match=r"^--port \d+: cannot be used \(.*in use\); choose another one$"),
-        local_server.standing(tmp_path / "two", int(address.page.rpartition(":")[2])),
-    ):
-        pass
+def test_a_second_standing_server_is_refused_in_the_same_project_and_on_the_same_port(
+    prefect_home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(prefect_home, tmp_path / "one")
+    with local_server.standing(tmp_path / "one", free_port()) as (address, _):
+        with (
+            pytest.raises(HeadwayError, match=f"running already at {address.page}"),
+            local_server.standing(tmp_path / "one", free_port()),
+        ):
+            pass
+        with (
+            pytest.raises(HeadwayError, match=r"^--port \d+: cannot be used \(.*in use\); choose another one$"),
+            local_server.standing(tmp_path / "two", int(address.page.rpartition(":")[2])),
+        ):
+            pass

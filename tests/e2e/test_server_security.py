@@ -51,19 +51,26 @@ class Target:
         return [flow["name"] for flow in answer.json()]
 
 
+@pytest.fixture(scope="module")
+def embedded(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_server.Address]:
+    """The server of a flow alone."""
+    with local_server.embedded(shutil.copytree(prefect_home, tmp_path_factory.mktemp("embedded") / "prefect")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def standing(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[local_server.Address]:
+    """The server for schedules, workers and the browser."""
+    home = shutil.copytree(prefect_home, tmp_path_factory.mktemp("standing") / "prefect")
+    with local_server.standing(home, free_port()) as (address, _):
+        yield address
+
+
 @pytest.fixture(scope="module", params=["embedded", "standing"])
-def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """The server of a flow alone, and the one for schedules, workers and the browser."""
-    home = tmp_path_factory.mktemp("prefect")
-
-    @contextmanager
-    def standing() -> Iterator[local_server.Address]:
-        with local_server.standing(home, free_port()) as (address, _):
-            yield address
-
-    with local_server.embedded(home) if request.param == "embedded" else standing() as address:
-        user, _, password = address.auth.partition(":")
-        yield Target(address.page, (user, password))
+def target(request: pytest.FixtureRequest) -> Target:
+    address = request.getfixturevalue(request.param)
+    user, _, password = address.auth.partition(":")
+    return Target(address.page, (user, password))
 
 
 @pytest.mark.parametrize(
@@ -172,13 +179,14 @@ def test_a_shell_without_the_password_is_told_where_it_is(
         refresh_global_settings_context()
 
 
-def test_the_standing_server_has_pages_that_ask_for_the_password(tmp_path: Path, browser: Callable[[str], str]) -> None:
-    with local_server.standing(tmp_path / "prefect", free_port()) as (address, _):
-        settings = requests.get(f"{address.page}/ui-settings", timeout=20).json()
-        assert (settings["auth"], settings["api_url"]) == ("BASIC", address.url)
-        for host in ("127.0.0.1", "localhost"):
-            shown = browser(f"{address.page.replace('127.0.0.1', host)}/")
-            assert "password" in shown.lower(), shown[-1000:]
+def test_the_standing_server_has_pages_that_ask_for_the_password(
+    standing: local_server.Address, browser: Callable[[str], str]
+) -> None:
+    settings = requests.get(f"{standing.page}/ui-settings", timeout=20).json()
+    assert (settings["auth"], settings["api_url"]) == ("BASIC", standing.url)
+    for host in ("127.0.0.1", "localhost"):
+        shown = browser(f"{standing.page.replace('127.0.0.1', host)}/")
+        assert "password" in shown.lower(), shown[-1000:]
 
 
 # From a browser.

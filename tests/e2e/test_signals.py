@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -17,8 +19,8 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def hanging(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return new_hanging_clone(repository, tmp_path_factory.mktemp("hanging") / "clone")
+def hanging(repository: Path, prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return new_hanging_clone(repository, tmp_path_factory.mktemp("hanging") / "clone", prefect_home)
 
 
 def statuses(clone: Clone) -> list[str]:
@@ -72,7 +74,7 @@ def test_a_flow_that_is_ended_while_its_server_starts_leaves_nothing(hanging: Cl
 def test_an_ended_scheduler_leaves_no_active_schedule_and_no_process(
     hanging: Clone, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """With a run in progress. Whether the schedule is active is asked of the project's own server, started again."""
+    """With a run in progress. The database of the project's own server, which has ended too, says what is left."""
     (hanging.root / "hangs").unlink(missing_ok=True)
     log = tmp_path / "schedule.log"
     scheduler = hanging.start("headway", "schedule", "--cron", "0 3 * * *", log=log)
@@ -87,18 +89,28 @@ def test_an_ended_scheduler_leaves_no_active_schedule_and_no_process(
     finally:
         end(scheduler)
     assert "Traceback" not in log.read_text()
-    server = hanging.start("headway", "server", log=tmp_path / "server.log")
+    with closing(sqlite3.connect(hanging.root / ".headway" / "prefect" / "prefect.db")) as database:
+        assert database.execute("SELECT paused FROM deployment").fetchall() == [(1,)]
+        ((state,),) = database.execute("SELECT state_type FROM flow_run WHERE id = ?", (run,)).fetchall()
+    assert state in ("CRASHED", "CANCELLED")
+    assert set(statuses(hanging)) == {"KILLED"}
+
+
+def test_a_server_that_is_ended_leaves_no_process_and_says_that_the_schedule_is_not_active(
+    hanging: Clone, tmp_path: Path
+) -> None:
+    """After the schedulers of the tests above."""
+    log = tmp_path / "server.log"
+    server = hanging.start("headway", "server", log=log)
     try:
-        wait_for(lambda: "In other shells" in (tmp_path / "server.log").read_text(), 120, "the server")
-        again = Api(hanging)
-        assert again.deployment()["paused"] is True
-        assert again.state(run) in ("CRASHED", "CANCELLED")
+        wait_for(lambda: "In other shells" in log.read_text(), 120, "the server")
+        deployment = Api(hanging).deployment()
+        assert deployment is None or deployment["paused"] is True
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 128 + signal.SIGTERM
         assert not servers(hanging)
     finally:
         end(server)
-    assert set(statuses(hanging)) == {"KILLED"}
 
 
 def test_a_crash_leaves_no_concurrency_slot_taken(hanging: Clone, tmp_path: Path) -> None:
