@@ -51,11 +51,11 @@ def only_line(text: str) -> str:
     return line
 
 
-def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(clone: Clone, tmp_path: Path) -> None:
+def test_a_killed_flow_leaves_nothing_behind_and_the_next_run_goes_on(resumed: Clone, tmp_path: Path) -> None:
     """A second flow is refused while the first runs; after kill -9 during training, `dvc repro` continues the training."""
-    log = tmp_path / "flow.log"
+    clone, log = resumed, tmp_path / "flow.log"
     clone.edit(
-        ("  max_epochs: auto            # Passes", "  max_epochs: 6 # Passes"),
+        ("  max_epochs: 3               # Passes", "  max_epochs: 6               # Passes"),
         ("  patience: auto ", "  patience: 99 "),
     )
     flow = clone.start("headway", "run", log=log)

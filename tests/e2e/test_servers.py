@@ -1,7 +1,7 @@
 """Every documented deployment, with real servers: a champion, a second version judged against it, rollback, predictions.
 
 The servers are started, and everything is done, by the commands that the documentation gives. What the stages compute comes from
-the cache of another project where it can; the second version is trained once, over HTTP.
+the cache of another project where it can; the second version is searched for and trained once, over HTTP.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Clone, commit, end, free_port, git, new_clone, wait_for
+from tests.e2e.conftest import Clone, commit, end, free_port, git, wait_for
 from tests.mlflow_server import mlflow_server
 from tests.postgres import PASSWORD, postgres
 
@@ -77,17 +77,10 @@ class Deployment:
         self.on_worker = True
 
 
-@pytest.fixture(scope="module")
-def cache(finished: tuple[Clone, str]) -> Path:
-    """The DVC cache of a project whose stages have run, which the projects of this file share."""
-    return finished[0].root / ".dvc" / "cache"
-
-
 @pytest.fixture
-def deployment(request: pytest.FixtureRequest, repository: Path, cache: Path, tmp_path: Path) -> Iterator[Deployment]:
-    clone = new_clone(repository, tmp_path / "project")
+def deployment(request: pytest.FixtureRequest, resumed: Clone, tmp_path: Path) -> Iterator[Deployment]:
+    clone = resumed
     clone.edit(*LENIENT.items())
-    (clone.root / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
     git(clone.root, "add", "--all")
     commit(clone.root, "A lenient gate")
     deployment = Deployment(clone)
@@ -108,7 +101,7 @@ def test_a_champion_is_promoted_replaced_restored_and_used(deployment: Deploymen
     clone = deployment.clone
     assert "PROMOTED: version 1 is champion" in deployment.retrain()
 
-    clone.edit(("  max_order: 3 ", "  max_order: 2 "))  # read by train, not by tune
+    clone.edit(("  max_order: 3 ", "  max_order: 2 "))
     second = deployment.retrain()
     assert "PROMOTED: version 2 is champion" in second
     assert "against the champion" in second
