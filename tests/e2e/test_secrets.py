@@ -177,9 +177,9 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(repository: Path, data: str, database: Server, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def ran(repository: Path, prefect_home: Path, data: str, database: Server, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("planted")
-    clone = new_clone(repository, folder / "clone")
+    clone = new_clone(repository, folder / "clone", prefect_home)
     plant(clone, data, database, folder)
     outputs: dict[str, bytes] = {}
 
