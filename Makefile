@@ -24,7 +24,7 @@ run: $(INSTALLED)  ## Run the whole pipeline: data, search, training, evaluation
 
 test: $(INSTALLED_DEV)  ## Run all tests except the slow ones: first the unit tests, then end to end
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not slow"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "e2e and not slow"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "e2e and not slow"
 
 test-fast: $(INSTALLED_DEV)  ## Run the unit tests only (minutes)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e and not slow"

@@ -90,7 +90,7 @@ def scripts(page: Path) -> list[str]:
     return PYTHON.findall(page.read_text(encoding="utf-8"))
 
 
-def write_reviews(file: Path, rows: int = 1500) -> None:
+def write_reviews(file: Path, rows: int = 700) -> None:
     """Write real reviews of books, hotels and shops with one star or five, and rows of the usual unusable kinds."""
     texts, labels = chinese(2 * rows)
     table = [(text.strip(), str(1 + 4 * label)) for text, label in zip(texts, labels, strict=True) if len(text.strip()) > 10]
@@ -161,7 +161,7 @@ def test_make_test_runs_the_fast_tests_and_then_the_others(installed: Clone) -> 
     planned = bash(installed, "make --dry-run test").stdout.splitlines()
     assert [line.split("-m pytest ")[1] for line in planned if "-m pytest " in line] == [
         '-n 2 --dist loadfile -m "not e2e and not slow"',
-        '-n 2 --dist loadfile -m "e2e and not slow"',
+        '-n 2 --dist loadfile --no-loadscope-reorder -m "e2e and not slow"',
     ]
 
 
