@@ -35,6 +35,7 @@ class Layout:
     graph = _At("dvc.yaml")
     lock = _At("dvc.lock")
     vectors = _At("data/vectors")
+    encoders = _At("data/encoders")
 
     # Data, by stage.
     raw = _At("data/raw")
