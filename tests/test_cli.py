@@ -114,9 +114,12 @@ ARGUMENTS = {
     "card": ["1"],
     "lineage": ["1"],
     "data diff": ["HEAD"],
+    "encoders add": ["tiny"],
 }
 NAMES = sorted(
-    name.removeprefix("headway ") for name, command in commands(get_command(cli.app)) if not hasattr(command, "commands")
+    name.removeprefix("headway ")
+    for name, command in commands(get_command(cli.app))
+    if not hasattr(command, "commands") or command.invoke_without_command
 )
 
 

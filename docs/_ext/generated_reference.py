@@ -107,6 +107,8 @@ def _commands(group: Any, path: str, panel: str) -> Iterator[tuple[str, Any, str
         own = getattr(command, "rich_help_panel", None) or panel
         own = own if isinstance(own, str) else panel
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield f"{path} {name}", command, own
             yield from _commands(command, f"{path} {name}", own)
         else:
             yield f"{path} {name}", command, own

@@ -67,8 +67,8 @@ def test_weights_in_several_files_are_those_of_the_index(encoders: Path, tiny: P
     assert sorted(found.sha256) == ["config.json", *shards, "model.safetensors.index.json", "tokenizer.json"]
 
 
-def test_shapes_are_read_from_the_header(tiny: Path) -> None:
-    assert folder.shapes(tiny / "model.safetensors") == {name: value.shape for name, value in TENSORS.items()}
+def test_types_and_shapes_are_read_from_the_header(tiny: Path) -> None:
+    assert folder.tensors(tiny / "model.safetensors") == {name: ("F32", value.shape) for name, value in TENSORS.items()}
 
 
 @pytest.mark.parametrize(

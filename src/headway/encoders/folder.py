@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ README = "README.md"
 #: How the name of a folder ends that is being filled.
 PARTIAL = ".partial"
 #: Weights that PyTorch pickled.
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 #: Part of a name in data/encoders. A name has one part, or two as on the Hub: organisation/model.
 PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -129,10 +130,10 @@ def check(folder: Path, record: Record | None) -> EncoderFiles:
     """The files of a folder that holds an encoder; HeadwayError as :func:`read` raises it."""
     try:
         weights, others = _weights(folder)
-        config = _read_config(folder)
+        config = read_config(folder)
         _read_object(folder / TOKENIZER, "save the encoder with a fast tokenizer: tokenizer.save_pretrained in transformers")
         for file in weights:
-            shapes(file)
+            tensors(file)
         names = [CONFIG, TOKENIZER, *others, *(file.name for file in weights)]
         sha256 = {name: sha256_of_file(folder / name) for name in sorted(names)}
         if record:
@@ -186,7 +187,7 @@ def names(encoders: Path) -> list[str]:
     """Names of the encoders' folders in data/encoders, sorted; a folder of an organisation holds several."""
     found = []
     for folder in encoders.glob("*"):
-        inner = [folder] if _looks_like_encoder(folder) else filter(_looks_like_encoder, folder.glob("*"))
+        inner = [folder] if holds_encoder(folder) else filter(holds_encoder, folder.glob("*"))
         found += [path.relative_to(encoders).as_posix() for path in inner]
     return sorted(name for name in found if _is_name(name))
 
@@ -196,7 +197,8 @@ def _is_name(name: str) -> bool:
     return len(parts) <= 2 and all(PART.fullmatch(part) and not part.endswith(PARTIAL) for part in parts)
 
 
-def _looks_like_encoder(folder: Path) -> bool:
+def holds_encoder(folder: Path) -> bool:
+    """Whether a folder has a file that only an encoder's folder has."""
     return any((folder / name).is_file() for name in (CONFIG, WEIGHTS, INDEX, RECORD))
 
 
@@ -211,11 +213,12 @@ def read_record(folder: Path) -> Record | None:
         raise _damaged(path, "not a record of `headway encoders add`") from None
 
 
-def shapes(weights: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors by name, from the header of a safetensors file; the tensors themselves are not read."""
+def tensors(weights: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Type and shape of the tensors by name, from the header of a safetensors file; the values are not read."""
     try:
         with safe_open(weights, framework="np") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
+            found = {name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()}
     except SafetensorError as error:
         raise _damaged(weights, first_line(error)) from None
     if not found:
@@ -255,23 +258,35 @@ def _weights(folder: Path) -> tuple[tuple[Path, ...], list[str]]:
         if missing := [file.name for file in files if not file.is_file()]:
             raise HeadwayError(f"{folder}: {listed(missing, 3)} missing, which {INDEX} names; add the encoder again")
         return files, [INDEX]
-    pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
-    if pickled:
+    require_safetensors([path.name for path in folder.iterdir()], str(folder))
+    raise HeadwayError(f"{folder / WEIGHTS}: not a regular file; add the encoder again")
+
+
+def require_safetensors(names: Iterable[str], where: str) -> None:
+    """Check that there is a file of weights, or an index of such files, that is not pickled.
+
+    Args:
+        names: names of the files that are there.
+        where: the folder or repository, for the message.
+    """
+    there = sorted(names)
+    if WEIGHTS in there or INDEX in there:
+        return
+    if pickled := [name for name in there if name.endswith(PICKLED)]:
         raise HeadwayError(
-            f"{folder}: the weights are pickled ({listed(pickled, 3)}), and loading a pickle can run any code; use a revision "
+            f"{where}: the weights are pickled ({listed(pickled, 3)}), and loading a pickle can run any code; use a revision "
             f"with {WEIGHTS}, or convert them where you trust them: "
             "AutoModel.from_pretrained(...).save_pretrained(...) in transformers writes it"
         )
-    raise HeadwayError(
-        f"{folder}: no weights: expected {WEIGHTS}, or {INDEX} and the files that it names; add the encoder again"
-    )
+    raise HeadwayError(f"{where}: no weights: expected {WEIGHTS}, or {INDEX} and the files that it names")
 
 
 def _is_shard(name: Any) -> bool:
     return isinstance(name, str) and name.endswith(".safetensors") and PART.fullmatch(name) is not None
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """Content of config.json; HeadwayError if the encoder needs code of its own, or is of a family that is not supported."""
     path = folder / CONFIG
     config = _read_object(path, "copy it from where the weights came from, or add the encoder again")
     if "auto_map" in config:
