@@ -113,7 +113,14 @@ def test_files_of_people_stay_whatever_their_names(own_reviews: Slice, own_tempo
 
 
 @pytest.mark.parametrize(
-    "where", ["data/raw.partial", "reports.partial", "results/training/.page.7.partial", "mlruns/mlflow.db.partial"]
+    "where",
+    [
+        "data/raw.partial",
+        "reports.partial",
+        "results/training/.page.7.partial",
+        "mlruns/mlflow.db.partial",
+        "data/encoders/organisation/tiny.0123456789ab.partial",
+    ],
 )
 def test_unfinished_files_of_headway_go_and_are_named(own_reviews: Slice, where: str) -> None:
     path = own_reviews.layout.root / where

@@ -22,8 +22,19 @@ from headway.params import Params
 LEFT_OVER = 24 * 3600
 #: Temporary files and folders below the scratch folder.
 TEMPORARY = ("init", "bands*", "revision-*", "python3.*")
-#: Folders that only Headway writes, and how what it has not finished is called: beside a folder, or in it at any depth.
-WRITTEN = ("data/raw", "data/prepared", "data/encoded", "models", "results", "mlruns", ".headway", "reports", "plots")
+#: Folders that Headway writes, and how what it has not finished is called: beside a folder, or in it at any depth.
+WRITTEN = (
+    "data/raw",
+    "data/prepared",
+    "data/encoded",
+    "data/encoders",
+    "models",
+    "results",
+    "mlruns",
+    ".headway",
+    "reports",
+    "plots",
+)
 PARTIAL = ".partial"
 #: A folder with this file is a project, whatever its name.
 MARKER = "params.yaml"
