@@ -37,7 +37,7 @@ def unknown(command_line: str) -> list[str]:
     command: Any = get_command(cli.app)
     words = shlex.split(command_line)[1:]
     while hasattr(command, "commands"):
-        if not words and command.invoke_without_command:
+        if command.invoke_without_command and (not words or words[0].startswith("--")):
             break
         if not words or words[0] not in command.commands:
             return words[:1] or ["a command is missing"]
