@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.shipped import prepared
+from headway.data.batching import pad
 from headway.data.batching.datamodule import WholeTexts, in_batches
 from headway.data.text.splits import unit_hash
 from headway.data.tokenization import encoded, fitting, tokenizer, vectors
@@ -30,7 +31,8 @@ from headway.model.fitting import fit_ngrams
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.params import Params
-from headway.stages.train import fit_attention, join
+from headway.stages.train import join
+from headway.stages.train.fitting import fit_attention
 from headway.tables import read_table
 
 FOLDS = 5
@@ -115,15 +117,19 @@ class Fold:
         join(model, self.part("validation"), class_rows)
         return model
 
-    def logits(self, model: JointClassifier) -> np.ndarray:
-        """Logits of the PARTS and of the joint model on the test rows, float32, (3, rows, C)."""
+    def logits(self, model: JointClassifier, subwords: Sequence[np.ndarray] | None = None) -> np.ndarray:
+        """Logits of the PARTS and of the joint model on the test rows, float32, (3, rows, C).
+
+        ``subwords`` are those of the test rows, int32, (length,) each, for a pretrained encoder.
+        """
         test = self.part("test")
         order = np.argsort(test.lengths, kind="stable")  # the order of in_batches
-        logits, labels = [], []
+        logits, labels, done = [], [], 0
         with torch.inference_mode():
             for tokens, some_labels in in_batches(test):
                 labels.append(some_labels)
-                parts = model.parts(tokens)
+                rows, done = order[done : done + len(tokens)], done + len(tokens)
+                parts = model.parts(tokens, None if subwords is None else pad([subwords[row] for row in rows]))
                 logits.append(torch.stack([*parts, model.combine(*parts)]))
         assert np.array_equal(torch.cat(labels).numpy(), test.labels[order]), "unexpected order of rows"
         together = torch.cat(logits, dim=1).numpy()

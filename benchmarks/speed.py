@@ -48,7 +48,8 @@ from headway.model.lightning import ClassifierModule
 from headway.model.schedule import TOKENS_PER_BATCH, Schedule, resolve
 from headway.model.training import fit, pin
 from headway.params import Params
-from headway.stages.train import fit_attention, join
+from headway.stages.train import join
+from headway.stages.train.fitting import fit_attention
 from headway.tables import read_table
 
 #: Knobs that give our model the peer's sizes, without bigram embeddings, which the peer lacks.

@@ -107,6 +107,17 @@ def own_reviews(reviews: Slice, tmp_path: Path) -> Slice:
     return Slice(reviews.params, Layout(root))
 
 
+@pytest.fixture(scope="session")
+def tiny_encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as data/encoders, with tiny encoders named after their families. Only to be read."""
+    from tests import tiny_encoders as tiny
+
+    parent = tmp_path_factory.mktemp("tiny") / "data" / "encoders"
+    for family in tiny.FAMILIES:
+        tiny.write_encoder(parent / family, family)
+    return parent
+
+
 def new_project(root: Path) -> Layout:
     """Create a project: a folder with copies of params.yaml and dvc.yaml."""
     root.mkdir(parents=True)

@@ -132,6 +132,26 @@ def test_the_repositorys_own_params_are_accepted(params):
             "slices: {number: 3, auto: length > 3}",
             "evaluation.slices.number: 3 is not allowed: input should be a valid string",
         ),
+        (
+            "pretrained.revision",
+            "revision: main",
+            "pretrained.revision: 'main' is not a commit; expected 40 hexadecimal digits",
+        ),
+        (
+            "pretrained.mode",
+            "mode: thaw",
+            "pretrained.mode: 'thaw' is not allowed: input should be 'frozen' or 'fine_tune'",
+        ),
+        (
+            "pretrained.max_length",
+            "max_length: 7",
+            "pretrained.max_length: 7 is not allowed: input should be greater than or equal to 8",
+        ),
+        (
+            "pretrained.inverse_regularisation",
+            "inverse_regularisation: []",
+            "pretrained.inverse_regularisation: [] is not allowed: list should have at least 1 item",
+        ),
         ("tune.train_share", "train_share:", "tune.train_share: None is not allowed: input should be a valid number"),
         ("data.source", "source: web", "data.source: 'web' is not allowed: input should be 'package', 'file' or 'hub'"),
         # Not YAML.
@@ -164,13 +184,90 @@ def test_values_that_conflict_are_reported_at_their_section(tmp_path, changes, s
     assert message.startswith(f"params.yaml:{line_of(section)}: {says}")
 
 
+def test_a_pretrained_encoder_needs_a_name_if_a_run_may_use_one(tmp_path):
+    says = f"params.yaml:{line_of('pretrained.path')}: pretrained.path: is none, although model.encoder may be pretrained"
+    assert refusal(tmp_path, edited({"model.encoder": "encoder: pretrained"})).startswith(says)
+    either = "model.encoder: {type: categorical, choices: [scratch, pretrained]}"
+    assert "pretrained.path: is none" in refusal(tmp_path, with_space(either))
+    named = with_space(either).splitlines()
+    named[line_of("pretrained.path") - 1] = "  path: bert"
+    (tmp_path / "params.yaml").write_text("\n".join(named), encoding="utf-8")
+    assert load(tmp_path / "params.yaml").encoders == ["scratch", "pretrained"]
+
+
+FINE_TUNED = {"model.encoder": "encoder: pretrained", "pretrained.path": "path: bert", "pretrained.mode": "mode: fine_tune"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"pretrained.accumulation": "accumulation: 2", "training.devices": "devices: 2"},
+            "pretrained.accumulation: must be 1 with training.devices above 1",
+        ),
+        (
+            {"tune.executor": "executor: ray", "tune.address": "address: ray://here:10001"},
+            "tune.executor: a cluster has no copy of the encoder",
+        ),
+    ],
+)
+def test_what_fine_tuning_cannot_do_is_said_at_its_knob(tmp_path, changes, says):
+    knob = says.split(":")[0]
+    assert refusal(tmp_path, edited(FINE_TUNED | changes)).startswith(f"params.yaml:{line_of(knob)}: {says}")
+
+
+RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.01}}
+WARMUP = {"training.warmup_ratio": {"type": "float", "low": 0.0, "high": 0.3}}
+WEIGHTS = {"training.class_weights": {"type": "categorical", "choices": ["none", "balanced"]}}
+WIDTH = {"model.d_model": {"type": "categorical", "choices": [64, 32]}}
+KIND = {"tokenizer.kind": {"type": "categorical", "choices": ["auto", "word"]}}
+POOLING = {"pretrained.pooling": {"type": "categorical", "choices": ["mean", "max"]}}
+DECAY = {"pretrained.layer_decay": {"type": "float", "low": 0.5, "high": 1.0}}
+SPACE = {**RATE, **WARMUP, **WEIGHTS, **WIDTH, **KIND, **POOLING, **DECAY}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "mode", "searched"),
+    [
+        ("scratch", "frozen", RATE | WARMUP | WEIGHTS | WIDTH | KIND),
+        ("pretrained", "frozen", WEIGHTS | KIND | POOLING),
+        ("pretrained", "fine_tune", WARMUP | WEIGHTS | KIND | POOLING | DECAY),
+    ],
+)
+def test_only_knobs_that_the_encoder_reads_are_searched(params, encoder, mode, searched):
+    chosen = {"model.encoder": encoder, "pretrained.path": "bert", "pretrained.mode": mode, "tune.space": SPACE}
+    found = params.override({"training.warmup_ratio": 0.1, **chosen})
+    assert found.search.space == {path: knob for path, knob in found.tune.space.items() if path in searched}
+    assert found.search.space.keys() == searched.keys()
+
+
+def test_if_the_encoder_is_searched_its_knobs_are_active_where_it_is_chosen(params):
+    either = {"model.encoder": {"type": "categorical", "choices": ["scratch", "pretrained"]}}
+    wide = {"model.n_layers": {"type": "categorical", "choices": [1, 2], "when": {"model.d_model": [32]}}}
+    space = {**either, **SPACE, **wide}
+    found = params.override({"pretrained.path": "bert", "training.warmup_ratio": 0.1, "tune.space": space}).search.space
+    assert {path: knob.when for path, knob in found.items()} == {
+        "model.encoder": {},
+        **{path: {"model.encoder": ["scratch"]} for path in RATE | WARMUP | WIDTH},
+        **{path: {} for path in WEIGHTS | KIND},
+        **{path: {"model.encoder": ["pretrained"]} for path in POOLING},
+        "model.n_layers": {"model.d_model": [32], "model.encoder": ["scratch"]},
+    }
+
+
+@pytest.mark.parametrize("name", ["path", "revision", "mode", "max_length", "inverse_regularisation"])
+def test_what_all_trials_share_of_an_encoder_is_not_searched(tmp_path, name):
+    knob = f"pretrained.{name}: {{type: categorical, choices: [8, 16]}}"
+    assert f"tune.space.pretrained.{name}: no knob of" in refusal(tmp_path, with_space(knob))
+
+
 @pytest.mark.parametrize(
     ("knob", "says"),
     [
         # The name.
         (
             "model.embedding_dropuot: {type: float, low: 0.0, high: 0.9}",
-            ": no knob of model, training or tokenizer; did you mean model.emb",
+            ": no knob of model, pretrained, training or tokenizer; did you mean model.emb",
         ),
         (
             "tokenizer.max_length: {type: int, low: 1, high: 9000}",
@@ -178,9 +275,9 @@ def test_values_that_conflict_are_reported_at_their_section(tmp_path, changes, s
         ),
         (
             "tokeniser.max_length: {type: int, low: 10, high: 900}",
-            ": no knob of model, training or tokenizer; did you mean tok",
+            ": no knob of model, pretrained, training or tokenizer; did you mean tok",
         ),
-        ("ngrams.max_order: {type: int, low: 1, high: 3}", ": no knob of model, training or tokenizer; "),
+        ("ngrams.max_order: {type: int, low: 1, high: 3}", ": no knob of model, pretrained, training or tokenizer; "),
         ("training.max_epochs: {type: int, low: 1, high: 5}", ": is a budget, which is not searched; see tune.max"),
         ("training.threads: {type: int, low: 1, high: 2}", ": is a budget, which is not searched"),
         # A value between allowed ends: 3 does not divide the width of 64.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headway import preflight
-from headway.errors import HeadwayError
+from headway.errors import NO_TRANSFORMERS, HeadwayError
 from headway.layout import Layout
 from headway.preflight import check, check_writable
 from tests.conftest import REPOSITORY, new_project
@@ -62,6 +62,47 @@ def test_an_unfinished_merge_is_reported_with_its_file_and_line(ready: Layout, n
 def test_a_condition_on_an_unknown_column_is_reported(ready: Layout) -> None:
     edit(ready, "slices: {}", "slices: {long: lenght > 3}")
     assert refusal(ready).startswith("evaluation.slices.long: 'lenght > 3': no column 'lenght'; did you mean length?")
+
+
+# A pretrained encoder
+
+
+@pytest.fixture
+def encoded(ready: Layout, tiny_encoders: Path) -> Layout:
+    """A project with a pretrained encoder."""
+    shutil.copytree(tiny_encoders / "roberta", ready.encoders / "tiny")
+    edit(ready, "encoder: scratch", "encoder: pretrained")
+    edit(ready, "path: none                  # Folder in data/encoders", "path: tiny # Folder in data/encoders")
+    edit(ready, "max_length: 256 ", "max_length: 64 ")
+    return ready
+
+
+def test_an_encoder_that_is_there_and_reads_so_much_passes(encoded: Layout) -> None:
+    assert check(encoded).pretrained.path == "tiny"
+
+
+def test_an_unknown_encoder_is_reported_with_those_that_are_there(encoded: Layout) -> None:
+    edit(encoded, "path: tiny", "path: large")
+    message = refusal(encoded)
+    assert str(encoded.encoders / "large") in message
+    assert "has tiny" in message
+    edit(encoded, "encoder: pretrained", "encoder: scratch")  # no run needs it
+    check(encoded)
+
+
+def test_another_revision_than_the_encoder_has_is_reported(encoded: Layout) -> None:
+    edit(encoded, 'revision: ""                # Commit', f"revision: {'a' * 40} # Commit")
+    assert f"revision {'a' * 40} is expected" in refusal(encoded)
+
+
+def test_more_sub_words_than_the_encoder_reads_are_reported(encoded: Layout) -> None:
+    edit(encoded, "max_length: 64 ", "max_length: 65 ")
+    assert refusal(encoded) == ("pretrained.max_length: 65 sub-words, but tiny reads 64 at most; lower it to 64 or less")
+
+
+def test_a_missing_library_is_reported(encoded: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert refusal(encoded) == NO_TRANSFORMERS
 
 
 # Git

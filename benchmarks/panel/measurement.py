@@ -25,8 +25,10 @@ from benchmarks.panel.packages import PROJECT
 from benchmarks.shipped import PLAIN
 from headway import params as parameters
 from headway.data.batching.datamodule import WholeTexts
-from headway.data.tokenization import tokenizer
+from headway.data.tokenization import subwords, tokenizer
 from headway.data.tokenization.encoded import EncodedTexts
+from headway.data.tokenization.subwords import SubwordEncoder
+from headway.encoders import EncoderFiles
 from headway.evaluation import baseline as linear
 from headway.evaluation.metrics import likelihood_by_row
 from headway.evaluation.predictions import Predictions
@@ -39,16 +41,19 @@ from headway.params import Params
 from headway.stages.ingest import ingest
 from headway.stages.prepare import prepare
 from headway.stages.tokenize import tokenize
-from headway.stages.train import fit_attention, join
+from headway.stages.train import join
+from headway.stages.train.fitting import described, fit_attention, fit_pretrained
 from headway.tables import read_table
 
 BASELINE, NGRAMS, ATTENTION, JOINT = MODELS = ("baseline", "n-grams", "attention", "joint")
 #: What the data of a measurement depend on, and what its models depend on as well.
 DATA_STAGES, MODEL_STAGES = ("ingest", "prepare", "tokenize", "baseline"), ("train",)
 DATA_SECTIONS = ("data", "split", "tokenizer", "baseline")
-MODEL_SECTIONS = (*DATA_SECTIONS, "ngrams", "model", "training", "seed")
+MODEL_SECTIONS = (*DATA_SECTIONS, "ngrams", "model", "pretrained", "training", "seed")
 #: Code of the benchmark itself that a measurement depends on.
 BENCHMARK_CODE = (Path(__file__), PROJECT / "benchmarks" / "folds.py")
+#: What the stages read of a project besides data and params, for a pretrained encoder.
+LINKED = ("data/encoders", "dvc.yaml", "src")
 #: Hex digits that identify a test row among the others.
 ID_DIGITS = 16
 
@@ -115,21 +120,34 @@ class Measurement:
         with timed(NGRAMS, seconds):
             ngrams = fit_ngrams(WholeTexts(train, validation), n_classes, self.params)
         with timed(ATTENTION, seconds):
-            fitted = fit_attention(train, validation, vocabulary_size, n_classes, self.params, checkpoints)
+            if self.params.model.encoder == "pretrained":
+                fitted = fit_pretrained(train, validation, n_classes, self.params, layout, checkpoints)
+            else:
+                fitted = described(fit_attention(train, validation, vocabulary_size, n_classes, self.params, checkpoints))
         shutil.rmtree(checkpoints, ignore_errors=True)
         model = JointClassifier(ngrams, fitted.classifier)
         class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
         with timed("join", seconds):
-            report = join(model, validation, class_rows)
-        logits = torch.from_numpy(Fold(layout.encoded, n_classes).logits(model))  # (3, rows, C)
+            report = join(model, validation, class_rows, fitted.logits)
+        test = self._subwords(layout, fitted.encoder) if fitted.encoder else None
+        logits = torch.from_numpy(Fold(layout.encoded, n_classes).logits(model, test))  # (3, rows, C)
         probabilities = dict(zip((NGRAMS, ATTENTION, JOINT), logits.softmax(dim=2).numpy(), strict=True))
         return {
             "probabilities": probabilities,
             "weights": [round(float(weight), 4) for weight in model.weights],
             "validation": report,
-            "schedule": fitted.schedule.as_dict()
-            | {f"ended_{name}": fitted.history[-1][name] for name in ("step", "epoch")},
+            "schedule": fitted.report["schedule"] | {f"ended_{name}": fitted.history[-1][name] for name in ("step", "epoch")}
+            if "schedule" in fitted.report
+            else {},
         }
+
+    def _subwords(self, layout: Layout, files: EncoderFiles) -> list[np.ndarray]:
+        """The sub-words of the test rows."""
+        texts = read_table(layout.prepared / "test.parquet", made_by="prepare")["text"].to_pylist()
+        encoder = SubwordEncoder(
+            subwords.load(files.tokenizer), self.params.pretrained.max_length, self.params.tokenizer.strip_html
+        )
+        return encoder(texts)
 
     def _data(self) -> Layout:
         """The rows after the stages ingest, prepare and tokenize, and the linear baseline's predictions on the test rows."""
@@ -137,7 +155,12 @@ class Measurement:
         if not root.exists():
             with fresh_folder(root) as folder:
                 _prepare(self.cell, self.params, Layout(folder))
-        return Layout(root)
+        layout = Layout(root)
+        for name in LINKED:
+            if not (link := layout.root / name).exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(PROJECT / name)
+        return layout
 
     def _key(self, stages: tuple[str, ...], sections: tuple[str, ...]) -> str:
         """A hash of the rows, of some sections of params.yaml, and of the code of some stages and of the benchmark."""

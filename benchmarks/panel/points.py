@@ -29,12 +29,15 @@ from headway.ranges import Value
 from headway.search.goals import KEPT_BY, OBJECTIVES, kept
 from headway.search.objective import Shared, run_trial
 from headway.search.trial import Task
-from headway.stages.train import fit_attention, join
+from headway.stages.train import join
+from headway.stages.train.fitting import fit_attention
 from headway.stages.tune.trials import load_shared
 
-#: Names of the parts and of the metrics that trials are scored by.
-JOINT, ATTENTION = "joint", "attention"
+#: Names of the parts that trials are scored by, of the full training with another seed, and of the metrics.
+JOINT, ATTENTION, AGAIN = "joint", "attention", "again"
 ACCURACY, NLL = "accuracy", "nll"
+#: Added to the seed of the full training to make the other one.
+OTHER_SEED = 1_000
 #: The entries of a trial's curve with its scores.
 ENTRIES = {
     (JOINT, ACCURACY): OBJECTIVES["accuracy"].entry,
@@ -55,9 +58,9 @@ class PointMeasurements(Measurement):
         """The scores of a point, measured unless they are known.
 
         Returns:
-            Scores of the trial by its ``joint`` model and its ``attention`` part, and of the ``full`` training's joint model;
-            ``seconds`` of the trial and of the full training, without the fits of the n-grams, which all points share; the
-            ``reason`` if one of them failed.
+            Scores of the trial by its ``joint`` model and its ``attention`` part, of the ``full`` training's joint model, and of
+            that model trained ``again`` with another seed; ``seconds`` of the trial and of both trainings, without the fits of
+            the n-grams, which all points share; the ``reason`` if one of them failed.
         """
         code = self._key((*DATA_STAGES, *MODEL_STAGES, "tune"), (*MODEL_SECTIONS, "tune")), sha256_of_file(Path(__file__))
         file = self.folder / f"point-{sha256_of_json([code, dict(point)])[:16]}.json"
@@ -79,11 +82,18 @@ class PointMeasurements(Measurement):
                 scores["full"], reason = self._train(self.params.at(point), ngrams, checkpoints), outcome.reason
             except HeadwayError as error:  # it diverged, or memory ran out
                 scores["full"], reason = {}, str(error)
+        with timed(AGAIN, seconds):
+            try:
+                other = self.params.at(point).override({"seed": self.seed + OTHER_SEED})
+                scores[AGAIN] = self._train(other, ngrams, checkpoints)
+            except HeadwayError as error:
+                scores[AGAIN], reason = {}, str(error)
         shutil.rmtree(checkpoints, ignore_errors=True)
         return {"point": dict(point), **scores, "seconds": seconds, "reason": reason}
 
     def _train(self, knobs: Params, ngrams: NgramClassifier | None, checkpoints: Path) -> Scores:
         """The scores of the joint model as the stage train makes it."""
+        shutil.rmtree(checkpoints, ignore_errors=True)
         train, validation = self._splits
         vocabulary_size = tokenizer.load(self._layout.encoded / "tokenizer.json").get_vocab_size()
         class_rows = self._shared.class_rows

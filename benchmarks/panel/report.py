@@ -262,7 +262,8 @@ def _median_accuracies(rows: Sequence[Row]) -> list[str]:
 def _details(row: Row) -> list[str]:
     schedules = [result["schedule"] for result in row.results]
     batch, ended, most = (
-        round(float(np.median([found[name] for found in schedules]))) for name in ("tokens_per_batch", "ended_step", "steps")
+        round(float(np.median([found.get(name, 0) for found in schedules])))
+        for name in ("tokens_per_batch", "ended_step", "steps")
     )
     return [
         row.cell.name,

@@ -89,8 +89,8 @@ class Model:
     def explain(self, text: str) -> Explanation:
         """What each part of the model, each n-gram and each token adds to the prediction for one text.
 
-        The n-grams' contributions are exact; the tokens' contributions through attention are integrated gradients. This needs
-        the package ``captum`` on top of the ``serving`` extra.
+        The n-grams' contributions are exact; the tokens' contributions through attention are integrated gradients, those of
+        sub-words and words for a pretrained encoder. This needs the package ``captum`` on top of the ``serving`` extra.
 
         Raises:
             HeadwayError: the text is missing, empty, not a string or not valid Unicode, or captum is not installed.

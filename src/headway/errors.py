@@ -9,6 +9,12 @@ from headway.foreign_text import one_line
 
 __all__ = ["HeadwayError", "StageOutputError", "Unreachable", "first_line", "redact_credentials"]
 
+#: Said where a pretrained encoder is wanted and the library is not there.
+NO_TRANSFORMERS = (
+    "a pretrained encoder needs the library transformers, which is not installed; install it with "
+    "`pip install -e '.[pretrained]'`"
+)
+
 
 class HeadwayError(Exception):
     """One line that says what is wrong, where, what was expected and what to do.

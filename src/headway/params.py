@@ -20,13 +20,14 @@ from headway.params_sections import (
     GateParams,
     ModelParams,
     NgramParams,
+    PretrainedParams,
     RegistryParams,
     SplitParams,
     TokenizerParams,
     TrainingParams,
     TuneParams,
 )
-from headway.ranges import Section, SpaceError, check_space
+from headway.ranges import Choices, Section, SpaceError, Value, check_space
 
 #: Includes names that are defined in other modules and imported from here.
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "ModelParams",
     "NgramParams",
     "Params",
+    "PretrainedParams",
     "Section",
     "SplitParams",
     "TokenizerParams",
@@ -47,6 +49,8 @@ __all__ = [
 ]
 
 FILE_NAME = "params.yaml"
+#: ``pretrained.path`` without a pretrained encoder.
+NO_ENCODER = "none"
 
 
 class Params(Section):
@@ -61,6 +65,7 @@ class Params(Section):
     baseline: BaselineParams
     ngrams: NgramParams
     model: ModelParams
+    pretrained: PretrainedParams
     training: TrainingParams
     tune: TuneParams
     evaluation: EvaluationParams
@@ -75,12 +80,68 @@ class Params(Section):
             if path in BUDGET:
                 raise _space_error(path, "is a budget, which is not searched; see tune.max_epochs and tune.trials")
             if path not in TUNABLE:
-                raise _space_error(path, f"no knob of model, training or tokenizer; {nearest(path, TUNABLE)}")
+                raise _space_error(path, f"no knob of model, pretrained, training or tokenizer; {nearest(path, TUNABLE)}")
         try:
             check_space(self.tune.space, self.model_dump(include=set(SECTIONS)), SECTIONS)
         except SpaceError as error:
             raise _space_error(error.knob, str(error)) from None
         return self
+
+    @model_validator(mode="after")
+    def _pretrained_encoder_has_a_name(self) -> Self:
+        if "pretrained" in self.encoders and self.pretrained.path == NO_ENCODER:
+            message = (
+                "is none, although model.encoder may be pretrained; expected a folder in data/encoders (`headway encoders`)"
+            )
+            raise _error_at(("pretrained", "path"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _fine_tuning_is_possible(self) -> Self:
+        if "pretrained" in self.encoders and self.pretrained.mode == "fine_tune":
+            if self.pretrained.accumulation > 1 and self.training.devices > 1:
+                raise _error_at(
+                    ("pretrained", "accumulation"), "must be 1 with training.devices above 1, which split batches too"
+                )
+            if self.tune.executor == "ray" and self.tune.address:
+                message = (
+                    "a cluster has no copy of the encoder that trials fine-tune; use serial or processes, or mode: frozen"
+                )
+                raise _error_at(("tune", "executor"), message)
+        return self
+
+    @property
+    def encoders(self) -> list[Value]:
+        """The values of ``model.encoder`` that a run may use: of the search if it chooses, else of the section."""
+        searched = self.tune.space.get("model.encoder")
+        return list(searched.choices) if isinstance(searched, Choices) else [self.model.encoder]
+
+    @property
+    def search(self) -> TuneParams:
+        """The section ``tune``, whose space lacks the knobs that no encoder of this run reads.
+
+        If the search chooses the encoder, the knobs of either encoder are searched where that one is chosen.
+        """
+        space = {}
+        for path, knob in self.tune.space.items():
+            readers = [encoder for encoder in self.encoders if self._is_read(path, encoder)]
+            if readers == self.encoders:
+                space[path] = knob
+            elif readers:
+                space[path] = knob.model_copy(update={"when": {**knob.when, "model.encoder": readers}})
+        return self.tune.model_copy(update={"space": space})
+
+    def _is_read(self, path: str, encoder: Value) -> bool:
+        """Whether a knob of the search means anything with an encoder."""
+        section, _, name = path.partition(".")
+        if section == "tokenizer" or path in ("model.encoder", "training.class_weights"):
+            return True
+        if encoder == "scratch":
+            return section != "pretrained"
+        learns = self.pretrained.mode == "fine_tune"
+        if section == "pretrained":
+            return learns or name not in LEARNING
+        return learns and section == "training" and name != "learning_rate"  # it has one of its own
 
     def override(self, values: Mapping[str, Any]) -> Params:
         """These params with some values replaced, checked again.
@@ -112,17 +173,47 @@ class Params(Section):
 
 
 #: Sections whose knobs can be searched.
-SECTIONS: dict[str, type[Section]] = {"model": ModelParams, "training": TrainingParams, "tokenizer": TokenizerParams}
+SECTIONS: dict[str, type[Section]] = {
+    "model": ModelParams,
+    "pretrained": PretrainedParams,
+    "training": TrainingParams,
+    "tokenizer": TokenizerParams,
+}
 #: Knobs of these sections that set what a trial costs. They are not searched: a larger budget improves nearly every trial.
 BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "precision", "accelerator", "devices", "threads"))
+#: Knobs of a pretrained encoder that all trials share: the encoder and the sub-words are prepared once, before the first.
+FIXED = tuple(
+    f"pretrained.{name}"
+    for name in (
+        "path",
+        "revision",
+        "mode",
+        "max_length",
+        "inverse_regularisation",
+        "accumulation",
+        "gradient_checkpointing",
+    )
+)
 TUNABLE = [
-    path for section, kind in SECTIONS.items() for name in kind.model_fields if (path := f"{section}.{name}") not in BUDGET
+    path
+    for section, kind in SECTIONS.items()
+    for name in kind.model_fields
+    if (path := f"{section}.{name}") not in BUDGET + FIXED
 ]
+
+
+#: Knobs of a pretrained encoder that mean nothing if it is frozen.
+LEARNING = ("learning_rate", "layer_decay", "layers")
 
 
 def _space_error(knob: str, message: str) -> PydanticCustomError:
     """An error at a knob of the search space, found when all sections are known."""
-    return PydanticCustomError("space", "{message}", {"message": message, "loc": ("tune", "space", knob)})
+    return _error_at(("tune", "space", knob), message)
+
+
+def _error_at(path: tuple[str, ...], message: str) -> PydanticCustomError:
+    """An error at a knob, found when all sections are known."""
+    return PydanticCustomError("located", "{message}", {"message": message, "loc": path})
 
 
 def present_names(section: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def _line(problem: Any, kind: type[Section], tree: Mapping[str, Any], source: st
             )
         case "union_tag_not_found":
             return f"{where}: {key}.type: missing; expected 'float', 'int' or 'categorical'"
-        case "value_error" | "space":
+        case "value_error" | "located":
             return f"{where}: {key}: {described}"
         case _:
             return f"{where}: {key}: {value} is not allowed: {described}"

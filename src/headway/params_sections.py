@@ -40,6 +40,8 @@ PositiveShareOrAuto = Annotated[Annotated[float, Field(gt=0, le=1), Tag("number"
 OWN_COLUMNS = ("row", "text", "label", "test", "problem", "id", "label_id", "length", "script")
 
 
+#: Sub-words of a text that a pretrained encoder reads, at most: attention takes time and memory with their square.
+MAX_SUBWORDS = 8_192
 #: Characters in the name of a slice; MLflow allows 250 for the whole key.
 MAX_SLICE_NAME = 200
 
@@ -237,6 +239,9 @@ class NgramParams(Section):
 class ModelParams(Section):
     """The model's self-attention part: embedding → self-attention blocks → attention pooling → linear."""
 
+    encoder: Literal["scratch", "pretrained"] = Field(
+        description="scratch: trained on these texts, by the knobs below · pretrained: by the section pretrained instead"
+    )
     max_length: Annotated[int, Field(ge=2)] = Field(
         description="Tokens read per text: its first and its last half of this number"
     )
@@ -271,6 +276,48 @@ class ModelParams(Section):
                 "because rotary position embeddings rotate pairs of features"
             )
         return self
+
+
+class PretrainedParams(Section):
+    """A pretrained encoder as the self-attention part, with a linear layer; read if model.encoder is pretrained."""
+
+    path: Name = Field(description="Folder in data/encoders; `headway encoders` lists and adds them · none")
+    revision: str = Field(description='Commit on the Hub that it must have been fetched at, 40 digits; "": any')
+    mode: Literal["frozen", "fine_tune"] = Field(
+        description="frozen: only the linear layer is fitted, in minutes · fine_tune: the encoder learns too, as in training"
+    )
+    pooling: Literal["mean", "first", "max"] = Field(
+        description="Features of a text, of its sub-words': mean · first (the first one's) · max (the largest of each)"
+    )
+    max_length: Annotated[int, Field(ge=8, le=MAX_SUBWORDS)] = Field(
+        description="Sub-words read per text: its first and its last half of this number"
+    )
+    inverse_regularisation: Annotated[list[PositiveFloat], Field(min_length=1)] = Field(
+        description="frozen: values of C for the linear layer, tried in ascending order until validation loss rises"
+    )
+    learning_rate: PositiveFloat = Field(
+        description="fine_tune: peak learning rate of the last layer; the linear layer on top has ten times as much"
+    )
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="fine_tune: learning rate of a layer, as a share of that of the layer above"
+    )
+    layers: NonNegativeInt = Field(
+        description="fine_tune: number of the last layers that learn; 0: all, with the embeddings"
+    )
+    accumulation: PositiveInt = Field(description="fine_tune: parts of a batch computed one after the other, to save memory")
+    gradient_checkpointing: bool = Field(
+        description="fine_tune: whether to compute activations twice instead of keeping them, to save memory"
+    )
+
+    @field_validator("revision")
+    @classmethod
+    def _revision_is_a_commit(cls, revision: str) -> str:
+        if revision and not re.fullmatch(r"[0-9a-f]{40}", revision):
+            raise ValueError(
+                f"{shortened(repr(revision))} is not a commit; expected 40 hexadecimal digits, because a branch or a tag can "
+                "move; the model's page on the Hub has them (Files, History)"
+            )
+        return revision
 
 
 class TrainingParams(Section):
@@ -332,7 +379,7 @@ class TuneParams(Section):
     address: str = Field(description='Address of the Ray cluster; "": a temporary one on this machine')
     storage: str = Field(description='Storage of the study: "" (a file in .headway) · postgresql://user@host/database')
     space: dict[str, Knob] = Field(
-        description="Ranges of knobs in model, training and tokenizer; trial 0 uses the values above"
+        description="Ranges of knobs in model, pretrained, training and tokenizer; trial 0 uses the values above"
     )
 
     @field_validator("storage")

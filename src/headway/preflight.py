@@ -9,7 +9,7 @@ import tempfile
 
 from headway import params as parameters
 from headway import yaml_files
-from headway.errors import HeadwayError
+from headway.errors import NO_TRANSFORMERS, HeadwayError
 from headway.evaluation import slices
 from headway.git import GitError, GitMissing, git
 from headway.layout import Layout
@@ -29,6 +29,7 @@ def check(layout: Layout) -> Params:
     check_space(layout)
     params = parameters.load(layout.params)
     check_params(params)
+    check_encoder(params, layout)
     for path in (layout.graph, layout.lock):
         if path.exists():
             yaml_files.load_mapping(path)
@@ -51,6 +52,30 @@ def check_params(params: Params) -> None:
 
         LabelMap(params.data.label_map)
     slices.check(params)
+
+
+def check_encoder(params: Params, layout: Layout) -> None:
+    """Check that the pretrained encoder can be used, if a run may need one.
+
+    Raises:
+        HeadwayError: the transformers library is not installed, the encoder is missing, damaged or another one than expected, or
+            texts are longer than it reads.
+    """
+    if "pretrained" not in params.encoders:
+        return
+    from importlib.util import find_spec
+
+    from headway import encoders
+
+    files = encoders.read(layout.encoders, params.pretrained.path, params.pretrained.revision)
+    if find_spec("transformers") is None:
+        raise HeadwayError(NO_TRANSFORMERS)
+    limit = encoders.longest_text(files.config)
+    if limit is not None and params.pretrained.max_length > limit:
+        raise HeadwayError(
+            f"pretrained.max_length: {params.pretrained.max_length:,} sub-words, but {params.pretrained.path} reads {limit:,} at "
+            f"most; lower it to {limit} or less"
+        )
 
 
 def check_writable(layout: Layout) -> None:

@@ -35,7 +35,7 @@ def scores(accuracy: float, nll: float) -> dict[str, float]:
 
 def result(joint: dict[str, float], attention: dict[str, float], full: dict[str, float]) -> dict[str, Any]:
     seconds = {"trial": 2.0, "full": 10.0}
-    return {"joint": joint, "attention": attention, "full": full, "seconds": seconds, "reason": ""}
+    return {"joint": joint, "attention": attention, "full": full, "again": joint, "seconds": seconds, "reason": ""}
 
 
 RESULTS = [
@@ -67,9 +67,9 @@ def test_the_table_has_a_row_for_each_cell_and_the_median_of_known_correlations(
     Console(file=out, width=200).print(table_of({"one": RESULTS, "two": RESULTS[:2], "three": equal}))
     lines = (line.split("│") for line in out.getvalue().splitlines() if line.startswith("│"))
     rows = {name.strip(): [cell.strip() for cell in others] for _, name, *others, _ in lines}
-    assert rows["one"] == ["3", "1.00", "1.00", "-1.00", "-1.00", "6", "30"]
+    assert rows["one"] == ["3", "1.00", "1.00", "-1.00", "-1.00", "1.00", "1.00", "6", "30"]
     assert rows["three"][1:3] == ["—", "—"]
-    assert rows["median"] == ["", "1.00", "1.00", "-1.00", "-1.00", "", ""]
+    assert rows["median"] == ["", "1.00", "1.00", "-1.00", "-1.00", "1.00", "1.00", "", ""]
 
 
 @pytest.mark.parametrize("space", ["shipped", "wide"])
@@ -111,11 +111,11 @@ def test_a_real_point_is_a_trial_and_the_full_training(capsys: pytest.CaptureFix
     found = measurements.at({"training.learning_rate": 0.004})
     assert found["point"] == {"training.learning_rate": 0.004}
     assert found["reason"] == ""
-    assert found["seconds"].keys() == {"trial", "full"}
-    for name in ("joint", "attention", "full"):
+    assert found["seconds"].keys() == {"trial", "full", "again"}
+    for name in ("joint", "attention", "full", "again"):
         assert 0.4 < found[name]["accuracy"] <= 1
         assert 0 < found[name]["nll"] < 0.8
-    assert found["joint"] != found["attention"] != found["full"]
+    assert found["joint"] != found["attention"] != found["full"] != found["again"]
     assert [file.suffix for file in measurements.folder.glob("point-*")] == [".json"], "checkpoints are removed"
     assert measurements.at({"training.learning_rate": 1e30})["full"] == {}
     assert "diverged" in measurements.at({"training.learning_rate": 1e30})["reason"]

@@ -164,6 +164,17 @@ def test_code_of_its_own_is_refused(encoders: Path) -> None:
     assert "auto_map" in refusal(encoders)
 
 
+@pytest.mark.parametrize("name", ["transformers_weights", "configuration_files", "quantization_config"])
+def test_a_config_that_leads_to_other_files_or_numbers_is_refused(encoders: Path, name: str) -> None:
+    write_encoder(encoders / "tiny", **{name: "other.safetensors"})
+    assert f"config.json: {name} asks for other weights or settings" in refusal(encoders)
+
+
+def test_an_adapter_is_refused(encoders: Path, tiny: Path) -> None:
+    (tiny / "adapter_config.json").write_text("{}")
+    assert "adapters are not supported" in refusal(encoders)
+
+
 def test_another_revision_than_the_recorded_one_is_refused(encoders: Path, recorded: Callable[..., Path]) -> None:
     recorded()
     message = refusal(encoders, revision="b" * 40)

@@ -6,6 +6,7 @@ Whether the code is still that of the lock is left to DVC: a comment is no reaso
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def declared(stage: dict[str, Any], kinds: tuple[str, ...], params: dict[str, An
     """Paths that a stage of dvc.yaml declares, with ``${…}`` filled in from params.yaml."""
     entries = [entry for kind in kinds for entry in stage.get(kind, [])]
     paths = [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
-    return {value(params, path[2:-1]) if path.startswith("${") else path for path in paths}
+    return {re.sub(r"\$\{(.+?)\}", lambda found: str(value(params, found[1])), path) for path in paths}
 
 
 def stale(layout: Layout) -> Iterator[str]:

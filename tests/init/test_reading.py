@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 
 from headway.data.sources.files import open_files
 from headway.errors import HeadwayError
@@ -304,7 +304,11 @@ ODD_WORDS = ["good", "bad", '"odd"', "it,", "is;", "so", "|", "much", "fun,", "5
 WORDS = st.lists(st.sampled_from(ODD_WORDS), min_size=3, max_size=8).map(" ".join)
 
 
+SHORT = [("good good stars", "spam"), *[(f"good {'good ' * count}", "spam") for count in range(1, 11)], ("bad it is", "ham")]
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(rows=SHORT, delimiter=",", quoting=csv.QUOTE_MINIMAL, header=False, told=False, bom=False, place=0)
 @given(
     rows=st.lists(st.tuples(WORDS, st.sampled_from(["spam", "ham"])), min_size=12, max_size=40),
     delimiter=st.sampled_from(",;\t|"),

@@ -14,6 +14,7 @@ from headway.params import ModelParams
 torch.set_num_threads(1)  # a second one only costs time where everything is tiny
 
 SMALL = {
+    "encoder": "scratch",
     "max_length": 512,
     "d_model": 8,
     "n_heads": 2,

@@ -200,7 +200,7 @@ def test_the_regularisation_with_the_lowest_validation_loss_is_chosen(reviews: A
 
 
 def test_uninformative_validation_texts_keep_the_strongest_regularisation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headway.model.ngrams.fit_weights", lambda parts, labels: (torch.ones(1), 0.5))
+    monkeypatch.setattr("headway.model.regularisation.fit_weights", lambda parts, labels: (torch.ones(1), 0.5))
     fitted = fit([[1, 2], [3, 4], [1, 1], [4, 3]] * 9, [0, 1, 0, 1] * 9, 2, inverse_regularisation=[10.0, 100.0, 1000.0])
     assert fitted.inverse_regularisation == 10
 

@@ -86,7 +86,7 @@ def prepare(layout: Layout, labels: tuple[str, ...] = ("negative", "positive"), 
     """Set knobs as a person does, and ingest rows with these labels."""
     text = layout.params.read_text()
     for name, value in knobs.items():
-        (line,) = [line for line in text.splitlines() if line.startswith(f"  {name}:")]
+        line, *_ = [line for line in text.splitlines() if line.startswith(f"  {name}:")]
         text = text.replace(line, f"  {name}: {value}")
     layout.params.write_text(text)
     write_json(layout.raw / "manifest.json", {"label_counts": dict.fromkeys(labels, 10)})

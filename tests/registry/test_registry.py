@@ -178,8 +178,10 @@ def test_a_version_whose_description_is_missing_or_damaged_is_lost(store: Store,
 
 def test_a_version_of_another_format_needs_the_headway_that_made_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     version = store.registry.register(store.folders[0], store.run, {})
-    monkeypatch.setattr(config, "READABLE_FORMATS", (99,))
-    with pytest.raises(HeadwayError, match=r"\(.+this Headway reads formats 99\); use the Headway that made it$") as error:
+    monkeypatch.setattr(config, "READABLE_FORMATS", (98, 99))
+    with pytest.raises(
+        HeadwayError, match=r"\(.+this Headway reads formats 98 and 99\); use the Headway that made it$"
+    ) as error:
         store.registry.load(version)
     assert "\n" not in str(error.value)
 

@@ -207,6 +207,69 @@ def test_page_and_card_say_which_part_did_not_learn_and_are_silent_if_all_did() 
     assert "did not learn" not in page.render(a_record()) + card.render(a_record(), "headway")
 
 
+ENCODER = {
+    "name": "tiny|bert",
+    "family": "bert",
+    "source": "organisation/tiny",
+    "revision": "c" * 40,
+    "licence": "apache-2.0",
+    "sha256": {"config.json": "1" * 64, "model.safetensors": "2" * 64},
+    "mode": "frozen",
+    "pooling": "max",
+    "max_length": 1256,
+}
+
+
+def test_the_card_has_the_pretrained_encoder_with_its_licence_and_hashes() -> None:
+    training = {"attention": {"inverse_regularisation": 0.01}, "encoder": ENCODER}
+    text = card.render(a_record(training=training), "headway")
+    section = text.split("## Training")[1].split("\n## ")[0]
+    rows = "".join(
+        f"| {name} | {value} |\n"
+        for name, value in (
+            ("source", "organisation/tiny"),
+            ("revision", "c" * 40),
+            ("licence", "apache-2.0"),
+            ("sub-words per text", "1,256"),
+            ("SHA-256 of config.json", f"`{'1' * 64}`"),
+            ("SHA-256 of model.safetensors", f"`{'2' * 64}`"),
+        )
+    )
+    assert rows in section
+    assert "(bert), frozen, with a linear layer on the largest values of its last layer |" in section
+    assert "tiny\\|bert" in section
+    assert "kept weights" not in section
+    bare = {**ENCODER, "source": "", "revision": "", "licence": ""}
+    assert "| licence | not stated in its folder |" in card.render(a_record(training={"encoder": bare}), "headway")
+    page.render(a_record(training=training))
+
+
+def test_the_card_of_a_fine_tuned_encoder_has_its_schedule() -> None:
+    schedule = {
+        "tokens_per_batch": 1024,
+        "steps": 920,
+        "epochs": 20.0,
+        "evaluation_steps": 46,
+        "warmup_ratio": 0.1,
+        "patience": 5,
+    }
+    training = {"step": 414, "epoch": 9.0, "schedule": schedule, "encoder": {**ENCODER, "mode": "fine_tune"}}
+    text = card.render(a_record(training=training), "headway")
+    assert "fine-tuned, with a linear layer" in text
+    assert "| kept weights | step 414, epoch 9 |" in text
+
+
+def test_a_pretrained_encoder_that_did_not_learn_is_no_matter_of_the_optimiser() -> None:
+    settings = {"learning_rate": 0.5, "max_epochs": 1, "tokens_per_batch": "auto", "word_vectors": ""}
+    part = {name: value for name, value in MAJORITY.items() if name != "train_loss"}
+    record = a_record(training=training_report(part, settings=settings, encoder=ENCODER))
+    said = page.render(record)
+    assert "The attention part did not learn" in said
+    assert "an encoder that was pretrained in the texts" in said
+    assert "learning_rate" not in said
+    assert "word vectors" not in said
+
+
 def test_the_card_has_the_schedule_of_the_training_if_it_is_known() -> None:
     schedule = {"tokens_per_batch": 1024, "steps": 920, "epochs": 20.0, "evaluation_steps": 46, "warmup_ratio": 0.1}
     training = {"step": 414, "epoch": 9.0, "schedule": schedule}

@@ -87,6 +87,23 @@ def test_the_learning_curve_holds_the_history():
         assert list(axes.lines[-1].get_xdata()) == [1.4, 1.4]  # the evaluation whose weights are kept
 
 
+def test_the_learning_curve_of_a_frozen_encoder_holds_each_fit():
+    losses = {0.001: 0.55, 0.01: 0.45, 0.1: 0.5}
+    history = [
+        {"step": step, "inverse_regularisation": strength, "validation_loss_calibrated": loss}
+        for step, (strength, loss) in enumerate(losses.items(), 1)
+    ]
+    (axes,) = charts.learning_curve(history).axes
+    assert dict(zip(axes.lines[0].get_xdata(), axes.lines[0].get_ydata(), strict=True)) == losses
+    assert list(axes.lines[1].get_xdata()) == [0.01, 0.01]  # the one that is kept
+    assert axes.get_xscale() == "log"
+
+
+def test_the_learning_curve_of_a_single_class_is_drawn_without_fits():
+    (axes,) = charts.learning_curve([]).axes
+    assert [list(line.get_xdata()) for line in axes.lines] == [[]]
+
+
 def test_the_curves_are_those_of_scikit_learn():
     predictions = some(120, 2, seed=1)
     (_, curve) = charts.roc(predictions, report_of(predictions)).axes[0].lines

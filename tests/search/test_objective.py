@@ -153,6 +153,7 @@ def test_a_metric_that_is_no_number_fails_the_trial(shared: Shared, monkeypatch:
         report({"step": 1200, "validation_accuracy": 0.5, "validation_loss": float("inf")})
 
     monkeypatch.setattr(objective, "fit", overflowing)
+    monkeypatch.setattr(objective, "logits_by_row", lambda module, data: torch.zeros(len(data.validation), 2))
     outcome = run_trial(shared, Task(0, POINT))
     assert (outcome.state, outcome.curve) == ("failed", ())
     assert outcome.reason == "training diverged: validation_loss inf at step 1,200"

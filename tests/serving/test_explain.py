@@ -29,9 +29,9 @@ from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
-from headway.reporting.explanation import page
-from headway.serving import explain as explaining
-from headway.serving.explain import Explanation, explain, integrated_gradients
+from headway.reporting.explanation import coloured, maps, page
+from headway.serving.explain import Explanation, attention, explain, integral
+from headway.serving.explain.attention import integrated_gradients
 from headway.serving.package import ModelPackage
 from tests.real_texts import chinese, english, languages, translations
 
@@ -48,7 +48,7 @@ TEXTS = [
 ]
 
 
-ENOUGH = explaining.STEPS
+ENOUGH = attention.STEPS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,7 +57,7 @@ def few_steps() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # a second one only costs time where everything is tiny
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explaining, "STEPS", (4,))
+        patch.setattr(attention, "STEPS", (4,))
         yield
     torch.set_num_threads(threads)
 
@@ -171,7 +171,7 @@ def test_ngrams_are_listed_as_in_the_text_strongest_first(package: ModelPackage)
 @settings(max_examples=10)
 def test_integrated_gradients_are_complete_within_a_few_per_cent(package: ModelPackage, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explaining, "STEPS", ENOUGH)
+        patch.setattr(attention, "STEPS", ENOUGH)
         found = explain(package, text)
     part, predicted = found.attention, found.predicted
     model, tokens = package.classifier.attention, tokens_of(package, text)
@@ -199,7 +199,7 @@ def test_integrated_gradients_are_the_mean_gradient_along_the_line_from_a_blank_
         expected[place] += added / 2
         expected[max(0, place - 1)] += added / 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explaining, "STEPS", ENOUGH)
+        patch.setattr(attention, "STEPS", ENOUGH)
         found = integrated_gradients(model, words, pairs, 1)
     np.testing.assert_allclose(found, expected, atol=0.02 * float(expected.abs().sum()))
 
@@ -219,7 +219,7 @@ def test_integration_steps_increase_until_the_residual_is_small(
 ) -> None:
     left_over = []
     for steps in [(2,), (2, 256)]:
-        monkeypatch.setattr(explaining, "STEPS", steps)
+        monkeypatch.setattr(attention, "STEPS", steps)
         left_over.append(abs(explain(package, TEXTS[1]).attention.left_over))
     assert left_over[1] < left_over[0] / 10
 
@@ -252,7 +252,7 @@ def test_both_truncations_of_a_long_text_are_shown(package: ModelPackage) -> Non
     assert n_tokens > MAX_LENGTH > SEEN
     assert found.kept.tolist() == [*range(20), *range(n_tokens - 20, n_tokens)]
     assert found.attention.seen.tolist() == [*range(12), *range(28, 40)]
-    parts = page.pieces(LONG, found.spans[found.attention.seen], found.kept[found.attention.seen])
+    parts = coloured.pieces(LONG, found.spans[found.attention.seen], found.kept[found.attention.seen])
     assert [piece.kind for piece in parts].count("unseen") == 1
     assert [piece.kind for piece in parts].count("token") == SEEN
     html = page.render(found)
@@ -265,11 +265,11 @@ def test_only_some_windows_are_shown_if_there_are_many_and_no_maps_above_the_lim
     package: ModelPackage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = explain(package, LONG)
-    monkeypatch.setattr(page, "MAX_WEIGHTS", 2 * 4 * WINDOW**2)
+    monkeypatch.setattr(maps, "MAX_WEIGHTS", 2 * 4 * WINDOW**2)
     html = page.render(found)
     assert re.findall(r"Window (\d+): tokens (\d+) to (\d+)", html) == [("1", "1", "8"), ("3", "17", "24")]
     assert "the first and the last of 3 windows are shown" in html
-    monkeypatch.setattr(explaining, "MAX_WEIGHTS", 10)
+    monkeypatch.setattr(integral, "MAX_WEIGHTS", 10)
     without = explain(package, LONG)
     assert without.attention.maps is None
     np.testing.assert_allclose(without.attention.pooling, found.attention.pooling, atol=1e-6)
@@ -293,9 +293,9 @@ def test_the_pieces_of_a_text_in_any_language_are_the_text(any_tokenizer: Tokeni
         encoding = any_tokenizer.encode(text, add_special_tokens=False)
         assert encoding.ids == any_tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
         spans = np.array(encoding.offsets or [(0, 0)], dtype=np.int64)
-        found = page.pieces(text, spans, np.arange(len(spans)))
+        found = coloured.pieces(text, spans, np.arange(len(spans)))
         shown = [piece for piece in found if piece.text != "∅"]
-        assert all(len(piece.text) < page.LONGEST_GAP for piece in shown)
+        assert all(len(piece.text) < coloured.LONGEST_GAP for piece in shown)
         assert "".join(piece.text for piece in shown) == text
         numbers = [number for piece in found if piece.kind == "token" for number in range(piece.first, piece.last + 1)]
         assert numbers == list(range(len(spans)))
@@ -307,7 +307,7 @@ def test_characters_that_several_tokens_share_are_shown_once_with_their_sum(pack
     assert found.linear is not None
     assert len(found.spans) > 3
     values = np.arange(1.0, len(found.spans) + 1)
-    _, _, shared, *_ = page._coloured(found, np.arange(len(found.spans)), values)
+    _, _, shared, *_ = coloured.coloured(text, found.spans, found.kept, values)
     assert shared.piece.text == "㍿"
     assert shared.value == values[1:-1].sum()
     assert shared.title == f"+{values[1:-1].sum():.3f}, {len(values) - 2} tokens"

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate", "report"]
 
-#: What no stage makes: the lock, which pins the data package, and word vectors, which a person brings.
-BROUGHT = {"requirements.lock", "data/vectors"}
+#: What no stage makes: the lock, which pins the data package, and what a person brings, word vectors and pretrained encoders.
+BROUGHT = {"requirements.lock", "data/vectors", "data/encoders/${pretrained.path}"}
 
 #: Modules that read params without an effect on outs: checks of params, and values that are only logged to MLflow.
 BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking"}
@@ -150,8 +150,13 @@ def run(stage, params, layout):
 
 
 @pytest.mark.parametrize("stage", ORDER[1:-1])
-def test_a_stage_reads_exactly_the_params_that_it_declares(finished, recorded, stage):
+def test_a_stage_reads_exactly_the_params_that_it_declares(finished, recorded, tiny_encoders, stage):
     params, layout = finished
+    if stage == "tune":  # only with a pretrained encoder does it read that section
+        shutil.copytree(tiny_encoders, layout.encoders)
+        tiny = {"model.encoder": "pretrained", "pretrained.path": "bert", "pretrained.max_length": 16}
+        run(stage, params.override(tiny), layout)
+        shutil.rmtree(layout.encoders)
     run(stage, params, layout)
     assert recorded == declared(stage)
 

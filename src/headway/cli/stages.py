@@ -128,10 +128,11 @@ def _run(stage: Callable[[Params, Layout], Result]) -> Result:
 
 def _checked_project() -> tuple[Layout, Params]:
     """The project, whose params are checked before its first stage works, also for ``dvc repro``."""
-    from headway.preflight import check_params
+    from headway.preflight import check_encoder, check_params
 
     layout, params = project()
     check_params(params)
+    check_encoder(params, layout)
     return layout, params
 
 

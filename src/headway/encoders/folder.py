@@ -38,6 +38,9 @@ RECORD = "encoder.json"
 README = "README.md"
 #: How the name of a folder ends that is being filled.
 PARTIAL = ".partial"
+#: Settings of config.json with which transformers would load other files, or other numbers.
+LEAD_ELSEWHERE = {"configuration_files", "quantization_config", "transformers_weights"}
+ADAPTER = "adapter_config.json"
 #: Weights that PyTorch pickled.
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 #: Part of a name in data/encoders. A name has one part, or two as on the Hub: organisation/model.
@@ -294,6 +297,13 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path}: auto_map says that the encoder needs code of its own, which Headway never runs; use an encoder of a family "
             f"that transformers has itself: {', '.join(FAMILIES)}"
         )
+    if elsewhere := sorted(LEAD_ELSEWHERE & config.keys()):
+        raise HeadwayError(
+            f"{path}: {elsewhere[0]} asks for other weights or settings than those of this folder's files; remove it, or use an "
+            "encoder without it"
+        )
+    if (folder / ADAPTER).exists():
+        raise HeadwayError(f"{folder / ADAPTER}: adapters are not supported; merge it into the weights, and remove it")
     family = config.get("model_type")
     if family not in FAMILIES:
         found = f"model_type is {family!r:.60}" if "model_type" in config else "model_type is missing"

@@ -39,14 +39,16 @@ def _evidence(header: Sequence[str], sample: Sample, proposal: Proposal | None) 
     if list(header) == [str(number) for number in range(len(header))]:
         return ""  # which pandas writes if columns have no names
     columns = {name: ColumnValues(values) for name, values in sample.items()}
-    is_named = proposal is not None and _is_short_name(proposal.text)
-    for name in [] if is_named else header:
-        if name in columns and is_code(name) and columns[name].codes > CODES and not _is_short_name(name):
-            return f"its value {name[:40]!r} is like the values below it"
+    codes = [name for name in header if name in columns and is_code(name) and columns[name].codes > CODES]
+    codes = [name for name in codes if not _is_short_name(name)]
+    again = columns[proposal.label].counts.get(proposal.label.strip(), 0) if proposal else 0
+    # A text can be as short as a name and have a word of one; a number and a label beside it tell.
+    is_named = proposal is not None and _is_short_name(proposal.text) and not (codes and again)
+    if codes and not is_named:
+        return f"its value {codes[0][:40]!r} is like the values below it"
     if proposal is None:
         return ""
     text, label = proposal.text, proposal.label
-    again = columns[label].counts.get(label.strip(), 0)
     if again and not _is_short_name(text):
         return f"its value {label!r} occurs {counted(again, 'more time')} below"
     is_text = count_words(text) > NAME_WORDS and not text.rstrip().endswith(("?", ":"))

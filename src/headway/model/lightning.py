@@ -33,46 +33,45 @@ RANK_STRIDE = 1_000_000_007
 MONITOR = "validation_loss_calibrated"
 
 
-class ClassifierModule(pl.LightningModule):
-    """Trains a :class:`~headway.model.classifier.AttentionClassifier`.
+class TrainingModule(pl.LightningModule):
+    """Trains a classifier by a schedule; subclasses make the classifier and its optimisers.
 
-    Optimisation is manual because there are two optimisers: fused Adam (Kingma & Ba 2015, "Adam: A Method for Stochastic
-    Optimization") for the dense parameters, and SparseAdam for the bigram embeddings, of which a batch uses few rows. The
-    gradient of the dense parameters is clipped by its norm (Pascanu et al. 2013, "On the Difficulty of Training Recurrent
-    Neural Networks"). There is no weight decay and no label smoothing, because neither had a measurable effect
-    (``benchmarks/ablation.md``).
+    Optimisation is manual, because there may be two optimisers. The gradient of the dense parameters is clipped by its norm
+    (Pascanu et al. 2013, "On the Difficulty of Training Recurrent Neural Networks").
 
     Args:
+        classifier: gives logits, (B, C), of padded tokens, (B, T).
         class_rows: training rows of each class.
-        seed: of the initial weights and, together with the interval's number, of all randomness in an interval, so that a
-            training resumed from a checkpoint is bit-identical to one without the interruption.
+        seed: together with the interval's number, of all randomness in an interval, so that a training resumed from a checkpoint
+            is bit-identical to one without the interruption.
         schedule: has N, over which the learning rate rises and falls, and says when to evaluate. One of Lightning's epochs is
             the interval from one evaluation to the next.
-        word_vectors: float32, (V, n), to initialise the embeddings; None for random ones.
+        learning_rate: the knob of the peak learning rate, for messages.
     """
 
     class_weights: Tensor | None
+    #: Parts of a batch that are computed one after the other, to save memory.
+    parts = 1
+    #: Knobs that lower the memory of a training, besides ``training.tokens_per_batch``.
+    memory_knobs = "model.max_length or model.d_model"
 
     def __init__(
         self,
-        model: ModelParams,
+        classifier: nn.Module,
         training: TrainingParams,
-        vocabulary_size: int,
         class_rows: Sequence[int],
         seed: int,
         schedule: Schedule,
-        word_vectors: np.ndarray | None = None,
+        learning_rate: tuple[str, float],
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.params = training
         self.seed = seed
         self.schedule = schedule
+        self.learning_rate = learning_rate
         n_classes = len(class_rows)
-        torch.manual_seed(seed)
-        self.classifier = AttentionClassifier(model, vocabulary_size, n_classes)
-        if word_vectors is not None:
-            self.classifier.start_from(torch.from_numpy(word_vectors))
+        self.classifier = classifier
         weights = balanced_weights(class_rows) if training.class_weights == "balanced" else None
         self.register_buffer("class_weights", weights, persistent=False)
         self.metrics = MetricCollection(
@@ -91,19 +90,6 @@ class ClassifierModule(pl.LightningModule):
         self._losses: list[Tensor] = []
         self._validated: list[tuple[Tensor, Tensor]] = []  # logits, (B, C), and labels, (B,), of the present evaluation
 
-    def setup(self, stage: str) -> None:
-        # NCCL cannot reduce sparse gradients, and dense ones cost a GPU little. On a CPU they would cost much.
-        if self.trainer.strategy.root_device.type != "cpu" and self.classifier.bigram_buckets:
-            self.classifier.bigram_embedding.sparse = False
-
-    def configure_optimizers(self) -> Any:
-        dense, sparse = parameter_groups(self.classifier)
-        rate = self.params.learning_rate
-        optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=rate, betas=BETAS, fused=True)]
-        if sparse:
-            optimisers.append(torch.optim.SparseAdam(sparse, lr=rate, betas=BETAS))
-        return optimisers, [torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_at) for optimiser in optimisers]
-
     def learning_rate_at(self, step: int) -> float:
         """Learning rate at a step as a share of its peak: a linear warm-up, then a linear fall to 0.
 
@@ -121,15 +107,10 @@ class ClassifierModule(pl.LightningModule):
         self._losses = []
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        tokens, labels = batch
-        logits = self.classifier(tokens)
-        loss = self.loss(logits, labels)
-        if not torch.isfinite(loss):
-            raise self.divergence(f"loss {loss.item()}", self._steps_done + 1)
         optimisers = self.optimizers()
         for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
             optimiser.zero_grad()
-        self.manual_backward(loss)
+        loss = self._backward(*batch)
         dense = [p for p in self.classifier.parameters() if p.grad is not None and not p.grad.is_sparse]
         nn.utils.clip_grad_norm_(dense, self.params.gradient_clip_val)
         for optimiser in optimisers if isinstance(optimisers, list) else [optimisers]:
@@ -139,6 +120,22 @@ class ClassifierModule(pl.LightningModule):
             scheduler.step()  # type: ignore[union-attr]
         self._losses.append(loss.detach())
         return loss
+
+    def _backward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+        """Add the gradient of a batch's loss, which is returned, (), to the parameters' gradients."""
+        total = torch.zeros((), device=labels.device)
+        for some, own in zip(tokens.chunk(self.parts), labels.chunk(self.parts), strict=True):
+            loss = self.loss(self.classifier(some), own)
+            if not torch.isfinite(loss):
+                raise self.divergence(f"loss {loss.item()}", self._steps_done + 1)
+            loss = loss * (self._weight(own) / self._weight(labels))
+            self.manual_backward(loss)
+            total += loss.detach()
+        return total
+
+    def _weight(self, labels: Tensor) -> float:
+        """What the loss of rows with these labels, (B,), is divided by to be their mean."""
+        return float(len(labels) if self.class_weights is None else self.class_weights[labels].sum())
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy of logits, (B, C), with labels, (B,)."""
@@ -182,9 +179,9 @@ class ClassifierModule(pl.LightningModule):
 
     def divergence(self, symptom: str, step: int) -> HeadwayError:
         """The error that ends a training whose numbers are not finite any more, at a step counted from 1."""
+        knob, rate = self.learning_rate
         return HeadwayError(
-            f"training diverged: {symptom} at step {step:,}; "
-            f"lower training.learning_rate (now {self.params.learning_rate:g}) or training.gradient_clip_val"
+            f"training diverged: {symptom} at step {step:,}; lower {knob} (now {rate:g}) or training.gradient_clip_val"
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -192,6 +189,51 @@ class ClassifierModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
+
+
+class ClassifierModule(TrainingModule):
+    """Trains a :class:`~headway.model.classifier.AttentionClassifier`.
+
+    There are two optimisers: fused Adam (Kingma & Ba 2015, "Adam: A Method for Stochastic Optimization") for the dense
+    parameters, and SparseAdam for the bigram embeddings, of which a batch uses few rows. There is no weight decay and no label
+    smoothing, because neither had a measurable effect (``benchmarks/ablation.md``).
+
+    Args:
+        seed: of the initial weights too.
+        word_vectors: float32, (V, n), to initialise the embeddings; None for random ones.
+    """
+
+    classifier: AttentionClassifier
+
+    def __init__(
+        self,
+        model: ModelParams,
+        training: TrainingParams,
+        vocabulary_size: int,
+        class_rows: Sequence[int],
+        seed: int,
+        schedule: Schedule,
+        word_vectors: np.ndarray | None = None,
+    ) -> None:
+        torch.manual_seed(seed)
+        classifier = AttentionClassifier(model, vocabulary_size, len(class_rows))
+        if word_vectors is not None:
+            classifier.start_from(torch.from_numpy(word_vectors))
+        rate = ("training.learning_rate", training.learning_rate)
+        super().__init__(classifier, training, class_rows, seed, schedule, rate)
+
+    def setup(self, stage: str) -> None:
+        # NCCL cannot reduce sparse gradients, and dense ones cost a GPU little. On a CPU they would cost much.
+        if self.trainer.strategy.root_device.type != "cpu" and self.classifier.bigram_buckets:
+            self.classifier.bigram_embedding.sparse = False
+
+    def configure_optimizers(self) -> Any:
+        dense, sparse = parameter_groups(self.classifier)
+        rate = self.params.learning_rate
+        optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(dense, lr=rate, betas=BETAS, fused=True)]
+        if sparse:
+            optimisers.append(torch.optim.SparseAdam(sparse, lr=rate, betas=BETAS))
+        return optimisers, [torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_at) for optimiser in optimisers]
 
 
 def calibrated_loss(logits: Tensor, labels: Tensor) -> Tensor:

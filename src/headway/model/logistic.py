@@ -1,6 +1,6 @@
-"""Multinomial logistic regression on sparse features, by L-BFGS in the space of the texts or of the features, the smaller one.
+"""Multinomial logistic regression by L-BFGS in the space of the texts or of the features, the smaller one.
 
-For features X, (N, F), labels y, weights of the rows v and the inverse of the regularisation C:
+For sparse or dense features X, (N, F), labels y, weights of the rows v and the inverse of the regularisation C:
 
     minimise  Σ_i v_i · -log softmax(Z_i)[y_i] + ‖W‖² / (2 C)      with  Z = X W + b
 
@@ -92,19 +92,26 @@ class Point(NamedTuple):
 class Problem:
     """The data of a fit: features, float32, (N, F), labels 0 … C - 1, int64, (N,), and weights of the rows, (N,)."""
 
+    rows: Rows | Tensor
+    columns: Rows | Tensor
+
     def __init__(
-        self, features: csr_matrix, labels: np.ndarray, n_classes: int, row_weights: np.ndarray | None = None
+        self, features: csr_matrix | Tensor, labels: np.ndarray, n_classes: int, row_weights: np.ndarray | None = None
     ) -> None:
-        self.rows, self.columns = Rows(features), Rows(features.T.tocsr())
+        if isinstance(features, Tensor):
+            self.rows, self.columns = features, features.T
+        else:
+            self.rows, self.columns = Rows(features), Rows(features.T.tocsr())
+        self.n_features = features.shape[1]
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.weights = torch.ones(len(labels)) if row_weights is None else torch.from_numpy(row_weights).float()
         self.width = 1 if n_classes == 2 else n_classes
         #: Whether points keep W, (F, K), instead of A, (N, K). With as many features as texts they keep A.
-        self.keeps_weights = features.shape[1] < features.shape[0]
+        self.keeps_weights = self.n_features < len(labels)
 
     def start(self) -> Point:
         """W = 0 and b = 0."""
-        a = torch.zeros(self.rows.matrix.shape[1] if self.keeps_weights else len(self.labels), self.width)
+        a = torch.zeros(self.n_features if self.keeps_weights else len(self.labels), self.width)
         return Point(a, torch.zeros(len(self.labels), self.width), torch.zeros(self.width))
 
     def weights_of(self, point: Point) -> Tensor:

@@ -23,8 +23,7 @@ Shapes: B texts, T positions, F n-grams in the table, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -33,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headway.model import logistic
-from headway.model.combination import fit_weights
+from headway.model.regularisation import HeldOut, balancing, bias_of, fits
 from headway.params import NgramParams
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 MULTIPLIER = 6_364_136_223_846_793_005
 #: Largest F · C; with many classes the rarest n-grams are left out.
 MAX_WEIGHTS = 8_000_000
-#: Relative gain of the validation loss that is expected of the solver's last ``CHECKS`` times ``logistic.STOP_EVERY`` iterations.
-CHECKS, GAIN = 2, 1e-3
 
 #: Padded tokens, (B, T), and labels, (B,).
 Batch = tuple[Tensor, Tensor]
@@ -104,7 +101,8 @@ class NgramClassifier(nn.Module):
         """Fit the table, the weights and the bias.
 
         Every allowed scaling is tried, and with each the values of C in ascending order, each fit starting from the previous
-        one, until the loss on validation texts rises. That loss is taken after calibration with :func:`fit_weights`. The fit
+        one, until the loss on validation texts rises. That loss is taken after calibration, see
+        :mod:`headway.model.regularisation`. The fit
         with the lowest loss is kept.
 
         Args:
@@ -117,7 +115,7 @@ class NgramClassifier(nn.Module):
         fitted = cls(len(keys), n_classes, params.max_order)
         fitted.keys = keys
         present = np.bincount(labels, minlength=n_classes)
-        fitted.bias = torch.from_numpy(np.log(present + 1) - np.log(len(labels) + n_classes)).float()
+        fitted.bias = bias_of(present)
         if len(keys) and (present > 0).sum() > 1:
             fitted._fit_weights(train, labels, validation, params, balanced)
         return fitted
@@ -133,15 +131,15 @@ class NgramClassifier(nn.Module):
         x = self._matrix(train)
         truth = torch.cat([some for _, some in validation])
         classes, own = np.unique(labels, return_inverse=True)  # own: labels among the classes that have texts
-        held_out = _HeldOut(logistic.Rows(self._matrix(validation)), truth, classes, self.bias)
-        row_weights = (len(own) / len(classes) / np.bincount(own))[own] if balanced else None
+        held_out = HeldOut(logistic.Rows(self._matrix(validation)), truth, classes, self.bias)
+        row_weights = balancing(own) if balanced else None
         texts = _texts_of_classes(x, own)  # (F, classes)
         strengths = sorted(params.inverse_regularisation)
         lowest = math.inf
         for scaling in SCALES if params.scaling == "auto" else (params.scaling,):
             scaled, scale = _scaled(x, SCALES[scaling](texts, len(own)))
             problem = logistic.Problem(scaled, own, len(classes), row_weights)
-            for strength, loss, weight, bias in _fits(problem, scale, strengths, held_out):
+            for strength, loss, weight, bias in fits(problem, scale, strengths, held_out):
                 if loss < lowest:
                     lowest, self.inverse_regularisation, self.scaling = loss, strength, scaling
                     self.weight, self.bias = weight, bias
@@ -162,51 +160,6 @@ class NgramClassifier(nn.Module):
         all_columns = np.concatenate(columns) if columns else np.zeros(0, np.int32)
         all_values = np.concatenate(values) if values else np.zeros(0, np.float32)
         return csr_matrix((all_values, all_columns, starts), shape=(len(starts) - 1, len(self.keys)))
-
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """Validation texts, on which fits are compared."""
-
-    rows: logistic.Rows  # features without scale, (V, F)
-    labels: Tensor  # (V,)
-    classes: np.ndarray  # those that have training texts
-    bias: Tensor  # of the other classes, (C,)
-
-    def expand(self, problem: logistic.Problem, point: logistic.Point, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights of features without scale, (F, C), and bias, (C,), of all classes."""
-        some = logistic.logits_of(problem.weights_of(point) * scale[:, None])
-        weight, bias = torch.zeros(len(some), len(self.bias)), self.bias.clone()
-        weight[:, self.classes], bias[self.classes] = some, logistic.logits_of(point.bias[None])[0]
-        return weight, bias
-
-    def loss(self, weight: Tensor, bias: Tensor) -> float:
-        """The loss at the best temperature."""
-        return fit_weights((self.rows @ weight + bias)[None], self.labels)[1]
-
-
-def _fits(
-    problem: logistic.Problem, scale: Tensor, strengths: list[float], held_out: _HeldOut
-) -> Iterator[tuple[float, float, Tensor, Tensor]]:
-    """Strength, validation loss, weight and bias of fits with ascending strengths, until the loss rises.
-
-    A fit ends early when its validation loss no longer falls: its own objective goes on falling for long.
-    """
-    point, before = None, math.inf
-    for strength in strengths:
-        losses: list[float] = []
-
-        def stagnates(now: logistic.Point, losses: list[float] = losses) -> bool:
-            losses.append(held_out.loss(*held_out.expand(problem, now, scale)))
-            return len(losses) > CHECKS and min(losses[-CHECKS:]) > (1 - GAIN) * min(losses[:-CHECKS])
-
-        point = logistic.fit(problem, strength, point, stop=stagnates)
-        fitted = held_out.expand(problem, point, scale)
-        loss = held_out.loss(*fitted)
-        yield strength, loss, *fitted
-        if loss >= before:
-            return
-        before = loss
 
 
 def ngrams(tokens: Tensor, max_order: int) -> tuple[Tensor, Tensor]:

@@ -139,6 +139,7 @@ def resolve(
     max_epochs: int | Literal["auto"] | None = None,
     budget: Budget = TRAINING,
     devices: int | None = None,
+    tokens_per_batch: tuple[int, int] = TOKENS_PER_BATCH,
 ) -> Schedule:
     """The schedule of a training on these texts, by the rule at the head of this module.
 
@@ -146,27 +147,28 @@ def resolve(
         max_epochs: instead of ``training.max_epochs``.
         budget: limits of the number of steps, if ``max_epochs`` is ``auto``.
         devices: instead of ``training.devices``.
+        tokens_per_batch: limits of derived tokens per batch.
     """
     devices = training.devices if devices is None else devices
     tokens = max(1, int(data.train_lengths.sum()))
     validation_tokens = max(1, int(data.validation_lengths.sum()))
     if training.tokens_per_batch == "auto":
         nearest = 2 ** round(math.log2(max(1.0, tokens / STEPS_PER_EPOCH)))
-        tokens_per_batch = min(max(nearest, TOKENS_PER_BATCH[0]), TOKENS_PER_BATCH[1])
+        batch = min(max(nearest, tokens_per_batch[0]), tokens_per_batch[1])
     else:
-        tokens_per_batch = training.tokens_per_batch
+        batch = training.tokens_per_batch
     passes = training.max_epochs if max_epochs is None else max_epochs
     if passes == "auto":
-        per_epoch = data.steps(tokens_per_batch, 1, devices)
+        per_epoch = data.steps(batch, 1, devices)
         enough = max(budget.min_epochs * per_epoch, budget.steps_for(data.n_classes))
         steps = min(enough, budget.max_epochs * per_epoch)
         epochs = steps / per_epoch
     else:
-        steps, epochs = data.steps(tokens_per_batch, passes, devices), float(passes)
+        steps, epochs = data.steps(batch, passes, devices), float(passes)
     affordable = EVALUATION_SHARE * epochs * tokens / validation_tokens
     evaluations = max(MIN_EVALUATIONS, int(min(MAX_EVALUATIONS, steps / MIN_STEPS_BETWEEN, affordable)))
     return Schedule(
-        tokens_per_batch,
+        batch,
         steps,
         epochs,
         evaluation_steps=-(-steps // evaluations),

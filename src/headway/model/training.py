@@ -9,7 +9,7 @@ import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -19,12 +19,15 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from headway.errors import HeadwayError, first_line
-from headway.model.lightning import MONITOR, ClassifierModule
+from headway.model.lightning import MONITOR, TrainingModule
 from headway.model.schedule import Schedule
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 #: Part of PyTorch's message when memory runs out on a CPU, for which it has no exception type.
 NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
+
+Module = TypeVar("Module", bound=TrainingModule)
 
 
 class ScheduledData(Protocol):
@@ -84,14 +87,14 @@ class PinThreads(Callback):
 
 
 def fit(
-    module: ClassifierModule,
+    module: Module,
     data: ScheduledData,
     *,
     progress: Callback | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
     checkpoints: Path | None = None,
     devices: int = 1,
-) -> ClassifierModule:
+) -> Module:
     """Train a module by its schedule and return it with the weights of its best evaluation.
 
     The best is the evaluation with the lowest validation loss at the best temperature. Several devices are one process each,
@@ -144,7 +147,7 @@ def fit(
     try:
         trainer.fit(module, data, ckpt_path=_last_readable(checkpoints), weights_only=True)
     except (ProcessRaisedException, RuntimeError, MemoryError) as error:
-        if line := _explained(error, module.schedule.tokens_per_batch):
+        if line := _explained(error, module.schedule.tokens_per_batch, module.memory_knobs):
             raise HeadwayError(line) from None
         raise
     except SystemExit as ended:
@@ -163,7 +166,7 @@ def fit(
     return module
 
 
-def _explained(error: Exception, tokens_per_batch: int) -> str:
+def _explained(error: Exception, tokens_per_batch: int, memory_knobs: str) -> str:
     """One line for an error, from this process or a spawned one, that a person can act on; else ""."""
     text = str(error) if isinstance(error, ProcessRaisedException) else f"{type(error).__name__}: {error}"
     for line in text.splitlines():
@@ -174,9 +177,22 @@ def _explained(error: Exception, tokens_per_batch: int) -> str:
         if kind.endswith("MemoryError") or NO_MEMORY in line:
             return (
                 f"training ran out of memory ({message or kind}); lower training.tokens_per_batch "
-                f"(now {tokens_per_batch:,}), model.max_length or model.d_model"
+                f"(now {tokens_per_batch:,}), {memory_knobs}"
             )
     return ""
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that ``training.accelerator`` names for work outside of a training: a GPU if it is wanted and there is one.
+
+    Raises:
+        HeadwayError: a GPU is asked for, and there is none.
+    """
+    if torch.cuda.is_available() and accelerator != "cpu":
+        return torch.device("cuda")
+    if accelerator == "gpu":
+        raise HeadwayError("this machine lacks a GPU for training.accelerator: gpu; set accelerator: auto")
+    return torch.device("cpu")
 
 
 def pin(threads: int) -> None:

@@ -140,7 +140,8 @@ def _can_be_judged(report: Mapping[str, Any]) -> bool:
 
 def _remedy(part: str, idle: bool, report: Mapping[str, Any]) -> str:
     """What to try, as far as the numbers support it: first the settings, then the rows, then the columns."""
-    settings = [*(_of_ngrams(report) if part == "ngrams" else _of_training(report))]
+    trained = () if "encoder" in report else _of_training(report)  # its learning rate is another
+    settings = [*(_of_ngrams(report) if part == "ngrams" else trained)]
     rows_per_class = report["training_rows"] / report["classes"]
     few_rows = f"There are only {rows_per_class:,.0f} training rows per class: add rows" if rows_per_class < FEW_ROWS else ""
     informed = {name for name in NAMES if name in report and _is_informed(report[name])}
@@ -177,6 +178,8 @@ def _of_training(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_rows(report: Mapping[str, Any]) -> str:
+    if "encoder" in report:
+        return "More rows may help, or an encoder that was pretrained in the texts' language and domain"
     small = report["attention"].get("train_loss", 1.0) < MEMORISED * report["class_shares"]["validation_nll"]
     memorised = small and not _is_balanced(report)  # a loss with class weights is not comparable
     known = report.get("settings", {}).get("word_vectors")

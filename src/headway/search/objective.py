@@ -9,24 +9,30 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from headway.data.batching import TextBatches
 from headway.data.batching.datamodule import TextDataModule, in_batches, in_text_order
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.errors import HeadwayError, first_line
-from headway.model.lightning import ClassifierModule
+from headway.model import fine_tuning
+from headway.model.fine_tuning import FineTuningModule
+from headway.model.lightning import ClassifierModule, TrainingModule, calibrated_loss
 from headway.model.ngrams import NgramClassifier
+from headway.model.pretrained import POOLINGS, fit_head
 from headway.model.schedule import Schedule, resolve_trial
-from headway.model.training import fit
+from headway.model.training import fit, pin
 from headway.params import Params
-from headway.search.goals import OBJECTIVES, epochs_of, kept, objective, value_of
+from headway.search.goals import KEPT_BY, OBJECTIVES, epochs_of, kept, objective, value_of
 from headway.search.joint import joint_logits, joint_scores
 from headway.search.pruning import MIN_STEPS, at_rungs
+from headway.search.row_scores import row_scores
 from headway.search.trial import EvaluationCallback, Outcome, Task, encode_rows
 
 if TYPE_CHECKING:
@@ -55,12 +61,37 @@ class NgramPart:
 
 
 @dataclass(frozen=True)
+class FrozenFeatures:
+    """What a frozen pretrained encoder makes of the rows of a trial.
+
+    Attributes:
+        train, validation: the features by every way of pooling, float32, (rows, P, d).
+        cost: of the encoder in the second objective, as in :class:`NgramPart`.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Subwords:
+    """The rows of a trial as sub-words, and the folder of the encoder that learns from them, on this machine."""
+
+    train: EncodedTexts
+    validation: EncodedTexts
+    encoder: Path
+
+
+@dataclass(frozen=True)
 class TrialData:
     """What a trial trains and validates on: encoded rows, in memory and without their ids.
 
     Attributes:
         word_vectors: float32, shape (vocabulary_size, n), initial embeddings; None for random ones.
         ngrams: fitted on the training rows; None if the model has no n-grams.
+        features: of a frozen pretrained encoder; None if no trial has one.
+        subwords: for a pretrained encoder that learns; None if no trial has one.
     """
 
     train: EncodedTexts
@@ -68,6 +99,8 @@ class TrialData:
     vocabulary_size: int
     word_vectors: np.ndarray | None = None
     ngrams: NgramPart | None = None
+    features: FrozenFeatures | None = None
+    subwords: Subwords | None = None
 
 
 @dataclass(frozen=True)
@@ -111,12 +144,12 @@ def run_trial(
     rows = np.empty(0)  # the objective of each validation row at the evaluation whose weights are kept
     tokens = 0
 
-    def end_evaluation(entry: dict[str, float]) -> None:
+    def end_evaluation(entry: dict[str, float], attention: torch.Tensor) -> None:
         nonlocal rows
         for name, value in entry.items():
             if not math.isfinite(value):
                 raise HeadwayError(f"training diverged: {name} {value} at step {entry['step']:,}")
-        found = joint_scores(joint_logits(linear, logits_by_row(module, module_data), labels), labels)
+        found = joint_scores(joint_logits(linear, attention, labels), labels)
         entry = entry | {OBJECTIVES[name].entry: float(values.mean()) for name, values in found.items()}
         curve.append(entry)
         if kept(curve) is entry:
@@ -132,25 +165,25 @@ def run_trial(
     reason = scores = ""
     try:
         params = shared.params.at(task.point)
-        seed = task.seed(params.seed)
-        module_data = TextDataModule(data.train, data.validation, params.model.max_length, seed)
-        tokens = int(module_data.train_lengths.sum())
-        schedule = resolve_trial(params, module_data)
-        module = ClassifierModule(
-            params.model,
-            params.training,
-            data.vocabulary_size,
-            shared.class_rows,
-            seed,
-            schedule,
-            data.word_vectors,
-        )
-        progress = batches(task.number) if batches and not task.repeat else None  # a repetition has no number of a trial
-        fit(module, module_data, progress=progress, report=end_evaluation)
         second = SECOND_OBJECTIVES.get(tune.second_objective)
+        frozen = params.model.encoder == "pretrained" and params.pretrained.mode == "frozen"
+        if frozen:
+            tokens, cost = len(data.train.tokens), data.features.cost if data.features else 0.0
+            end_evaluation(*frozen_trial(params, data, len(shared.class_rows)))
+        else:
+            module, module_data = trial_module(shared, params, data, task.seed(params.seed))
+            tokens = int(module_data.train_lengths.sum())
+            progress = batches(task.number) if batches and not task.repeat else None  # a repetition has no number of a trial
+            fit(
+                module,
+                module_data,
+                progress=progress,
+                report=lambda entry: end_evaluation(entry, logits_by_row(module, module_data)),
+            )
+            cost = second(module.classifier, module_data.validation) if second else 0.0
         values = (value_of(goal, curve),)
         if second:
-            values += (second(module.classifier, module_data.validation) + (data.ngrams.cost if data.ngrams else 0.0),)
+            values += (cost + (data.ngrams.cost if data.ngrams else 0.0),)
         scores = encode_rows(rows)
     except Pruned:
         state, values = "pruned", (curve[-1][goal.entry],)
@@ -160,7 +193,50 @@ def run_trial(
     return Outcome(state, values, tuple(curve), reason, seconds, round(tokens * epochs_of(curve)), scores)
 
 
-def logits_by_row(module: ClassifierModule, data: TextDataModule) -> torch.Tensor:
+def trial_module(shared: Shared, params: Params, data: TrialData, seed: int) -> tuple[TrainingModule, TextDataModule]:
+    """The module of a trial whose attention part learns by gradients, and its data."""
+    if params.model.encoder == "pretrained":
+        texts = data.subwords
+        assert texts is not None, "the parent encodes the rows that a trial of this space needs"
+        module_data = TextDataModule(texts.train, texts.validation, params.pretrained.max_length, seed)
+        schedule = fine_tuning.schedule(params, module_data, trial=True)
+        return FineTuningModule(texts.encoder, params, shared.class_rows, seed, schedule), module_data
+    module_data = TextDataModule(data.train, data.validation, params.model.max_length, seed)
+    schedule = resolve_trial(params, module_data)
+    module = ClassifierModule(
+        params.model,
+        params.training,
+        data.vocabulary_size,
+        shared.class_rows,
+        seed,
+        schedule,
+        data.word_vectors,
+    )
+    return module, module_data
+
+
+def frozen_trial(params: Params, data: TrialData, n_classes: int) -> tuple[dict[str, float], torch.Tensor]:
+    """Fit the linear layer of a frozen pretrained encoder: the only entry of the trial's curve, and the logits, (V, C)."""
+    assert data.features is not None, "the parent computes the features that a trial of this space needs"
+    pin(params.training.threads)
+    place = POOLINGS.index(params.pretrained.pooling)
+    x, held_out = (torch.from_numpy(np.array(rows[:, place])) for rows in (data.features.train, data.features.validation))
+    labels, truth = (np.asarray(texts.labels, dtype=np.int64) for texts in (data.train, data.validation))
+    strengths, balanced = params.pretrained.inverse_regularisation, params.training.class_weights == "balanced"
+    logits = fit_head((x, labels), (held_out, truth), n_classes, strengths, balanced)(held_out)
+    entry = {
+        "step": 1.0,
+        "epoch": 1.0,
+        "progress": 1.0,
+        "validation_loss": float(F.cross_entropy(logits, torch.from_numpy(truth))),
+        "validation_accuracy": float(row_scores("accuracy", logits.numpy(), truth).mean()),
+        "validation_macro_f1": float(row_scores("macro_f1", logits.numpy(), truth).mean()),
+        KEPT_BY: float(calibrated_loss(logits, torch.from_numpy(truth))),
+    }
+    return entry, logits
+
+
+def logits_by_row(module: TrainingModule, data: TextDataModule) -> torch.Tensor:
     """Logits of the attention part at the last evaluation, float32, (V, C), in the order of the validation texts."""
     return in_text_order(module.validation_logits, data.val_dataloader())
 

@@ -194,7 +194,8 @@ def test_a_store_that_stalls_is_given_up(
 
     monkeypatch.setattr(store, "get_file", stall)
     try:
-        assert "5 bytes arrived in 0.3 seconds, 2 attempts" in refusal("memory://headway-slow.csv")
+        # On a busy machine the second attempt may not get as far.
+        assert re.search("[05] bytes arrived in 0.3 seconds, 2 attempts", refusal("memory://headway-slow.csv"))
     finally:
         stop.set()
         store.rm("/headway-slow.csv")

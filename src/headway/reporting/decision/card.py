@@ -26,6 +26,12 @@ COSTS = ("latency", "size")
 #: A class with fewer test rows is named as a limit of the model.
 FEW_ROWS = 30
 CHANGED = "+changes"
+#: What a linear layer is on, by ``pretrained.pooling``.
+POOLED = {
+    "mean": "mean of its last layer",
+    "first": "first sub-word of its last layer",
+    "max": "largest values of its last layer",
+}
 CALIBRATION = ("NLL", "Brier score", "calibration error")
 
 
@@ -62,6 +68,7 @@ def render(record: Decision, name: str) -> str:
     }
     scores = record.candidate_scores
     commit = record.lineage.get("headway.git_commit", "")
+    encoder = record.training.get("encoder", {})
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
         name=name,
@@ -70,6 +77,8 @@ def render(record: Decision, name: str) -> str:
         data=record.data,
         labels=_labels(record.data),
         schedule=schedule.describe(record.training["schedule"]) if record.training.get("schedule") else "",
+        encoder=encoder,
+        pooling=POOLED.get(encoder.get("pooling", ""), ""),
         bigrams=record.training.get("attention", {}).get("bigram_buckets"),
         metrics=measured(scores),
         classes=scores.get("classes", {}),

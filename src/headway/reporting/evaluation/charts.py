@@ -117,7 +117,13 @@ def scores(predictions: Predictions) -> Figure:
 
 
 def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Losses and validation accuracy of the attention part at each evaluation, with a line at the one whose weights are kept."""
+    """Losses and validation accuracy of the attention part at each evaluation, with a line at the one whose weights are kept.
+
+    For a frozen pretrained encoder: the validation loss of its linear layer with each regularisation; none are tried, and the
+    history is empty, if the training rows have one class.
+    """
+    if not history or "inverse_regularisation" in history[0]:
+        return _regularisation(history)
     epochs = [entry["epoch"] for entry in history]
     kept = min(history, key=lambda entry: entry[KEPT_BY])["epoch"]
     figure = new_figure(width=8, height=3.5)
@@ -132,6 +138,21 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
     for axes in (losses, accuracy):
         axes.axvline(kept, color=GREY, linewidth=0.8, zorder=0)
         axes.set_xlabel("epoch")
+    return figure
+
+
+def _regularisation(history: Sequence[Mapping[str, float]]) -> Figure:
+    """The validation loss of fits with ascending inverse regularisation, with a line at the one that is kept."""
+    strengths = [entry["inverse_regularisation"] for entry in history]
+    figure = new_figure(width=5, height=3.5)
+    axes = figure.subplots()
+    axes.plot(strengths, [entry[KEPT_BY] for entry in history], "o-", color=RED)
+    if history:
+        kept = min(history, key=lambda entry: entry[KEPT_BY])["inverse_regularisation"]
+        axes.axvline(kept, color=GREY, linewidth=0.8, zorder=0)
+    axes.set_xscale("log")
+    axes.set_xlabel("inverse regularisation of the linear layer")
+    axes.set_ylabel("validation loss, calibrated")
     return figure
 
 

@@ -30,7 +30,8 @@ CAPTIONS = {
     "precision_recall": ("Precision and recall", "Precision at each recall."),
     "learning_curve": (
         "Learning curve",
-        "Loss and validation accuracy of the attention part at each evaluation; the grey line marks the one that is kept.",
+        "Loss and validation accuracy of the attention part at each evaluation, or the loss of a frozen encoder's linear "
+        "layer with each regularisation; the grey line marks the one that is kept.",
     ),
 }
 

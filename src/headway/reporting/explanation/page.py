@@ -5,66 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from headway.files import write_text
 from headway.foreign_text import one_line
 from headway.reporting import pages
+from headway.reporting.explanation import maps
+from headway.reporting.explanation.coloured import Coloured, coloured, strongest
 from headway.reporting.formatting import share, signed
-from headway.serving.explain import AttentionPart, Explanation, Ngram
+from headway.serving.explain import AttentionPart, Explanation, Ngram, PretrainedPart
 
 TEMPLATE = Path(__file__).with_name("page.html")
 SCRIPT = Path(__file__).with_name("page.js")
-#: Attention weights that a page can hold. With more, only the first and the last windows are shown.
-MAX_WEIGHTS = 2_000_000
 MAX_CLASSES = 12
-#: Of a longer run of characters outside all tokens, only the beginning and the end are shown.
-LONGEST_GAP = 400
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of the text: one token or several that share characters, characters between tokens, or characters left out.
-
-    Attributes:
-        kind: ``"gap"``, ``"unseen"`` or ``"token"``.
-        first, last: numbers of the first and the last token among those given; -1 where there is none.
-    """
-
-    kind: str
-    text: str
-    first: int = -1
-    last: int = -1
-
-
-@dataclass(frozen=True)
-class Coloured:
-    """A piece with its contribution, and the strength of its colour from -1 (against) to 1 (for)."""
-
-    piece: Piece
-    value: float
-    fullness: float
-    title: str
-
-
-@dataclass(frozen=True)
-class Window:
-    """The attention maps of one window of positions.
-
-    Attributes:
-        weights: base64 of uint16, little endian, shares of 65,535; (layers · heads, length, length).
-        start: number of the token piece that is chosen at first.
-    """
-
-    number: int
-    first: int
-    length: int
-    pieces: list[Piece]
-    weights: str
-    start: int
+#: Special sub-words that are named.
+MAX_NAMES = 4
 
 
 def write(path: Path, explanation: Explanation) -> None:
@@ -98,9 +57,11 @@ def render(explanation: Explanation) -> str:
     from markupsafe import Markup
 
     predicted, linear, attention = explanation.predicted, explanation.linear, explanation.attention
-    everything = np.arange(len(explanation.spans))
-    windows, n_windows = _windows(explanation)
     script = SCRIPT.read_text(encoding="utf-8")
+    if isinstance(attention, PretrainedPart):
+        shown = _of_pretrained(explanation, attention)
+    else:
+        shown = _of_attention(explanation, attention)
     return pages.render(
         TEMPLATE,
         filters={"signed": signed},
@@ -111,17 +72,12 @@ def render(explanation: Explanation) -> str:
         linear=linear,
         attention=attention,
         terms=_terms(explanation),
-        by_ngrams=_coloured(explanation, everything, linear.tokens) if linear is not None else [],
-        by_gradients=_coloured(explanation, attention.seen, attention.tokens),
-        by_pooling=_pooled(explanation),
-        largest={
-            "ngrams": _largest(linear.tokens) if linear is not None else 0.0,
-            "gradients": _largest(attention.tokens),
-            "pooling": float(attention.pooling.mean(axis=1).max()),
-        },
-        windows=windows,
-        n_windows=n_windows,
-        maps=_map_names(attention),
+        by_ngrams=coloured(explanation.text, explanation.spans, explanation.kept, linear.tokens)
+        if linear is not None
+        else [],
+        largest_ngrams=strongest(linear.tokens) if linear is not None else 0.0,
+        pretrained=isinstance(attention, PretrainedPart),
+        **shown,
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     ).html
@@ -130,128 +86,68 @@ def render(explanation: Explanation) -> str:
 def _terms(explanation: Explanation) -> list[tuple[str, str, float]]:
     """The terms that sum to the predicted class's logit: part, name, value."""
     linear, attention = explanation.linear, explanation.attention
-    terms = [
-        ("attention", "the text's tokens", float(attention.tokens.sum())),
+    terms = []
+    if linear is not None:
+        terms += [("n-grams", "the text's n-grams", float(linear.tokens.sum())), ("n-grams", "bias", linear.bias)]
+    if isinstance(attention, PretrainedPart):
+        terms.append(("attention", "the text's words", float(attention.words.sum())))
+        if names := _special_names(attention):
+            terms.append(("attention", f"special sub-words: {names}", attention.special))
+    else:
+        terms.append(("attention", "the text's tokens", float(attention.tokens.sum())))
+    return [
+        *terms,
         ("attention", "a blank text of this length", attention.blank),
         ("attention", "error of the numerical integral", attention.left_over),
     ]
-    if linear is not None:
-        terms = [("n-grams", "the text's n-grams", float(linear.tokens.sum())), ("n-grams", "bias", linear.bias), *terms]
-    return terms
 
 
-# The text with its tokens
-
-
-def pieces(text: str, spans: np.ndarray, kept: np.ndarray) -> list[Piece]:
-    """A text cut at the edges of its tokens. Joined again, the pieces are the text, except for elided characters.
-
-    Args:
-        text: the whole text, or its part up to the end of the last token.
-        spans: start and end of each token that is shown, ascending, (S, 2).
-        kept: the tokens' positions in the text, (S,). Text between positions that do not follow each other was not read.
-    """
-    groups: list[list[int]] = []  # first and last token, first and last character
-    for number, (start, end) in enumerate(spans.tolist()):
-        while start < end - 1 and text[start].isspace():
-            start += 1
-        if groups and start < groups[-1][3] and kept[number] == kept[number - 1] + 1:
-            groups[-1][1], groups[-1][3] = number, max(end, groups[-1][3])
-        else:
-            start = max(start, groups[-1][3]) if groups else start
-            groups.append([number, number, start, max(start, end)])
-    found: list[Piece] = []
-    done = 0
-    for first, last, start, end in groups:
-        unseen = first > 0 and kept[first] != kept[first - 1] + 1
-        if done < start or unseen:
-            found.append(Piece("unseen" if unseen else "gap", _elide(text[done:start])))
-        found.append(Piece("token", text[start:end] or "∅", first, last))
-        done = end
-    if done < len(text):
-        found.append(Piece("gap", _elide(text[done:])))
-    return found
-
-
-def _elide(text: str) -> str:
-    if len(text) <= LONGEST_GAP:
-        return text
-    shown = LONGEST_GAP // 3
-    return f"{text[:shown]} … {len(text) - 2 * shown:,} characters … {text[-shown:]}"
-
-
-def _coloured(explanation: Explanation, seen: np.ndarray, values: np.ndarray) -> list[Coloured]:
-    """The text with the contribution of each token."""
-    largest = _largest(values) or 1.0
-    found = []
-    for piece in pieces(explanation.text, explanation.spans[seen], explanation.kept[seen]):
-        value = float(values[piece.first : piece.last + 1].sum()) if piece.kind == "token" else 0.0
-        several = f", {piece.last - piece.first + 1} tokens" if piece.last > piece.first else ""
-        fullness = max(-1.0, min(1.0, value / largest))
-        found.append(Coloured(piece, value, fullness, signed(value) + several))
-    return found
-
-
-def _pooled(explanation: Explanation) -> list[Coloured]:
-    """The text with each token's mean share in the pooling heads."""
-    attention = explanation.attention
-    values = attention.pooling.mean(axis=1)
-    found = []
-    for one in _coloured(explanation, attention.seen, values):
+def _of_attention(explanation: Explanation, attention: AttentionPart) -> dict[str, Any]:
+    """What the page shows of an attention part that was trained from scratch."""
+    place = explanation.text, explanation.spans[attention.seen], explanation.kept[attention.seen]
+    pooled = attention.pooling.mean(axis=1)
+    by_pooling = []
+    for one in coloured(*place, pooled):
         heads = attention.pooling[one.piece.first : one.piece.last + 1].sum(axis=0)
         each = ", ".join(f"head {head} {share(float(value))}" for head, value in enumerate(heads, start=1))
-        found.append(replace(one, title=f"{share(one.value)}: {each}"))
-    return found
+        by_pooling.append(replace(one, title=f"{share(one.value)}: {each}"))
+    panels, n_windows = maps.windows(explanation, attention)
+    return {
+        "by_gradients": coloured(*place, attention.tokens),
+        "largest_gradients": strongest(attention.tokens),
+        "by_pooling": by_pooling,
+        "largest_pooling": strongest(pooled),
+        "panels": panels,
+        "n_windows": n_windows,
+    }
 
 
-def _largest(values: np.ndarray) -> float:
-    return float(np.abs(values).max())
+def _of_pretrained(explanation: Explanation, part: PretrainedPart) -> dict[str, Any]:
+    """What the page shows of a pretrained encoder."""
+    place = explanation.text, *maps.words(part)
+    inside = part.subwords.words >= 0
+    pooled = np.bincount(part.subwords.words[inside], weights=part.shares[inside])
+    return {
+        "by_gradients": [_titled(part, one, signed(one.value)) for one in coloured(*place, part.words)],
+        "largest_gradients": strongest(part.words),
+        "by_pooling": [_titled(part, one, share(one.value)) for one in coloured(*place, pooled)],
+        "largest_pooling": strongest(pooled),
+        "special": _special_names(part),
+        "special_pooling": float(part.shares[~inside].sum()),
+        "panels": maps.layers(explanation, part),
+    }
 
 
-# Attention maps
+def _titled(part: PretrainedPart, one: Coloured, title: str) -> Coloured:
+    """A word with a title that also has its sub-words, if there are several."""
+    names: list[str] = []
+    if one.piece.kind == "token":
+        edges = part.subwords.edges
+        names = list(part.subwords.names[edges[one.piece.first, 0] : edges[one.piece.last, 1] + 1])
+    return replace(one, title=f"{title}, {len(names)} sub-words" if len(names) > 1 else title)
 
 
-def _map_names(attention: AttentionPart) -> list[str]:
-    layers = attention.maps or ()
-    return [
-        (f"layer {layer}, head {head}" if len(layers) > 1 else f"head {head}")
-        for layer, weights in enumerate(layers, start=1)
-        for head in range(1, weights.shape[1] + 1)
-    ]
-
-
-def _windows(explanation: Explanation) -> tuple[list[Window], int]:
-    """The windows that are shown, and the number of all windows. Of many windows only the first and the last are shown."""
-    attention = explanation.attention
-    if attention.maps is None:
-        return [], 0
-    size, S = attention.window_size, len(attention.seen)
-    n_windows = -(-S // size)
-    shown = MAX_WEIGHTS // (len(_map_names(attention)) * size * size)
-    first, last = (shown + 1) // 2, shown // 2
-    return [
-        _window(explanation, number) for number in range(n_windows) if number < first or number >= n_windows - last
-    ], n_windows
-
-
-def _window(explanation: Explanation, number: int) -> Window:
-    attention = explanation.attention
-    assert attention.maps is not None
-    begin = number * attention.window_size
-    end = min(begin + attention.window_size, len(attention.seen))
-    inside = attention.seen[begin:end]
-    spans = explanation.spans[inside]
-    # The text from the first of these tokens to the last. The rest belongs to other windows.
-    offset = int(spans[0, 0])
-    found = pieces(explanation.text[offset : int(spans[:, 1].max())], spans - offset, explanation.kept[inside])
-    weights = np.concatenate([layer[number, :, : end - begin, : end - begin] for layer in attention.maps])
-    strongest = int(np.abs(attention.tokens[begin:end]).argmax())
-    tokens = [piece for piece in found if piece.kind == "token"]
-    return Window(
-        number=number + 1,
-        first=begin,
-        length=end - begin,
-        pieces=found,
-        weights=base64.b64encode(np.round(weights * 65_535).astype("<u2").tobytes()).decode(),
-        start=next(index for index, piece in enumerate(tokens) if piece.first <= strongest <= piece.last),
-    )
+def _special_names(part: PretrainedPart) -> str:
+    """The different sub-words without visible characters, as in the encoder's vocabulary; "" if there are none."""
+    names = list(dict.fromkeys(np.array(part.subwords.names, dtype=object)[part.subwords.words < 0].tolist()))
+    return ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")

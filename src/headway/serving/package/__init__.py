@@ -1,29 +1,37 @@
 """The model package: a folder with a trained classifier. Loading it executes no code from it.
 
-weights.safetensors   parameters of the classifier
-tokenizer.json        tokenizer, from text to ids
-config.json           sizes, truncation, label names, and the SHA-256 of all three files
+weights.safetensors      parameters of the classifier
+tokenizer.json           tokenizer, from text to ids
+encoder_tokenizer.json   the same for a pretrained encoder, if the attention part is one
+config.json              sizes, truncation, label names, and the SHA-256 of all files
+
+A package with a pretrained encoder needs the transformers library to be loaded; others do not import it.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from headway.data.batching import TokenBudgetSampler, pad
 from headway.data.text.content import problem
+from headway.data.tokenization.subwords import SubwordEncoder
 from headway.data.tokenization.tokenizer import TextEncoder
+from headway.encoders import EncoderFiles
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json, write_json
 from headway.model.joint import JointClassifier
+from headway.model.pretrained import PretrainedClassifier
 from headway.serving.package import tokens, weights
 from headway.serving.package.config import (
     CONFIG,
+    ENCODER_TOKENIZER,
     FORMAT,
     TOKENIZER,
     WEIGHTS,
@@ -33,18 +41,37 @@ from headway.serving.package.config import (
     unreadable,
 )
 
-__all__ = ["CONFIG", "TOKENIZER", "WEIGHTS", "ModelPackage", "OtherFormat", "fingerprint", "require_text", "save"]
+__all__ = [
+    "CONFIG",
+    "TOKENIZER",
+    "WEIGHTS",
+    "ModelPackage",
+    "OtherFormat",
+    "SavedEncoder",
+    "fingerprint",
+    "require_text",
+    "save",
+]
 
 TOKENS_PER_BATCH = 16_384
+#: The same for a pretrained encoder, which is wider.
+SUBWORDS_PER_BATCH = 4_096
 
 
 class ModelPackage:
     """A trained classifier with everything that it needs to turn text into probabilities, in the order of ``classes``."""
 
-    def __init__(self, classifier: JointClassifier, encoder: TextEncoder, classes: Sequence[str]) -> None:
+    def __init__(
+        self,
+        classifier: JointClassifier,
+        encoder: TextEncoder,
+        classes: Sequence[str],
+        subwords: SubwordEncoder | None = None,
+    ) -> None:
         self.classifier = classifier.eval()
         self.encoder = encoder
         self.classes = list(classes)
+        self.subwords = subwords
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Class probabilities, float32, (texts, classes), in the order of the texts.
@@ -69,13 +96,18 @@ class ModelPackage:
     def _predict(self, texts: Sequence[str]) -> np.ndarray:
         """Probabilities of texts that can be classified; batches hold texts of similar length."""
         encoded = self.encoder(texts)
+        subwords = self.subwords(texts) if self.subwords else None
         probabilities = np.zeros((len(encoded), len(self.classes)), dtype=np.float32)
         lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        budget = TOKENS_PER_BATCH
+        if subwords is not None:
+            lengths, budget = np.array([len(ids) for ids in subwords], dtype=np.int64), SUBWORDS_PER_BATCH
         if not len(lengths):
             return probabilities
         with torch.inference_mode():
-            for indices in TokenBudgetSampler(lengths, TOKENS_PER_BATCH):
-                logits = self.classifier(pad([encoded[index] for index in indices]))
+            for indices in TokenBudgetSampler(lengths, budget):
+                tokens = pad([encoded[index] for index in indices])
+                logits = self.classifier(tokens, subwords and pad([subwords[index] for index in indices]))
                 probabilities[indices] = logits.softmax(dim=1).numpy()
         if not np.isfinite(probabilities).all():
             raise HeadwayError("the model's probabilities are not finite numbers: its weights are too large; train it again")
@@ -90,7 +122,7 @@ class ModelPackage:
             HeadwayError: a file is missing or damaged, or differs from the one that was saved.
         """
         config = read_config(folder)
-        for name in (WEIGHTS, TOKENIZER):
+        for name in config.files:
             require_file(folder / name)
             try:
                 found = sha256_of_file(folder / name)
@@ -102,7 +134,28 @@ class ModelPackage:
                 )
         classifier = weights.read(folder / WEIGHTS, config)
         encoder = TextEncoder(tokens.read(folder / TOKENIZER, config.vocabulary_size), config.max_length)
-        return cls(classifier, encoder, config.classes)
+        subwords = None
+        if config.pretrained:
+            attention = classifier.attention
+            assert isinstance(attention, PretrainedClassifier)
+            tokenizer = tokens.read_subwords(folder / ENCODER_TOKENIZER, attention.vocab_size)
+            subwords = SubwordEncoder(tokenizer, config.pretrained.max_length, config.pretrained.strip_html)
+        return cls(classifier, encoder, config.classes, subwords)
+
+
+@dataclass(frozen=True)
+class SavedEncoder:
+    """What a package keeps of a pretrained encoder besides its weights.
+
+    Attributes:
+        files: of the encoder.
+        origin: name, source, revision, licence and hashes, as the training's report has them.
+        strip_html: whether markup is removed from texts first.
+    """
+
+    files: EncoderFiles
+    origin: Mapping[str, Any]
+    strip_html: bool
 
 
 def save(
@@ -112,20 +165,38 @@ def save(
     max_length: int,
     vocabulary_size: int,
     classes: Sequence[str],
+    encoder: SavedEncoder | None = None,
 ) -> None:
-    """Write a package into an empty folder; ``max_length`` tokens are kept of a longer text."""
-    ngrams = classifier.ngrams
+    """Write a package into an empty folder; ``max_length`` tokens are kept of a longer text.
+
+    Args:
+        encoder: of a classifier whose attention part is pretrained.
+    """
+    ngrams, attention = classifier.ngrams, classifier.attention
     weights.write(folder / WEIGHTS, classifier)
     shutil.copyfile(tokenizer_file, folder / TOKENIZER)
+    pretrained = None
+    if isinstance(attention, PretrainedClassifier):
+        assert encoder is not None, "a pretrained encoder is saved with its files"
+        shutil.copyfile(encoder.files.tokenizer, folder / ENCODER_TOKENIZER)
+        pretrained = {
+            "config": encoder.files.config,
+            "pooling": attention.pooling,
+            "max_length": attention.max_length,
+            "strip_html": encoder.strip_html,
+            "origin": dict(encoder.origin),
+        }
     config = {
         "format": FORMAT,
         "classes": list(classes),
         "max_length": max_length,
         "vocabulary_size": vocabulary_size,
         "ngrams": ngrams and {"n_features": len(ngrams.keys), "max_order": ngrams.max_order},
-        "model": classifier.attention.params.model_dump(),
+        "model": None if isinstance(attention, PretrainedClassifier) else attention.params.model_dump(),
+        "pretrained": pretrained,
     }
-    hashes = {CONFIG: sha256_of_json(config), **{name: sha256_of_file(folder / name) for name in (WEIGHTS, TOKENIZER)}}
+    names = (WEIGHTS, TOKENIZER, *([ENCODER_TOKENIZER] if pretrained else []))
+    hashes = {CONFIG: sha256_of_json(config), **{name: sha256_of_file(folder / name) for name in names}}
     write_json(folder / CONFIG, {**config, "sha256": hashes})
 
 

@@ -6,18 +6,22 @@ import json
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from headway.encoders.folder import FAMILIES
 from headway.errors import HeadwayError
 from headway.files import sha256_of_json
 from headway.params import ModelParams, present_names
+from headway.params_sections import MAX_SUBWORDS
 
-#: Written into every package. Format 6, of Headway 0.1.0, has some former names and is read too.
-FORMAT = 7
-READABLE_FORMATS = (6, FORMAT)
+#: Written into every package. Format 6, of Headway 0.1.0, has some former names, and neither it nor 7 knows pretrained encoders.
+FORMAT = 8
+READABLE_FORMATS = (6, 7, FORMAT)
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
+#: Of a pretrained encoder's sub-words; only in packages with one.
+ENCODER_TOKENIZER = "encoder_tokenizer.json"
 #: Bytes of the largest config.json and tokenizer.json that are read: many times what a million tokens take.
 MAX_BYTES = 100_000_000
 #: Largest number of anything that the config counts, so that no product of two overflows.
@@ -41,8 +45,38 @@ class NgramSizes(_Strict):
     max_order: Annotated[int, Field(ge=1, le=5)]
 
 
+class Encoder(_Strict):
+    """A pretrained encoder.
+
+    Attributes:
+        config: as in the encoder's own config.json; its sizes are checked against the weights.
+        pooling: how the features of a text are made from those of its sub-words.
+        max_length: sub-words kept of a longer text.
+        strip_html: whether markup is removed first.
+        origin: name, source, revision, licence and hashes of the files that it was made from.
+    """
+
+    config: dict[str, Any]
+    pooling: Literal["mean", "first", "max"]
+    max_length: Annotated[int, Field(ge=1, le=MAX_SUBWORDS)]
+    strip_html: bool
+    origin: dict[str, Any]
+
+    @field_validator("config")
+    @classmethod
+    def _sizes_are_possible(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if "auto_map" in config:
+            raise ValueError("auto_map asks for code, which is never run")
+        if config.get("model_type") not in FAMILIES:
+            raise ValueError(f"model_type is {str(config.get('model_type'))[:40]!r}, expected {', '.join(FAMILIES)}")
+        for name, value in config.items():
+            if isinstance(value, int | float) and not -MAX_COUNT <= value <= MAX_COUNT:
+                raise ValueError(f"{name[:40]} is {value:.3g}, expected at most {MAX_COUNT:,}")
+        return config
+
+
 class Config(_Strict):
-    """What config.json says about the other two files.
+    """What config.json says about the other files.
 
     Attributes:
         format: of the package.
@@ -50,16 +84,18 @@ class Config(_Strict):
         max_length: tokens kept of a longer text.
         vocabulary_size: rows of the embedding table.
         ngrams: sizes of the linear part, None for attention alone.
-        model: sizes of the attention part.
-        sha256: hashes of the three files by name.
+        model: sizes of the attention part, None for a pretrained encoder.
+        pretrained: the pretrained encoder that is the attention part, None for one that was trained from scratch.
+        sha256: hashes of the files by name.
     """
 
-    format: Literal[6, 7]
+    format: Literal[6, 7, 8]
     classes: Annotated[list[str], Field(min_length=2, max_length=1_000_000)]
     max_length: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     vocabulary_size: Annotated[int, Field(ge=2, le=MAX_COUNT)]
     ngrams: NgramSizes | None
-    model: ModelParams
+    model: ModelParams | None
+    pretrained: Encoder | None = None
     sha256: dict[str, str]
 
     @field_validator("classes")
@@ -71,11 +107,22 @@ class Config(_Strict):
 
     @field_validator("model")
     @classmethod
-    def _sizes_are_possible(cls, model: ModelParams) -> ModelParams:
-        for name, value in model.model_dump().items():
+    def _sizes_are_possible(cls, model: ModelParams | None) -> ModelParams | None:
+        for name, value in model.model_dump().items() if model else ():
             if isinstance(value, int) and value > MAX_COUNT:
                 raise ValueError(f"{name} is {value:.3g}, expected at most {MAX_COUNT:,}")
         return model
+
+    @model_validator(mode="after")
+    def _has_one_attention_part(self) -> Self:
+        if (self.model is None) == (self.pretrained is None):
+            raise ValueError("expected either model or pretrained")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files besides config.json."""
+        return (WEIGHTS, TOKENIZER, ENCODER_TOKENIZER) if self.pretrained else (WEIGHTS, TOKENIZER)
 
 
 def read_json(path: Path) -> Any:
@@ -111,15 +158,17 @@ def read_config(folder: Path) -> Config:
     if not isinstance(content, dict):
         raise HeadwayError(f"{path}: damaged (expected an object, found {type(content).__name__})")
     if type(content.get("format")) is not int or content["format"] not in READABLE_FORMATS:
-        readable = " and ".join(map(str, READABLE_FORMATS))
+        readable = f"{', '.join(map(str, READABLE_FORMATS[:-1]))} and {READABLE_FORMATS[-1]}"
         raise OtherFormat(f"{path}: format {str(content.get('format'))[:20]}, this Headway reads formats {readable}")
     hashes = content.get("sha256")
     own = sha256_of_json({name: value for name, value in content.items() if name != "sha256"})
-    if not isinstance(hashes, dict) or hashes.keys() != {CONFIG, WEIGHTS, TOKENIZER} or hashes[CONFIG] != own:
+    names = {CONFIG, WEIGHTS, TOKENIZER, *([ENCODER_TOKENIZER] if content.get("pretrained") else [])}
+    if not isinstance(hashes, dict) or hashes.keys() != names or hashes[CONFIG] != own:
         raise HeadwayError(f"{path}: SHA-256 differs from the one saved in it; the model package was altered")
     try:
         if isinstance(content.get("model"), Mapping):
-            content["model"] = ModelParams.model_validate(present_names("model", content["model"]))
+            former = {"encoder": "scratch"} if content["format"] < FORMAT else {}
+            content["model"] = ModelParams.model_validate(former | present_names("model", content["model"]))
         return Config.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]

@@ -13,11 +13,11 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from headway.data.text.markup import MARKUP
-from headway.data.tokenization import tokenizer
+from headway.data.tokenization import subwords, tokenizer
 from headway.data.tokenization.patterns import ACCENTS, SPACES, WORDS
 from headway.data.tokenization.tokenizer import PADDING, PADDING_ID, UNKNOWN, UNKNOWN_ID
 from headway.errors import HeadwayError, first_line
-from headway.serving.package.config import read_json
+from headway.serving.package.config import MAX_BYTES, read_json, require_file
 
 #: Regular expressions in the tokenizers of every format that is read, and what replaces their matches.
 REPLACEMENTS = ((MARKUP, " "), (ACCENTS, ""), (SPACES, " "))
@@ -86,6 +86,16 @@ def read(path: Path, vocabulary_size: int) -> Tokenizer:
             raise
         reason = "the tokenizers library fails on it"
     raise HeadwayError(f"{path}: cannot be loaded as a model package: {reason}")
+
+
+def read_subwords(path: Path, vocab_size: int) -> Tokenizer:
+    """The tokenizer of a package's pretrained encoder, whose ids are all below ``vocab_size``.
+
+    Raises:
+        HeadwayError: it is damaged, or unlike the supported encoders'.
+    """
+    require_file(path, MAX_BYTES)
+    return subwords.load(path, vocab_size)
 
 
 class _Unexpected(Exception):

@@ -6,6 +6,7 @@ the file holds, so that sizes in the config alone allocate nothing.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,21 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from headway.encoders import longest_text
 from headway.errors import HeadwayError, first_line
+from headway.model import pretrained
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
-from headway.serving.package.config import Config, unreadable
+from headway.model.pretrained import PretrainedClassifier
+from headway.serving.package.config import CONFIG, Config, Encoder, unreadable
 
 #: Names of types in the header of a file.
 TYPES = {torch.float32: "F32", torch.int64: "I64"}
+#: Numbers of groups and of layers in each, in the configuration of ALBERT, whose other layers share these weights.
+ALBERT_LAYERS = ("num_hidden_groups", "inner_group_num")
+#: Most numbers in the tensors that a pretrained encoder computes when it is built, such as the positions 0, 1, 2, …
+MAX_COMPUTED = 10_000_000
 
 
 def write(path: Path, classifier: JointClassifier) -> None:
@@ -35,10 +43,12 @@ def read(path: Path, config: Config) -> JointClassifier:
     try:
         with safe_open(path, framework="pt") as file:
             names = {_present_name(name, config): name for name in file.keys()}  # noqa: SIM118 - it is not a mapping
-            if config.model.n_layers > len(names):  # as many as layers are built, even without memory for their weights
-                raise _misfit(path, f"it has {len(names):,} tensors, too few for n_layers: {config.model.n_layers:,}")
+            if (layers := _layers(config)) > len(
+                names
+            ):  # as many as layers are built, even without memory for their weights
+                raise _misfit(path, f"it has {len(names):,} tensors, too few for {layers:,} layers")
             with torch.device("meta"), _WithoutInitialValues():
-                classifier = _build(config)
+                classifier = _build(path, config)
             expected = classifier.state_dict()
             if different := sorted(expected.keys() ^ names.keys()):
                 raise _misfit(path, f"{'no' if different[0] in expected else 'an unexpected'} tensor {different[0][:80]!r}")
@@ -57,6 +67,11 @@ def read(path: Path, config: Config) -> JointClassifier:
         raise _misfit(path, f"the weights of the model's parts are {weights['weights'].tolist()}, expected numbers ≥ 0")
     if classifier.ngrams is not None and (weights["ngrams.keys"].diff() <= 0).any():
         raise _misfit(path, "the n-grams are not in ascending order")
+    if config.pretrained:  # its sizes are now known to be those of the file; some of its tensors are computed, not saved
+        if (computed := sum(b.numel() for name, b in classifier.named_buffers() if name not in expected)) > MAX_COMPUTED:
+            raise _misfit(path.parent / CONFIG, f"the encoder needs {computed:,} numbers besides its weights")
+        with _WithoutInitialValues():
+            classifier = _build(path, config)
     classifier.load_state_dict(weights, assign=True)
     return classifier
 
@@ -70,10 +85,36 @@ class _WithoutInitialValues(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _build(config: Config) -> JointClassifier:
+def _build(path: Path, config: Config) -> JointClassifier:
     n_classes, sizes = len(config.classes), config.ngrams
     ngrams = NgramClassifier(sizes.n_features, n_classes, sizes.max_order) if sizes else None
-    return JointClassifier(ngrams, AttentionClassifier(config.model, config.vocabulary_size, n_classes))
+    if config.model is not None:
+        return JointClassifier(ngrams, AttentionClassifier(config.model, config.vocabulary_size, n_classes))
+    assert config.pretrained is not None, "the config has one or the other"
+    return JointClassifier(ngrams, _build_pretrained(path.parent / CONFIG, config.pretrained, n_classes))
+
+
+def _build_pretrained(path: Path, config: Encoder, n_classes: int) -> PretrainedClassifier:
+    pretrained.library()
+    try:
+        encoder: Any = pretrained.build(config.config)
+    except HeadwayError as error:
+        raise _misfit(path, str(error)) from None
+    limit = longest_text(encoder.config.to_dict())
+    if limit is not None and config.max_length > limit:
+        raise _misfit(
+            path, f"pretrained.max_length is {config.max_length:,}, but the encoder reads {limit:,} sub-words at most"
+        )
+    return PretrainedClassifier(encoder, config.pooling, config.max_length, n_classes)
+
+
+def _layers(config: Config) -> int:
+    """Number of the attention part's layers that the config asks for."""
+    if config.model is not None:
+        return config.model.n_layers
+    sizes = config.pretrained.config if config.pretrained else {}
+    groups = math.prod(value for name in ALBERT_LAYERS if isinstance(value := sizes.get(name), int))
+    return max([0, groups, *(value for name, value in sizes.items() if "layers" in name and isinstance(value, int))])
 
 
 def _present_name(name: str, config: Config) -> str:

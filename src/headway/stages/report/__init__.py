@@ -23,7 +23,7 @@ def data(_: Params, layout: Layout) -> Page:
 
 
 def study(params: Params, layout: Layout) -> Page:
-    return study_page(trials_of(layout), summary_of(layout), params.tune)
+    return study_page(trials_of(layout), summary_of(layout), params.search)
 
 
 def evaluation(params: Params, layout: Layout) -> Page:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,6 +17,9 @@ from headway.files import fresh_folder, write_json
 from headway.layout import Layout
 from headway.params import Params, TokenizerParams
 from headway.tables import read_batches
+
+#: Encodes texts, in order, as token ids, int32, (length,) each.
+Encode = Callable[[Iterable[str]], list[np.ndarray]]
 
 UNLABELLED = "unlabelled"
 BATCH_ROWS = 1_000
@@ -112,7 +115,7 @@ class SplitTexts:
             yield from batch["text"].to_pylist()
 
 
-def encode_rows(path: Path, encoder: tokenizer.TextEncoder) -> Iterator[encoded.EncodedBatch]:
+def encode_rows(path: Path, encoder: Encode) -> Iterator[encoded.EncodedBatch]:
     """Encode the rows of a split in batches. The label is -1 if the file has no labels."""
     for batch in read_batches(path, "prepare", BATCH_ROWS):
         labelled = "label_id" in batch.schema.names

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from headway.data.batching.datamodule import TextDataModule, WholeTexts, in_batches
+from headway.data.batching.datamodule import WholeTexts, in_batches, in_text_order
 from headway.data.tokenization import tokenizer, vectors
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
@@ -21,12 +21,12 @@ from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.model.fitting import fit_ngrams
 from headway.model.joint import JointClassifier
-from headway.model.lightning import MONITOR, ClassifierModule
-from headway.model.schedule import resolve
-from headway.model.training import fit
 from headway.params import Params, flatten
 from headway.serving import package
+from headway.serving.package import SavedEncoder
 from headway.stages.tokenize.cached import encoded_with
+from headway.stages.tokenize.pretrained import identity
+from headway.stages.train.fitting import described, fit_attention, fit_pretrained
 from headway.stages.train.parts import part_metrics
 from headway.tracking import RunningRun, Tracker
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
 
 #: Sections of params.yaml that determine the model.
-MODEL_SECTIONS = ("tokenizer", "ngrams", "model", "training")
+MODEL_SECTIONS = ("tokenizer", "ngrams", "model", "pretrained", "training")
 
 
 def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback | None = None) -> dict[str, Any]:
@@ -52,6 +52,8 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
     vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
     splits = {name: EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation")}
     inputs = [code_fingerprint(layout, "train")]
+    if knobs.model.encoder == "pretrained":
+        inputs += identity(knobs, layout)
     files = [tokenizer_file, *(folder / f"{name}.arrow" for name in splits), *folder.glob(vectors.FILE)]
     inputs += [sha256_of_file(file) for file in files]
     sections = [getattr(knobs, name).model_dump() for name in MODEL_SECTIONS]
@@ -62,75 +64,65 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
             shutil.rmtree(old)
     with tracker.nested("training", "train", key) as run:
         ngrams = fit_ngrams(WholeTexts(**splits), len(classes), knobs)
-        fitted = fit_attention(
-            splits["train"],
-            splits["validation"],
-            vocabulary_size,
-            len(classes),
-            knobs,
-            checkpoints / key[:16],
-            lambda entry: _log_evaluation(run, entry),
-            vectors.load(folder),
-            progress,
-        )
-        model, history = JointClassifier(ngrams, fitted.classifier), fitted.history
+        on_evaluation = partial(_log_evaluation, run)
+        if knobs.model.encoder == "pretrained":
+            fitted = fit_pretrained(
+                **splits,
+                n_classes=len(classes),
+                knobs=knobs,
+                layout=layout,
+                checkpoints=checkpoints / key[:16],
+                report=on_evaluation,
+                progress=progress,
+            )
+        else:
+            module = fit_attention(
+                splits["train"],
+                splits["validation"],
+                vocabulary_size,
+                len(classes),
+                knobs,
+                checkpoints / key[:16],
+                on_evaluation,
+                vectors.load(folder),
+                progress,
+            )
+            fitted = described(module)
+        model = JointClassifier(ngrams, fitted.classifier)
         class_rows = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
-        best = min(history, key=lambda entry: entry[MONITOR])
+        joined = join(model, splits["validation"], class_rows, fitted.logits)
         report = {
-            **{name: best[name] for name in ("step", "epoch")},
-            **join(model, splits["validation"], class_rows),
-            "schedule": fitted.schedule.as_dict(),
+            **{name: value for name, value in fitted.report.items() if name != "attention"},
+            **joined,
+            "attention": joined["attention"] | fitted.report["attention"],
             "settings": settings_of(knobs, found),
         }
-        report["attention"] |= {
-            "train_loss": round(history[-1]["train_loss"], 6),
-            "steps": int(history[-1]["step"]),
-            "bigram_buckets": fitted.classifier.bigram_buckets,
-        }
         with fresh_folder(layout.candidate) as packed:
-            package.save(packed, model, tokenizer_file, knobs.tokenizer.max_length, vocabulary_size, classes)
-        write_json(layout.training / "history.json", history)
+            made_from = fitted.encoder
+            encoder = SavedEncoder(made_from, fitted.report["encoder"], knobs.tokenizer.strip_html) if made_from else None
+            package.save(packed, model, tokenizer_file, knobs.tokenizer.max_length, vocabulary_size, classes, encoder)
+        write_json(layout.training / "history.json", fitted.history)
         write_json(layout.metrics("training"), report)
         _log_result(run, knobs, layout)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return report
 
 
-def fit_attention(
-    train: EncodedTexts,
-    validation: EncodedTexts,
-    vocabulary_size: int,
-    n_classes: int,
-    knobs: Params,
-    checkpoints: Path,
-    report: Callable[[dict[str, float]], None] | None = None,
-    word_vectors: np.ndarray | None = None,
-    progress: Callback | None = None,
-) -> ClassifierModule:
-    """The attention part's module after its training: the weights of the best evaluation, all evaluations, and the schedule."""
-    class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
-    data = TextDataModule(train, validation, knobs.model.max_length, knobs.seed)
-    schedule = resolve(knobs.training, data)
-    print(f"train · {schedule}", flush=True)  # noqa: T201 - progress, for a person
-    module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, schedule, word_vectors)
-    fit(module, data, progress=progress, report=report, checkpoints=checkpoints, devices=knobs.training.devices)
-    return module.eval()
-
-
-def join(model: JointClassifier, validation: EncodedTexts, class_rows: Sequence[int]) -> dict[str, Any]:
+def join(
+    model: JointClassifier, validation: EncodedTexts, class_rows: Sequence[int], attention: Tensor | None = None
+) -> dict[str, Any]:
     """Fit the weights of the two parts on validation rows.
 
     Args:
         class_rows: training rows of each class.
+        attention: logits of the attention part, (V, C), in the order of the rows, if they are known.
 
     Returns:
         accuracy of each part and of both; weight of each part; negative log-likelihood in nats and calibration error (15 bins
         of equal width) with weights of 1, as ``before``, and with the fitted weights, as ``after``; what each part learned,
         see :func:`~headway.stages.train.parts.part_metrics`.
     """
-    with torch.inference_mode():
-        batches = [(*model.parts(tokens), labels) for tokens, labels in in_batches(validation)]
-    linear, attention, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))  # (N, C), (N, C), (N,)
+    linear, attention, labels = _logits(model, validation, attention)
     logits = {"before": model.combine(linear, attention)}
     model.fit_weights(linear, attention, labels)
     logits["after"] = model.combine(linear, attention)
@@ -163,6 +155,22 @@ def join(model: JointClassifier, validation: EncodedTexts, class_rows: Sequence[
     return report
 
 
+def _logits(model: JointClassifier, validation: EncodedTexts, attention: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits of the linear part and of the attention part, each (V, C), and labels, (V,)."""
+    loaded = in_batches(validation)
+    if attention is None:
+        with torch.inference_mode():
+            batches = [(*model.parts(tokens), labels) for tokens, labels in loaded]
+        linear, attention, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+        return linear, attention, labels
+    linear = torch.zeros_like(attention)
+    if model.ngrams is not None:
+        with torch.inference_mode():
+            found = [model.ngrams(tokens) for tokens, _ in loaded]
+        linear = in_text_order(torch.cat(found), loaded)
+    return linear, attention, torch.from_numpy(validation.labels.astype(np.int64))
+
+
 def settings_of(knobs: Params, searched: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that the advice for a part that did not learn depends on; the first three only if the search left them."""
     names = [name for name in ("learning_rate", "max_epochs", "tokens_per_batch") if f"training.{name}" not in searched]
@@ -189,7 +197,7 @@ def training_run(params: Params, layout: Layout, tracker: Tracker) -> str:
 
 def _log_evaluation(run: RunningRun, entry: dict[str, float]) -> None:
     # Version 0.1.0 has evaluated after each epoch, which was MLflow's step.
-    step = int(entry.get("step", entry["epoch"]))
+    step = int(entry["step"] if "step" in entry else entry["epoch"])
     run.log_metrics({name: value for name, value in entry.items() if name != "step"}, step=step)
 
 
@@ -199,7 +207,9 @@ def _log_result(run: RunningRun, knobs: Params, layout: Layout) -> None:
     report = read_json(layout.metrics("training"), "train")
     run.log_params({f"schedule.{name}": value for name, value in report.pop("schedule", {}).items()})
     report.pop("settings", None)  # they are among the params
-    run.log_metrics({f"joint_{name}": value for name, value in flatten(report).items()})
+    run.log_params({f"encoder.{name}": value for name, value in flatten(report.pop("encoder", {})).items()})
+    numbers = {name: value for name, value in flatten(report).items() if value is not None}
+    run.log_metrics({f"joint_{name}": value for name, value in numbers.items()})
     run.log_dataset(read_json(layout.raw / "manifest.json", made_by="ingest"))
     run.log_artifacts([layout.training / "history.json"], "training")
     run.set_tags({"headway.model": package.fingerprint(layout.candidate)})

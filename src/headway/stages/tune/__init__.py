@@ -67,7 +67,7 @@ def tune(
 def study_key(params: Params, layout: Layout) -> str:
     """Hash of everything that decides which trials a study has and how they score."""
     spec = [
-        params.tune.model_dump(exclude=BUDGET | PLACE),
+        params.search.model_dump(exclude=BUDGET | PLACE),
         threads_per_trial(params),
         params.ngrams.model_dump(),
         params.model.model_dump(),
@@ -78,6 +78,10 @@ def study_key(params: Params, layout: Layout) -> str:
     ]
     rows = [layout.encoded / f"{name}.arrow" for name in SPLITS]
     files = [layout.prepared / "labels.json", layout.encoded / "tokenizer.json", *rows, *layout.encoded.glob("vectors.npy")]
+    if "pretrained" in params.encoders:
+        from headway.stages.tokenize.pretrained import identity
+
+        spec += [params.pretrained.model_dump(), *identity(params, layout)]
     return sha256_of_json([*spec, *(sha256_of_file(file) for file in files)])
 
 

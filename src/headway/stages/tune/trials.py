@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError, first_line
 from headway.files import read_json, sha256_of_json
@@ -19,6 +19,9 @@ from headway.search.results import FinishedSearch, TrialResult
 from headway.search.trial import Outcome, Progress, Task
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from headway.data.tokenization.encoded import EncodedTexts
     from headway.executors import Executor, Listener
     from headway.search.objective import NgramPart, Shared, TrialData
     from headway.tracking import Tracker
@@ -49,18 +52,18 @@ def run_trials(
     threads = threads_per_trial(params)
     shared = shared_rows(params.override({"training.threads": threads}), layout)
     storage = open_storage(params.tune.storage, folder / "journal.log")
-    search = Search(params.tune, defaults_of(params, shared), params.seed, storage, f"headway {key[:16]}")
+    search = Search(params.search, defaults_of(params, shared), params.seed, storage, f"headway {key[:16]}")
     # A trial in another process cannot show its batches here.
     work = partial(run_trial, batches=progress.batches) if params.tune.executor == "serial" else run_trial
     with database_errors(params.tune.storage), ExitStack() as stack:
 
         def start() -> Executor[Task, Outcome]:
-            tune, ready = params.tune, with_ngrams(shared)
+            tune, ready = params.tune, with_pretrained(with_ngrams(shared), layout, params.training.threads)
             return stack.enter_context(
                 open_executor(tune.executor, work, ready, workers=tune.workers, threads=threads, address=tune.address)
             )
 
-        executor = EncodingExecutor(StartedWhenNeeded(start, params.tune.workers), shared, layout)
+        executor = EncodingExecutor(StartedWhenNeeded(start, params.tune.workers), shared, layout, params.training.threads)
         finished = search.run(executor, progress, lambda trial: log_trial(tracker, trial, key))
         return finished, search.repeat_best(finished, executor, progress, lambda trial: log_trial(tracker, trial, key))
 
@@ -82,7 +85,7 @@ def defaults_of(params: Params, shared: Shared) -> dict[str, Value]:
     from headway.search.objective import schedule_of_defaults
 
     found: dict[str, Value] = {}
-    for path, knob in params.tune.space.items():
+    for path, knob in params.search.space.items():
         found[path] = attrgetter(path)(params)
         if not isinstance(knob, Choices) and is_derived(knob, found[path]):
             section, name = path.split(".")
@@ -101,6 +104,59 @@ def with_ngrams(shared: Shared) -> Shared:
     """The same with n-grams, fitted on its rows."""
     ngrams = fitted_ngrams(shared.data, shared.params, len(shared.class_rows))
     return replace(shared, data=replace(shared.data, ngrams=ngrams))
+
+
+def with_pretrained(shared: Shared, layout: Layout, threads: int) -> Shared:
+    """The same with its rows as a pretrained encoder sees them, if a trial may have one. They are computed unless kept."""
+    return replace(shared, data=replace(shared.data, **pretrained_rows(shared.params, layout, threads)))
+
+
+def pretrained_rows(params: Params, layout: Layout, threads: int) -> dict[str, Any]:
+    """The fields of :class:`headway.search.objective.TrialData` for a pretrained encoder; none if no trial has one.
+
+    Args:
+        params: of a trial, which may have fewer threads.
+        threads: that compute the features, the same number as in the stage train, which so finds them.
+    """
+    if "pretrained" not in params.encoders:
+        return {}
+    import numpy as np
+
+    from headway.data.batching.datamodule import subset
+    from headway.data.tokenization.encoded import EncodedTexts
+    from headway.search.objective import FrozenFeatures, Subwords
+    from headway.stages.tokenize.pretrained import PretrainedRows, encoder_of, subwords_of
+
+    chosen = rows_of_trials(EncodedTexts.open(layout.encoded / "train.arrow"), params)
+    if params.pretrained.mode == "frozen":
+        rows = PretrainedRows.of(params.override({"training.threads": threads}), layout)
+        cost = encoder_cost(params, layout)
+        return {"features": FrozenFeatures(np.array(rows.train[chosen]), np.array(rows.validation), cost)}
+    files = encoder_of(params, layout)
+    folder = subwords_of(params, layout, files)
+    train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation"))
+    some, held_out = (
+        replace(subset(texts, indices), ids=()) for texts, indices in ((train, chosen), (validation, range(len(validation))))
+    )
+    return {"subwords": Subwords(some, held_out, files.folder)}
+
+
+def encoder_cost(params: Params, layout: Layout) -> float:
+    """What a pretrained encoder adds to the second objective, in its unit; 0 without one."""
+    from headway.data.batching import TextBatches
+    from headway.data.tokenization.encoded import EncodedTexts
+    from headway.model import pretrained
+    from headway.model.training import pin
+    from headway.search.objective import SECOND_OBJECTIVES
+    from headway.stages.tokenize.pretrained import encoder_of, subwords_of
+
+    if (second := SECOND_OBJECTIVES.get(params.tune.second_objective)) is None:
+        return 0.0
+    files, knobs = encoder_of(params, layout), params.pretrained
+    n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
+    pin(params.training.threads)
+    part = pretrained.PretrainedClassifier(pretrained.load(files.folder), knobs.pooling, knobs.max_length, n_classes)
+    return second(part, TextBatches(EncodedTexts.open(subwords_of(params, layout, files) / "validation.arrow")))
 
 
 def shared_rows(params: Params, layout: Layout) -> Shared:
@@ -124,20 +180,27 @@ def load_rows(folder: Path, knobs: Params) -> TrialData:
     import numpy as np
 
     from headway.data.batching.datamodule import subset
-    from headway.data.text.splits import unit_hash
     from headway.data.tokenization import tokenizer, vectors
     from headway.data.tokenization.encoded import EncodedTexts
-    from headway.model.schedule import trial_share
     from headway.search.objective import TrialData
 
-    def rows(split: str, share: float) -> EncodedTexts:
-        texts = EncodedTexts.open(folder / f"{split}.arrow")
-        part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in texts.ids])
-        return replace(subset(texts, part if len(part) else np.arange(len(texts))), ids=())
-
+    train, validation = (EncodedTexts.open(folder / f"{split}.arrow") for split in ("train", "validation"))
+    some = replace(subset(train, rows_of_trials(train, knobs)), ids=())
+    held_out = replace(subset(validation, np.arange(len(validation))), ids=())
     size = tokenizer.load(folder / "tokenizer.json").get_vocab_size()
-    share = trial_share(knobs.tune.train_share, len(EncodedTexts.open(folder / "train.arrow")))
-    return TrialData(rows("train", share), rows("validation", 1.0), size, vectors.load(folder))
+    return TrialData(some, held_out, size, vectors.load(folder))
+
+
+def rows_of_trials(train: EncodedTexts, knobs: Params) -> np.ndarray:
+    """Indices of the training rows that a trial has, ascending; all if the share of ``tune.train_share`` has none."""
+    import numpy as np
+
+    from headway.data.text.splits import unit_hash
+    from headway.model.schedule import trial_share
+
+    share = trial_share(knobs.tune.train_share, len(train))
+    part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in train.ids])
+    return part if len(part) else np.arange(len(train))
 
 
 def fitted_ngrams(data: TrialData, knobs: Params, n_classes: int) -> NgramPart | None:
@@ -175,12 +238,17 @@ class EncodingExecutor:
     """Encodes the rows and fits the n-grams of each task whose point changes either, then passes all tasks on to an executor.
 
     This is done here, once for each setting, and the results travel with the task. So workers need no texts.
+
+    Attributes:
+        threads: see :func:`pretrained_rows`.
     """
 
     executor: Executor[Task, Outcome]
     shared: Shared
     layout: Layout
+    threads: int = 1
     fitted: dict[tuple[Value, ...], NgramPart | None] = field(default_factory=dict)
+    pretrained: dict[tuple[Value, ...], dict[str, Any]] = field(default_factory=dict)
 
     @property
     def workers(self) -> int:
@@ -208,7 +276,10 @@ class EncodingExecutor:
         data = load_rows(encoded_with(knobs.tokenizer, params.tokenizer, self.layout), knobs)
         if values not in self.fitted:
             self.fitted[values] = fitted_ngrams(data, knobs, len(self.shared.class_rows))
-        return replace(data, ngrams=self.fitted[values])
+        seen = (knobs.model.encoder, knobs.tokenizer.strip_html)  # what the sub-words of a task depend on
+        if seen not in self.pretrained:
+            self.pretrained[seen] = pretrained_rows(knobs, self.layout, self.threads)
+        return replace(data, ngrams=self.fitted[values], **self.pretrained[seen])
 
 
 def log_trial(tracker: Tracker, trial: TrialResult, key: str) -> None:
