@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -137,10 +136,8 @@ def test_a_regular_expression_of_no_supported_family_is_refused_without_running_
     file: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     path = written(tmp_path, file, **changes)
-    started = time.monotonic()
     with pytest.raises(HeadwayError) as refusal:
         subwords.load(path)
-    assert time.monotonic() - started < 5
     assert str(refusal.value).startswith(f"{path}: ")
     assert repr(REGEX) in str(refusal.value)
 
@@ -196,12 +193,10 @@ DOUBLING = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 def test_steps_of_no_supported_family_are_refused_in_one_line(
     tmp_path: Path, tiny_encoders: Path, changes: dict[str, object], says: str
 ) -> None:
-    started = time.monotonic()
     with pytest.raises(HeadwayError) as refusal:
         subwords.load(written(tmp_path, tiny_encoders / "bert" / "tokenizer.json", **changes))
     assert says in str(refusal.value)
     assert "\n" not in str(refusal.value)
-    assert time.monotonic() - started < 10
 
 
 def test_a_special_token_that_the_tokenizer_does_not_declare_is_one_line(tmp_path: Path, tiny_encoders: Path) -> None:
