@@ -77,17 +77,13 @@ class PointMeasurements(Measurement):
         if outcome.state == "complete":
             for (part, metric), entry in ENTRIES.items():
                 scores[part][metric] = kept(outcome.curve)[entry]
-        with timed("full", seconds):
-            try:
-                scores["full"], reason = self._train(self.params.at(point), ngrams, checkpoints), outcome.reason
-            except HeadwayError as error:  # it diverged, or memory ran out
-                scores["full"], reason = {}, str(error)
-        with timed(AGAIN, seconds):
-            try:
-                other = self.params.at(point).override({"seed": self.seed + OTHER_SEED})
-                scores[AGAIN] = self._train(other, ngrams, checkpoints)
-            except HeadwayError as error:
-                scores[AGAIN], reason = {}, str(error)
+        reason = outcome.reason
+        for name, seed in (("full", self.seed), (AGAIN, self.seed + OTHER_SEED)):
+            with timed(name, seconds):
+                try:
+                    scores[name] = self._train(self.params.at(point).override({"seed": seed}), ngrams, checkpoints)
+                except HeadwayError as error:  # it diverged, or memory ran out
+                    scores[name], reason = {}, str(error)
         shutil.rmtree(checkpoints, ignore_errors=True)
         return {"point": dict(point), **scores, "seconds": seconds, "reason": reason}
 

@@ -10,8 +10,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from headway.model.ngrams import NgramClassifier
 from headway.params import Params
 from headway.serving import package
 from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage
+from tests.serving.refusals import refusals
 
 TEXTS = ["a charming, funny film", "好看 的 电影 <br />", "a" * 500, "\u0301 🤷", "0 1 2"]
 
@@ -130,26 +129,6 @@ ANNOUNCED = {
     "layers": {"model.n_layers": 1_000_000},
     "classes": {"classes": [str(number) for number in range(100_000)]},
 }
-MEASURE = """
-import json, resource, sys
-from pathlib import Path
-from headway.errors import HeadwayError
-from headway.serving.package import ModelPackage
-
-def kilobytes(name):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name))
-
-good, *folders = map(Path, sys.argv[1:])
-ModelPackage.load(good).predict_proba(["a text"])  # starts threads, whose stacks count too
-before = kilobytes("VmPeak:")
-resource.setrlimit(resource.RLIMIT_AS, (1024 * (before + 200_000),) * 2)
-for folder in folders:
-    try:
-        ModelPackage.load(folder)
-        print(json.dumps([0, "loaded"]))
-    except HeadwayError as error:
-        print(json.dumps([kilobytes("VmPeak:") - before, str(error)]))
-"""
 
 
 def test_sizes_in_the_config_take_no_memory(small: Path, tmp_path: Path) -> None:
@@ -161,11 +140,8 @@ def test_sizes_in_the_config_take_no_memory(small: Path, tmp_path: Path) -> None
             section, _, last = key.rpartition(".")
             (config[section] if section else config)[last] = value
         seal(folder, config)
-    command = [sys.executable, "-c", MEASURE, str(small), *map(str, folders.values())]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    for name, line in zip(folders, done.stdout.splitlines(), strict=True):
-        taken, message = json.loads(line)
+    found = refusals(small, list(folders.values()), allowed=200_000)
+    for name, (taken, _, message) in zip(folders, found, strict=True):
         assert message.startswith(str(folders[name])), message
         assert "alloc" not in message
         assert taken < 100_000, f"{name}: {taken:,} kB"

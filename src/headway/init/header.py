@@ -39,8 +39,8 @@ def _evidence(header: Sequence[str], sample: Sample, proposal: Proposal | None) 
     if list(header) == [str(number) for number in range(len(header))]:
         return ""  # which pandas writes if columns have no names
     columns = {name: ColumnValues(values) for name, values in sample.items()}
-    codes = [name for name in header if name in columns and is_code(name) and columns[name].codes > CODES]
-    codes = [name for name in codes if not _is_short_name(name)]
+    coded = (name for name in header if name in columns and is_code(name) and not _is_short_name(name))
+    codes = [name for name in coded if columns[name].codes > CODES]
     again = columns[proposal.label].counts.get(proposal.label.strip(), 0) if proposal else 0
     # A text can be as short as a name and have a word of one; a number and a label beside it tell.
     is_named = proposal is not None and _is_short_name(proposal.text) and not (codes and again)
