@@ -57,6 +57,19 @@ print("HEAVY", sorted(set({HEAVY!r}) & sys.modules.keys()))
     assert "Retrain on a schedule" in done.stdout
 
 
+def test_the_history_is_shown_without_importing_torch(project: Layout) -> None:
+    code = """
+import contextlib, sys
+from headway import cli
+sys.argv = ["headway", "history"]
+with contextlib.suppress(SystemExit):
+    cli.main()
+print("MLFLOW", "mlflow" in sys.modules, "TORCH", "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=project.root, capture_output=True, text=True, check=True)
+    assert "MLFLOW True TORCH False" in done.stdout
+
+
 def test_every_stage_of_the_graph_is_a_command(repository: Path) -> None:
     stages = YAML(typ="safe").load((repository / "dvc.yaml").read_text())["stages"]
     listed = headway("--help", folder=repository).stdout
@@ -106,7 +119,7 @@ def test_debug_shows_where_the_mistake_was_found(project: Layout) -> None:
 ARGUMENTS = {
     "init": ["--data", "reviews.csv"],
     "schedule": ["--cron", "0 3 * * *"],
-    "predict": ["fine"],
+    "predict": ["--text", "fine"],
     "explain": ["fine"],
     "promote": ["1"],
     "rollback": ["--reason", "x"],
@@ -230,6 +243,11 @@ class OneExperiment(BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b'{"experiment": {"experiment_id": "1", "name": "headway", "lifecycle_stage": "active"}}')
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing on the screen."""

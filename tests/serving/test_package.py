@@ -28,7 +28,7 @@ from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json
 from headway.model.joint import JointClassifier
 from headway.serving import package
-from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage
+from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage, model_package
 from tests.conftest import REPOSITORY
 from tests.serving.conftest import CLASSES, MAX_LENGTH, TEXTS, save
 
@@ -90,7 +90,7 @@ def test_the_result_for_a_text_does_not_depend_on_the_other_texts(model: ModelPa
 
 def test_texts_of_several_batches_keep_their_order(model: ModelPackage) -> None:
     texts = [" ".join(["good", "film", "bad", "plot"][: 1 + index % 4] * (1 + index % 9)) for index in range(2000)]
-    assert sum(len(text.split()) for text in texts) > package.TOKENS_PER_BATCH
+    assert sum(len(text.split()) for text in texts) > model_package.TOKENS_PER_BATCH
     together = model.predict_proba(texts)
     some = [0, 1, 999, 1998, 1999]
     np.testing.assert_allclose(together[some], [model.predict_proba([texts[index]])[0] for index in some], atol=1e-5)
@@ -152,8 +152,10 @@ def drop(key: str) -> Callable[[Path], None]:
         pytest.param(drop("sha256"), f"{CONFIG}: SHA-256 differs", id="no hashes"),
         pytest.param(edit(sha256={}), f"{CONFIG}: SHA-256 differs", id="empty hashes"),
         pytest.param(edit(sha256="abc"), f"{CONFIG}: SHA-256 differs", id="odd hashes"),
-        pytest.param(edit(format=5), f"{CONFIG}: format 5, this Headway reads formats 6, 7 and 8", id="an earlier format"),
-        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads formats 6, 7 and 8", id="no format"),
+        pytest.param(
+            edit(format=5), f"{CONFIG}: format 5, this Headway reads formats 6, 7, 8 and 9", id="an earlier format"
+        ),
+        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads formats 6, 7, 8 and 9", id="no format"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("{"), "damaged (not JSON)", id="not JSON"),
         pytest.param(lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged (not JSON)", id="not text"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("[1]"), "expected an object, found list", id="a list"),

@@ -10,6 +10,7 @@ import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reads both when it is imported
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -32,7 +33,9 @@ from headway.mlflow_errors import describe
 from headway.registry.version_ref import MODEL_TAG
 from headway.serving import package
 from headway.serving.latency import package_bytes
-from headway.serving.package import ModelPackage
+
+if TYPE_CHECKING:
+    from headway.serving.package import ModelPackage
 
 NOT_FOUND, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
 LOGGED_MODEL, PROXIED = "models:/", "mlflow-artifacts:"
@@ -83,6 +86,12 @@ def fetch(client: MlflowClient, version: ModelVersion) -> tuple[ModelPackage, in
     return _fetch(client, f"version {version.version} of {version.name}", str(version.source), version.tags.get(MODEL_TAG))
 
 
+def fetch_into(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
+    """Fetch a version's files into an empty folder, check them, and return the folder of the package; errors as above."""
+    what = f"version {version.version} of {version.name}"
+    return _checked(client, what, str(version.source), version.tags.get(MODEL_TAG), str(folder))[2]
+
+
 def is_intact(client: MlflowClient, model: LoggedModel, fingerprint: str) -> bool:
     """Whether the files of a logged model are complete and hold the package with this fingerprint.
 
@@ -98,14 +107,21 @@ def is_intact(client: MlflowClient, model: LoggedModel, fingerprint: str) -> boo
 def _fetch(client: MlflowClient, what: str, source: str, recorded: str | None) -> tuple[ModelPackage, int]:
     """The package at an address, and its size; the errors are those of :func:`fetch`."""
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX) as folder:
-        try:
-            return _read(_files(client, what, source, folder), recorded)
-        except Unreachable:
-            raise
-        except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
-            reason = first_line(error).replace(f"{folder}/", "")
-            advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
-            raise UnusableVersion(f"{what} cannot be loaded ({reason}); {advice}") from None
+        return _checked(client, what, source, recorded, folder)[:2]
+
+
+def _checked(
+    client: MlflowClient, what: str, source: str, recorded: str | None, folder: str
+) -> tuple[ModelPackage, int, Path]:
+    """The package at an address, its size, and where it is below ``folder``; the errors are those of :func:`fetch`."""
+    try:
+        return _read(_files(client, what, source, folder), recorded)
+    except Unreachable:
+        raise
+    except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
+        reason = first_line(error).replace(f"{folder}/", "")
+        advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
+        raise UnusableVersion(f"{what} cannot be loaded ({reason}); {advice}") from None
 
 
 def _files(client: MlflowClient, what: str, source: str, folder: str) -> Path:
@@ -138,11 +154,11 @@ def _is_empty_on_server(client: MlflowClient, source: str) -> bool:
         return False
 
 
-def _read(model: Path, recorded: str | None) -> tuple[ModelPackage, int]:
-    """The package in the files of an MLflow model, unless its fingerprint is known and differs."""
+def _read(model: Path, recorded: str | None) -> tuple[ModelPackage, int, Path]:
+    """The package in the files of an MLflow model, its size and its folder, unless its fingerprint is known and differs."""
     folder = Path(model / Model.load(str(model)).flavors["python_function"]["data"])
     if not folder.resolve().is_relative_to(model.resolve()):
         raise HeadwayError("its MLmodel names a folder outside of it")
     if recorded and package.fingerprint(folder) != recorded:
         raise HeadwayError("its SHA-256 differs from that of the registered model")
-    return ModelPackage.load(folder), package_bytes(folder)
+    return package.ModelPackage.load(folder), package_bytes(folder), folder

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from headway.errors import HeadwayError
-from headway.serving.package import ModelPackage
+
+if TYPE_CHECKING:
+    from headway.serving.package import ModelPackage
 
 #: Number of texts to measure, and of texts to predict first so that caches are warm.
 SAMPLE, WARM_UP = 200, 10
