@@ -24,6 +24,7 @@ from headway.params import NgramParams
 
 KNOBS = {
     "max_order": 2,
+    "max_words": 2,
     "min_document_frequency": 1,
     "max_features": 10_000,
     "inverse_regularisation": [5.0],

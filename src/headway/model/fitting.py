@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from headway.model.ngrams import Batch, NgramClassifier
@@ -25,6 +25,10 @@ class NgramData(Protocol):
     def train_tokens(self) -> int:
         """Number of tokens in the training texts."""
 
+    @property
+    def vocabulary(self) -> Sequence[bytes] | None:
+        """The bytes of each sub-word, with the space before it; None if tokens are words."""
+
     def train_batches(self, every: int = 1) -> Iterable[Batch]:
         """Batches of every k-th training text: padded tokens, int64, (B, T), and labels, (B,)."""
 
@@ -46,7 +50,9 @@ def fit_ngrams(data: NgramData, n_classes: int, knobs: Params, stage: str = "tra
     some = f"{-(-data.train_rows // every):,} of " if every > 1 else ""
     print(f"{stage} · n-grams of {some}{data.train_rows:,} texts", flush=True)  # noqa: T201 - progress, for a person
     balanced = knobs.training.class_weights == "balanced"
-    fitted = NgramClassifier.fit(data.train_batches(every), data.validation_batches(), n_classes, knobs.ngrams, balanced)
+    fitted = NgramClassifier.fit(
+        data.train_batches(every), data.validation_batches(), n_classes, knobs.ngrams, balanced, data.vocabulary
+    )
     if fitted.scaling is not None:
         chosen = f"scaled by {fitted.scaling.replace('_', ' ')}, inverse regularisation {fitted.inverse_regularisation:g}"
         print(f"{stage} · {len(fitted.keys):,} n-grams, {chosen}", flush=True)  # noqa: T201 - progress, for a person

@@ -8,6 +8,7 @@ in all other classes:
     x_f    = s_f · (1 + log tf_f) / ‖1 + log tf‖                                     the features of a text
     logits = W x + b                                                                 fitted by logistic regression
 
+An n-gram is of tokens; if tokens are sub-words, n-grams of whole words are features too, see :mod:`headway.model.words`.
 N is the number of training texts, n_f of those with f. s is divided by the root mean square length of x over the training texts,
 so that regularisation means the same for both scales. For two classes |r_f0| = |r_f1|, and W can absorb the sign, so with the
 first scale this is the model of Wang & Manning 2012, "Baselines and Bigrams: Simple, Good Sentiment and Topic Classification",
@@ -23,7 +24,7 @@ Shapes: B texts, T positions, F n-grams in the table, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -33,13 +34,13 @@ from torch.nn import functional as F
 
 from headway.model import logistic
 from headway.model.regularisation import HeldOut, balancing, bias_of, fits
+from headway.model.words import MULTIPLIER as MULTIPLIER
+from headway.model.words import Pieces, word_ngrams
 from headway.params import NgramParams
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-#: Of the hash. It is odd, so that multiplying by it is invertible modulo 2^64; a collision occurs in one of 10^7 data sets.
-MULTIPLIER = 6_364_136_223_846_793_005
 #: Largest F · C; with many classes the rarest n-grams are left out.
 MAX_WEIGHTS = 8_000_000
 
@@ -60,9 +61,12 @@ class NgramClassifier(nn.Module):
     inverse_regularisation: float | None = None
     scaling: str | None = None
 
-    def __init__(self, n_features: int, n_classes: int, max_order: int) -> None:
+    def __init__(self, n_features: int, n_classes: int, max_order: int, max_words: int = 0) -> None:
+        """Make an empty table for n-grams of at most ``max_order`` tokens, and of at most ``max_words`` words of sub-words."""
         super().__init__()
         self.max_order = max_order
+        self.max_words = max_words
+        self.pieces: Pieces | None = None
         self.register_buffer("keys", torch.zeros(n_features, dtype=torch.int64))
         self.register_buffer("weight", torch.zeros(n_features, n_classes))
         self.register_buffer("bias", torch.zeros(n_classes))
@@ -77,7 +81,7 @@ class NgramClassifier(nn.Module):
 
     def features(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows, columns and values, in order, of the sparse matrix of log-frequencies, (B, F), with rows scaled to length 1."""
-        rows, keys = ngrams(tokens, self.max_order)
+        rows, keys = self.occurrences(tokens)
         n_features = len(self.keys)
         if not n_features:
             return rows[:0], rows[:0], torch.zeros(0)
@@ -89,6 +93,19 @@ class NgramClassifier(nn.Module):
         lengths = torch.zeros(len(tokens), device=tokens.device).index_add_(0, rows, values.square()).sqrt()
         return rows, columns, values / lengths[rows]
 
+    def set_vocabulary(self, vocabulary: Sequence[bytes] | None) -> None:
+        """Set the bytes of each sub-word, with the space before it; None if tokens are words, which need no n-grams of words."""
+        self.pieces = Pieces.of(vocabulary) if vocabulary is not None and self.max_words else None
+        self.max_words = self.max_words if self.pieces else 0
+
+    def occurrences(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Row and hash, both int64, of all n-grams of padded tokens, int64, (B, T), those of words last."""
+        rows, keys = ngrams(tokens, self.max_order)
+        if self.pieces is None:
+            return rows, keys
+        words = word_ngrams(tokens, self.pieces, self.max_words)
+        return torch.cat([rows, words.rows]), torch.cat([keys, words.keys])
+
     @classmethod
     def fit(
         cls,
@@ -97,6 +114,7 @@ class NgramClassifier(nn.Module):
         n_classes: int,
         params: NgramParams,
         balanced: bool = False,
+        vocabulary: Sequence[bytes] | None = None,
     ) -> Self:
         """Fit the table, the weights and the bias.
 
@@ -109,11 +127,14 @@ class NgramClassifier(nn.Module):
             train, validation: batches of texts, iterable repeatedly in the same order: padded tokens, (B, T), and labels, (B,).
             n_classes: C. A class without training texts gets a low bias.
             balanced: whether to weight classes inversely to their rows in the fit; the choice of C and scaling does not.
+            vocabulary: the bytes of each sub-word; None if tokens are words.
         """
-        keys = _frequent(train, params, MAX_WEIGHTS // n_classes)
+        fitted = cls(0, n_classes, params.max_order, params.max_words)
+        fitted.set_vocabulary(vocabulary)
+        occurrences = (fitted.occurrences(tokens) for tokens, _ in train)
+        keys = fitted.keys = _frequent(occurrences, params, MAX_WEIGHTS // n_classes)
+        fitted.weight = torch.zeros(len(keys), n_classes)
         labels = torch.cat([some for _, some in train]).numpy()
-        fitted = cls(len(keys), n_classes, params.max_order)
-        fitted.keys = keys
         present = np.bincount(labels, minlength=n_classes)
         fitted.bias = bias_of(present)
         if len(keys) and (present > 0).sum() > 1:
@@ -182,11 +203,13 @@ def ngrams(tokens: Tensor, max_order: int) -> tuple[Tensor, Tensor]:
     return torch.cat(all_rows), torch.cat(all_keys)
 
 
-def _frequent(batches: Iterable[Batch], params: NgramParams, limit: int) -> Tensor:
-    """Hashes, ascending, of the ``limit`` most frequent n-grams that occur in at least ``min_document_frequency`` texts."""
+def _frequent(batches: Iterable[tuple[Tensor, Tensor]], params: NgramParams, limit: int) -> Tensor:
+    """Hashes, ascending, of the ``limit`` most frequent n-grams that occur in at least ``min_document_frequency`` texts.
+
+    ``batches`` are the rows and hashes of all n-grams.
+    """
     all_keys, all_counts = [], []
-    for tokens, _ in batches:
-        rows, keys = ngrams(tokens, params.max_order)
+    for rows, keys in batches:
         distinct, columns = torch.unique(keys, return_inverse=True)
         cells = torch.unique(rows * max(1, len(distinct)) + columns)  # one per text and n-gram
         all_keys.append(distinct)

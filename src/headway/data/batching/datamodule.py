@@ -124,6 +124,11 @@ class WholeTexts:
         """Number of tokens in the training texts."""
         return len(self.train.tokens)
 
+    @property
+    def vocabulary(self) -> Sequence[bytes] | None:
+        """The bytes of each sub-word; None if tokens are words."""
+        return self.train.vocabulary
+
     def train_batches(self, every: int = 1) -> Batches:
         """Batches of every k-th training text."""
         return in_batches(self.train if every == 1 else subset(self.train, np.arange(0, len(self.train), every)))
@@ -140,4 +145,4 @@ def subset(texts: EncodedTexts, indices: Sequence[int] | np.ndarray) -> EncodedT
     np.cumsum([len(text) for text in chosen], out=offsets[1:])
     tokens = np.concatenate(chosen) if chosen else np.zeros(0, np.int32)
     ids = [texts.ids[index] for index in indices] if texts.ids else ()
-    return EncodedTexts(tokens, offsets, texts.labels[np.asarray(indices, dtype=np.int64)], ids)
+    return EncodedTexts(tokens, offsets, texts.labels[np.asarray(indices, dtype=np.int64)], ids, texts.vocabulary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pyarrow as pa
 
 from headway.files import stage_output
 
+#: Key of the vocabulary in the schema's metadata.
+VOCABULARY = b"vocabulary"
 SCHEMA = pa.schema({"id": pa.large_string(), "label_id": pa.int32(), "tokens": pa.large_list(pa.int32())})
 
 
@@ -23,20 +26,22 @@ class EncodedTexts:
     offsets: np.ndarray  # text i is ``tokens[offsets[i]:offsets[i + 1]]``, int64, shape (texts + 1,)
     labels: np.ndarray  # class ids, -1 for unlabelled texts, int32, shape (texts,)
     ids: Sequence[str]  # identities of the rows, see :func:`headway.data.text.splits.text_id`; may be left out, as ()
+    vocabulary: tuple[bytes, ...] | None = None  # of each id, see :mod:`headway.data.tokenization.pieces`
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Map a file that :func:`write` wrote; StageOutputError if it is missing or damaged."""
-        with stage_output(path, "tokenize", pa.ArrowInvalid, OSError):
+        with stage_output(path, "tokenize", pa.ArrowInvalid, OSError, ValueError):
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             if not reader.schema.equals(SCHEMA) or reader.num_record_batches != 1:
                 raise pa.ArrowInvalid("expected one batch of id, label_id and tokens")
-            batch = reader.get_batch(0)
+            batch, vocabulary = reader.get_batch(0), _read_vocabulary(reader.schema)
         return cls(
             batch["tokens"].values.to_numpy(zero_copy_only=True),
             batch["tokens"].offsets.to_numpy(zero_copy_only=True),
             batch["label_id"].to_numpy(zero_copy_only=True),
             batch["id"].to_pylist(),
+            vocabulary,
         )
 
     def __len__(self) -> int:
@@ -59,12 +64,17 @@ class EncodedBatch(NamedTuple):
     tokens: list[np.ndarray]
 
 
-def write(path: Path, batches: Iterable[EncodedBatch]) -> None:
+def write(path: Path, batches: Iterable[EncodedBatch], vocabulary: Sequence[bytes] | None = None) -> None:
     """Write texts as an Arrow file with a single record batch, so that tokens can be mapped as one array.
+
+    The vocabulary is kept in the metadata, see :class:`EncodedTexts`.
 
     The number of tokens is only known at the end, so they are spooled to a file beside ``path``. Ids, labels and lengths are
     held in memory.
     """
+    schema = SCHEMA
+    if vocabulary is not None:
+        schema = SCHEMA.with_metadata({VOCABULARY: json.dumps([piece.hex() for piece in vocabulary])})
     ids, labels, lengths = [], [], [np.zeros(1, np.int64)]
     spool = path.with_name(path.name + ".tokens")
     try:
@@ -79,7 +89,7 @@ def write(path: Path, batches: Iterable[EncodedBatch]) -> None:
         with (
             pa.memory_map(str(spool)) as mapped,
             pa.OSFile(str(path), "wb") as sink,
-            pa.ipc.new_file(sink, SCHEMA) as writer,
+            pa.ipc.new_file(sink, schema) as writer,
         ):
             tokens = pa.Array.from_buffers(pa.int32(), int(offsets[-1]), [None, mapped.read_buffer()])
             columns = [
@@ -87,6 +97,12 @@ def write(path: Path, batches: Iterable[EncodedBatch]) -> None:
                 pa.chunked_array(labels, pa.int32()).combine_chunks(),
                 pa.LargeListArray.from_arrays(pa.array(offsets), tokens),
             ]
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
     finally:
         spool.unlink(missing_ok=True)
+
+
+def _read_vocabulary(schema: pa.Schema) -> tuple[bytes, ...] | None:
+    if (found := (schema.metadata or {}).get(VOCABULARY)) is None:
+        return None
+    return tuple(map(bytes.fromhex, json.loads(found)))

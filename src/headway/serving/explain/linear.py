@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headway.model.ngrams import NgramClassifier, ngrams
+from headway.model.ngrams import NgramClassifier
+from headway.model.words import word_ngrams
 from headway.serving.explain.integral import centred
 
 #: N-grams listed for and against the predicted class, at most.
@@ -51,10 +52,8 @@ def linear_part(
     model: NgramClassifier, tokens: Tensor, predicted: int, weight: float, text: str, spans: np.ndarray
 ) -> LinearPart:
     T = tokens.shape[1]
-    orders = range(1, min(model.max_order, T) + 1)
-    starts = torch.cat([torch.arange(T - order + 1) for order in orders])  # (N,): in the order of ngrams()
-    lengths = torch.cat([torch.full((T - order + 1,), order) for order in orders])  # (N,)
-    _, keys = ngrams(tokens, model.max_order)  # (N,)
+    starts, lengths = _places(model, tokens)  # each (N,)
+    _, keys = model.occurrences(tokens)  # (N,)
     _, places, values = model.features(tokens)  # each (F,): the text's known n-grams, ascending
     bias = weight * centred(model.bias.double())
     contributions = weight * values.double()[:, None] * centred(model.weight[places].double())  # (F, C)
@@ -67,7 +66,7 @@ def linear_part(
         found, starts, lengths = found[known], starts[known], lengths[known]
         counts = torch.bincount(found, minlength=len(places))  # (F,)
         each = own[found] / counts[found] / lengths
-        for offset in range(model.max_order):
+        for offset in range(int(lengths.max())):
             longer = lengths > offset
             shares.index_add_(0, starts[longer] + offset, each[longer])
         first = torch.full_like(places, len(found)).scatter_reduce_(0, found, torch.arange(len(found)), "amin")  # (F,)
@@ -84,6 +83,19 @@ def linear_part(
         strongest_for=tuple(one for one in named if one.contribution > 0)[:STRONGEST],
         strongest_against=tuple(one for one in reversed(named) if one.contribution < 0)[:STRONGEST],
     )
+
+
+def _places(model: NgramClassifier, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """First token and number of tokens of all n-grams, each (N,), in the order of ``model.occurrences``."""
+    T = tokens.shape[1]
+    orders = range(1, min(model.max_order, T) + 1)
+    starts = [torch.arange(T - order + 1) for order in orders]
+    lengths = [torch.full((T - order + 1,), order) for order in orders]
+    if model.pieces is not None:
+        words = word_ngrams(tokens, model.pieces, model.max_words)
+        starts.append(words.starts)
+        lengths.append(words.lengths)
+    return torch.cat(starts), torch.cat(lengths)
 
 
 def _surface(text: str, spans: np.ndarray) -> str:

@@ -10,15 +10,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from headway.encoders.folder import FAMILIES
+from headway.encoders.config import FAMILIES
 from headway.errors import HeadwayError
-from headway.files import sha256_of_json
+from headway.files import sha256_of_file, sha256_of_json
 from headway.params import ModelParams, present_names
-from headway.params_sections import MAX_SUBWORDS
+from headway.params_sections import MAX_SUBWORDS, STATIC_FAMILY
 
 #: Written into every package. Format 6, of Headway 0.1.0, has some former names, and neither it nor 7 knows pretrained encoders.
-FORMAT = 8
-READABLE_FORMATS = (6, 7, FORMAT)
+#: Before 9 there were no n-grams of words.
+FORMAT = 9
+READABLE_FORMATS = (6, 7, 8, FORMAT)
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 #: Of a pretrained encoder's sub-words; only in packages with one.
 ENCODER_TOKENIZER = "encoder_tokenizer.json"
@@ -39,10 +40,11 @@ class _Strict(BaseModel):
 
 
 class NgramSizes(_Strict):
-    """Rows of the n-gram table, and the length of the longest n-gram."""
+    """Rows of the n-gram table, and the lengths of the longest n-gram of tokens, and of words if tokens are pieces of words."""
 
     n_features: Count
     max_order: Annotated[int, Field(ge=1, le=5)]
+    max_words: Annotated[int, Field(ge=0, le=3)] = 0
 
 
 class Encoder(_Strict):
@@ -57,7 +59,7 @@ class Encoder(_Strict):
     """
 
     config: dict[str, Any]
-    pooling: Literal["mean", "first", "max"]
+    pooling: Literal["layers", "mean", "first", "max"]
     max_length: Annotated[int, Field(ge=1, le=MAX_SUBWORDS)]
     strip_html: bool
     origin: dict[str, Any]
@@ -67,8 +69,8 @@ class Encoder(_Strict):
     def _sizes_are_possible(cls, config: dict[str, Any]) -> dict[str, Any]:
         if "auto_map" in config:
             raise ValueError("auto_map asks for code, which is never run")
-        if config.get("model_type") not in FAMILIES:
-            raise ValueError(f"model_type is {str(config.get('model_type'))[:40]!r}, expected {', '.join(FAMILIES)}")
+        if config.get("model_type") not in (supported := (*FAMILIES, STATIC_FAMILY)):
+            raise ValueError(f"model_type is {str(config.get('model_type'))[:40]!r}, expected {', '.join(supported)}")
         for name, value in config.items():
             if isinstance(value, int | float) and not -MAX_COUNT <= value <= MAX_COUNT:
                 raise ValueError(f"{name[:40]} is {value:.3g}, expected at most {MAX_COUNT:,}")
@@ -89,7 +91,7 @@ class Config(_Strict):
         sha256: hashes of the files by name.
     """
 
-    format: Literal[6, 7, 8]
+    format: Literal[6, 7, 8, 9]
     classes: Annotated[list[str], Field(min_length=2, max_length=1_000_000)]
     max_length: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     vocabulary_size: Annotated[int, Field(ge=2, le=MAX_COUNT)]
@@ -203,3 +205,9 @@ def unreadable(path: Path, error: OSError) -> HeadwayError:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def fingerprint(folder: Path) -> str:
+    """Hex SHA-256 of a package's config.json, which holds the hashes of the other files; HeadwayError if it is damaged."""
+    read_config(folder)
+    return sha256_of_file(folder / CONFIG)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from headway.data.text.scripts import share_without_spaces
 from headway.data.text.splits import SPLITS
-from headway.data.tokenization import encoded, fitting, tokenizer, vectors
+from headway.data.tokenization import encoded, fitting, pieces, tokenizer, vectors
 from headway.files import fresh_folder, write_json
 from headway.layout import Layout
 from headway.params import Params, TokenizerParams
@@ -98,9 +98,10 @@ def encode_splits(
     fitted.save(str(folder / "tokenizer.json"))
     if params.word_vectors:
         np.save(folder / vectors.FILE, vectors.read(layout.vectors / params.word_vectors, fitted))
-    encoder = tokenizer.TextEncoder(fitted, params.max_length)
+    encoder, vocabulary = tokenizer.TextEncoder(fitted, params.max_length), pieces.vocabulary_of(fitted)
     for name in names:
-        encoded.write(folder / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
+        rows = encode_rows(layout.prepared / f"{name}.parquet", encoder)
+        encoded.write(folder / f"{name}.arrow", rows, vocabulary)
     return fitted, statistics
 
 
