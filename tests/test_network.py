@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import tenacity
 
+from headway import network
 from headway.errors import Unreachable
-from headway.network import check_reachable
+from headway.network import check_reachable, retried
 
 
 class RequiresAuthorization(BaseHTTPRequestHandler):
@@ -61,3 +63,38 @@ def test_an_unreachable_server_is_one_line_without_credentials(url: str) -> None
     with pytest.raises(Unreachable, match=r"^the server does not answer \(.+\); start it$") as error:
         check_reachable(url, "the server", "start it")
     assert "secret" not in str(error.value)
+
+
+class Flaky:
+    """Fails with the same error a number of times before it succeeds."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures, self.calls = failures, 0
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise ConnectionError("reset\nby the server")
+        return "done"
+
+
+@pytest.mark.parametrize(("failures", "attempts"), [(0, None), (2, None), (1, 2)])
+def test_an_action_is_retried_and_each_further_attempt_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, failures: int, attempts: int | None
+) -> None:
+    monkeypatch.setattr(network, "WAIT", tenacity.wait_none())
+    notes: list[str] = []
+    assert retried(action := Flaky(failures), lambda error: True, "file.csv", notes.append, attempts=attempts) == "done"
+    assert action.calls == failures + 1
+    most = attempts or network.ATTEMPTS
+    expected = [f"file.csv: reset; attempt {number} of {most} in 0 s" for number in range(2, failures + 2)]
+    assert notes == expected
+
+
+@pytest.mark.parametrize(("is_transient", "calls"), [(True, network.ATTEMPTS), (False, 1)])
+def test_the_last_error_is_raised(monkeypatch: pytest.MonkeyPatch, is_transient: bool, calls: int) -> None:
+    monkeypatch.setattr(network, "WAIT", tenacity.wait_none())
+    action = Flaky(100)
+    with pytest.raises(ConnectionError):
+        retried(action, lambda error: is_transient, "file.csv", lambda line: None)
+    assert action.calls == calls

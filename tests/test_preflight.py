@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from headway import preflight
-from headway.errors import NO_TRANSFORMERS, HeadwayError
+from headway.errors import NO_PEFT, NO_TRANSFORMERS, HeadwayError
 from headway.layout import Layout
 from headway.preflight import check, check_writable
 from tests.conftest import REPOSITORY, new_project
@@ -105,6 +105,22 @@ def test_a_missing_library_is_reported(encoded: Layout, monkeypatch: pytest.Monk
     assert refusal(encoded) == NO_TRANSFORMERS
 
 
+def test_adapters_need_their_library(encoded: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "peft" else name)
+    check(encoded)
+    edit(encoded, "mode: frozen", "mode: lora")
+    assert refusal(encoded) == NO_PEFT
+
+
+def test_a_static_encoder_needs_no_library(encoded: Layout, tiny_encoders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(encoded.encoders / "tiny")
+    shutil.copytree(tiny_encoders / "static", encoded.encoders / "tiny")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert check(encoded).pretrained.path == "tiny"
+    edit(encoded, "mode: frozen", "mode: lora")
+    assert "no layers" in refusal(encoded)
+
+
 # Git
 
 
@@ -174,7 +190,7 @@ def test_a_full_disk_does_not_stop_commands_that_can_free_it(ready: Layout, monk
 
 
 def test_a_server_that_does_not_answer_is_reported(ready: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headway.data.sources.remote.ATTEMPTS", 1)
+    monkeypatch.setattr("headway.network.ATTEMPTS", 1)
     edit(ready, "source: package", "source: file")
     edit(ready, "path: data/input", "path: http://127.0.0.1:9/reviews.csv")
     assert refusal(ready).startswith("http://127.0.0.1:9/reviews.csv: cannot be downloaded: ")

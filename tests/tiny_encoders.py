@@ -1,11 +1,15 @@
-"""Tiny encoders with random weights, as transformers saves them, with small but real tokenizers."""
+"""Tiny encoders with random weights, as transformers and model2vec save them, with small but real tokenizers."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 FAMILIES = ("bert", "roberta", "modernbert")
@@ -54,19 +58,54 @@ def write_encoder(folder: Path, family: str, seed: int = 0, **sizes: Any) -> Pat
     return folder
 
 
+def write_static(
+    folder: Path,
+    mapped: bool = False,
+    weighted: bool = False,
+    normalize: bool = False,
+    kind: Any = np.float32,
+    seed: int = 0,
+) -> Path:
+    """Write a static encoder as model2vec saves it into a new folder; its tokenizer still asks for special tokens."""
+    tokenizer = wordpiece()
+    folder.mkdir(parents=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    generator, size = np.random.default_rng(seed), tokenizer.get_vocab_size()
+    vectors = generator.normal(size=(20 if mapped else size, WIDTH)) * (30 if kind == np.int8 else 1)
+    tensors = {"embeddings": vectors.astype(kind)}
+    if mapped:
+        tensors["mapping"] = generator.integers(0, 20, size)
+    if weighted:
+        tensors["weights"] = generator.uniform(0.1, 2, size).astype(np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"model_type": "model2vec", "normalize": normalize}))
+    return folder
+
+
 def wordpiece() -> Tokenizer:
     """As BERT's: lower case, words split into pieces, [CLS] and [SEP] around."""
+    return Tokenizer.from_str(_wordpiece())
+
+
+@cache
+def _wordpiece() -> str:
+    # Once in a process: the library breaks ties between equally frequent pieces by chance.
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=list(BRACKETS), show_progress=False)
     tokenizer.train_from_iterator(repeated(), trainer)
     tokenizer.decoder = decoders.WordPiece()
-    return surrounded(tokenizer, "[CLS]", "[SEP]")
+    return str(surrounded(tokenizer, "[CLS]", "[SEP]").to_str())
 
 
 def byte_level_bpe(special: tuple[str, ...]) -> Tokenizer:
     """As RoBERTa's: merges of bytes, with special tokens around."""
+    return Tokenizer.from_str(_byte_level_bpe(special))
+
+
+@cache
+def _byte_level_bpe(special: tuple[str, ...]) -> str:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     # RoBERTa's padding has id 1, between the start and the end.
@@ -75,7 +114,7 @@ def byte_level_bpe(special: tuple[str, ...]) -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=330, special_tokens=names, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(repeated(), trainer)
     tokenizer.decoder = decoders.ByteLevel()
-    return surrounded(tokenizer, special[1], special[2])
+    return str(surrounded(tokenizer, special[1], special[2]).to_str())
 
 
 def surrounded(tokenizer: Tokenizer, start: str, end: str) -> Tokenizer:

@@ -14,6 +14,10 @@ NO_TRANSFORMERS = (
     "a pretrained encoder needs the library transformers, which is not installed; install it with "
     "`pip install -e '.[pretrained]'`"
 )
+#: The same of low-rank adapters.
+NO_PEFT = (
+    "pretrained.mode: lora needs the library peft, which is not installed; install it with `pip install -e '.[pretrained]'`"
+)
 
 
 class HeadwayError(Exception):

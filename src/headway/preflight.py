@@ -9,7 +9,7 @@ import tempfile
 
 from headway import params as parameters
 from headway import yaml_files
-from headway.errors import NO_TRANSFORMERS, HeadwayError
+from headway.errors import NO_PEFT, NO_TRANSFORMERS, HeadwayError
 from headway.evaluation import slices
 from headway.git import GitError, GitMissing, git
 from headway.layout import Layout
@@ -58,8 +58,8 @@ def check_encoder(params: Params, layout: Layout) -> None:
     """Check that the pretrained encoder can be used, if a run may need one.
 
     Raises:
-        HeadwayError: the transformers library is not installed, the encoder is missing, damaged or another one than expected, or
-            texts are longer than it reads.
+        HeadwayError: a library that the encoder needs is not installed, the encoder is missing, damaged or another one than
+            expected, or texts are longer than it reads.
     """
     if "pretrained" not in params.encoders:
         return
@@ -68,8 +68,16 @@ def check_encoder(params: Params, layout: Layout) -> None:
     from headway import encoders
 
     files = encoders.read(layout.encoders, params.pretrained.path, params.pretrained.revision)
-    if find_spec("transformers") is None:
+    if not files.is_static and find_spec("transformers") is None:
         raise HeadwayError(NO_TRANSFORMERS)
+    if params.pretrained.mode == "lora":
+        if files.is_static:
+            raise HeadwayError(
+                f"pretrained.mode: {params.pretrained.path} is a static encoder, which has no layers for adapters; set it to "
+                "frozen or fine_tune"
+            )
+        if find_spec("peft") is None:
+            raise HeadwayError(NO_PEFT)
     limit = encoders.longest_text(files.config)
     if limit is not None and params.pretrained.max_length > limit:
         raise HeadwayError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from headway.encoders import folder
+from headway.encoders import config, folder
 from headway.errors import HeadwayError
 from headway.files import sha256_of_file
 from tests.encoders.conftest import TENSORS, write_encoder, write_shards
@@ -58,6 +58,21 @@ def test_the_fingerprint_changes_with_each_file(encoders: Path, tiny: Path) -> N
     assert len(seen) == 3
 
 
+def test_each_version_of_a_file_is_hashed_once_in_a_process(
+    encoders: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(folder, "sha256_of_file", lambda path: hashed.append(path.name) or sha256_of_file(path))
+    before = folder.read(encoders, "tiny")
+    assert folder.read(encoders, "tiny") == before
+    assert sorted(hashed) == sorted(before.sha256)
+    config = tiny / "config.json"
+    changed = config.read_bytes().replace(b"{", b"{ ", 1)
+    config.write_bytes(changed)
+    assert folder.read(encoders, "tiny").sha256 == before.sha256 | {"config.json": sha256_of_file(config)}
+    assert sorted(hashed) == sorted([*before.sha256, "config.json"])
+
+
 def test_weights_in_several_files_are_those_of_the_index(encoders: Path, tiny: Path) -> None:
     write_shards(tiny)
     (tiny / "other.safetensors").write_text("not named by the index")
@@ -68,7 +83,7 @@ def test_weights_in_several_files_are_those_of_the_index(encoders: Path, tiny: P
 
 
 def test_types_and_shapes_are_read_from_the_header(tiny: Path) -> None:
-    assert folder.tensors(tiny / "model.safetensors") == {name: ("F32", value.shape) for name, value in TENSORS.items()}
+    assert config.tensors(tiny / "model.safetensors") == {name: ("F32", value.shape) for name, value in TENSORS.items()}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import tenacity
 from huggingface_hub import constants
 
+from headway import network
 from headway.encoders import folder, hub, origin
 from headway.encoders.add import add
 from headway.errors import HeadwayError, Unreachable
@@ -36,7 +37,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "ENDPOINT", started.url)
     template = started.url + "/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(hub, "WAIT", tenacity.wait_none())
+    monkeypatch.setattr(network, "WAIT", tenacity.wait_none())
     yield started
     started.close()
 

@@ -53,5 +53,5 @@ def test_without_transformers_the_extra_is_named(encoders: Path, tiny: Path, mon
 def test_weights_that_transformers_cannot_load_are_one_line(encoders: Path, tiny: Path) -> None:
     pytest.importorskip("transformers")
     (tiny / "config.json").write_text('{"model_type": "bert", "hidden_size": "wide"}')
-    with pytest.raises(HeadwayError, match="transformers cannot load it"):
+    with pytest.raises(HeadwayError, match="cannot be loaded as an encoder"):
         cost.measure(folder.read(encoders, "tiny"), threads=1)

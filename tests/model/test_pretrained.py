@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from torch.nn import functional as F
+from transformers import AutoModel
 
 from headway import encoders
 from headway.data.batching import pad
@@ -21,7 +24,17 @@ from headway.data.tokenization import subwords
 from headway.errors import NO_TRANSFORMERS, HeadwayError
 from headway.model import pretrained
 from headway.model.combination import fit_weights
-from headway.model.pretrained import POOLINGS, PretrainedClassifier, features, fit_head, hidden_states, pool
+from headway.model.pretrained import (
+    MAX_LAYERS,
+    POOLINGS,
+    PretrainedClassifier,
+    features,
+    fit_head,
+    hidden_states,
+    layers_of,
+    pool,
+    select,
+)
 from tests.tiny_encoders import FAMILIES, TEXTS, WIDTH
 
 STRENGTHS = [0.001, 0.01, 0.1, 1.0]
@@ -54,7 +67,7 @@ def test_a_batch_with_padding_has_the_hidden_states_of_each_text_alone(folder: P
     texts = tokens_of(folder)
     assert len({len(text) for text in texts}) > 3
     with torch.inference_mode():
-        together = hidden_states(encoder, pad(texts))
+        (together,) = hidden_states(encoder, pad(texts))
         for row, text in enumerate(texts):
             alone = plain(input_ids=torch.from_numpy(text.astype(np.int64))[None] - 1).last_hidden_state[0]
             torch.testing.assert_close(together[row, : len(text)], alone, rtol=1e-4, atol=1e-5)
@@ -63,16 +76,44 @@ def test_a_batch_with_padding_has_the_hidden_states_of_each_text_alone(folder: P
 def test_pooling_is_that_of_numpy_over_the_sub_words_that_are_there(folder: Path) -> None:
     encoder, tokens = pretrained.load(folder), pad(tokens_of(folder))
     with torch.inference_mode():
-        encoded, found = hidden_states(encoder, tokens), features(encoder, tokens).numpy()
-    assert found.shape == (len(tokens), len(POOLINGS), WIDTH)
+        encoded, found = hidden_states(encoder, tokens, all_layers=True), features(encoder, tokens).numpy()
+    layers = layers_of(encoder)
+    assert len(encoded) == len(layers)
+    assert found.shape == (len(tokens), len(layers) + 2, WIDTH)
     assert found.dtype == np.float32
     for row, mask in enumerate(tokens.numpy() != 0):
-        rows = encoded[row].numpy()[mask]
-        expected = np.stack([rows.mean(axis=0), rows[0], rows.max(axis=0)])
+        rows = [layer[row].numpy()[mask] for layer in encoded]
+        expected = np.stack([*(layer.mean(axis=0) for layer in rows), rows[-1][0], rows[-1].max(axis=0)])
         np.testing.assert_allclose(found[row], expected, atol=1e-5)
-    assert not np.allclose(found[:, 0], found[:, 1])
-    for place, pooling in enumerate(POOLINGS):
-        np.testing.assert_array_equal(pool(encoded, tokens != 0, pooling).numpy(), found[:, place])
+    for one, other in itertools.combinations(range(found.shape[1]), 2):
+        assert not np.allclose(found[:, one], found[:, other])
+    for pooling in POOLINGS:
+        chosen = encoded if pooling == "layers" else encoded[-1:]
+        pooled = torch.cat([pool(layer, tokens != 0, pooling) for layer in chosen], dim=1)
+        torch.testing.assert_close(select(found, pooling), pooled, rtol=0, atol=0)
+
+
+def test_all_layers_are_those_of_the_library_with_the_last_one_normalised(folder: Path) -> None:
+    encoder, plain = pretrained.load(folder), AutoModel.from_pretrained(folder).eval()
+    (text,) = tokens_of(folder)[:1]
+    ids = torch.from_numpy(text.astype(np.int64))[None]
+    with torch.inference_mode():
+        found = hidden_states(encoder, ids, all_layers=True)
+        expected = plain(input_ids=ids - 1, output_hidden_states=True)
+    assert layers_of(encoder) == list(range(plain.config.num_hidden_layers + 1))
+    for layer, hidden in zip(found[:-1], expected.hidden_states[:-1], strict=True):
+        torch.testing.assert_close(layer, hidden, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[-1], expected.last_hidden_state, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("last", "expected"), [(0, [0]), (2, [0, 1, 2]), (6, [*range(7)]), (12, [0, 2, 4, 6, 8, 10, 12])])
+def test_a_few_layers_are_taken_from_the_embeddings_to_the_last(last: int, expected: list[int]) -> None:
+    assert layers_of(SimpleNamespace(config=SimpleNamespace(num_hidden_layers=last))) == expected  # type: ignore[arg-type]
+
+
+def test_of_many_layers_the_first_and_the_last_are_taken() -> None:
+    layers = layers_of(SimpleNamespace(config=SimpleNamespace(num_hidden_layers=29)))  # type: ignore[arg-type]
+    assert (len(layers), layers[0], layers[-1]) == (MAX_LAYERS, 0, 29)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -80,13 +121,14 @@ def test_logits_are_the_linear_layer_on_the_pooled_features_from_tokens_or_from_
     folder: Path, pooling: str
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    head = pretrained.Head(torch.randn(WIDTH, 3, generator=generator), torch.randn(3, generator=generator), 1.0, ())
     classifier = PretrainedClassifier(pretrained.load(folder), pooling, 64, 3).eval()
+    width = WIDTH * (len(layers_of(classifier.encoder)) if pooling == "layers" else 1)
+    head = pretrained.Head(torch.randn(width, 3, generator=generator), torch.randn(3, generator=generator), 1.0, ())
     classifier.set_head(head)
     tokens = pad(tokens_of(folder))
     with torch.inference_mode():
         logits = classifier(tokens)
-        expected = head(features(classifier.encoder, tokens)[:, POOLINGS.index(pooling)])
+        expected = head(select(features(classifier.encoder, tokens).numpy(), pooling))
         embedded = classifier.embed(tokens)
         again = classifier.classify(embedded, tokens != 0)
     assert embedded.shape == (*tokens.shape, WIDTH)
@@ -267,7 +309,7 @@ def test_a_missing_pooler_is_not_missed_since_it_is_not_used(damaged: Path) -> N
     )
     with torch.inference_mode():
         tokens = pad(tokens_of(damaged))
-        assert torch.isfinite(hidden_states(pretrained.load(damaged), tokens)).all()
+        assert torch.isfinite(hidden_states(pretrained.load(damaged), tokens)[-1]).all()
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

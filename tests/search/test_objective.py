@@ -21,7 +21,7 @@ from headway.search import objective
 from headway.search.goals import KEPT_BY, OBJECTIVES
 from headway.search.objective import Shared, run_trial
 from headway.search.trial import Outcome, Task
-from headway.stages.tune.trials import load_shared
+from headway.stages.tune.rows import load_shared
 from tests.conftest import Slice
 
 SMALL: dict[str, Any] = {

@@ -18,7 +18,7 @@ from headway.search.goals import KEPT_BY
 from headway.search.objective import Shared, run_trial
 from headway.search.trial import Outcome, Task, decode_rows
 from headway.stages.train import join
-from headway.stages.tune.trials import load_shared
+from headway.stages.tune.rows import load_shared
 from tests.conftest import Slice
 
 SMALL: dict[str, Any] = {

@@ -29,6 +29,7 @@ from headway.layout import Layout
 from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
+from headway.params import Params
 from headway.reporting.explanation import coloured, maps, page
 from headway.serving.explain import Explanation, attention, explain, integral
 from headway.serving.explain.attention import integrated_gradients
@@ -67,12 +68,11 @@ def tokenizer(reviews: Any) -> Tokenizer:
     return tokenization.load(reviews.layout.encoded / "tokenizer.json")
 
 
-@pytest.fixture(scope="module")
-def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
+def random_package(params: Params, tokenizer: Tokenizer) -> ModelPackage:
     """A model of three classes with random weights, which cuts long texts twice and the rest into windows."""
     knobs = {"d_model": 8, "dim_feedforward": 16, "n_layers": 2, "bigram_buckets": 64}
     lengths = {"max_length": SEEN, "window_size": WINDOW}
-    sizes = reviews.params.override({f"model.{name}": value for name, value in (knobs | lengths).items()}).model
+    sizes = params.override({f"model.{name}": value for name, value in (knobs | lengths).items()}).model
     torch.manual_seed(0)
     attention = AttentionClassifier(sizes, tokenizer.get_vocab_size(), len(CLASSES))
     keys = ngrams(pad(TextEncoder(tokenizer, MAX_LENGTH)(TEXTS)), 3)[1].unique()[::2].contiguous()  # half of them are known
@@ -85,6 +85,11 @@ def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
         attention.bigram_embedding.weight[1:].normal_(std=0.1)
         made.weights[:] = torch.tensor([0.7, 0.4])
     return ModelPackage(made, TextEncoder(tokenizer, MAX_LENGTH), CLASSES)
+
+
+@pytest.fixture(scope="module")
+def package(reviews: Any, tokenizer: Tokenizer) -> ModelPackage:
+    return random_package(reviews.params, tokenizer)
 
 
 def some_texts() -> st.SearchStrategy[str]:
@@ -362,8 +367,8 @@ def test_the_page_shows_the_text_in_its_own_direction_with_a_number_per_token(pa
     found = explain(package, TEXTS[1])
     assert found.linear is not None
     read = Reader(page.render(found))
-    assert [attributes["dir"] for _, attributes in read.tags if "text" in (attributes.get("class") or "")] == ["auto"] * 5
-    assert "".join(read.words).count(TEXTS[1]) == 3  # the maps' windows hold it in parts
+    assert [attributes["dir"] for _, attributes in read.tags if "text" in (attributes.get("class") or "")] == ["auto"] * 6
+    assert "".join(read.words).count(TEXTS[1]) == 4  # the maps' windows hold it in parts
     titles = [attributes["title"] for tag, attributes in read.tags if tag == "span" and "title" in attributes]
     T = len(found.spans)
     assert titles[:T] == [page.signed(value) for value in found.linear.tokens]

@@ -18,7 +18,7 @@ from headway.data.batching import pad
 from headway.data.tokenization import tokenizer as tokenization
 from headway.data.tokenization.subwords import SubwordEncoder
 from headway.data.tokenization.tokenizer import TextEncoder
-from headway.encoders.folder import FAMILIES
+from headway.encoders.config import FAMILIES
 from headway.model import pretrained as model_of
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
@@ -357,12 +357,17 @@ def test_the_share_of_a_subword_is_that_of_its_features_in_the_texts_vector(
     part, model = part_of(found), model_in(package)
     tokens = torch.from_numpy(part.subwords.ids)[None]
     with torch.no_grad():
-        encoded = model_of.hidden_states(model.encoder, tokens)
+        (encoded,) = model_of.hidden_states(model.encoder, tokens)
     encoded.requires_grad_()
     model_of.pool(encoded, tokens != 0, pooling).sum().backward()
     assert encoded.grad is not None
     np.testing.assert_allclose(part.shares, encoded.grad[0].sum(dim=1) / HIDDEN, atol=1e-6)
-    sentence = {"mean": "has an equal share", "first": "at the first sub-word, [CLS]", "max": "largest value among all"}
+    sentence = {
+        "layers": "means of the outputs of the encoder's layers",
+        "mean": "is the mean of the encoder's outputs",
+        "first": "at the first sub-word, [CLS]",
+        "max": "largest value among all",
+    }
     html = page.render(found)
     assert [name for name, words in sentence.items() if words in html] == [pooling]
 

@@ -28,7 +28,7 @@ from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier, ngrams
 from headway.model.pretrained import PretrainedClassifier
 from headway.serving import package
-from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage, SavedEncoder
+from headway.serving.package import CONFIG, TOKENIZER, WEIGHTS, ModelPackage, SavedEncoder, model_package
 from headway.serving.package.config import ENCODER_TOKENIZER
 from tests.serving.conftest import CLASSES, MAX_LENGTH
 from tests.serving.refusals import refusals
@@ -155,7 +155,7 @@ def test_a_loaded_package_gives_the_probabilities_of_the_classifier(
 def test_texts_of_several_batches_keep_their_order(packed: Path) -> None:
     model = ModelPackage.load(packed)
     texts = [" ".join(["good", "film", "bad", "plot"][: 1 + index % 4] * (1 + index % 5)) for index in range(600)]
-    assert sum(map(len, model.subwords(texts))) > package.SUBWORDS_PER_BATCH  # type: ignore[misc]
+    assert sum(map(len, model.subwords(texts))) > model_package.SUBWORDS_PER_BATCH  # type: ignore[misc]
     together = model.predict_proba(texts)
     some = [0, 1, 299, 598, 599]
     np.testing.assert_allclose(together[some], [model.predict_proba([texts[index]])[0] for index in some], atol=1e-5)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from headway.stages.tokenize import pretrained as rows
 from headway.stages.tokenize.pretrained import PretrainedRows, subwords_of
 from headway.stages.train import train
 from headway.stages.tune import study_key, tune
-from headway.stages.tune.trials import encoder_cost, load_shared, with_pretrained
+from headway.stages.tune.rows import encoder_cost, load_shared, with_pretrained
 from headway.tables import read_table
 from headway.tracking import Tracker
 from tests.folders import sha256_of_folder
@@ -41,7 +43,7 @@ FROZEN: dict[str, Any] = {
     "pretrained.inverse_regularisation": [0.001, 0.01, 0.1],
     "tune.space": {},
 }
-POOLING = {"pretrained.pooling": {"type": "categorical", "choices": [*POOLINGS]}}
+POOLING = {"pretrained.pooling": {"type": "categorical", "choices": ["auto", "mean", "max"]}}
 QUICK: dict[str, Any] = {"tune.trials": 3, "tune.max_epochs": 1, "tune.train_share": 0.5, "tune.space": POOLING}
 
 
@@ -84,13 +86,14 @@ def test_features_are_those_of_each_text_alone_in_the_order_of_the_rows(frozen: 
         np.testing.assert_array_equal(texts.labels, known.labels)
         assert texts.lengths.max() == 16
         features = getattr(found, split)
-        assert (features.shape, features.dtype) == ((len(texts), len(POOLINGS), WIDTH), np.float32)
+        assert (features.shape, features.dtype) == ((len(texts), len(pretrained.layers_of(encoder)) + 2, WIDTH), np.float32)
         for row in (0, 7, len(texts) - 1):
             with torch.inference_mode():
                 alone = pretrained.features(encoder, torch.from_numpy(texts[row].astype(np.int64))[None])[0]
             np.testing.assert_allclose(features[row], alone.numpy(), atol=1e-5)
-            for place, pooling in enumerate(POOLINGS):
-                np.testing.assert_array_equal(found.pooled(split, pooling)[row].numpy(), features[row, place])
+            for pooling in POOLINGS:
+                expected = pretrained.select(features, pooling)[row]
+                np.testing.assert_array_equal(found.pooled(split, pooling)[row].numpy(), expected)
 
 
 def test_features_are_computed_once(frozen: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +105,18 @@ def test_features_are_computed_once(frozen: tuple[Params, Layout], monkeypatch: 
         np.testing.assert_array_equal(getattr(again, split), getattr(first, split))
     with pytest.raises(AssertionError, match="is loaded"):
         PretrainedRows.of(params.override({"pretrained.max_length": 15}), layout)
+
+
+def test_features_in_bfloat16_differ_by_rounding_and_are_kept_apart(frozen: tuple[Params, Layout]) -> None:
+    params, layout = frozen
+    exact, rounded = (
+        PretrainedRows.of(params.override({"training.precision": precision}), layout).train
+        for precision in ("float32", "bfloat16")
+    )
+    assert len(versions(layout, "features")) == 2
+    assert rounded.dtype == np.float32
+    error = np.abs(rounded - exact).mean() / np.abs(exact).mean()
+    assert 1e-4 < error < 0.02
 
 
 @pytest.mark.parametrize("batches", [1, 3])
@@ -136,6 +151,29 @@ def test_a_computation_that_is_interrupted_continues_and_gives_the_same_bytes(
     assert sum(calls) == len(found.train) + len(found.validation) - done
     assert sha256_of_folder(layout.scratch / "features") == before
     assert sorted(path.name for path in folder.iterdir()) == ["train.npy", "validation.npy"]
+
+
+def test_a_full_disk_is_an_error_before_a_feature_is_computed(
+    frozen: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, layout = frozen
+    wanted: list[int] = []
+
+    def full(file: int, offset: int, length: int) -> None:
+        wanted.append(length)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space left") as refusal:
+        PretrainedRows.of(params, layout)
+    (folder,) = (layout.scratch / "features").iterdir()
+    assert refusal.value.errno == errno.ENOSPC  # one line, as for every full disk
+    assert refusal.value.filename == str(folder / "train.npy.partial")
+    assert list(folder.iterdir()) == []
+    rows_of_split = len(EncodedTexts.open(layout.encoded / "train.arrow"))
+    assert wanted[0] > rows_of_split * len(POOLINGS) * WIDTH * 4
+    monkeypatch.undo()
+    PretrainedRows.of(params, layout)
 
 
 def test_other_texts_another_encoder_and_other_settings_have_features_of_their_own(
@@ -194,7 +232,7 @@ def trained_with(params: Params, layout: Layout, found: dict[str, Any] | None = 
     return train(params, layout, Tracker(params, layout))
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert", "static"])
 def test_a_version_with_a_pretrained_encoder_is_trained_and_scored(frozen: tuple[Params, Layout], family: str) -> None:
     params, layout = frozen
     params = params.override({"pretrained.path": family})
@@ -202,7 +240,7 @@ def test_a_version_with_a_pretrained_encoder_is_trained_and_scored(frozen: tuple
     files = encoders.read(layout.encoders, family)
     assert report["encoder"] == {
         "name": family,
-        "family": family,
+        "family": "model2vec" if family == "static" else family,
         "source": "",
         "revision": "",
         "licence": "",
@@ -237,7 +275,7 @@ def test_the_linear_layer_is_logistic_regression_on_the_features(frozen: tuple[P
     head = ModelPackage.load(layout.candidate).classifier.attention.output
     features = PretrainedRows.of(params, layout)
     labels = [EncodedTexts.open(layout.encoded / f"{split}.arrow").labels.astype(np.int64) for split in rows.SPLITS]
-    pooled = [features.pooled(split, "mean") for split in rows.SPLITS]
+    pooled = [features.pooled(split, "layers") for split in rows.SPLITS]
     strength = report["attention"]["inverse_regularisation"]
     expected = pretrained.fit_head((pooled[0], labels[0]), (pooled[1], labels[1]), 2, [strength])
     with torch.no_grad():
@@ -296,14 +334,15 @@ def test_the_search_over_the_pooling_encodes_nothing_again_and_neither_does_the_
         no_encoder(patch)
         winner = search(params, layout)
     trials = trials_of(layout)
-    assert sorted(trial.point["pretrained.pooling"] for trial in trials) == sorted(POOLINGS)
+    assert sorted(trial.point["pretrained.pooling"] for trial in trials) == ["auto", "max", "mean"]
     assert {trial.state for trial in trials} == {"complete"}
     assert len({trial.curve[0]["validation_loss"] for trial in trials}) == 3
     loads = []
     load = pretrained.load
     monkeypatch.setattr(pretrained, "load", lambda *a, **more: loads.append(1) or load(*a, **more))
     report = train(params, layout, Tracker(params, layout))
-    assert report["encoder"]["pooling"] == (winner.point if winner.number else {}).get("pretrained.pooling", "mean")
+    chosen = (winner.point if winner.number else {}).get("pretrained.pooling", "auto")
+    assert report["encoder"]["pooling"] == ("layers" if chosen == "auto" else chosen)
     assert len(loads) == 1  # for the package
 
 
@@ -351,7 +390,7 @@ def test_a_search_of_both_encoders_runs_trials_of_both_with_their_own_knobs(froz
     params = params.override({**QUICK, "tune.trials": 8, "tune.space": space, "tune.pruning": False})
     search(params, layout)
     trials = trials_of(layout)
-    assert trials[0].point == {"model.encoder": "pretrained", "pretrained.pooling": "mean"}
+    assert trials[0].point == {"model.encoder": "pretrained", "pretrained.pooling": "auto"}
     assert {trial.state for trial in trials} == {"complete"}
     assert {trial.point["model.encoder"] for trial in trials} == {"scratch", "pretrained"}
     for trial in trials:

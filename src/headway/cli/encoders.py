@@ -73,13 +73,13 @@ def add(
         str,
         typer.Argument(
             metavar="ENCODER",
-            help="NAME@REVISION on the Hub, with a commit of 40 hex digits; an installed package that contains an encoder; or "
-            "a folder, as ./folder or /folder.",
+            help="NAME@REVISION on the Hub, with a commit of 40 hex digits; an installed package that contains an encoder or "
+            "word vectors; or a folder, or a file of word vectors, as ./path or /path.",
         ),
     ],
     name: Annotated[str, typer.Option(help="Name of its folder in data/encoders; chosen from the encoder by default.")] = "",
 ) -> None:
-    """Add a pretrained encoder to data/encoders, from the Hub, from an installed package, or from a folder."""
+    """Add a pretrained encoder to data/encoders, from the Hub, an installed package, a folder, or a file of word vectors."""
     from headway.encoders.add import add as add_encoder
     from headway.layout import Layout
 

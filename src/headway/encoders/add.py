@@ -1,4 +1,4 @@
-"""Adds an encoder to data/encoders: from the Hub, from an installed package or from a folder; whole, or not at all.
+"""Adds an encoder to data/encoders: from the Hub, an installed package, a folder or word vectors; whole, or not at all.
 
 The files are gathered in a folder whose name ends in .partial, checked, and renamed at the end. A process that is killed leaves
 at most that folder, and the next attempt continues in it, or starts it anew.
@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from headway.encoders import word_vectors
 from headway.encoders.copying import from_folder, from_package
 from headway.encoders.folder import (
     PARTIAL,
@@ -52,14 +53,17 @@ def add(encoders: Path, what: str, name: str = "") -> Added:
 
     Args:
         encoders: the folder data/encoders of the project.
-        what: NAME@REVISION on the Hub, the name of an installed package, or the path of a folder; a path begins with ".", "/" or
-            "~".
-        name: name of the new folder; by default that on the Hub, of the package's encoder, or of the folder.
+        what: NAME@REVISION on the Hub, the name of an installed package, or the path of a folder or of a file of word vectors; a
+            path begins with ".", "/" or "~".
+        name: name of the new folder; by default that on the Hub, of the package's encoder, of the folder, or of the file.
 
     Raises:
         HeadwayError: there is no such encoder, it cannot be used or not be fetched, or the new folder exists with other files.
     """
-    origin = _origin(what)
+    try:
+        origin = _origin(what)
+    except OSError as error:
+        raise HeadwayError(f"{error.filename or what}: {error.strerror or error}; nothing was added") from None
     name = name or origin.name
     require_name(name, "--name")
     target = encoders / name
@@ -75,13 +79,14 @@ def add(encoders: Path, what: str, name: str = "") -> Added:
 
 def _origin(what: str) -> Origin:
     if what.startswith((".", "/", "~")):
-        return from_folder(Path(os.path.expanduser(what)))
+        path = Path(os.path.expanduser(what))
+        return word_vectors.from_file(path) if path.is_file() else from_folder(path)
     if "@" in what:
         return from_hub(what)
     if "/" in what:
         raise HeadwayError(
             f"{what[:100]!r} has no commit; expected NAME@REVISION for an encoder on the Hub, whose page shows the commits at "
-            "NAME/commits/main; the path of a folder begins with ./ or /"
+            "NAME/commits/main; the path of a folder or a file begins with ./ or /"
         )
     return from_package(what)
 

@@ -5,8 +5,6 @@ A package is never imported: its files are found through its metadata.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.metadata
 import re
 import shutil
@@ -19,14 +17,14 @@ from functools import partial
 from importlib.metadata import PackagePath
 from pathlib import Path, PurePosixPath
 
-from headway.encoders.folder import CONFIG, INDEX, README, RECORD, TOKENIZER, WEIGHTS, check, licence_of, read_record
-from headway.encoders.origin import Origin, require_space, wanted
+from headway.encoders import word_vectors
+from headway.encoders.config import CONFIG
+from headway.encoders.folder import INDEX, README, RECORD, TOKENIZER, WEIGHTS, check, licence_of, read_record
+from headway.encoders.origin import Origin, require_as_installed, require_space, wanted
 from headway.errors import HeadwayError, first_line
 from headway.phrases import listed
 
 PACKAGE_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
-#: Hashes that a package's metadata may have for its files.
-HASHES = ("sha256", "sha384", "sha512")
 #: Where the Hub's client keeps a commit's files; its cache tells where they came from.
 CACHED = re.compile(r"models--([^/]+)/snapshots/([0-9a-f]{40})$")
 #: What zipfile raises for an archive that it cannot read.
@@ -40,7 +38,8 @@ def from_folder(path: Path) -> Origin:
         HeadwayError: there is no such folder, or :func:`headway.encoders.folder.check` refuses it.
     """
     if not path.is_dir():
-        raise HeadwayError(f"{path}: {'not a folder' if path.exists() else 'no such folder'}; name the folder of an encoder")
+        what = "not a folder" if path.exists() else "no such folder or file"
+        raise HeadwayError(f"{path}: {what}; name the folder of an encoder, or a file of word vectors")
     found = check(path, read_record(path))
     source, revision = found.source, found.revision
     if not source and (cached := CACHED.search(path.absolute().as_posix())):
@@ -63,7 +62,7 @@ class _Archived:
 
 
 def from_package(name: str) -> Origin:
-    """The encoder in an installed Python package.
+    """The encoder or the word vectors in an installed Python package.
 
     Raises:
         HeadwayError: the package is not installed, or does not hold exactly one encoder.
@@ -71,14 +70,14 @@ def from_package(name: str) -> Origin:
     if not PACKAGE_NAME.fullmatch(name):
         raise HeadwayError(
             f"{name[:100]!r} is no encoder's name; expected NAME@REVISION on the Hub, the name of an installed package, or a "
-            "folder, whose path begins with ./ or /"
+            "folder or a file of word vectors, whose path begins with ./ or /"
         )
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         raise HeadwayError(
             f"package {name} is not installed; install it with `pip install --no-deps {name}`; an encoder on the Hub needs its "
-            "commit, NAME@REVISION, and the path of a folder begins with ./ or /"
+            "commit, NAME@REVISION, and the path of a folder or a file begins with ./ or /"
         ) from None
     what = f"package {distribution.name} {distribution.version}"
     files = {PurePosixPath(file.as_posix()): file for file in distribution.files or []}
@@ -86,15 +85,17 @@ def from_package(name: str) -> Origin:
     if not found:
         archives = [Path(str(file.locate())) for path, file in files.items() if path.suffix == ".zip"]
         found = [_Archived(archive, parent) for archive in archives for parent in _folders(_members(archive, what))]
+    # A package that was installed from a file or a link did not come from the index.
+    index = "package" if distribution.read_text("direct_url.json") else "PyPI"
+    source = f"{index} {distribution.name} {distribution.version}"
+    if not found and (vectors := word_vectors.from_files_of(distribution, files, source)):
+        return vectors
     if len(found) != 1:
         several = f"{len(found)} folders" if found else "no folder"
         raise HeadwayError(
             f"{what}: has {several} with {CONFIG}, {TOKENIZER} and {WEIGHTS}, expected one; if you know the folder, add its path"
         )
     (place,) = found
-    # A package that was installed from a file or a link did not come from the index.
-    index = "package" if distribution.read_text("direct_url.json") else "PyPI"
-    source = f"{index} {distribution.name} {distribution.version}"
     if isinstance(place, _Archived):
         return Origin(what, distribution.name, source, distribution.version, "", partial(_extract, place, what))
     inside = {path.name: file for path, file in files.items() if path.parent == place}
@@ -145,16 +146,7 @@ def _copy_of_package(files: Mapping[str, PackagePath], what: str, folder: Path) 
     names = wanted(files)
     _copy({name: Path(str(files[name].locate())) for name in names}, folder)
     for name in names:
-        recorded = files[name].hash
-        if recorded is None or recorded.mode not in HASHES:
-            continue
-        with (folder / name).open("rb") as file:
-            digest = hashlib.file_digest(file, recorded.mode).digest()
-        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != recorded.value:
-            raise HeadwayError(
-                f"{what}: {name} is not the file that was installed (its {recorded.mode} differs); install the package again: "
-                "pip install --no-deps --force-reinstall"
-            )
+        require_as_installed(files[name], folder / name, what)
 
 
 def _copy(files: Mapping[str, Path], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an encoder costs on this machine: measured, with random tokens. Only this module imports transformers and PyTorch."""
+"""What an encoder costs on this machine: measured, with random tokens. Only this module of the package imports PyTorch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headway.encoders.folder import EncoderFiles
-from headway.errors import HeadwayError, first_line
+from headway.encoders.limits import longest_text
 
 #: Texts per batch, tokens per text and texts that a cost is for.
 BATCH, TOKENS, TEXTS = 16, 128, 1_000
@@ -36,29 +36,15 @@ def measure(files: EncoderFiles, threads: int) -> Cost:
         threads: number of threads of PyTorch.
 
     Raises:
-        HeadwayError: transformers is not installed, or cannot load the encoder.
+        HeadwayError: as :func:`headway.model.pretrained.load` raises it.
     """
-    try:
-        import torch
-        import transformers
-    except ImportError:
-        raise HeadwayError(
-            "--measure needs transformers, which is not installed: install it with "
-            "`pip install --constraint requirements-dev.lock -e '.[pretrained]'`"
-        ) from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    import torch
+
+    from headway.model import pretrained
+
     torch.set_num_threads(threads)
-    try:
-        model = transformers.AutoModel.from_pretrained(
-            files.folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-        )
-    except Exception as error:  # transformers has errors of its own for each part of an encoder
-        raise HeadwayError(
-            f"{files.folder}: transformers cannot load it: {first_line(error)}; add the encoder again"
-        ) from error
-    # RoBERTa's positions begin after its padding token's.
-    length = min(TOKENS, int(files.config.get("max_position_embeddings") or TOKENS) - 2)
+    model = pretrained.load(files.folder)
+    length = min(TOKENS, longest_text(files.config) or TOKENS)
     tokens = torch.randint(
         int(files.config.get("vocab_size", 2)), (BATCH, length), generator=torch.Generator().manual_seed(0)
     )

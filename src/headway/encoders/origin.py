@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackagePath
 from pathlib import Path
 
-from headway.encoders.folder import CONFIG, INDEX, README, TOKENIZER, WEIGHTS
+from headway.encoders.config import CONFIG
+from headway.encoders.folder import INDEX, README, TOKENIZER, WEIGHTS
 from headway.errors import HeadwayError
 
 #: What is taken beside the weights: no pickles, no code, nothing for other frameworks.
 TAKEN = (CONFIG, TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", README)
 LICENCE = re.compile(r"(?:licen[cs]e|notice)(?:[.\-].*)?", re.IGNORECASE)
+#: Hashes that a package's metadata may have for its files.
+HASHES = ("sha256", "sha384", "sha512")
 MB = 10**6  # bytes
 #: Free space that is left on the disk.
 RESERVE = 100 * MB
@@ -50,6 +56,23 @@ def wanted(names: Iterable[str]) -> list[str]:
     weights = [WEIGHTS] if WEIGHTS in there else [name for name in there if name == INDEX or name.endswith(".safetensors")]
     others = [name for name in there if (name in TAKEN or LICENCE.fullmatch(name)) and name != CONFIG]
     return [*(name for name in there if name == CONFIG), *others, *weights]
+
+
+def require_as_installed(file: PackagePath, copy: Path, what: str) -> None:
+    """Compare a file of a package, or a copy of it, with the hash that was recorded when the package was installed, if any was.
+
+    Raises:
+        HeadwayError: they differ.
+    """
+    if file.hash is None or file.hash.mode not in HASHES:
+        return
+    with copy.open("rb") as opened:
+        digest = hashlib.file_digest(opened, file.hash.mode).digest()
+    if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != file.hash.value:
+        raise HeadwayError(
+            f"{what}: {file.name} is not the file that was installed (its {file.hash.mode} differs); install the package again: "
+            "pip install --no-deps --force-reinstall"
+        )
 
 
 def require_space(folder: Path, size: int, what: str) -> None:

@@ -1,9 +1,13 @@
 """Fine-tuning of a pretrained encoder: all its layers, or the last ones, learn together with the linear layer on top.
 
+Either the weights of the layers learn, or low-rank adapters of them (:mod:`headway.model.lora`).
+
 Layers near the input change less than those near the output (Howard & Ruder 2018, "Universal Language Model Fine-tuning for Text
 Classification"): with L layers, a decay of γ and a peak learning rate of η, the rate is
 
-    head: HEAD_FACTOR · η        layer l of 1 … L: γ^(L - l) · η        embeddings: γ^L · η
+    head: NEW_FACTOR · η        layer l of 1 … L: γ^(L - l) · η        embeddings: γ^L · η
+
+Adapters start from zero, as the head does, and learn at NEW_FACTOR times the rate of their layer.
 
 The optimiser is AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"), which decays weight matrices alone.
 The rates rise and fall as in :mod:`headway.model.lightning`. Dropout uses one mask for all positions of a text, which costs a CPU
@@ -13,7 +17,7 @@ far less than a mask for each; attention weights are not dropped, because PyTorc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +26,15 @@ import torch
 from torch import nn
 
 from headway.errors import HeadwayError
-from headway.model import pretrained
+from headway.model import lora, pretrained
 from headway.model.encoder import SequenceDropout
 from headway.model.lightning import TrainingModule
 from headway.model.pretrained import PretrainedClassifier
 from headway.model.schedule import Budget, Schedule, TrainingData, resolve
 from headway.params import Params
 
-#: Learning rate of the linear layer, which starts from zero, as a multiple of the encoder's.
-HEAD_FACTOR = 10.0
+#: Learning rate of what starts from zero, the linear layer and the adapters, as a multiple of that of an encoder's weights.
+NEW_FACTOR = 10.0
 WEIGHT_DECAY = 0.01
 #: Limits of a derived number of steps, and of derived tokens per batch: an encoder that knows the language needs few steps.
 BUDGET = Budget(min_epochs=2, max_epochs=8, min_steps=200, steps_per_class=10)
@@ -56,17 +60,22 @@ class FineTuningModule(TrainingModule):
     Args:
         folder: of the encoder, which was checked.
         class_rows: training rows of each class.
+        seed: of what is random at first, too.
+        data: the texts to train on, from which the schedule follows.
+        trial: whether this is a trial of the search, whose schedule is shorter.
     """
 
     classifier: PretrainedClassifier
     memory_knobs = "pretrained.max_length, raise pretrained.accumulation or set pretrained.gradient_checkpointing"
 
-    def __init__(self, folder: Path, params: Params, class_rows: Sequence[int], seed: int, schedule: Schedule) -> None:
+    def __init__(
+        self, folder: Path, params: Params, class_rows: Sequence[int], seed: int, data: TrainingData, trial: bool = False
+    ) -> None:
         knobs = params.pretrained
         torch.manual_seed(seed)
         encoder: Any = pretrained.load(folder, attention_dropout=0.0)
         replace_dropout(encoder.train())
-        classifier = PretrainedClassifier(encoder, knobs.pooling, knobs.max_length, len(class_rows))
+        classifier = PretrainedClassifier(encoder, knobs.resolved_pooling, knobs.max_length, len(class_rows))
         if knobs.gradient_checkpointing:
             if not encoder.supports_gradient_checkpointing:
                 raise HeadwayError(
@@ -74,8 +83,11 @@ class FineTuningModule(TrainingModule):
                     "raise pretrained.accumulation to save memory"
                 )
             encoder.activation_checkpointing_enable()
+        if knobs.mode == "lora":
+            lora.add(classifier, LAYER, knobs.lora_rank)
+            classifier.output.requires_grad_(True)
         rate = ("pretrained.learning_rate", knobs.learning_rate)
-        super().__init__(classifier, params.training, class_rows, seed, schedule, rate)
+        super().__init__(classifier, params.training, class_rows, seed, schedule(params, data, trial), rate)
         self.parts = knobs.accumulation
         self.groups = parameter_groups(classifier, knobs.learning_rate, knobs.layer_decay, knobs.layers)
 
@@ -83,6 +95,22 @@ class FineTuningModule(TrainingModule):
         groups = [{"params": group.parameters, "lr": group.rate, "weight_decay": group.decay} for group in self.groups]
         optimiser = torch.optim.AdamW(groups, fused=True)
         return [optimiser], [torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate_at)]
+
+    def trained(self) -> PretrainedClassifier:
+        """The classifier after its training, in evaluation mode, without adapters."""
+        lora.merge(self.classifier)
+        return self.classifier.eval()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the weights that do not learn, which are those of the encoder's files."""
+        super().on_save_checkpoint(checkpoint)
+        kept = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        checkpoint["state_dict"] = {name: value for name, value in checkpoint["state_dict"].items() if name not in kept}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load a checkpoint's weights; those that it leaves out stay as they are."""
+        kept = {name: one for name, one in self.named_parameters() if not one.requires_grad}
+        return super().load_state_dict({**kept, **state_dict}, strict, assign)
 
 
 @dataclass(frozen=True)
@@ -95,10 +123,10 @@ class Group:
 
 
 def parameter_groups(classifier: PretrainedClassifier, rate: float, layer_decay: float, layers: int) -> list[Group]:
-    """The parameters that learn; the others are frozen here.
+    """The parameters that learn; the others are frozen here. Beside adapters, those of the encoder are frozen already.
 
     Args:
-        rate: peak learning rate of the last layer.
+        rate: peak learning rate of the last layer's weights.
         layer_decay: factor from one layer to the one below.
         layers: number of the last layers that learn; 0 for all of them and the embeddings.
     """
@@ -111,8 +139,12 @@ def parameter_groups(classifier: PretrainedClassifier, rate: float, layer_decay:
     for name, parameter, layer in _with_layers(classifier, depth):
         if layer < lowest:
             parameter.requires_grad_(False)
+        if not parameter.requires_grad:
             continue
-        own = HEAD_FACTOR * rate if name.startswith("output.") else rate * layer_decay ** (depth - layer)
+        head = name.startswith("output.")
+        own = rate * (1.0 if head else layer_decay ** (depth - layer))
+        if head or lora.ADAPTER.search(name):
+            own *= NEW_FACTOR
         found.setdefault((own, WEIGHT_DECAY if parameter.ndim > 1 else 0.0), []).append(parameter)
     return [Group(parameters, own, decay) for (own, decay), parameters in found.items()]
 

@@ -184,6 +184,10 @@ class TrainingModule(pl.LightningModule):
             f"training diverged: {symptom} at step {step:,}; lower {knob} (now {rate:g}) or training.gradient_clip_val"
         )
 
+    def trained(self) -> nn.Module:
+        """The classifier after its training, in evaluation mode, as it is kept."""
+        return self.classifier.eval()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
 

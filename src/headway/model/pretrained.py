@@ -1,21 +1,27 @@
 """A pretrained transformer as the attention part: sub-words → encoder → pooling → one logit per class.
 
-    y_1 … y_T = encoder(t_1 … t_T)       the last layer's hidden states; t includes the encoder's special tokens
-    p         = mean_t y_t  or  y_1  or  max_t y_t
-    logits    = W p + b
+    y_l1 … y_lT = encoder(t_1 … t_T)       hidden states of layer l of 0 … L; t includes the encoder's special tokens
+    p           = mean_t y_Lt  or  y_L1  or  max_t y_Lt  or  (mean_t y_0t, …, mean_t y_Lt), the means of all layers side by side
+    logits      = W p + b
 
-The encoder is one of the transformers library's own classes, built from a configuration that only holds numbers and names: no
-code comes with an encoder. If the encoder stays as it is (``pretrained.mode: frozen``), p is computed once for each text, and W
-and b are fitted by logistic regression on standardised features; see :mod:`headway.model.regularisation`. The scale is then
-multiplied into W.
+The last layer is made for the task that the encoder was pretrained on, and lower ones keep what it drops (Tenney et al. 2019,
+"BERT Rediscovers the Classical NLP Pipeline"). A linear layer on all of them finds more than one on the last alone. Of an
+encoder with many layers, a few are taken, see :func:`layers_of`.
+
+The encoder is one of the transformers library's own classes, built from a configuration that only holds numbers and names, or a
+static one of :mod:`headway.model.static`: no code comes with an encoder. If the encoder stays as it is (``pretrained.mode:
+frozen``), p is computed once for each text, and W and b are fitted by logistic regression on standardised features; see
+:mod:`headway.model.regularisation`. The scale is then multiplied into W.
 
 Sub-word ids are the encoder's own plus 1, so that 0 is padding for every encoder.
 
-Shapes: B texts, T sub-words, N training and V validation texts, P ways of pooling, d features, C classes.
+Shapes: B texts, T sub-words, N training and V validation texts, K layers that are taken, P = K + 2 pooled vectors, d features of
+a layer, D of all that are taken, C classes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +31,15 @@ import torch
 from torch import Tensor, nn
 
 from headway.errors import NO_TRANSFORMERS, HeadwayError, first_line
-from headway.model import logistic
+from headway.model import logistic, static
 from headway.model.regularisation import Fit, HeldOut, balancing, bias_of, fits
+from headway.model.static import StaticEncoder
+from headway.params_sections import STATIC_FAMILY
 
-#: Ways of pooling, in the order of the features that :func:`features` computes.
-POOLINGS = ("mean", "first", "max")
+#: Ways of pooling.
+POOLINGS = ("layers", "mean", "first", "max")
+#: Layers that are taken, at most.
+MAX_LAYERS = 7
 #: Settings of a configuration that name code, places, labels, other outputs or another way of computing the same numbers. For a
 #: number of labels, the library makes that many names.
 NOT_SIZES = {
@@ -63,35 +73,38 @@ class PretrainedClassifier(nn.Module):
         self.pooling = pooling
         self.max_length = max_length
         config: Any = encoder.config
-        self.output = nn.Linear(config.hidden_size, n_classes)
+        n_layers = len(layers_of(encoder)) if pooling == "layers" else 1
+        self.output = nn.Linear(n_layers * config.hidden_size, n_classes)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits, (B, C), of padded sub-words, int64, (B, T)."""
-        mask = tokens != 0
-        return self._logits(hidden_states(self.encoder, tokens), mask)
+        return self._logits(hidden_states(self.encoder, tokens, self.pooling == "layers"), tokens != 0)
 
     def classify(self, x: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits, (B, C), of embedded texts, (B, T, d), to which the encoder adds its position embeddings."""
-        encoded = self.encoder(inputs_embeds=x, attention_mask=attention_mask).last_hidden_state  # (B, T, d)
+        encoded = _encode(self.encoder, self.pooling == "layers", inputs_embeds=x, attention_mask=attention_mask)
         return self._logits(encoded, attention_mask)
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Embeddings of sub-words without their positions, (B, T, d)."""
+        """Embeddings of sub-words without their positions, (B, T, d): of a static encoder its output, since nothing follows."""
+        if isinstance(self.encoder, StaticEncoder):
+            return hidden_states(self.encoder, tokens)[-1]
         embeddings: Any = self.encoder.get_input_embeddings()  # type: ignore[operator]  # of transformers' models
         embedded: Tensor = embeddings((tokens - 1).clamp(min=0))
         return embedded
 
-    def _logits(self, encoded: Tensor, mask: Tensor) -> Tensor:
-        logits: Tensor = self.output(pool(encoded, mask, self.pooling))
+    def _logits(self, encoded: Sequence[Tensor], mask: Tensor) -> Tensor:
+        pooled = [pool(layer, mask, self.pooling) for layer in encoded]
+        logits: Tensor = self.output(torch.cat(pooled, dim=1))
         return logits
 
     @property
     def vocab_size(self) -> int:
         """Number of sub-words that the encoder has embeddings of."""
-        embeddings: Any = self.encoder.get_input_embeddings()  # type: ignore[operator]  # of transformers' models
-        return int(embeddings.num_embeddings)
+        config: Any = self.encoder.config
+        return int(config.vocab_size)
 
     def set_head(self, head: Head) -> None:
         """Take over fitted weights."""
@@ -100,17 +113,32 @@ class PretrainedClassifier(nn.Module):
             self.output.bias.copy_(head.bias)
 
 
-def hidden_states(encoder: nn.Module, tokens: Tensor) -> Tensor:
-    """The last layer's output, (B, T, d), for padded sub-words, int64, (B, T)."""
+def layers_of(encoder: nn.Module) -> list[int]:
+    """The layers that are taken, ascending: the embeddings (0), the last one, and others between them at even distances."""
+    config: Any = encoder.config
+    last = max(0, int(getattr(config, "num_hidden_layers", 0)))
+    return sorted({round(place) for place in np.linspace(0, last, min(last + 1, MAX_LAYERS)).tolist()})
+
+
+def hidden_states(encoder: nn.Module, tokens: Tensor, all_layers: bool = False) -> list[Tensor]:
+    """Outputs for padded sub-words, int64, (B, T), each (B, T, d): of the last layer, or of all that :func:`layers_of` names."""
     mask = tokens != 0
     padding = getattr(encoder.config, "pad_token_id", None) or 0
-    ids = torch.where(mask, tokens - 1, padding)
-    output: Tensor = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-    return output
+    return _encode(encoder, all_layers, input_ids=torch.where(mask, tokens - 1, padding), attention_mask=mask)
+
+
+def _encode(encoder: nn.Module, all_layers: bool, **inputs: Tensor) -> list[Tensor]:
+    """The same for other inputs of the library's encoders."""
+    layers = layers_of(encoder) if all_layers else []
+    if len(layers) < 2:
+        return [encoder(**inputs).last_hidden_state]
+    output = encoder(**inputs, output_hidden_states=True)
+    # The last one of the list may lack the encoder's final normalisation.
+    return [*(output.hidden_states[layer] for layer in layers[:-1]), output.last_hidden_state]
 
 
 def pool(encoded: Tensor, mask: Tensor, pooling: str) -> Tensor:
-    """One vector per text, (B, d), of its hidden states, (B, T, d), where the mask, (B, T), is True."""
+    """One vector per text, (B, d), of a layer's hidden states, (B, T, d), where the mask, (B, T), is True."""
     if pooling == "first":
         return encoded[:, 0]
     if pooling == "max":
@@ -120,9 +148,26 @@ def pool(encoded: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
 
 def features(encoder: nn.Module, tokens: Tensor) -> Tensor:
-    """What every way of pooling gives for padded sub-words, int64, (B, T): float32, (B, P, d)."""
-    encoded, mask = hidden_states(encoder, tokens), tokens != 0
-    return torch.stack([pool(encoded, mask, pooling) for pooling in POOLINGS], dim=1).float()
+    """What any way of pooling needs, for padded sub-words, int64, (B, T): float32, (B, P, d).
+
+    The means of the layers come first, then the first sub-word and the maxima of the last layer. The encoder may have weights of
+    less precision.
+    """
+    encoded, mask = [layer.float() for layer in hidden_states(encoder, tokens, all_layers=True)], tokens != 0
+    last = [pool(encoded[-1], mask, pooling) for pooling in ("first", "max")]
+    return torch.stack([*(pool(layer, mask, "mean") for layer in encoded), *last], dim=1)
+
+
+def select(found: np.ndarray, pooling: str) -> Tensor:
+    """A copy of the features that a way of pooling gives, float32, (N, d) or (N, D), of those that :func:`features` computed."""
+    n_layers = found.shape[1] - 2
+    chosen = {
+        "layers": slice(0, n_layers),
+        "mean": slice(n_layers - 1, n_layers),
+        "first": slice(n_layers, n_layers + 1),
+        "max": slice(n_layers + 1, n_layers + 2),
+    }[pooling]
+    return torch.from_numpy(np.array(found[:, chosen]).reshape(len(found), -1))
 
 
 class Head(NamedTuple):
@@ -179,8 +224,10 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     """An encoder with the sizes of a configuration and without weights, in evaluation mode.
 
     Raises:
-        HeadwayError: the transformers library is not installed, or refuses the configuration.
+        HeadwayError: the transformers library is not installed, or refuses the configuration. Static encoders do not need it.
     """
+    if config.get("model_type") == STATIC_FAMILY:
+        return static.build(config)
     models = library()
     sizes = {name: value for name, value in config.items() if name not in NOT_SIZES and not name.startswith("_")}
     try:
@@ -201,6 +248,8 @@ def load(folder: Path, attention_dropout: float | None = None) -> nn.Module:
     Raises:
         HeadwayError: the transformers library is not installed, or the weights do not fit the configuration or are not finite.
     """
+    if (own := json.loads((folder / "config.json").read_bytes())).get("model_type") == STATIC_FAMILY:
+        return static.load(folder, own)
     models = library()
     try:
         config = models.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)

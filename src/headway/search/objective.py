@@ -8,6 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -25,10 +26,11 @@ from headway.model import fine_tuning
 from headway.model.fine_tuning import FineTuningModule
 from headway.model.lightning import ClassifierModule, TrainingModule, calibrated_loss
 from headway.model.ngrams import NgramClassifier
-from headway.model.pretrained import POOLINGS, fit_head
+from headway.model.pretrained import fit_head, select
 from headway.model.schedule import Schedule, resolve_trial
 from headway.model.training import fit, pin
 from headway.params import Params
+from headway.search.encoder_copy import EncoderCopy
 from headway.search.goals import KEPT_BY, OBJECTIVES, epochs_of, kept, objective, value_of
 from headway.search.joint import joint_logits, joint_scores
 from headway.search.pruning import MIN_STEPS, at_rungs
@@ -65,7 +67,7 @@ class FrozenFeatures:
     """What a frozen pretrained encoder makes of the rows of a trial.
 
     Attributes:
-        train, validation: the features by every way of pooling, float32, (rows, P, d).
+        train, validation: what any way of pooling needs, float32, (rows, P, d).
         cost: of the encoder in the second objective, as in :class:`NgramPart`.
     """
 
@@ -76,11 +78,10 @@ class FrozenFeatures:
 
 @dataclass(frozen=True)
 class Subwords:
-    """The rows of a trial as sub-words, and the folder of the encoder that learns from them, on this machine."""
+    """The rows of a trial as sub-words."""
 
     train: EncodedTexts
     validation: EncodedTexts
-    encoder: Path
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,14 @@ class Shared:
         params: of the project; a trial replaces the hyperparameters of its point.
         data: encoded with the tokenizer of params.yaml.
         class_rows: number of training rows of each class, in the whole split.
+        encoder: the pretrained encoder that learns: its folder on this machine, or its files if trials run on others; None if no
+            trial has one.
     """
 
     params: Params
     data: TrialData
     class_rows: list[int]
+    encoder: Path | EncoderCopy | None = None
 
 
 def run_trial(
@@ -166,8 +170,7 @@ def run_trial(
     try:
         params = shared.params.at(task.point)
         second = SECOND_OBJECTIVES.get(tune.second_objective)
-        frozen = params.model.encoder == "pretrained" and params.pretrained.mode == "frozen"
-        if frozen:
+        if params.model.encoder == "pretrained" and not params.pretrained.learns:
             tokens, cost = len(data.train.tokens), data.features.cost if data.features else 0.0
             end_evaluation(*frozen_trial(params, data, len(shared.class_rows)))
         else:
@@ -180,7 +183,7 @@ def run_trial(
                 progress=progress,
                 report=lambda entry: end_evaluation(entry, logits_by_row(module, module_data)),
             )
-            cost = second(module.classifier, module_data.validation) if second else 0.0
+            cost = second(module.trained(), module_data.validation) if second else 0.0
         values = (value_of(goal, curve),)
         if second:
             values += (cost + (data.ngrams.cost if data.ngrams else 0.0),)
@@ -195,32 +198,38 @@ def run_trial(
 
 def trial_module(shared: Shared, params: Params, data: TrialData, seed: int) -> tuple[TrainingModule, TextDataModule]:
     """The module of a trial whose attention part learns by gradients, and its data."""
+    module_data = trial_texts(params, data, seed)
     if params.model.encoder == "pretrained":
-        texts = data.subwords
-        assert texts is not None, "the parent encodes the rows that a trial of this space needs"
-        module_data = TextDataModule(texts.train, texts.validation, params.pretrained.max_length, seed)
-        schedule = fine_tuning.schedule(params, module_data, trial=True)
-        return FineTuningModule(texts.encoder, params, shared.class_rows, seed, schedule), module_data
-    module_data = TextDataModule(data.train, data.validation, params.model.max_length, seed)
-    schedule = resolve_trial(params, module_data)
+        assert shared.encoder is not None, "the parent finds the encoder that a trial of this space needs"
+        located = shared.encoder.folder() if isinstance(shared.encoder, EncoderCopy) else nullcontext(shared.encoder)
+        with located as folder:
+            return FineTuningModule(folder, params, shared.class_rows, seed, module_data, trial=True), module_data
     module = ClassifierModule(
         params.model,
         params.training,
         data.vocabulary_size,
         shared.class_rows,
         seed,
-        schedule,
+        resolve_trial(params, module_data),
         data.word_vectors,
     )
     return module, module_data
+
+
+def trial_texts(params: Params, data: TrialData, seed: int) -> TextDataModule:
+    """The texts of a trial as its attention part reads them, if that learns by gradients."""
+    if params.model.encoder == "scratch":
+        return TextDataModule(data.train, data.validation, params.model.max_length, seed)
+    assert data.subwords is not None, "the parent encodes the rows that a trial of this space needs"
+    return TextDataModule(data.subwords.train, data.subwords.validation, params.pretrained.max_length, seed)
 
 
 def frozen_trial(params: Params, data: TrialData, n_classes: int) -> tuple[dict[str, float], torch.Tensor]:
     """Fit the linear layer of a frozen pretrained encoder: the only entry of the trial's curve, and the logits, (V, C)."""
     assert data.features is not None, "the parent computes the features that a trial of this space needs"
     pin(params.training.threads)
-    place = POOLINGS.index(params.pretrained.pooling)
-    x, held_out = (torch.from_numpy(np.array(rows[:, place])) for rows in (data.features.train, data.features.validation))
+    pooling = params.pretrained.resolved_pooling
+    x, held_out = (select(rows, pooling) for rows in (data.features.train, data.features.validation))
     labels, truth = (np.asarray(texts.labels, dtype=np.int64) for texts in (data.train, data.validation))
     strengths, balanced = params.pretrained.inverse_regularisation, params.training.class_weights == "balanced"
     logits = fit_head((x, labels), (held_out, truth), n_classes, strengths, balanced)(held_out)
@@ -252,9 +261,11 @@ def ngram_part(ngrams: NgramClassifier, validation: EncodedTexts, second_objecti
 
 def schedule_of_defaults(shared: Shared) -> Schedule:
     """The schedule of a trial with the values in params.yaml."""
-    params, rows = shared.params, shared.data
-    data = TextDataModule(rows.train, rows.validation, params.model.max_length, params.seed)
-    return resolve_trial(params, data)
+    params = shared.params
+    if params.model.encoder == "pretrained" and params.pretrained.learns:
+        return fine_tuning.schedule(params, trial_texts(params, shared.data, params.seed), trial=True)
+    scratch = TextDataModule(shared.data.train, shared.data.validation, params.model.max_length, params.seed)
+    return resolve_trial(params, scratch)
 
 
 def latency(part: nn.Module, texts: TextBatches) -> float:

@@ -25,7 +25,7 @@ import fsspec
 import pytest
 import tenacity
 
-from headway import progress
+from headway import network, progress
 from headway.data.sources import remote, streams, transfer, web
 from headway.data.sources.transfer import Transfer
 
@@ -36,8 +36,8 @@ Answer = Callable[[socket.socket, str], None]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts, and short time-outs."""
-    monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
-    monkeypatch.setattr(remote, "ATTEMPTS", 2)
+    monkeypatch.setattr(network, "WAIT", tenacity.wait_none())
+    monkeypatch.setattr(network, "ATTEMPTS", 2)
     monkeypatch.setattr(transfer, "STALL_SECONDS", 0.3)
     monkeypatch.setattr(transfer, "ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(transfer, "LISTING_SECONDS", 0.6)

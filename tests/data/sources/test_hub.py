@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import tenacity
 
-from headway.data.sources import hub, remote
+from headway import network
+from headway.data.sources import hub
 from headway.data.sources.hub import open_hub
 from headway.environment import VARIABLES
 from headway.errors import HeadwayError
@@ -98,7 +99,7 @@ def test_only_the_hub_switches_the_network_on(read_hub, monkeypatch):
 
 
 def test_a_network_failure_and_an_unknown_name_are_one_line(read_hub, monkeypatch):
-    monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
+    monkeypatch.setattr(network, "WAIT", tenacity.wait_none())
 
     def raising(error):
         def load_dataset(*_, **__):
@@ -121,7 +122,7 @@ def test_a_network_failure_and_an_unknown_name_are_one_line(read_hub, monkeypatc
 @pytest.fixture
 def asked(monkeypatch, dataset):
     """A stand-in for the Hub: records each call, raises the errors in ``troubles``, and then returns three rows."""
-    monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
+    monkeypatch.setattr(network, "WAIT", tenacity.wait_none())
     calls, troubles = [], []
 
     def load_dataset(*words, **knobs):
@@ -169,7 +170,7 @@ def test_transient_errors_are_retried_and_refusals_are_not(read_hub, asked):
     troubles[:] = [ConnectionError("no network")] * 9
     with pytest.raises(HeadwayError, match=r"no network; check the network, and run again"):
         read_hub("stanfordnlp/imdb")
-    assert len(calls) == remote.ATTEMPTS
+    assert len(calls) == network.ATTEMPTS
 
 
 def test_a_folder_is_not_read_instead_of_the_data_set_of_its_name(read_hub, dataset, asked):

@@ -11,13 +11,13 @@ import pytest
 import tenacity
 from moto.server import ThreadedMotoServer
 
-from headway.data.sources import remote
+from headway import network
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
     """No pauses between attempts."""
-    monkeypatch.setattr(remote, "WAIT", tenacity.wait_none())
+    monkeypatch.setattr(network, "WAIT", tenacity.wait_none())
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_temporary_server_errors_are_retried(read_file, server, reviews_csv):
 def test_an_incomplete_download_is_not_used(read_file, refusal, server, reviews_csv, tmp_path):
     content, rows = reviews_csv
     (server.folder / "reviews.csv").write_bytes(content)
-    server.cuts = remote.ATTEMPTS
+    server.cuts = network.ATTEMPTS
     assert "cannot be downloaded" in refusal(f"{server.url}/reviews.csv")
     assert downloads(tmp_path) == []
     server.cuts = 2
@@ -178,12 +178,12 @@ def test_a_download_of_the_wrong_size_is_retried_and_then_refused(read_file, ref
     def cut(path, target, **more):
         attempts.append(path)
         with open(target, "wb") as file:
-            file.write(store.cat_file(path)[: -7 if len(attempts) <= remote.ATTEMPTS else None])
+            file.write(store.cat_file(path)[: -7 if len(attempts) <= network.ATTEMPTS else None])
 
     monkeypatch.setattr(store, "get_file", cut)
     try:
         assert "cannot be downloaded: 18 of 25 bytes arrived" in refusal("memory://headway-cut.csv")
-        assert len(attempts) == remote.ATTEMPTS
+        assert len(attempts) == network.ATTEMPTS
         assert read_file("memory://headway-cut.csv").rows == [("fine", "1"), ("dull", "0")]
     finally:
         store.rm("/headway-cut.csv")

@@ -185,7 +185,7 @@ DOUBLING = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
         ({"normalizer": {"type": "Prepend", "prepend": "a" * 1000}}, "a normalizer that makes texts longer"),
         ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}] * 100}}, "101 steps in its normalizer"),
         ({"pre_tokenizer": {"type": "UnicodeScripts"}}, "a pre_tokenizer of type 'UnicodeScripts'"),
-        ({"model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}, "a model of type 'WordLevel'"),
+        ({"model": {"type": "CharLevel", "vocab": {"a": 0}}}, "a model of type 'CharLevel'"),
         ({"model": {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": None}}, "no token for unknown words"),
         ({"model": {"type": "WordPiece", "vocab": {"a": 0}, "unk_token": "[NONE]"}}, "no token '[NONE]' for unknown words"),
     ],

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.data.sources.parquet import ROWS, rows_of_columns
-from headway.data.sources.remote import is_server_trouble, retried
+from headway.data.sources.remote import is_server_trouble
 from headway.data.sources.rows import Row
 from headway.data.sources.source import Columns, FileInfo, Part, Source
 from headway.errors import HeadwayError, first_line
+from headway.network import retried
 from headway.params import DataParams
+from headway.progress import ProgressLine
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,7 +69,10 @@ def _loaded(params: DataParams, split: str, root: Path, where: str) -> Dataset:
     try:
         with online():
             return retried(
-                lambda: datasets.load_dataset(name, revision=params.hub_revision, split=split), _is_transient, where
+                lambda: datasets.load_dataset(name, revision=params.hub_revision, split=split),
+                _is_transient,
+                where,
+                ProgressLine().note,
             )
     except Exception as error:  # the Hub's client, its cache and each format raise their own
         advice = "check data.hub_split, data.hub_test_split and data.hub_unlabelled_split"

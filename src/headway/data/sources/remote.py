@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 import fsspec
 import requests
-import tenacity
 
+from headway import network
 from headway.data.sources import web
 from headway.data.sources.file_set import FileSet, in_order
 from headway.data.sources.transfer import Transfer, watched
@@ -32,10 +32,8 @@ from headway.progress import ProgressLine
 
 Result = TypeVar("Result")
 
-ATTEMPTS = 5
 #: Age from which a partial file is nobody's any more: a download that writes nothing is given up much earlier.
 ABANDONED_SECONDS = 600
-WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=10)  # seconds
 #: Fields of a store's file info that change whenever the file does. The size alone may stay the same.
 VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "LastModified", "last_modified", "Last-Modified", "mtime", "created")
 #: The same among the headers of HTTP.
@@ -208,29 +206,6 @@ def _md5(store: fsspec.AbstractFileSystem, path: str, info: dict[str, Any]) -> s
     return tag if unencrypted else None
 
 
-def retried(action: Callable[[], Result], is_transient: Callable[[BaseException], bool], what: str = "") -> Result:
-    """An action's result, after up to ``ATTEMPTS`` attempts with growing pauses while its errors are transient.
-
-    ``what`` is named in a line on stderr before each further attempt; "" for no lines.
-    """
-
-    def announce(state: tenacity.RetryCallState) -> None:
-        if what and state.outcome and state.next_action:
-            cause = _reason(state.outcome.exception() or "")
-            attempt = f"attempt {state.attempt_number + 1} of {ATTEMPTS} in {state.next_action.sleep:.0f} s"
-            ProgressLine().note(f"{what}: {cause}; {attempt}")
-
-    attempts = tenacity.Retrying(
-        # An interrupt is no error of the action's: tenacity would retry it too.
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, Exception) and is_transient(error)),
-        wait=WAIT,
-        stop=tenacity.stop_after_attempt(ATTEMPTS),
-        before_sleep=announce,
-        reraise=True,
-    )
-    return attempts(action)
-
-
 def is_server_trouble(status: int) -> bool:
     """Whether an HTTP status is a temporary error of the server."""
     return status >= 500 or status in (408, 429)
@@ -239,22 +214,22 @@ def is_server_trouble(status: int) -> bool:
 def _patiently(action: Callable[[], Result], where: str) -> Result:
     """An action on a store, retried; HeadwayError if the last attempt failed, or a new one would not help."""
     try:
-        return retried(action, _is_transient, where)
+        return network.retried(action, _is_transient, where, ProgressLine().note, _reason)
     except HeadwayError:
         raise
     except Exception as error:  # every store's client raises its own
-        cause, tried = error.__cause__ or error, f", {ATTEMPTS} attempts" if _is_transient(error) else ""
+        cause, tried = error.__cause__ or error, f", {network.ATTEMPTS} attempts" if _is_transient(error) else ""
         if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in (404, 410):
             raise HeadwayError(f"{where}: does not exist ({_reason(error)}); check data.path") from error
         raise HeadwayError(f"{where}: cannot be downloaded: {_reason(error)}{tried}; {_remedy(error)}") from error
 
 
-def _reason(error: BaseException | str) -> str:
+def _reason(error: BaseException) -> str:
     """The cause in a few words. The innermost error of ``requests``, such as "connection refused", is the shortest."""
     if isinstance(error, requests.RequestException):
-        while isinstance(error, BaseException) and error.__context__:
+        while error.__context__:
             error = error.__context__
-    elif isinstance(error, BaseException):
+    else:
         error = error.__cause__ or error
     return first_line(error).rstrip(".")
 

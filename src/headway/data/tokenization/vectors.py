@@ -1,9 +1,9 @@
-"""Pretrained word vectors from a GloVe or fastText file, which initialise the token embeddings."""
+"""Pretrained word vectors from a GloVe, word2vec or fastText file, which initialise the token embeddings."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,23 +18,44 @@ FILE = "vectors.npy"
 def read(path: Path, tokenizer: Tokenizer) -> np.ndarray:
     """Read the vectors of a tokenizer's tokens.
 
-    The text file has a word and its numbers on each line, as GloVe and fastText write it, whose first line, with the size of the
-    table, is skipped. It may be compressed (``.gz``, ``.bz2``, ``.zst``).
-
     Returns:
         float32, shape (vocabulary size, vector size); zeros for tokens that decode to no word of the file.
 
     Raises:
-        HeadwayError: the file is missing or has another format, or contains none of the words.
+        HeadwayError: as :func:`rows` raises it, or the file contains none of the words.
     """
     wanted = _tokens_by_word(tokenizer)
     found: dict[int, np.ndarray] = {}
+    for word, row in rows(path, wanted):
+        for token in wanted.get(word, ()):
+            found.setdefault(token, row)
+    if not found:
+        raise HeadwayError(
+            f"{path}: contains none of the {len(wanted):,} words of the vocabulary; use vectors in the language of the texts"
+        )
+    vectors = np.zeros((tokenizer.get_vocab_size(), len(next(iter(found.values())))), np.float32)
+    vectors[list(found)] = np.stack(list(found.values()))
+    return vectors
+
+
+def rows(path: Path, wanted: Container[str] | None = None) -> Iterator[tuple[str, np.ndarray]]:
+    """The words of a file with their vectors, float32, (n,), in the order of the file.
+
+    The text file has a word and its numbers on each line, as GloVe, word2vec and fastText write it; a first line with the size of
+    the table is skipped. It may be compressed (``.gz``, ``.bz2``, ``.zst``).
+
+    Args:
+        wanted: words to read, besides the first one; None for all.
+
+    Raises:
+        HeadwayError: the file is missing or has another format.
+    """
     n = 0
     for number, line in enumerate(_lines(path), 1):
         word, *values = line.rstrip().split(" ", 1)
         if number == 1 and len(values) == 1 and values[0].isdigit():
             continue
-        if n and word not in wanted:
+        if n and wanted is not None and word not in wanted:
             continue  # parsing the numbers is slow, and most words are not in the vocabulary
         row = _parse_numbers(values[0] if values else "")
         n = n or (0 if row is None else len(row))
@@ -43,17 +64,9 @@ def read(path: Path, tokenizer: Tokenizer) -> np.ndarray:
                 continue  # GloVe's largest files have a few words that contain a space
             raise HeadwayError(
                 f"{path}, line {number}: expected a word and {n or 'its'} numbers, separated by spaces, "
-                f"found {line.rstrip()[:40]!r}; use GloVe or fastText vectors in text format"
+                f"found {line.rstrip()[:40]!r}; use GloVe, word2vec or fastText vectors in text format"
             )
-        for token in wanted.get(word, ()):
-            found.setdefault(token, row)
-    if not found:
-        raise HeadwayError(
-            f"{path}: contains none of the {len(wanted):,} words of the vocabulary; use vectors in the language of the texts"
-        )
-    vectors = np.zeros((tokenizer.get_vocab_size(), n), np.float32)
-    vectors[list(found)] = np.stack(list(found.values()))
-    return vectors
+        yield word, row
 
 
 def load(folder: Path) -> np.ndarray | None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from headway.data.tokenization.subwords import SubwordEncoder
 from headway.data.tokenization.tokenizer import truncate
 from headway.model.pretrained import PretrainedClassifier
+from headway.model.static import StaticEncoder
 from headway.serving.explain import integral
 from headway.serving.explain.integral import centred
 
@@ -44,7 +45,8 @@ class Subwords:
         ids: the encoder's own plus 1, int64, (S,).
         spans: start and end of each in the text, in characters, without white space around it, (S, 2). Start and end are the
             same for sub-words without visible characters, such as "[CLS]".
-        kept: positions in the whole text's sub-words, (S,), with a gap where a long text was truncated.
+        kept: positions in the whole text's sub-words, (S,), with a gap where a long text was truncated; those that the encoder
+            leaves out are not counted.
         words: number of each one's word in the text, ascending, (S,); -1 for those without visible characters.
     """
 
@@ -77,13 +79,14 @@ class PretrainedPart:
         logits: of the classes, minus their mean, (C,).
         subwords: what the encoder reads.
         blank: logit of the predicted class for a blank text of this length: all embeddings are zero, special sub-words included,
-            and only positions are left.
+            and only positions are left, if the encoder has them.
         contributions: integrated gradients of the sub-words, (S,); together with ``blank`` and ``left_over`` they sum to the
             predicted class's logit.
         left_over: residual from the finite number of integration steps.
-        pooling: how the text's vector is made of the sub-words: "mean", "first" or "max".
+        pooling: how the text's vector is made of the sub-words; see :data:`headway.model.pretrained.POOLINGS`.
         shares: share of each sub-word in the text's vector, (S,); for "max" the share of features that are largest there.
-        maps: attention weights of each layer, (h, S, S), one row per query. None if there are more than MAX_WEIGHTS.
+        maps: attention weights of each layer, (h, S, S), one row per query; none of a static encoder, which has no layers. None
+            if there are more than MAX_WEIGHTS.
     """
 
     weight: float
@@ -115,12 +118,15 @@ def read_subwords(encoder: SubwordEncoder, text: str, tokens: np.ndarray) -> Sub
     """
     (cleaned,) = encoder.cleaned([text])
     encoding = encoder.tokenizer.encode(cleaned)
-    ids, names = encoding.ids or [0], encoding.tokens or [encoder.tokenizer.id_to_token(0) or ""]
-    kept = truncate(np.arange(len(ids)), encoder.max_length)
-    spans = _visible(cleaned, np.array(encoding.offsets or [(0, 0)], dtype=np.int64)[kept])
+    ids = encoder.ids_of(encoding)
+    names = encoding.tokens or [encoder.tokenizer.id_to_token(int(ids[0])) or ""]
+    places = encoder.places(ids)
+    kept = truncate(np.arange(len(places)), encoder.max_length)
+    places = places[kept]
+    spans = _visible(cleaned, np.array(encoding.offsets or [(0, 0)], dtype=np.int64)[places])
     return Subwords(
-        names=tuple(names[position] for position in kept),
-        ids=np.array(ids, dtype=np.int64)[kept] + 1,
+        names=tuple(names[place] for place in places),
+        ids=ids[places].astype(np.int64) + 1,
         spans=spans,
         kept=kept,
         words=word_numbers(spans, kept, _visible(text, tokens)),
@@ -189,6 +195,8 @@ def pretrained_part(model: PretrainedClassifier, subwords: Subwords, predicted: 
 def _encode(model: PretrainedClassifier, embedded: Tensor, mask: Tensor) -> tuple[Tensor, tuple[np.ndarray, ...] | None]:
     """The encoded text, (1, S, d), and the attention weights of each layer, or None above MAX_WEIGHTS."""
     encoder: Any = model.encoder
+    if isinstance(encoder, StaticEncoder):
+        return embedded, ()
     config = encoder.config
     wanted = config.num_hidden_layers * config.num_attention_heads * mask.shape[1] ** 2 <= integral.MAX_WEIGHTS
     if wanted:

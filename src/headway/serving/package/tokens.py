@@ -13,11 +13,12 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from headway.data.text.markup import MARKUP
-from headway.data.tokenization import subwords, tokenizer
+from headway.data.tokenization import pieces, subwords, tokenizer
 from headway.data.tokenization.patterns import ACCENTS, SPACES, WORDS
+from headway.data.tokenization.subwords import SubwordEncoder
 from headway.data.tokenization.tokenizer import PADDING, PADDING_ID, UNKNOWN, UNKNOWN_ID
 from headway.errors import HeadwayError, first_line
-from headway.serving.package.config import MAX_BYTES, read_json, require_file
+from headway.serving.package.config import MAX_BYTES, Encoder, read_json, require_file
 
 #: Regular expressions in the tokenizers of every format that is read, and what replaces their matches.
 REPLACEMENTS = ((MARKUP, " "), (ACCENTS, ""), (SPACES, " "))
@@ -88,14 +89,15 @@ def read(path: Path, vocabulary_size: int) -> Tokenizer:
     raise HeadwayError(f"{path}: cannot be loaded as a model package: {reason}")
 
 
-def read_subwords(path: Path, vocab_size: int) -> Tokenizer:
-    """The tokenizer of a package's pretrained encoder, whose ids are all below ``vocab_size``.
+def read_subwords(path: Path, encoder: Encoder, vocab_size: int) -> SubwordEncoder:
+    """The encoder of texts for a package's pretrained encoder, whose ids are all below ``vocab_size``.
 
     Raises:
         HeadwayError: it is damaged, or unlike the supported encoders'.
     """
     require_file(path, MAX_BYTES)
-    return subwords.load(path, vocab_size)
+    config = {**encoder.config, "vocab_size": vocab_size}
+    return subwords.encoder_of(path, config, encoder.max_length, encoder.strip_html)
 
 
 class _Unexpected(Exception):
@@ -137,6 +139,8 @@ def _check(content: dict[str, Any], vocabulary_size: int) -> None:
         raise _Unexpected(f"number of tokens: {len(ids):,}, where the config has vocabulary_size: {vocabulary_size:,}")
     if not all(type(piece) is str for piece in vocabulary):
         raise _Unexpected("type of a token")
+    if model["type"] == "BPE" and not set().union(*vocabulary.keys() - {PADDING, UNKNOWN}) <= pieces.BYTES.keys():
+        raise _Unexpected("token that is not made of bytes")
     if (vocabulary.get(PADDING), vocabulary.get(UNKNOWN)) != (PADDING_ID, UNKNOWN_ID):
         raise _Unexpected(f"ids of {PADDING} and {UNKNOWN}")
 

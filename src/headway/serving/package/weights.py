@@ -23,6 +23,8 @@ from headway.model.classifier import AttentionClassifier
 from headway.model.joint import JointClassifier
 from headway.model.ngrams import NgramClassifier
 from headway.model.pretrained import PretrainedClassifier
+from headway.model.static import StaticEncoder
+from headway.params_sections import STATIC_FAMILY
 from headway.serving.package.config import CONFIG, Config, Encoder, unreadable
 
 #: Names of types in the header of a file.
@@ -73,6 +75,11 @@ def read(path: Path, config: Config) -> JointClassifier:
         with _WithoutInitialValues():
             classifier = _build(path, config)
     classifier.load_state_dict(weights, assign=True)
+    if isinstance(encoder := getattr(classifier.attention, "encoder", None), StaticEncoder):
+        try:
+            encoder.require_rows()
+        except HeadwayError as error:
+            raise _misfit(path, str(error)) from None
     return classifier
 
 
@@ -87,7 +94,7 @@ class _WithoutInitialValues(TorchFunctionMode):
 
 def _build(path: Path, config: Config) -> JointClassifier:
     n_classes, sizes = len(config.classes), config.ngrams
-    ngrams = NgramClassifier(sizes.n_features, n_classes, sizes.max_order) if sizes else None
+    ngrams = NgramClassifier(sizes.n_features, n_classes, sizes.max_order, sizes.max_words) if sizes else None
     if config.model is not None:
         return JointClassifier(ngrams, AttentionClassifier(config.model, config.vocabulary_size, n_classes))
     assert config.pretrained is not None, "the config has one or the other"
@@ -95,7 +102,8 @@ def _build(path: Path, config: Config) -> JointClassifier:
 
 
 def _build_pretrained(path: Path, config: Encoder, n_classes: int) -> PretrainedClassifier:
-    pretrained.library()
+    if config.config.get("model_type") != STATIC_FAMILY:
+        pretrained.library()
     try:
         encoder: Any = pretrained.build(config.config)
     except HeadwayError as error:

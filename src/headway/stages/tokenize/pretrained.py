@@ -7,6 +7,7 @@ where it was saved last. The test split is never encoded here.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -38,8 +39,6 @@ SPLITS = ("train", "validation")
 TOKENS_PER_BATCH = 4_096
 #: Seconds of work that a kill loses, at most.
 SAVE_EVERY = 10.0
-#: Features may differ with each version of these.
-LIBRARIES = ("torch", "transformers")
 #: Versions of sub-words and of features that are kept, the latest ones.
 KEPT = 3
 
@@ -47,7 +46,7 @@ KEPT = 3
 @dataclass(frozen=True)
 class PretrainedRows:
     """The features of the training and validation rows, float32, (rows, P, d), mapped into memory; see
-    :data:`headway.model.pretrained.POOLINGS` for P."""
+    :func:`headway.model.pretrained.features`."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -58,14 +57,14 @@ class PretrainedRows:
         files = encoder_of(params, layout)
         texts = subwords_of(params, layout, files)
         hashes = [sha256_of_file(texts / f"{name}.arrow") for name in SPLITS]
-        libraries = [version(name) for name in LIBRARIES]
         settings = [
             code_fingerprint(layout, "tune"),
             files.fingerprint,
             params.training.threads,
+            params.training.precision,
             device_of(params.training.accelerator).type,
             TOKENS_PER_BATCH,
-            *libraries,
+            *libraries(files),
             *hashes,
         ]
         folder = _newest(layout.scratch / "features", sha256_of_json(settings)[:16])
@@ -73,9 +72,8 @@ class PretrainedRows:
         return cls(**dict(zip(SPLITS, computed(params, files, folder, found), strict=True)))
 
     def pooled(self, split: str, pooling: str) -> torch.Tensor:
-        """The features that a way of pooling gives the rows of a split, float32, (rows, d)."""
-        features = getattr(self, split)[:, pretrained.POOLINGS.index(pooling)]
-        return torch.from_numpy(np.array(features))
+        """The features that a way of pooling gives the rows of a split, float32, (rows, d) or (rows, D)."""
+        return pretrained.select(getattr(self, split), pooling)
 
 
 def encoder_of(params: Params, layout: Layout) -> EncoderFiles:
@@ -85,7 +83,14 @@ def encoder_of(params: Params, layout: Layout) -> EncoderFiles:
 
 def identity(params: Params, layout: Layout) -> list[str]:
     """What results with the project's pretrained encoder depend on besides params, rows and code."""
-    return [encoder_of(params, layout).fingerprint, *(version(name) for name in LIBRARIES)]
+    files = encoder_of(params, layout)
+    adapters = [version("peft")] if params.pretrained.mode == "lora" else []
+    return [files.fingerprint, *libraries(files), *adapters]
+
+
+def libraries(files: EncoderFiles) -> list[str]:
+    """Versions of the libraries that features depend on. A static encoder needs no transformers, which may not be installed."""
+    return [version(name) for name in (["torch"] if files.is_static else ["torch", "transformers"])]
 
 
 def subwords_of(params: Params, layout: Layout, files: EncoderFiles) -> Path:
@@ -93,12 +98,11 @@ def subwords_of(params: Params, layout: Layout, files: EncoderFiles) -> Path:
     knobs = params.pretrained
     sources = [sha256_of_file(layout.prepared / f"{name}.parquet") for name in SPLITS]
     code = code_fingerprint(layout, "tokenize")
-    settings = [code, sha256_of_file(files.tokenizer), knobs.max_length, params.tokenizer.strip_html, *sources]
+    kind = [files.is_static, files.config.get("vocab_size")]
+    settings = [code, sha256_of_file(files.tokenizer), *kind, knobs.max_length, params.tokenizer.strip_html, *sources]
     folder = _newest(layout.scratch / "subwords", sha256_of_json(settings)[:16])
     if not folder.is_dir():
-        size = files.config.get("vocab_size")
-        tokenizer = subwords.load(files.tokenizer, size if isinstance(size, int) else None)
-        encoder = subwords.SubwordEncoder(tokenizer, knobs.max_length, params.tokenizer.strip_html)
+        encoder = subwords.encoder_of(files.tokenizer, files.config, knobs.max_length, params.tokenizer.strip_html)
         with fresh_folder(folder) as partial:
             for name in SPLITS:
                 encoded.write(partial / f"{name}.arrow", encode_rows(layout.prepared / f"{name}.parquet", encoder))
@@ -113,7 +117,8 @@ def computed(params: Params, files: EncoderFiles, folder: Path, splits: dict[str
         if not path.is_file():
             if encoder is None:
                 pin(params.training.threads)
-                encoder = pretrained.load(files.folder).to(device_of(params.training.accelerator))
+                precision: torch.dtype = getattr(torch, params.training.precision)
+                encoder = pretrained.load(files.folder).to(device_of(params.training.accelerator), precision)
             _compute(encoder, texts, path, name)
         yield np.load(path, mmap_mode="r")
 
@@ -124,8 +129,9 @@ def _compute(encoder: torch.nn.Module, texts: EncodedTexts, path: Path, name: st
     partial, position = path.with_suffix(".npy.partial"), path.with_suffix(".json")
     done = int(read_json(position, made_by="train")["batches"]) if position.is_file() and partial.is_file() else 0
     d = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]  # of transformers' models
-    shape = (len(texts), len(pretrained.POOLINGS), d)
+    shape = (len(texts), len(pretrained.layers_of(encoder)) + 2, d)
     features = np.lib.format.open_memmap(partial, "r+" if done else "w+", np.float32, shape)
+    allocate(partial)
     batches = list(TokenBudgetSampler(texts.lengths, TOKENS_PER_BATCH))
     rows, saved = sum(map(len, batches[:done])), time.monotonic()
     source = TextBatches(texts)
@@ -150,6 +156,24 @@ def _compute(encoder: torch.nn.Module, texts: EncodedTexts, path: Path, name: st
     features.flush()
     partial.replace(path)
     position.unlink(missing_ok=True)
+
+
+def allocate(path: Path) -> None:
+    """Reserve the space of a file on its disk. If there is not enough, writing to a mapped file would end the process.
+
+    Raises:
+        OSError: the disk is full; the file is removed.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # the file system cannot
+            return
+        path.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _newest(parent: Path, name: str) -> Path:

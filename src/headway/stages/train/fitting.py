@@ -15,7 +15,7 @@ from headway.data.batching.datamodule import TextDataModule, in_text_order
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.encoders import EncoderFiles
 from headway.layout import Layout
-from headway.model import fine_tuning, pretrained
+from headway.model import pretrained
 from headway.model.fine_tuning import FineTuningModule
 from headway.model.joint import AttentionPart
 from headway.model.lightning import MONITOR, ClassifierModule, TrainingModule
@@ -97,7 +97,7 @@ def fit_pretrained(
     progress: Callback | None = None,
 ) -> FittedAttention:
     """A pretrained encoder with a linear layer, as ``pretrained.mode`` says."""
-    if knobs.pretrained.mode == "fine_tune":
+    if knobs.pretrained.learns:
         return fine_tune(n_classes, knobs, layout, checkpoints, report, progress)
     return fit_frozen(train, validation, n_classes, knobs, layout, report)
 
@@ -110,12 +110,11 @@ def fine_tune(
     folder = subwords_of(knobs, layout, files)
     train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation"))
     data = TextDataModule(train, validation, knobs.pretrained.max_length, knobs.seed)
-    schedule = fine_tuning.schedule(knobs, data)
-    print(f"train · {schedule}", flush=True)  # noqa: T201 - progress, for a person
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
-    module = FineTuningModule(files.folder, knobs, class_rows, knobs.seed, schedule)
+    module = FineTuningModule(files.folder, knobs, class_rows, knobs.seed, data)
+    print(f"train · {module.schedule}", flush=True)  # noqa: T201 - progress, for a person
     fit(module, data, progress=progress, report=report, checkpoints=checkpoints, devices=knobs.training.devices)
-    classifier = module.eval().classifier
+    classifier = module.trained()
     with torch.inference_mode():
         batches = data.val_dataloader()
         logits = in_text_order(torch.cat([classifier(tokens) for tokens, _ in batches]), batches)
@@ -131,7 +130,7 @@ def fit_frozen(
     files = encoder_of(knobs, layout)
     rows = PretrainedRows.of(knobs, layout)
     splits = {"train": train, "validation": validation}
-    x, held_out = (rows.pooled(name, knobs.pretrained.pooling) for name in splits)
+    x, held_out = (rows.pooled(name, knobs.pretrained.resolved_pooling) for name in splits)
     head = pretrained.fit_head(
         (x, np.asarray(train.labels, dtype=np.int64)),
         (held_out, np.asarray(validation.labels, dtype=np.int64)),
@@ -140,7 +139,7 @@ def fit_frozen(
         knobs.training.class_weights == "balanced",
     )
     classifier = PretrainedClassifier(
-        pretrained.load(files.folder), knobs.pretrained.pooling, knobs.pretrained.max_length, n_classes
+        pretrained.load(files.folder), knobs.pretrained.resolved_pooling, knobs.pretrained.max_length, n_classes
     )
     classifier.set_head(head)
     history = [
@@ -166,6 +165,6 @@ def described_encoder(files: EncoderFiles, knobs: Params) -> dict[str, Any]:
         "licence": files.licence,
         "sha256": dict(files.sha256),
         "mode": knobs.pretrained.mode,
-        "pooling": knobs.pretrained.pooling,
+        "pooling": knobs.pretrained.resolved_pooling,
         "max_length": knobs.pretrained.max_length,
     }

@@ -1,8 +1,8 @@
-"""Runs the trials of a search: gives them their rows and n-grams, hands them to an executor, and logs each to MLflow."""
+"""Runs the trials of a search: hands them to an executor with their rows and n-grams, and logs each to MLflow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError, first_line
-from headway.files import read_json, sha256_of_json
+from headway.files import sha256_of_json
 from headway.layout import Layout
 from headway.params import TUNABLE, Params
 from headway.ranges import Choices, Value, is_derived, nearest_value
 from headway.search.results import FinishedSearch, TrialResult
 from headway.search.trial import Outcome, Progress, Task
+from headway.stages.tune.rows import fitted_ngrams, load_rows, pretrained_rows, shared_rows, with_ngrams, with_pretrained
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from headway.data.tokenization.encoded import EncodedTexts
     from headway.executors import Executor, Listener
     from headway.search.objective import NgramPart, Shared, TrialData
     from headway.tracking import Tracker
@@ -95,124 +93,6 @@ def defaults_of(params: Params, shared: Shared) -> dict[str, Value]:
     return found
 
 
-def load_shared(params: Params, layout: Layout) -> Shared:
-    """What all trials have in common, with the n-grams of their rows, which are fitted here."""
-    return with_ngrams(shared_rows(params, layout))
-
-
-def with_ngrams(shared: Shared) -> Shared:
-    """The same with n-grams, fitted on its rows."""
-    ngrams = fitted_ngrams(shared.data, shared.params, len(shared.class_rows))
-    return replace(shared, data=replace(shared.data, ngrams=ngrams))
-
-
-def with_pretrained(shared: Shared, layout: Layout, threads: int) -> Shared:
-    """The same with its rows as a pretrained encoder sees them, if a trial may have one. They are computed unless kept."""
-    return replace(shared, data=replace(shared.data, **pretrained_rows(shared.params, layout, threads)))
-
-
-def pretrained_rows(params: Params, layout: Layout, threads: int) -> dict[str, Any]:
-    """The fields of :class:`headway.search.objective.TrialData` for a pretrained encoder; none if no trial has one.
-
-    Args:
-        params: of a trial, which may have fewer threads.
-        threads: that compute the features, the same number as in the stage train, which so finds them.
-    """
-    if "pretrained" not in params.encoders:
-        return {}
-    import numpy as np
-
-    from headway.data.batching.datamodule import subset
-    from headway.data.tokenization.encoded import EncodedTexts
-    from headway.search.objective import FrozenFeatures, Subwords
-    from headway.stages.tokenize.pretrained import PretrainedRows, encoder_of, subwords_of
-
-    chosen = rows_of_trials(EncodedTexts.open(layout.encoded / "train.arrow"), params)
-    if params.pretrained.mode == "frozen":
-        rows = PretrainedRows.of(params.override({"training.threads": threads}), layout)
-        cost = encoder_cost(params, layout)
-        return {"features": FrozenFeatures(np.array(rows.train[chosen]), np.array(rows.validation), cost)}
-    files = encoder_of(params, layout)
-    folder = subwords_of(params, layout, files)
-    train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation"))
-    some, held_out = (
-        replace(subset(texts, indices), ids=()) for texts, indices in ((train, chosen), (validation, range(len(validation))))
-    )
-    return {"subwords": Subwords(some, held_out, files.folder)}
-
-
-def encoder_cost(params: Params, layout: Layout) -> float:
-    """What a pretrained encoder adds to the second objective, in its unit; 0 without one."""
-    from headway.data.batching import TextBatches
-    from headway.data.tokenization.encoded import EncodedTexts
-    from headway.model import pretrained
-    from headway.model.training import pin
-    from headway.search.objective import SECOND_OBJECTIVES
-    from headway.stages.tokenize.pretrained import encoder_of, subwords_of
-
-    if (second := SECOND_OBJECTIVES.get(params.tune.second_objective)) is None:
-        return 0.0
-    files, knobs = encoder_of(params, layout), params.pretrained
-    n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
-    pin(params.training.threads)
-    part = pretrained.PretrainedClassifier(pretrained.load(files.folder), knobs.pooling, knobs.max_length, n_classes)
-    return second(part, TextBatches(EncodedTexts.open(subwords_of(params, layout, files) / "validation.arrow")))
-
-
-def shared_rows(params: Params, layout: Layout) -> Shared:
-    """What all trials have in common, without n-grams."""
-    import numpy as np
-
-    from headway.data.tokenization.encoded import EncodedTexts
-    from headway.search.objective import Shared
-
-    classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-    labels = EncodedTexts.open(layout.encoded / "train.arrow").labels
-    return Shared(params, load_rows(layout.encoded, params), np.bincount(labels, minlength=len(classes)).tolist())
-
-
-def load_rows(folder: Path, knobs: Params) -> TrialData:
-    """A fixed share of the training rows, the same for every tokenizer, and all validation rows; without n-grams.
-
-    Args:
-        folder: with the rows as encoded with these knobs.
-    """
-    import numpy as np
-
-    from headway.data.batching.datamodule import subset
-    from headway.data.tokenization import tokenizer, vectors
-    from headway.data.tokenization.encoded import EncodedTexts
-    from headway.search.objective import TrialData
-
-    train, validation = (EncodedTexts.open(folder / f"{split}.arrow") for split in ("train", "validation"))
-    some = replace(subset(train, rows_of_trials(train, knobs)), ids=())
-    held_out = replace(subset(validation, np.arange(len(validation))), ids=())
-    size = tokenizer.load(folder / "tokenizer.json").get_vocab_size()
-    return TrialData(some, held_out, size, vectors.load(folder))
-
-
-def rows_of_trials(train: EncodedTexts, knobs: Params) -> np.ndarray:
-    """Indices of the training rows that a trial has, ascending; all if the share of ``tune.train_share`` has none."""
-    import numpy as np
-
-    from headway.data.text.splits import unit_hash
-    from headway.model.schedule import trial_share
-
-    share = trial_share(knobs.tune.train_share, len(train))
-    part = np.flatnonzero([unit_hash(row_id, "search") < share for row_id in train.ids])
-    return part if len(part) else np.arange(len(train))
-
-
-def fitted_ngrams(data: TrialData, knobs: Params, n_classes: int) -> NgramPart | None:
-    """N-grams fitted on the rows that a trial trains on, so that a trial is the whole training on fewer rows; None without."""
-    from headway.data.batching.datamodule import WholeTexts
-    from headway.model.fitting import fit_ngrams
-    from headway.search.objective import ngram_part
-
-    ngrams = fit_ngrams(WholeTexts(data.train, data.validation), n_classes, knobs, "tune")
-    return ngram_part(ngrams, data.validation, knobs.tune.second_objective) if ngrams is not None else None
-
-
 def _data_values(knobs: Params) -> tuple[Value, ...]:
     """The values of :data:`DATA_KNOBS`."""
     return tuple(attrgetter(path)(knobs) for path in DATA_KNOBS)
@@ -225,7 +105,7 @@ class StartedWhenNeeded:
     start: Callable[[], Executor[Task, Outcome]]
     workers: int
 
-    def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
+    def run(self, tasks: Iterable[Task], listener: Listener[Outcome]) -> None:
         self._started.run(tasks, listener)
 
     @cached_property
@@ -254,7 +134,7 @@ class EncodingExecutor:
     def workers(self) -> int:
         return self.executor.workers
 
-    def run(self, tasks: Sequence[Task], listener: Listener[Outcome]) -> None:
+    def run(self, tasks: Iterable[Task], listener: Listener[Outcome]) -> None:
         ready: list[Task] = []
         for position, task in enumerate(tasks):
             if task.point.keys() & DATA_KNOBS:
