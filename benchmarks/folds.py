@@ -149,15 +149,20 @@ class Folds:
         params: of everything.
         benchmark: name of the folder for results.
         splits: of the stage ``prepare``, whose rows are used.
+
+    Attributes:
+        rows: with id, text and label_id.
+        classes: label names.
     """
 
     def __init__(self, params: Params, benchmark: str, splits: Sequence[str]) -> None:
         self.params = params
         layout = prepared(params, benchmark)
         self.folder = layout.root.parent
-        self._rows = pa.concat_tables(read_table(layout.prepared / f"{name}.parquet", made_by="prepare") for name in splits)
-        self.n_classes = len(read_json(layout.prepared / "labels.json", made_by="prepare"))
-        ids = self._rows["id"].to_pylist()
+        self.rows = pa.concat_tables(read_table(layout.prepared / f"{name}.parquet", made_by="prepare") for name in splits)
+        self.classes: list[str] = read_json(layout.prepared / "labels.json", made_by="prepare")
+        self.n_classes = len(self.classes)
+        ids = self.rows["id"].to_pylist()
         self._fold = np.array([int(unit_hash(row, "fold") * FOLDS) for row in ids])
         self._validation = np.array([unit_hash(row, "validation") < 0.1 for row in ids])
 
@@ -165,11 +170,15 @@ class Folds:
         """Fold ``number``, 0 to FOLDS - 1, created if necessary."""
         folder = self.folder / f"fold-{number}"
         if not folder.exists():
-            tested = self._fold == number
-            parts = {"train": ~tested & ~self._validation, "validation": ~tested & self._validation, "test": tested}
+            parts = {name: self.rows.filter(pa.array(mask)) for name, mask in self.parts(number).items()}
             with fresh_folder(folder) as made:
-                self._make(made, {name: self._rows.filter(pa.array(mask)) for name, mask in parts.items()})
+                self._make(made, parts)
         return Fold(folder, self.n_classes)
+
+    def parts(self, number: int) -> dict[str, np.ndarray]:
+        """Which rows are for training, validation and testing in fold ``number``, bool, (rows,) each."""
+        tested = self._fold == number
+        return {"train": ~tested & ~self._validation, "validation": ~tested & self._validation, "test": tested}
 
     def _make(self, folder: Path, parts: dict[str, pa.Table]) -> None:
         texts = {name: rows["text"].to_pylist() for name, rows in parts.items()}

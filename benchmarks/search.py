@@ -44,7 +44,8 @@ from headway.search.study import Search
 from headway.search.trial import Outcome, Progress, Task
 from headway.stages.tokenize import tokenize
 from headway.stages.tune import tune
-from headway.stages.tune.trials import defaults_of, load_shared, threads_per_trial
+from headway.stages.tune.rows import load_shared
+from headway.stages.tune.trials import defaults_of, threads_per_trial
 from headway.tracking import Tracker
 
 RETRAININGS = 3  # of a winner's point, with other seeds

@@ -3,6 +3,8 @@
 ``make bench-speed`` runs it on the rows of the last ``make run``. Models are trained in alternation, round by round, on the same
 rows and threads, and medians are reported; the time to an accuracy is that of one training. Predictions, outcomes and conclusions
 are in ``benchmarks/notes.md``.
+
+``--encoder NAME`` measures a pretrained encoder instead, on the shipped texts: see ``benchmarks/encoder/speed.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -30,7 +32,9 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.busy import Worker, busy_loops
-from benchmarks.shipped import PLAIN
+from benchmarks.encoder import speed as encoder_speed
+from benchmarks.rounds import SPEEDS, alternated, print_table, ratio, speeds
+from benchmarks.shipped import PLAIN, SUBSETS
 from benchmarks.targets import Target, print_targets
 from benchmarks.trainees import PEER_LENGTH, Trainee, ours, peer
 from headway import params as parameters
@@ -73,7 +77,6 @@ LENGTHS = (128, 200, 300, 512, 1000, 2048, 4096)  # some are multiples of the wi
 KERAS = 0.875
 #: Seconds of a measurement on a busy machine, and before the first one; the share of the quiet speed to keep.
 SECONDS, WARM_UP, BUSY = 2.0, 1.0, 0.30
-SPEEDS = ("documents/s", "lowest", "highest")
 #: The targets; the last in seconds.
 FASTER, LOADING, OVERHEAD, SHARE, WINDOWED, WHOLE = 10.0, 0.05, 0.10, 0.40, 1.15, 180.0
 
@@ -88,13 +91,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=320, help="training rows for each comparison")
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
+    parser.add_argument("--encoder", help="a pretrained encoder in data/encoders, which is measured alone")
+    parser.add_argument("--subset", nargs="+", default=SUBSETS, choices=SUBSETS, help="with --encoder: the texts")
+    parser.add_argument("--tokens", type=int, default=16_384, help="with --encoder: sub-words for each comparison")
     arguments = parser.parse_args()
+    console = Console(highlight=False, width=max(120, Console().width))
+    if arguments.encoder:
+        options = arguments.encoder, arguments.subset, arguments.tokens, arguments.rounds
+        print_targets(console, encoder_speed.measure(*options, console))
+        return
     layout = Layout.find()
     params = parameters.load(layout.params).override(PLAIN)
     if not (layout.encoded / "train.arrow").exists():
         raise HeadwayError("there are no encoded rows to measure on; `make run` makes them, then try again")
     pin(params.training.threads)
-    bench = Bench(layout, params, arguments.rounds, Console(highlight=False, width=max(120, Console().width)))
+    bench = Bench(layout, params, arguments.rounds, console)
     targets = [
         *bench.peers(arguments.rows),
         *bench.trainer(MORE * arguments.rows),
@@ -138,8 +149,8 @@ class Bench:
         square = torch.randn(MATRIX, MATRIX)
         contests: dict[str, Callable[[], object]] = {name: trainee.epoch for name, trainee in trainees.items()}
         loader = self._loader(self.params, texts)
-        seconds = self._alternated(
-            {**contests, "peak": lambda: square @ square, "loader": lambda: deque(loader(), maxlen=0)}
+        seconds = alternated(
+            {**contests, "peak": lambda: square @ square, "loader": lambda: deque(loader(), maxlen=0)}, self.rounds
         )
         peak = 2 * MATRIX**3 / statistics.median(seconds.pop("peak"))
         loading = ratio(seconds.pop("loader"), seconds[OURS])
@@ -156,7 +167,7 @@ class Bench:
             ratios[name] = ratio(seconds[PEER], times)
             cells = f"{ratios[name]:.1f}", f"{shares[name] * peak / 1e9:.0f}", f"{shares[name]:.0%}"
             table.add_row(name, *speeds(len(texts), times), *cells)
-        self._print(table)
+        print_table(self.console, table)
         best = "bfloat16" if ratios[OURS_BFLOAT16] > ratios[OURS] else "float32"
         self.console.print(f"On this machine's CPU, training.precision: {best} is the faster one")
         faster = ratios[SAME]
@@ -183,7 +194,7 @@ class Bench:
         table.title = f"Lightning, {len(texts)} texts, {self.rounds} rounds"
         for name, times in taken.items():
             table.add_row(name, *speeds(len(texts), times))
-        self._print(table)
+        print_table(self.console, table)
         loop, trainer = taken.values()
         added = ratio(trainer, loop) - 1
         return [(f"Lightning's Trainer adds {added:.1%} to the steps' time, target {OVERHEAD:.0%}", added <= OVERHEAD)]
@@ -202,7 +213,7 @@ class Bench:
             for kind, knobs in kinds.items():
                 params = self.params.override({"model.max_length": length, **knobs})
                 contests[kind] = ours(partial(iter, [batch]), params, self.vocabulary_size, self.n_classes).epoch
-            for kind, times in self._alternated(contests).items():
+            for kind, times in alternated(contests, self.rounds).items():
                 taken[kind].append((length, statistics.median(times) / len(tokens)))
             full, windows = (sizes[-1][1] for sizes in taken.values())
             table.add_row(str(length), f"{1000 * full:.1f}", f"{1000 * windows:.1f}", f"{full / windows:.1f}")
@@ -211,7 +222,7 @@ class Bench:
         table.add_row("growth exponent", *(f"{value:.2f}" for value in exponents.values()), "")
         table.title = f"Cost against length; windows of {self.params.model.window_size} tokens"
         table.caption = "growth exponent: slope of the fitted line through all lengths, in logarithms; 1 is linear"
-        self._print(table)
+        print_table(self.console, table)
         grown = exponents["windows"]
         return [(f"growth of the cost with the length, windows: {grown:.2f}, target {WINDOWED}", grown <= WINDOWED)]
 
@@ -246,7 +257,7 @@ class Bench:
             kept.append(ratio(crowded, alone))
             table.add_row(name, *(f"{statistics.median(found):,.0f}" for found in (alone, crowded)), f"{kept[-1]:.2f}")
         table.title = f"Training beside {cores} busy loops, {size:,} tokens a batch, {threads} threads"
-        self._print(table)
+        print_table(self.console, table)
         return [(f"share of the quiet speed kept on a busy machine: {kept[0]:.0%}, target {BUSY:.0%}", kept[0] >= BUSY)]
 
     def accuracy(self) -> list[Target]:
@@ -288,7 +299,7 @@ class Bench:
             "seconds since the start of training, on texts that the stage tokenize has encoded; the baseline trains on raw "
             "texts"
         )
-        self._print(table)
+        print_table(self.console, table)
         scores = {"the linear baseline's": reference[1]}
         if (self.params.data.source, self.params.data.subset) == ("package", "imdb"):
             scores["the Keras recipe's"] = KERAS
@@ -329,23 +340,6 @@ class Bench:
         seconds = time.monotonic() - started
         predicted = linear.predict_proba(fitted, validation["text"].to_pylist(), self.n_classes).argmax(axis=1)
         return seconds, float((predicted == validation["label_id"].to_numpy()).mean())
-
-    def _alternated(self, contests: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-        """Seconds of each by round, after a warm-up round."""
-        seconds: dict[str, list[float]] = {name: [] for name in contests}
-        for counted in [False] + [True] * self.rounds:
-            for name, contest in contests.items():
-                started = time.perf_counter()
-                contest()
-                if counted:
-                    seconds[name].append(time.perf_counter() - started)
-        return seconds
-
-    def _print(self, table: Table) -> None:
-        table.title_justify = table.caption_justify = "left"
-        for column in table.columns[1:]:
-            column.justify = "right"
-        self.console.print(table)
 
 
 def one_epoch(data: TextDataModule, params: Params) -> Schedule:
@@ -390,17 +384,6 @@ def train_plainly(module: Timed, data: TextDataModule) -> float:
             optimiser.step()
             scheduler.step()
     return time.perf_counter() - started
-
-
-def speeds(rows: int, seconds: list[float]) -> list[str]:
-    """Rows per second: median, lowest and highest of all rounds, as in SPEEDS."""
-    found = [rows / value for value in seconds]
-    return [f"{value:.0f}" for value in (statistics.median(found), min(found), max(found))]
-
-
-def ratio(first: list[float], second: list[float]) -> float:
-    """Median over the rounds of the first time divided by the second."""
-    return statistics.median(one / other for one, other in zip(first, second, strict=True))
 
 
 def exponent(sizes: list[tuple[int, float]]) -> float:

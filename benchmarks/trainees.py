@@ -46,12 +46,17 @@ class PaddedTransformer(nn.Module):
 
 @dataclass(frozen=True)
 class Trainee:
-    """A model, the batches of an epoch, tokens (B, T) and labels (B,), and its optimisers."""
+    """A model, the batches of an epoch, tokens (B, T) and labels (B,), and its optimisers.
+
+    Attributes:
+        clip: norm to which larger gradients are scaled down; None to leave them as they are.
+    """
 
     model: nn.Module
     batches: Batches
     optimisers: list[torch.optim.Optimizer]
     bfloat16: bool = False
+    clip: float | None = None
 
     def epoch(self) -> None:
         """Train on every batch."""
@@ -61,6 +66,8 @@ class Trainee:
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
                 loss = F.cross_entropy(self.model(tokens), labels)
             loss.backward()
+            if self.clip is not None:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
             for optimiser in self.optimisers:
                 optimiser.step()
 

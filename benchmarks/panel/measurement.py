@@ -27,7 +27,6 @@ from headway import params as parameters
 from headway.data.batching.datamodule import WholeTexts
 from headway.data.tokenization import subwords, tokenizer
 from headway.data.tokenization.encoded import EncodedTexts
-from headway.data.tokenization.subwords import SubwordEncoder
 from headway.encoders import EncoderFiles
 from headway.evaluation import baseline as linear
 from headway.evaluation.metrics import likelihood_by_row
@@ -89,7 +88,7 @@ class Measurement:
         return dict(read_json(self.file, made_by="benchmark"))
 
     def _measure(self) -> dict[str, Any]:
-        layout = self._data()
+        layout = self.data()
         classes = read_json(layout.prepared / "labels.json", made_by="prepare")
         test = read_table(layout.prepared / "test.parquet", made_by="prepare")
         labels = test["label_id"].to_numpy()
@@ -144,12 +143,10 @@ class Measurement:
     def _subwords(self, layout: Layout, files: EncoderFiles) -> list[np.ndarray]:
         """The sub-words of the test rows."""
         texts = read_table(layout.prepared / "test.parquet", made_by="prepare")["text"].to_pylist()
-        encoder = SubwordEncoder(
-            subwords.load(files.tokenizer), self.params.pretrained.max_length, self.params.tokenizer.strip_html
-        )
-        return encoder(texts)
+        knobs = self.params.pretrained, self.params.tokenizer
+        return subwords.encoder_of(files.tokenizer, files.config, knobs[0].max_length, knobs[1].strip_html)(texts)
 
-    def _data(self) -> Layout:
+    def data(self) -> Layout:
         """The rows after the stages ingest, prepare and tokenize, and the linear baseline's predictions on the test rows."""
         root = self.folder / f"data-{self._key(DATA_STAGES, DATA_SECTIONS)}"
         if not root.exists():

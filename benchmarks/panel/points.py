@@ -31,7 +31,7 @@ from headway.search.objective import Shared, run_trial
 from headway.search.trial import Task
 from headway.stages.train import join
 from headway.stages.train.fitting import fit_attention
-from headway.stages.tune.trials import load_shared
+from headway.stages.tune.rows import load_shared
 
 #: Names of the parts that trials are scored by, of the full training with another seed, and of the metrics.
 JOINT, ATTENTION, AGAIN = "joint", "attention", "again"
@@ -99,7 +99,7 @@ class PointMeasurements(Measurement):
 
     @cached_property
     def _layout(self) -> Layout:
-        return self._data()
+        return self.data()
 
     @cached_property
     def _splits(self) -> list[EncodedTexts]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,17 @@ def test_the_accuracy_benchmark_starts_from_word_vectors_if_there_are_some(repos
     usual, started = accuracies(repository, *some), accuracies(repository, *some, "--word-vectors", str(file))
     assert started["n-grams alone"] == usual["n-grams alone"]
     assert started["attention alone"] != usual["attention alone"]
+
+
+@pytest.mark.slow
+def test_the_label_benchmark_prints_a_row_with_the_wrong_labels_that_it_made(repository: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.label_errors", "--only", "rotten_tomatoes"]
+    small = ["--max-rows", "1000", "--seeds", "1"]
+    wide = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run([*command, *small], cwd=repository, capture_output=True, text=True, check=False, env=wide)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (row,) = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
+    assert int(row[3]) == round(0.02 * int(row[2].replace(",", "")))
 
 
 @pytest.mark.slow
