@@ -101,6 +101,26 @@ def test_two_tasks_run_at_the_same_time(executor: Executor[Task, Outcome], tmp_p
     assert len(pids(outcomes)) == 2  # each waited for the other
 
 
+def test_a_task_is_taken_when_a_worker_is_free_for_it(executor: Executor[Task, Outcome]) -> None:
+    taken, ahead = 0, []
+
+    def each() -> Iterator[Task]:
+        nonlocal taken
+        for task in tasks(0.1, 0.2, 0.3, 0.4, 0.5, 0.6):
+            taken += 1
+            yield task
+
+    class Counting(Recorder):
+        def ended(self, position: int, result: Outcome | WorkerLost) -> None:
+            ahead.append(taken - len(self.results))
+            super().ended(position, result)
+
+    recorder = Counting()
+    executor.run(each(), recorder)
+    assert len(recorder.results) == 6
+    assert max(ahead) <= executor.workers
+
+
 def test_a_worker_killed_with_kill_9_loses_only_its_own_task(executor: Executor[Task, Outcome]) -> None:
     lost, *kept = collect(executor, tasks("die", 0.2, 0.3, 0.4))
     assert isinstance(lost, WorkerLost)

@@ -12,11 +12,11 @@ import pytest
 
 from headway import init
 from headway.data.columns import propose
+from headway.data.given_path import path_and_pattern
 from headway.data.sampling import sample_rows
 from headway.data.sources.streams import LocalFile
 from headway.errors import HeadwayError
 from headway.init.inspection import _seconds_to_train
-from headway.init.location import path_and_pattern
 from headway.params import load
 from headway.stages.tokenize import SplitTokens, TokenMetrics
 from tests.real_texts import chinese, english, languages, translations
@@ -268,6 +268,17 @@ def test_a_project_that_cannot_be_written_to_is_refused_before_reading(project, 
 )
 def test_a_glob_is_split_into_folder_and_pattern(given, path, files):
     assert path_and_pattern(given) == (path, files)
+
+
+def test_a_home_of_nobody_is_a_path_like_any_other(project):
+    assert path_and_pattern("~nosuchuser-at-all/r.csv")[0].endswith("/~nosuchuser-at-all/r.csv")
+    with pytest.raises(HeadwayError, match="does not exist"):
+        quietly(project, "~nosuchuser-at-all/r.csv")
+
+
+def test_a_url_that_is_none_is_refused(project):
+    with pytest.raises(HeadwayError, match=r"^--data: file://\[x/a\.csv: "):
+        quietly(project, "file://[x/a.csv")
 
 
 def quietly(project, data, **words):

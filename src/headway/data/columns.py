@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headway.data.column_names import is_flag_name, label_weight, text_weight
-from headway.data.column_values import ColumnValues, is_date, is_twin
+from headway.data.column_names import is_flag_name, label_weight
+from headway.data.column_values import ColumnValues, is_date
 from headway.data.learnability import skills
 from headway.data.sampling import Sample
 from headway.data.sources.files import is_test_name
+from headway.data.text_columns import ranked, text_scores
 from headway.errors import HeadwayError
 from headway.params import nearest
 from headway.phrases import listed
@@ -56,13 +56,13 @@ def propose(sample: Sample, where: str, text: str | None = None, label: str | No
     hint = ""
     if "" in sample:
         hint = f"; column {list(sample).index('') + 1} has no name: give it one in the file's first line"
-    texts = _ranked(_text_scores(columns, label))
+    texts = ranked(text_scores(columns, label))
     if text is None:
         if not texts:
             raise HeadwayError(f"{where}: no column looks like texts; name it with --text ({', '.join(columns)}){hint}")
         text = next(iter(texts))
     candidates = {name: column for name, column in columns.items() if name != text}
-    labels = _ranked(_label_scores(candidates, columns[text].values))
+    labels = ranked(_label_scores(candidates, columns[text].values))
     if not labels and label is None:
         raise HeadwayError(f"{where}: {_no_label(candidates)}{hint}")
     chosen = label if label is not None else next(iter(labels))
@@ -82,30 +82,6 @@ def propose(sample: Sample, where: str, text: str | None = None, label: str | No
     )
 
 
-def _ranked(scores: Mapping[str, float]) -> dict[str, float]:
-    """The positive scores, the highest first."""
-    return {name: scores[name] for name in sorted(scores, key=lambda name: -scores[name]) if scores[name] > 0}
-
-
-def _text_scores(columns: Mapping[str, ColumnValues], label: str | None) -> dict[str, float]:
-    """A score for each column as the text."""
-    scores = {name: _text_score(name, column) for name, column in columns.items() if name != label}
-    for name, column in columns.items():
-        if scores.get(name) and column.markup > 0.5:
-            others = (other for other in scores if other != name and scores[other] and columns[other].markup < 0.1)
-            if any(is_twin(column.values, columns[other].values) for other in others):
-                scores[name] *= 0.1
-    return scores
-
-
-def _text_score(name: str, column: ColumnValues) -> float:
-    """More for more words, for values that differ, and for a usual name; 0 if the column holds codes or no words."""
-    if not column.words or column.codes > 0.5 or column.distinct == 1:
-        return 0.0
-    variety = column.distinct / len(column.present)
-    return math.log2(1 + column.words) * variety * column.fill * (1 - column.codes) * text_weight(name)
-
-
 def _label_scores(candidates: Mapping[str, ColumnValues], texts: Sequence[str]) -> dict[str, float]:
     """A score for each column as the label."""
     prior = {name: _label_score(name, column) for name, column in candidates.items()}
@@ -113,7 +89,7 @@ def _label_scores(candidates: Mapping[str, ColumnValues], texts: Sequence[str]) 
     for name in prior:
         if name not in flags and candidates[name].is_yes_or_no and label_weight(name) == 1:
             prior[name] *= 0.6
-    likely = list(_ranked(prior))[:EXAMINED]
+    likely = list(ranked(prior))[:EXAMINED]
     skill = skills(texts, {name: candidates[name].values for name in likely})
     return {name: score * (1 + 0.5 * skill.get(name, 0.0)) for name, score in prior.items()}
 

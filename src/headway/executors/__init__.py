@@ -6,7 +6,7 @@ Nothing here knows what a task is: the search passes trials and the function tha
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -54,8 +54,8 @@ class Executor(Protocol[Task_contra, Result_co]):
     def workers(self) -> int:
         """The number of tasks in a batch. They run at the same time, except in :class:`Serial`."""
 
-    def run(self, tasks: Sequence[Task_contra], listener: Listener[Result_co]) -> None:
-        """Run the tasks and return when all of them have ended, in any order.
+    def run(self, tasks: Iterable[Task_contra], listener: Listener[Result_co]) -> None:
+        """Run the tasks and return when all of them have ended, in any order. A task is taken when a worker is free for it.
 
         An exception that the work or the listener raises stops the batch and is raised from here.
         """
@@ -108,7 +108,7 @@ class Serial(Generic[Task, Result]):
     shared: Any
     workers: int
 
-    def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
+    def run(self, tasks: Iterable[Task], listener: Listener[Result]) -> None:
         for position, task in enumerate(tasks):
             listener.started(position)
             listener.ended(position, self.work(self.shared, task, partial(listener.reported, position)))

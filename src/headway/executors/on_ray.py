@@ -7,9 +7,9 @@ import os
 import shutil
 import socket
 import tempfile
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic
 
@@ -94,14 +94,15 @@ class Ray(Generic[Task, Result]):
         # Ray's own retries are off: the caller decides whether the task of a lost worker runs again.
         self._compute: Any = engine.remote(num_cpus=threads, max_retries=0)(_compute)
 
-    def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
-        waiting = deque(enumerate(tasks))
+    def run(self, tasks: Iterable[Task], listener: Listener[Result]) -> None:
+        waiting = iter(enumerate(tasks))
         running: dict[engine.ObjectRef[Any], int] = {}
-        while waiting or running:
-            while waiting and len(running) < self.workers:
-                position, task = waiting.popleft()
+        while True:
+            for position, task in islice(waiting, self.workers - len(running)):
                 listener.started(position)
                 running[self._compute.remote(self._loaded, task)] = position
+            if not running:
+                return
             for reference in engine.wait(list(running))[0]:
                 listener.ended(running.pop(reference), _result(reference))
 

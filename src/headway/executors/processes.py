@@ -11,11 +11,11 @@ import os
 import pickle
 import signal
 import tempfile
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
 from typing import IO, Any, Generic, cast
@@ -56,16 +56,17 @@ class Processes(Generic[Task, Result]):
         self._file = file
         self._idle: list[Worker] = []
 
-    def run(self, tasks: Sequence[Task], listener: Listener[Result]) -> None:
-        waiting = deque(enumerate(tasks))
+    def run(self, tasks: Iterable[Task], listener: Listener[Result]) -> None:
+        waiting = iter(enumerate(tasks))
         running: dict[Future[Result], tuple[Worker, int]] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self.workers:
-                    position, task = waiting.popleft()
+            while True:
+                for position, task in islice(waiting, self.workers - len(running)):
                     listener.started(position)
                     worker, future = self._submit(task)
                     running[future] = worker, position
+                if not running:
+                    return
                 ended, _ = wait(running, SECONDS_BETWEEN_REPORTS, FIRST_COMPLETED)
                 for worker, position in running.values():
                     for report in worker.reports():

@@ -6,15 +6,11 @@ import glob
 import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
-from headway.data.sources.archives import is_zip
+from headway.data.given_path import path_and_pattern
 from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.yaml_files import shortened
-
-WILDCARDS = re.compile(r"[*?\[]")
-URL_WILDCARDS = re.compile(r"[*\[]")  # a question mark begins a URL's query
 
 
 def locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, str]:
@@ -29,6 +25,8 @@ def locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, s
         raise HeadwayError(
             f"--data: {where}: cannot be looked up: {error.strerror}; check the path and its permissions"
         ) from None
+    except ValueError as error:  # a URL that is not one
+        raise HeadwayError(f"--data: {shortened(data)}: {error}; check the path or URL") from None
 
 
 def _locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, str]:
@@ -40,7 +38,7 @@ def _locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, 
         return {"path": path, "files": files, **roles}
     is_file = Path(path).is_file()
     folder = Path(path).parent if is_file else Path(path)
-    given = {role: Path(name).expanduser().absolute() for role, name in roles.items() if name}
+    given = {role: Path(os.path.expanduser(name)).absolute() for role, name in roles.items() if name}
     # A file in the data folder takes precedence over one of that name in the working directory.
     in_folder = {role for role in given if not Path(roles[role]).is_absolute() and (folder / roles[role]).is_file()}
     elsewhere = {role: file for role, file in given.items() if file.is_file() and role not in in_folder}
@@ -59,23 +57,6 @@ def _locate(layout: Layout, data: str, test: str, unlabelled: str) -> dict[str, 
         role: pattern(elsewhere[role]) if role in elsewhere else name and inside + name for role, name in roles.items()
     }
     return {"path": str(base), "files": pattern(Path(path)) if is_file else inside + files, **patterns}
-
-
-def path_and_pattern(given: str) -> tuple[str, str]:
-    """Split a path, glob or URL into a path, absolute unless it is a URL, and the pattern of the files in it."""
-    if given.startswith("file://"):
-        given = unquote(urlsplit(given).path)
-    if "://" in given:
-        folder, _, tail = given.rpartition("/")
-        return (folder, tail) if URL_WILDCARDS.search(tail) else (given, "*")
-    whole = Path(given).expanduser().absolute()
-    if whole.exists():
-        return str(whole), "*"
-    if archive := next((folder for folder in whole.parents if is_zip(folder)), None):
-        return str(archive), glob.escape(whole.relative_to(archive).as_posix())
-    parts = whole.parts
-    fixed = next((index for index, part in enumerate(parts) if WILDCARDS.search(part)), len(parts))
-    return str(Path(*parts[:fixed])), "/".join(parts[fixed:]) or "*"
 
 
 def path_for_params(root: Path, path: str) -> str:

@@ -25,12 +25,12 @@ GROUPS = 16  # row groups that a sample is taken from
 
 def read_parquet(file: LocalFile, stream: BinaryIO, columns: Columns, info: FileInfo) -> Iterator[Row]:
     """All rows of a Parquet file; HeadwayError if it lacks a column, ArrowException if it is damaged."""
-    with _opened(file, stream) as table:
+    with opened_table(file, stream) as table:
         info.columns = table.schema_arrow.names
         tops = {name: name if name in info.columns else name.split(".")[0] for name in columns.wanted}
         columns.require([*info.columns, *(name for name, top in tops.items() if name != top in info.columns)], info.name)
         for batch in table.iter_batches(batch_size=ROWS, columns=list(dict.fromkeys(tops.values()))):
-            values = {top: _values(batch.column(top)) for top in tops.values()}
+            values = {top: python_values(batch.column(top)) for top in tops.values()}
             nested = {
                 name: [value_at({top: value}, name) for value in values[top]] for name, top in tops.items() if name != top
             }
@@ -45,7 +45,7 @@ def rows_of_columns(values: dict[str, list[Any]], columns: Columns) -> Iterator[
 
 def sample_parquet(file: LocalFile, stream: BinaryIO, rows: int) -> Iterator[dict[str, Any]]:
     """About ``rows`` rows with all columns, evenly from a few row groups that are spread over the file."""
-    with _opened(file, stream) as table:
+    with opened_table(file, stream) as table:
         groups = list(range(0, table.num_row_groups, math.ceil(table.num_row_groups / GROUPS) or 1))
         step = math.ceil(sum(table.metadata.row_group(group).num_rows for group in groups) / rows) or 1
         first = 0  # row of the next batch to take
@@ -54,12 +54,12 @@ def sample_parquet(file: LocalFile, stream: BinaryIO, rows: int) -> Iterator[dic
             first = (first - batch.num_rows) % step
             for row in chosen:
                 sample = batch.slice(row, 1)  # unlike take, possible for every type
-                values = (value for column in sample.columns for value in _values(column))
+                values = (value for column in sample.columns for value in python_values(column))
                 yield dict(zip(sample.schema.names, values, strict=True))
 
 
 @contextmanager
-def _opened(file: LocalFile, stream: BinaryIO) -> Iterator[pq.ParquetFile]:
+def opened_table(file: LocalFile, stream: BinaryIO) -> Iterator[pq.ParquetFile]:
     """The file, to be read at any position; a compressed one, or one in a zip file, is first written
     to a temporary file."""
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def _opened(file: LocalFile, stream: BinaryIO) -> Iterator[pq.ParquetFile]:
             yield table
 
 
-def _values(column: pa.Array) -> list[Any]:
+def python_values(column: pa.Array) -> list[Any]:
     """A column as Python values; bytes if its strings are not valid UTF-8. Values that Python cannot hold are strings."""
     try:
         return list(column.to_pylist())

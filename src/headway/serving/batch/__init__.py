@@ -1,0 +1,211 @@
+"""Labels the rows of files of any size: in parts, with bounded memory, and so that a job that was killed can go on.
+
+The output does not depend on the number of workers or on interruptions: parts are cut by rows and characters alone, and each is
+classified as a whole, by one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from headway.errors import HeadwayError
+from headway.executors import Engine, WorkerLost, open_executor
+from headway.progress import ProgressLine
+from headway.serving.batch import formats
+from headway.serving.batch.columns import Added
+from headway.serving.batch.parts import Counts, Output, Parts, require_output
+from headway.serving.batch.records import Facts, InputFile, Record, records
+from headway.serving.batch.survey import Survey, survey
+from headway.serving.batch.work import classify, package_in
+from headway.serving.package import fingerprint
+
+__all__ = ["Counts", "Job", "predict_files"]
+
+ROWS_PER_PART, CHARACTERS_PER_PART = 4_096, 1 << 22
+#: Rows from which another worker is worth its start, and the most workers that are started without being asked for.
+ROWS_PER_WORKER, MOST_WORKERS = 20_000, 8
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to label, with what, and how."""
+
+    inputs: Sequence[InputFile]
+    model: Path  # folder of the model package
+    version: str  # of the model, written into each row
+    form: str  # of the output, one of :data:`headway.serving.batch.formats.FORMATS`
+    top_k: int = 1
+    all_probabilities: bool = False
+
+
+def predict_files(job: Job, out: Path, workers: int = 0, restart: bool = False) -> Counts:
+    """Label all rows of a job's files, in order, and write them to one file.
+
+    Args:
+        workers: processes on this machine; 0 for one per core if there are enough rows.
+        restart: begin from scratch even if there are finished parts, and replace the output if it exists.
+
+    Returns:
+        the numbers of rows that were labelled, and that were not, by reason.
+
+    Raises:
+        HeadwayError: an input cannot be read or changes meanwhile, the output exists or is an input, its parts are of another
+            job, or a worker process died.
+    """
+    require_output(out, [source.file.path for source in job.inputs])
+    package = package_in(job.model)
+    if not 1 <= job.top_k <= len(package.classes):
+        raise HeadwayError(
+            f"--top-k: {job.top_k}: expected a number from 1 to {len(package.classes)}, the number of classes"
+        )
+    with ProgressLine() as line:
+        found = survey(job.inputs, line)
+        with_file = len(job.inputs) > 1 or any(source.is_document for source in job.inputs)
+        added = Added(job.version, tuple(package.classes), job.top_k, job.all_probabilities, with_file)
+        names = added.names(found.types)
+        schema = pa.schema({**found.types, **dict(zip(names, added.types.values(), strict=True))})
+        output = Output(out, _identity(job, found))
+        with output.opened(restart) as parts:
+            if isinstance(parts, Counts):
+                counts = parts
+            else:
+                writing = Writing(job, parts, added, names, schema, found.rows, line)
+                writing.run(found, workers or _workers(found.rows))
+                counts = writing.counts
+                paths = [parts.path(index) for index in range(writing.parts_seen)]
+                output.finish(counts, lambda target: formats.join(paths, target, job.form, schema))
+            output.remove_parts()
+    return counts
+
+
+@dataclass
+class Writing:
+    """Writes the parts that are not finished yet; it is the listener of the executor that classifies them."""
+
+    job: Job
+    parts: Parts
+    added: Added
+    names: Sequence[str]  # of the added columns
+    schema: pa.Schema
+    total: int  # rows
+    line: ProgressLine
+    counts: Counts = field(default_factory=Counts)
+    parts_seen: int = 0
+    _running: dict[int, tuple[int, list[tuple[Record, str]]]] = field(default_factory=dict)  # by position in the executor
+    _submitted: int = 0
+    _resumed: int = 0  # rows of parts that were finished before
+    _started: float = field(default_factory=time.monotonic)
+
+    def run(self, found: Survey, workers: int) -> None:
+        """Classify and write all parts that are missing."""
+        engine: Engine = "processes" if workers > 1 else "serial"
+        with open_executor(engine, classify, self.job.model, workers=workers) as executor:
+            executor.run(self._tasks(found), self)
+
+    def _tasks(self, found: Survey) -> Iterator[list[str | None]]:
+        """The texts of each part that is not finished."""
+        for index, rows in enumerate(_parts(self.job.inputs, found.sha256)):
+            self.parts_seen = index + 1
+            if finished := self.parts.finished(index):
+                self.counts.add(finished)
+                self._resumed += len(rows)
+                continue
+            self._running[self._submitted] = index, rows
+            self._submitted += 1
+            yield [record.text for record, _ in rows]
+
+    def started(self, position: int) -> None:
+        """Nothing: a part counts when it is written."""
+
+    def reported(self, position: int, report: Any) -> None:
+        """Nothing: the work reports nothing."""
+
+    def ended(self, position: int, result: Any) -> None:
+        """Write a part whose rows are classified."""
+        index, rows = self._running.pop(position)
+        if isinstance(result, WorkerLost):
+            raise HeadwayError(
+                f"part {index}: {result}, perhaps for lack of memory; run again to continue, with fewer --workers"
+            )
+        probabilities, reasons = result
+        reasons = [record.problem or reason for (record, _), reason in zip(rows, reasons, strict=True)]
+        values = self.added.values(probabilities, reasons, [name for _, name in rows])
+        output = [
+            {**record.values, **dict(zip(self.names, new, strict=True))}
+            for (record, _), new in zip(rows, zip(*values, strict=True), strict=True)
+        ]
+        counts = Counts.of(reasons)
+        self.parts.write(index, counts, lambda path: formats.write_part(path, self.job.form, output, self.schema))
+        self.counts.add(counts)
+        self.line.update(self._progress)
+
+    def _progress(self) -> str:
+        done = self.counts.rows
+        rate = (done - self._resumed) / max(1e-9, time.monotonic() - self._started)
+        seconds = round((self.total - done) / max(1e-9, rate))
+        left = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+        return f"{done:,} of {self.total:,} rows, {rate:,.0f} rows/s, {left} left"
+
+
+def _parts(inputs: Sequence[InputFile], hashes: Sequence[str]) -> Iterator[list[tuple[Record, str]]]:
+    """The rows of all files, each with its file's name, cut into parts; HeadwayError if a file differs from its hash."""
+    rows: list[tuple[Record, str]] = []
+    characters = 0
+    for source, expected in zip(inputs, hashes, strict=True):
+        for record in records(source, facts := Facts()):
+            rows.append((record, source.file.name))
+            characters += sum(map(_length, record.values.values()))
+            if len(rows) == ROWS_PER_PART or characters >= CHARACTERS_PER_PART:
+                yield rows
+                rows, characters = [], 0
+        if facts.sha256 != expected:
+            raise HeadwayError(
+                f"{source.file.name}: changed while it was read; run again with --restart when it is complete"
+            )
+    if rows:
+        yield rows
+
+
+def _length(value: Any) -> int:
+    """Characters or bytes of a value, about as many as it takes in memory."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    return len(str(value)) if isinstance(value, list | tuple | dict) else 0
+
+
+def _identity(job: Job, found: Survey) -> dict[str, Any]:
+    """What all parts of one output agree in."""
+    return {
+        "model": {"version": job.version, "fingerprint": fingerprint(job.model)},
+        "inputs": [
+            {
+                "name": source.file.name,
+                "sha256": sha256,
+                "text_column": source.text_column,
+                "csv": repr(source.file.csv),
+                "encoding": source.encoding,
+                "is_document": source.is_document,
+            }
+            for source, sha256 in zip(job.inputs, found.sha256, strict=True)
+        ],
+        "options": {
+            "format": job.form,
+            "top_k": job.top_k,
+            "all_probabilities": job.all_probabilities,
+            "part": [ROWS_PER_PART, CHARACTERS_PER_PART],
+            "headway": version("headway"),
+        },
+    }
+
+
+def _workers(rows: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, MOST_WORKERS, rows // ROWS_PER_WORKER))
