@@ -28,8 +28,8 @@ WRITTEN_BY_OTHERS = (
     "src",
     "flows",
 )
-#: Of these, the folder of a person's own data.
-OWN = "data/input"
+#: Inside of these, the folders of a person's own data.
+OWN = ("data/input", "data/corrections")
 
 
 def require_writable(path: Path, what: str, force: bool) -> None:
@@ -102,7 +102,7 @@ def _owner(path: Path) -> str:
     if root is None:
         return ""
     inside = path.relative_to(root)
-    if inside.parts[0] in WRITTEN_BY_OTHERS and not inside.is_relative_to(OWN):
+    if inside.parts[0] in WRITTEN_BY_OTHERS and not any(map(inside.is_relative_to, OWN)):
         return f"is in {inside.parts[0]}, which belongs to the project"
     if len(inside.parts) == 1 and path.is_file() and (path.suffix in (".yaml", ".toml", ".lock") or path.name == "Makefile"):
         return "is a file of the project"

@@ -259,7 +259,8 @@ def test_the_build_context_holds_no_cached_result_and_no_secret() -> None:
         outs += [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, []) if isinstance(out, str)]
     assert outs
     private = ["docker/.env", ".git/config", ".dvc/config.local"]
-    private += ["data/input/reviews.csv", "data/vectors/glove.txt", "data/encoders/organisation/tiny/config.json"]
+    private += ["data/input/reviews.csv", "data/corrections/list.csv", "label_errors.csv", "data/vectors/glove.txt"]
+    private += ["data/encoders/organisation/tiny/config.json"]
     own = [".venv/bin/python", "src/headway/__pycache__/cli.cpython-311.pyc", ".headway/study", "mlruns/mlflow.db"]
     assert [path for path in [*outs, *private, *own, ".dvc/cache/files"] if not left_out(path)] == []
 

@@ -21,11 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate", "report"]
 
-#: What no stage makes: the lock, which pins the data package, and what a person brings, word vectors and pretrained encoders.
-BROUGHT = {"requirements.lock", "data/vectors", "data/encoders/${pretrained.path}"}
+#: What no stage makes: the lock, which pins the data package, and what a person brings, corrections, word vectors and
+#: pretrained encoders.
+BROUGHT = {"requirements.lock", "data/corrections", "data/vectors", "data/encoders/${pretrained.path}"}
 
 #: Modules that read params without an effect on outs: checks of params, and values that are only logged to MLflow.
-BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking"}
+BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking", "headway.tracking_labels"}
 #: Modules without an effect on outs: where trials run (every executor returns the same, tests/executors), and the command line.
 #: What a stage reads from params.yaml is declared under ``params``, value by value.
 SHAPELESS = ("headway.executors", "headway.cli", "headway.params")
@@ -54,6 +55,8 @@ INFRASTRUCTURE = {
     "mlflow_connection",
     "mlflow_errors",
     "tracking",
+    "tracking_labels",
+    "tracking_run",
     "yaml_files",
     "tracking_database",
 }

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from headway import yaml_files
+from headway.data.identity import canonical_label
 from headway.data.preparation.label_map import LabelMap
-from headway.data.preparation.validation import canonical_label
 from headway.errors import HeadwayError, first_line
 from headway.git import GitError, commit_hash
 from headway.layout import Layout

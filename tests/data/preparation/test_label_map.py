@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.data.identity import canonical_label
 from headway.data.preparation.label_map import LabelMap
-from headway.data.preparation.validation import canonical_label
 from headway.errors import HeadwayError
 
 label = st.sampled_from(["a", "b", "c ", " c", "1", "1.0", "True", "true", "e\u0301", "é", "n/a"])

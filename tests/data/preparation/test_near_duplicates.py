@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headway.data.identity import digests, normal_form
 from headway.data.preparation import near_duplicates
 from headway.data.preparation.near_duplicates import (
     band_hashes,
     band_shape,
     bucket_probability,
-    digests,
-    normal_form,
     shingles,
 )
 

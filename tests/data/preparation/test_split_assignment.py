@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.preparation.near_duplicates import band_hashes, digests, normal_form
+from headway.data.identity import digests, normal_form
+from headway.data.preparation.near_duplicates import band_hashes
 from headway.data.preparation.split_assignment import NO_SPLIT, RowFeatures, assign, leakage, split_at_random
 from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, text_id, unit_hash

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headway.data.preparation.validation import BAD, REASONS, canonical_label, count_markup_noise, reasons, sort_labels
+from headway.data.identity import canonical_label
+from headway.data.preparation.validation import BAD, REASONS, count_markup_noise, reasons, sort_labels
 
 
 def reason_of(text, label="good", problem="", max_characters=50):

@@ -36,6 +36,17 @@ class SourceFile(Record):
     unterminated_label: str | None  # label in a CSV's last line if it has no end ("" if unreadable), else None
 
 
+class CorrectionCounts(Record):
+    """What ``data.corrections`` changed; see :class:`headway.data.sources.manifest.CorrectionCounts`."""
+
+    files: list[str]
+    texts: int
+    unmatched: int
+    rows: int
+    rows_by_label: dict[str, int]
+    rows_by_former_label: dict[str, int]
+
+
 class Manifest(Record):
     """Facts about the source; see :class:`headway.data.sources.manifest.Manifest`, whose JSON this reads."""
 
@@ -47,6 +58,7 @@ class Manifest(Record):
     label_counts: dict[str, int]
     columns_that_differ: dict[str, list[str]]
     ignored_data_files: list[str]
+    corrections: CorrectionCounts | None = None  # if ``data.corrections`` is not set
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -7,12 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from headway.data.preparation.validation import canonical_label
+from headway.data.identity import BOOLEANS, canonical_label
 from headway.errors import HeadwayError
 from headway.params_sections import label_text
-
-#: YAML reads these words without quotes as booleans, in lower case, capitalised or in capitals.
-BOOLEANS = ("true", "false")
 
 
 class LabelMap:

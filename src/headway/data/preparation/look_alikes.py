@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Container, Iterable, Mapping
 from functools import cache
 
-from headway.data.preparation.validation import canonical_label
+from headway.data.identity import canonical_label
 
 #: White space, unless it is between two digits.
 _SPACE = re.compile(r"(?<!\d)\s+|\s+(?!\d)")

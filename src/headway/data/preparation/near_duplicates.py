@@ -7,8 +7,6 @@ that agree in a whole band share a *bucket* (Leskovec, Rajaraman & Ullman, Minin
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +14,6 @@ import regex
 from rensa import RMinHash
 
 from headway.data.text.chunks import chunks
-from headway.data.text.markup import MARKUP
 
 PERMUTATIONS = 128
 #: The probability with which texts of exactly the wanted similarity share a bucket.
@@ -24,23 +21,11 @@ RECALL = 0.95
 #: Words in a shingle. Unrelated texts share many single words and pairs, but few triples.
 SHINGLE_WORDS = 3
 
-_MARKUP = regex.compile(MARKUP)
 #: Words. In scripts without spaces: single characters, or runs of up to four where the alphabet is small.
 _WORDS = regex.compile(
     r"(?V1)[\p{Han}\p{Hiragana}\p{Katakana}]|[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]{1,4}"
     r"|[\w--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]]+"
 )
-
-
-def normal_form(text: str) -> str:
-    """A text without differences that do not make it another text: markup, case, character width and white space."""
-    return " ".join(unicodedata.normalize("NFKC", _MARKUP.sub(" ", text)).casefold().split())
-
-
-def digests(normal_forms: Sequence[str]) -> np.ndarray:
-    """The first 16 bytes of each text's SHA-256, dtype V16, shape (texts,). Equal texts have equal digests."""
-    joined = b"".join(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in normal_forms)
-    return np.frombuffer(joined, dtype="V16")
 
 
 def band_shape(threshold: float) -> tuple[int, int]:

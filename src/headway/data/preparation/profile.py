@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from headway.data.preparation.ingested import Manifest, Record, SourceFile
+from headway.data.identity import canonical_label
+from headway.data.preparation.ingested import CorrectionCounts, Manifest, Record, SourceFile
 from headway.data.preparation.label_map import LabelMap
 from headway.data.preparation.look_alikes import look_alikes
 from headway.data.preparation.scan import Scan
 from headway.data.preparation.split_assignment import Assignment, leakage, split_at_random
-from headway.data.preparation.validation import BAD, CODE, REASONS, canonical_label
+from headway.data.preparation.validation import BAD, CODE, REASONS
 from headway.data.text.splits import SPLITS, TEST, TRAIN, UNLABELLED
 from headway.params import Params
 
@@ -67,6 +68,17 @@ class MappedLabel(Record):
     rows: int
 
 
+class CorrectionProfile(Record):
+    """What ``data.corrections`` changed."""
+
+    files: list[str]  # lists of corrections
+    texts: int  # texts for which a right label was filled in
+    unmatched: int  # of these, texts without a row that has the label that the list gives, or the right one
+    rows: int  # rows whose label was replaced
+    rows_by_class: dict[str, int]  # these rows by their right class, the most frequent first
+    new_classes: list[str]  # classes that no row had before
+
+
 class DataProfile(Record):
     """Counts and shares of the labelled rows, unless a field says otherwise."""
 
@@ -79,6 +91,7 @@ class DataProfile(Record):
     label_spellings: dict[str, list[str]]  # several spellings of one label, which count as one class
     label_map: list[MappedLabel]  # the labels that data.label_map names, the most frequent first
     label_map_unused: dict[str, str]  # keys of data.label_map that no row has, each with the most similar label, or ""
+    corrections: CorrectionProfile | None  # None if data.corrections is not set
     look_alikes: list[list[str]]  # groups of classes that differ in case, spaces or look-alike characters alone
     rows_in: int  # rows read
     rows_kept: int  # rows in a split
@@ -125,6 +138,7 @@ def profile(
         label_spellings=_spellings(manifest.label_counts, labels),
         label_map=_mapped(label_map, manifest.label_counts),
         label_map_unused=label_map.unused(manifest.label_counts),
+        corrections=_corrections(manifest, label_map),
         look_alikes=look_alikes(labels, named=label_map),
         rows_in=int(rows.labelled.sum()),
         rows_kept=int(kept.sum()),
@@ -180,6 +194,22 @@ def _mapped(label_map: LabelMap, label_counts: Mapping[str, int]) -> list[Mapped
     used = label_map.used(label_counts)
     found = [MappedLabel(label=label, becomes=name, rows=rows) for label, (name, rows) in used.items()]
     return sorted(found, key=lambda entry: (-entry.rows, entry.label))
+
+
+def _corrections(manifest: Manifest, label_map: LabelMap) -> CorrectionProfile | None:
+    counts: CorrectionCounts | None = manifest.corrections
+    if counts is None:
+        return None
+    corrected, all_rows = label_map.count(counts.rows_by_label), label_map.count(manifest.label_counts)
+    former = label_map.count(counts.rows_by_former_label)
+    return CorrectionProfile(
+        files=counts.files,
+        texts=counts.texts,
+        unmatched=counts.unmatched,
+        rows=counts.rows,
+        rows_by_class=dict(corrected.most_common()),
+        new_classes=[name for name, rows in corrected.items() if rows == all_rows[name] and not former[name]],
+    )
 
 
 def _spellings(label_counts: Mapping[str, int], labels: Sequence[str]) -> dict[str, list[str]]:

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headway.data.identity import canonical_label, digests, normal_form
 from headway.data.preparation.ingested import batches
 from headway.data.preparation.label_map import LabelMap
-from headway.data.preparation.near_duplicates import band_hashes, band_shape, digests, normal_form
+from headway.data.preparation.near_duplicates import band_hashes, band_shape
 from headway.data.preparation.split_assignment import NO_SPLIT, RowFeatures
-from headway.data.preparation.validation import CODE, canonical_label, count_markup_noise, reasons
+from headway.data.preparation.validation import CODE, count_markup_noise, reasons
 from headway.data.text.scripts import dominant_scripts
 from headway.data.text.splits import TEST, UNLABELLED
 from headway.params import Params

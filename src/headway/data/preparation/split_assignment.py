@@ -24,6 +24,8 @@ from headway.params import SplitParams
 
 #: Code of a row that is in no split.
 NO_SPLIT = -1
+#: Pairs of near-duplicates that are kept as examples.
+PAIRS = 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Assignment:
     duplicate_of: np.ndarray  # for a duplicate, the index of the row with the same text, otherwise -1; int64, shape (rows,)
     near_duplicates: int  # kept labelled rows with a near-duplicate among the kept labelled rows
     near_duplicate_groups: int  # groups that these rows form
+    near_duplicate_pairs: np.ndarray  # rows of some pairs of these, each from another group, int64, shape (pairs, 2)
 
 
 def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
@@ -87,14 +90,20 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     _drop_untrained_classes(rows.label, split, reason)
     split[reason > 0] = NO_SPLIT
     labelled = (split[members] != NO_SPLIT) & (split[members] != UNLABELLED)
-    return Assignment(split, reason, duplicate_of, *_count_groups(members[labelled], buckets[labelled]))
+    return Assignment(split, reason, duplicate_of, *_groups(members[labelled], buckets[labelled]))
 
 
 def _in_order(assigned: Assignment, order: np.ndarray) -> Assignment:
     """What became of each row in the rows' own order, after they were assigned in another one."""
     place = np.argsort(order)  # of each row in that other order
     duplicate_of = np.where(assigned.duplicate_of >= 0, order[assigned.duplicate_of], -1)
-    return replace(assigned, split=assigned.split[place], reason=assigned.reason[place], duplicate_of=duplicate_of[place])
+    return replace(
+        assigned,
+        split=assigned.split[place],
+        reason=assigned.reason[place],
+        duplicate_of=duplicate_of[place],
+        near_duplicate_pairs=order[assigned.near_duplicate_pairs],
+    )
 
 
 def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
@@ -208,15 +217,23 @@ def _drop_untrained_classes(label: np.ndarray, split: np.ndarray, reason: np.nda
     reason[held_out & ~np.isin(label, trained)] = CODE["class without training rows"]
 
 
-def _count_groups(members: np.ndarray, buckets: np.ndarray) -> tuple[int, int]:
-    """The number of rows that share a bucket with another one, and of the groups that they form."""
+def _groups(members: np.ndarray, buckets: np.ndarray) -> tuple[int, int, np.ndarray]:
+    """The number of rows that share a bucket with another one, and of the groups that they form; and a pair of rows that share
+    a bucket from each of the first ``PAIRS`` groups, int64, (pairs, 2).
+    """
     _, bucket, size = np.unique(buckets, return_inverse=True, return_counts=True)
     shared = size[bucket] > 1
     row_names, row = np.unique(members[shared], return_inverse=True)
     bucket_names, bucket = np.unique(bucket[shared], return_inverse=True)
     if not len(row_names):
-        return 0, 0
+        return 0, 0, np.empty((0, 2), dtype=np.int64)
     nodes = len(row_names) + len(bucket_names)
     edges = coo_array((np.ones(len(row), dtype=bool), (row, bucket + len(row_names))), shape=(nodes, nodes))
-    n_groups, _ = connected_components(edges, directed=False)
-    return len(row_names), int(n_groups)
+    n_groups, group = connected_components(edges, directed=False)
+    by_bucket = np.lexsort((row, bucket))
+    first = by_bucket[np.flatnonzero(np.diff(bucket[by_bucket], prepend=-1))]  # of each bucket, which has two rows or more
+    second = by_bucket[np.flatnonzero(np.diff(bucket[by_bucket], prepend=-1)) + 1]
+    pairs = np.column_stack([row[first], row[second]])
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    _, of_group = np.unique(group[pairs[:, 0]], return_index=True)
+    return len(row_names), int(n_groups), row_names[pairs[np.sort(of_group)[:PAIRS]]].astype(np.int64)

@@ -1,9 +1,8 @@
-"""Which rows cannot be used, which carry markup noise, and which labels are the same."""
+"""Which rows cannot be used and which carry markup noise, and the order of the labels."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
@@ -32,10 +31,6 @@ CODE: Mapping[str, int] = {reason: code for code, reason in enumerate(REASONS)}
 #: Reasons that mean bad data, and count against ``data.max_bad_share``. Rows left out for another reason are fine in themselves.
 BAD = REASONS[1:6]
 
-_WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
-#: Invisible characters. The zero-width joiners are not among them: inside a word they change how its letters are written.
-_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
-_JOINERS = "\u200c\u200d"
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 # Only white space, control and format characters.
 _BLANK = r"^[\s\pC\pZ]*$"
@@ -61,18 +56,6 @@ def reasons(batch: pa.RecordBatch, max_characters: int) -> np.ndarray:
 def count_markup_noise(texts: pa.Array) -> dict[str, int]:
     """The number of texts that contain each kind of markup noise."""
     return {name: int(_matches(texts, pattern).sum()) for name, pattern in MARKUP_NOISE.items()}
-
-
-def canonical_label(label: str) -> str:
-    """The label under which equal-looking labels are counted.
-
-    Unicode NFC; no invisible characters, and no white space or joiners around it; "1.0" becomes "1".
-    """
-    visible, before = _INVISIBLE.sub("", unicodedata.normalize("NFC", label)), None
-    while visible != before:
-        before, visible = visible, visible.strip().strip(_JOINERS)
-    whole = _WHOLE_NUMBER.fullmatch(visible)
-    return whole[1] if whole else visible
 
 
 def sort_labels(labels: set[str]) -> list[str]:

@@ -17,6 +17,27 @@ MOST_LABELS = 100_000
 
 
 @dataclass(frozen=True)
+class CorrectionCounts:
+    """What ``data.corrections`` changed.
+
+    Attributes:
+        files: names of the lists of corrections.
+        texts: texts for which a right label was filled in.
+        unmatched: of these, texts without a row that has the label that the list gives, or the right one.
+        rows: rows whose label was replaced.
+        rows_by_label: these rows by their right label.
+        rows_by_former_label: these rows by the label that they had.
+    """
+
+    files: list[str]
+    texts: int
+    unmatched: int
+    rows: int
+    rows_by_label: dict[str, int]
+    rows_by_former_label: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Facts about a source and its rows. The same data give the same manifest.
 
@@ -28,11 +49,12 @@ class Manifest:
         rows: rows with labels, including unreadable ones.
         unreadable: rows with labels that could not be read.
         unlabelled_rows: rows of files or splits without labels.
-        label_counts: readable rows per label as written; rows without a label count under "".
+        label_counts: readable rows per label as written or corrected; rows without a label count under "".
         files: facts about each file or split.
         columns_that_differ: per file with labels, columns that only it or only the first file has.
         ignored_files: files of the folder that were not read.
         ignored_data_files: ignored files in a format that Headway reads.
+        corrections: what ``data.corrections`` changed; None if it is not set.
     """
 
     source: str
@@ -47,6 +69,7 @@ class Manifest:
     columns_that_differ: dict[str, list[str]]
     ignored_files: list[str]
     ignored_data_files: list[str]
+    corrections: CorrectionCounts | None = None
 
 
 class Tally:

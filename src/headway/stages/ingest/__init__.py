@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from headway.data import corrections
 from headway.data.sources.files import open_files
 from headway.data.sources.hub import open_hub
 from headway.data.sources.manifest import Manifest, Tally
@@ -24,18 +25,25 @@ from headway.params import DataParams, Params
 def ingest(params: Params, layout: Layout) -> Manifest:
     """Read the source into ``data/raw``: ``rows.parquet``, ``unlabelled.parquet`` if there are such texts, ``manifest.json``.
 
+    Labels are replaced as ``data.corrections`` says.
+
     The time of reading is written to the scratch folder, because the same data must give the same outs. HeadwayError if the
-    source is missing, damaged, empty, changes while it is read, or lacks a column; ``data/raw`` then stays as it was.
+    source is missing, damaged, empty, changes while it is read, or lacks a column, or if a list of corrections cannot be used;
+    ``data/raw`` then stays as it was.
     """
     source = open_source(params.data, layout)
     tally = Tally()
+    corrector = None
+    if params.data.corrections:
+        corrector = corrections.Corrector(corrections.read(layout.corrections, params.data.corrections))
+    batches = map(corrector.apply, source.labelled_batches()) if corrector else source.labelled_batches()
     with fresh_folder(layout.raw) as folder:
-        _write(folder / "rows.parquet", map(tally.add, source.labelled_batches()), source.schema)
+        _write(folder / "rows.parquet", map(tally.add, batches), source.schema)
         if not tally.rows:
             raise HeadwayError(f"{source.name}: holds no rows; expected rows with a text and a label")
         if source.unlabelled:
             tally.unlabelled_rows = _write(folder / "unlabelled.parquet", source.unlabelled_batches(), UNLABELLED)
-        manifest = tally.manifest(source)
+        manifest = replace(tally.manifest(source), corrections=corrector.counts() if corrector else None)
         write_json(folder / "manifest.json", asdict(manifest))
     when = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(layout.ingested, {"when": when, "rows_sha256": manifest.rows_sha256})
