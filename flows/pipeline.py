@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,18 @@ from headway.environment import DEBUG
 from headway.errors import HeadwayError
 from headway.foreign_text import one_line
 from headway.layout import Layout
-from headway.params import Params
+from headway.params import Params, load
 from headway.process import raise_on_termination, recorded_interrupts
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Requester, current_requester
+from headway.promotion.decision_report import write_pages
 from headway.promotion.existing_decision import existing_outcome
 from headway.promotion.outcome import Outcome
 from headway.promotion.project import Project
 from headway.promotion.test_rows import TestRows
 from headway.registry.registry import Registry
 from headway.tracking import Tracker
+from headway.tracking_labels import data_name
 
 SOURCE_RETRIES, SECONDS_BETWEEN_RETRIES = 2, 10
 
@@ -69,7 +73,16 @@ def _requester() -> Requester:
     return current_requester("headway run", **{name: str(value) for name, value in flow.items() if value})
 
 
-@flow(name="headway", validate_parameters=False)
+def _run_name() -> str:
+    """The data set and the time, such as ``imdb · 2026-11-30 21:38``. What is wrong with the project is the flow's to report."""
+    started = f"{datetime.now():%Y-%m-%d %H:%M}"
+    with suppress(HeadwayError):
+        project = runtime.flow_run.parameters.get("project")
+        return f"{data_name(load(Layout.find(Path(project) if project else None).params))} · {started}"
+    return started
+
+
+@flow(name="headway", flow_run_name=_run_name, validate_parameters=False)
 def pipeline(project: str = "") -> str:
     """Bring every stage up to date, then promote or refuse the candidate.
 
@@ -86,6 +99,7 @@ def pipeline(project: str = "") -> str:
     started = time.monotonic()
     layout = Layout.find(Path(project) if project else None)
     params = preflight.check(layout)
+    report.label_flow_run(layout.root.name, data_name(params))
     with exclusive(layout):
         tracker = Tracker(params, layout)
         registry = Registry(tracker)
@@ -94,9 +108,11 @@ def pipeline(project: str = "") -> str:
             results = run_stages(layout, registry)
             outcome = gate(params, layout, tracker)
         seconds = time.monotonic() - started
-        search, page = report.describe_search(layout), report.decision_page(outcome, layout)
+        search = report.describe_search(layout)
+        page = write_pages(Project(params, layout, registry), outcome.decision).relative_to(layout.root).as_posix()
         confidence, not_learned = params.evaluation.confidence, report.describe_learning(layout)
-        closing = report.Report(tuple(results), outcome, confidence, search, seconds, page, not_learned)
+        links = report.mlflow_links(tracker, outcome)
+        closing = report.Report(tuple(results), outcome, confidence, search, seconds, page, not_learned, links)
         report.show(closing)
         report.publish(closing)
     if outcome.problem:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
 
-from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect import flow, get_client, runtime, tags
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from rich.console import Console
 from rich.table import Table
 
@@ -20,10 +21,13 @@ from headway.foreign_text import markdown, one_line
 from headway.layout import Layout
 from headway.phrases import counted
 from headway.promotion.decision import CANDIDATE, Decision
-from headway.promotion.decision_report import write_page
 from headway.promotion.outcome import PROMOTED, UNCHANGED, Outcome
+from headway.promotion.project import EXECUTION
+from headway.reporting.decision import summary
 from headway.reporting.formatting import interval, shown
 from headway.reporting.learning import findings
+from headway.tracking import Tracker
+from headway.tracking_labels import version_path
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ class Report:
     Attributes:
         confidence: coverage of the intervals in the outcome's scores, from 0 to 1.
         search: what the search tried, "" if there was no search.
-        page: path of the decision's page, "" if there is none.
+        page: path of the index of all pages within the project.
         not_learned: a line for each part of the candidate that did not learn.
+        links: see :func:`mlflow_links`.
     """
 
     stages: tuple[StageResult, ...]
@@ -44,6 +49,7 @@ class Report:
     seconds: float
     page: str = ""
     not_learned: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -71,13 +77,6 @@ def describe_search(layout: Layout) -> str:
 def describe_learning(layout: Layout) -> tuple[str, ...]:
     """A line for each part of the candidate that did not learn: what is wrong, and what to try."""
     return tuple(f"{one.line}." for one in findings(read_json(layout.metrics("training"), made_by="train")))
-
-
-def decision_page(outcome: Outcome, layout: Layout) -> str:
-    """Write the decision's page; returns its path within the project, or "" if the decision is older than the history."""
-    if outcome.decision is None:
-        return ""
-    return write_page(layout, outcome.decision).relative_to(layout.root).as_posix()
 
 
 def show(report: Report) -> None:
@@ -108,12 +107,38 @@ def show(report: Report) -> None:
     for line in report.outcome.lines[1:] or report.outcome.lines:
         console.print("  " + one_line(line), soft_wrap=True)
     if report.page:
-        console.print(f"The decision and what it is based on: {report.page}", soft_wrap=True)
+        console.print(f"All pages of this run: {report.page}", soft_wrap=True)
     console.print("Browse the runs and versions: make ui")
 
 
+def mlflow_links(tracker: Tracker, outcome: Outcome) -> dict[str, str]:
+    """Addresses of MLflow's pages of the runs and the version that a decision is about; none if MLflow serves no pages."""
+    if not tracker.pages:
+        return {}
+    decision, model = outcome.decision, tracker.params.registry.model_name
+    paths = {f"version {outcome.version}": version_path(model, outcome.version)}
+    if decision is not None:
+        found = tracker.find(kind="pipeline", key=decision.project.get(EXECUTION, ""))
+        runs = {"pipeline run": found.info.run_id if found else "", "training run": decision.candidate.run}
+        paths |= {name: tracker.run_path(run_id) for name, run_id in runs.items() if run_id}
+    return {f"MLflow: {name}": tracker.pages + path for name, path in paths.items()}
+
+
+def label_flow_run(*labels: str) -> None:
+    """Add tags to this flow run."""
+    if runtime.flow_run.id is None:
+        return
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(UUID(runtime.flow_run.id))
+        client.update_flow_run(run.id, tags=sorted({*run.tags, *labels}))
+
+
 def publish(report: Report) -> None:
-    """Store stages, metrics and decision as artifacts of the flow run."""
+    """Store stages, metrics, decision and links as artifacts of the flow run, and tag the run with the outcome."""
+    outcome = report.outcome
+    label_flow_run(outcome.result, f"version {outcome.version}")
+    for name, address in report.links.items():
+        create_link_artifact(link=address, link_text=name, key=f"headway-{name.split()[1]}", description=name)
     create_table_artifact(
         [{"stage": stage.name, "outcome": stage.outcome, "seconds": round(stage.seconds, 1)} for stage in report.stages],
         key="headway-stages",
@@ -125,7 +150,7 @@ def publish(report: Report) -> None:
         key="headway-metrics",
         description="Metrics on the test split, the same rows for every model",
     )
-    _publish_decision(report.headline, [*report.not_learned, *report.outcome.lines], report.outcome.decision)
+    _publish_decision(report.headline, [*report.not_learned, *outcome.lines], outcome.decision, report.links)
 
 
 def publish_by_hand(decision: Decision) -> None:
@@ -136,7 +161,7 @@ def publish_by_hand(decision: Decision) -> None:
     """
     try:
         if server.is_there():
-            with server.connected():
+            with server.connected(), tags(decision.kind, f"version {decision.candidate.version}"):
                 _by_hand(decision)
     except Exception as error:  # noqa: BLE001 - a server and its client can raise anything
         sys.stderr.write(
@@ -145,12 +170,19 @@ def publish_by_hand(decision: Decision) -> None:
         )
 
 
-@flow(name="headway-by-hand", validate_parameters=False)
+@flow(
+    name="headway-by-hand",
+    flow_run_name="{decision.kind} · version {decision.candidate.version}",
+    validate_parameters=False,
+)
 def _by_hand(decision: Decision) -> None:
-    _publish_decision(decision.headline, decision.summary[1:], decision)
+    _publish_decision(decision.headline, [], decision, {})
 
 
-def _publish_decision(headline: str, lines: Iterable[str], decision: Decision | None) -> None:
-    listed = "\n".join(f"- {markdown(line)}" for line in lines)
-    record = f"\nDecision record {decision.number}:\n\n````json\n{decision.as_json()}\n````\n" if decision else ""
-    create_markdown_artifact(f"# {markdown(headline)}\n\n{listed}\n{record}", key="headway-decision", description=headline)
+def _publish_decision(headline: str, lines: Iterable[str], decision: Decision | None, links: Mapping[str, str]) -> None:
+    """The decision as a page. Lines that it contains, of the headline and the checks, are not repeated."""
+    known = decision.summary if decision else []
+    listed = "\n".join(f"- {markdown(line)}" for line in lines if line not in known)
+    page = summary.render(decision, links) if decision else ""
+    parts = [f"# {markdown(headline)}", listed, page]
+    create_markdown_artifact("\n\n".join(part for part in parts if part), key="headway-decision", description=headline)

@@ -24,7 +24,9 @@ from headway.files import sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params, flatten
+from headway.process import user_name
 from headway.tracking import URI_VARIABLE, Tracker, reachable
+from headway.tracking_labels import data_name, model_description
 
 MANIFEST = {
     "source": "package:imdb",
@@ -104,7 +106,7 @@ def test_processes_that_start_at_once_create_one_database_and_one_experiment(
     named = [experiment.name for experiment in tracker.client.search_experiments()]
     assert named.count(tracker.params.registry.experiment) == 1
     runs = tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'")
-    assert sum(run.info.run_name.startswith("trial of ") for run in runs) == 3
+    assert sum("trial of " in run.info.run_name for run in runs) == 3
 
 
 def test_an_experiment_that_was_deleted_is_restored_with_its_runs(params: Params, layout: Layout) -> None:
@@ -410,6 +412,83 @@ def test_lineage_leads_from_a_run_to_commit_lock_data_and_params(layout: Layout,
         assert tags["headway.dvc_lock"] == sha256_of_file(layout.lock)
         assert tags["headway.data_fingerprint"] == MANIFEST["rows_sha256"]
         assert len(tags["headway.params"]) == 64
+
+
+def test_the_experiment_opens_in_the_view_for_model_training_and_a_persons_choice_stays(
+    params: Params, layout: Layout
+) -> None:
+    chosen = params.override({"registry.experiment": "described"})
+    tracker = Tracker(chosen, layout)
+    tags = tracker.client.get_experiment(tracker.experiment_id).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert data_name(params) in tags["mlflow.note.content"]
+    assert tags["mlflow.source.name"] == "dvc.yaml"
+    tracker.client.set_experiment_tag(tracker.experiment_id, "mlflow.note.content", "my words")
+    tracker.client.set_experiment_tag(tracker.experiment_id, "mlflow.experimentKind", "genai_development_inferred")
+    tags = tracker.client.get_experiment(Tracker(chosen, layout).experiment_id).tags
+    assert tags["mlflow.note.content"] == "my words"
+    assert tags["mlflow.experimentKind"] == "custom_model_development", "MLflow's pages had guessed"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "metric", "shown", "source"),
+    [
+        ("training", "train", "joint_validation_accuracy", "train · {} · 0.9178", "headway train"),
+        ("trial", "trial 3", "score", "tune · {} · trial 3 · 0.9178", "headway tune"),
+    ],
+)
+def test_a_run_is_named_after_what_ran_and_its_score_and_says_where_it_comes_from(
+    params: Params, layout: Layout, tracker: Tracker, kind: str, name: str, metric: str, shown: str, source: str
+) -> None:
+    with tracker.nested(kind, name, f"named {kind}") as run:
+        run.log_metrics({"loss": 1.0, "joint_validation_accuracy": 0.5} if kind == "trial" else {"loss": 1.0})
+        assert tracker.client.get_run(run.id).info.run_name == shown.format(data_name(params)).rpartition(" · ")[0]
+        run.log_metrics({metric: 0.91784})
+    found = tracker.client.get_run(run.id)
+    assert found.info.run_name == shown.format(data_name(params))
+    tags = found.data.tags
+    assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == (source, "LOCAL")
+    assert tags["mlflow.source.git.commit"] == tags["headway.git_commit"]
+    assert tags["mlflow.user"] == user_name()
+    assert tags["mlflow.note.content"]
+
+
+def test_metrics_of_a_logged_model_are_linked_to_it_once(layout: Layout, tracker: Tracker) -> None:
+    with tracker.nested("training", "train", "linked") as run:
+        pass
+    model = tracker.client.create_logged_model(tracker.experiment_id, "a-model", source_run_id=run.id)
+    parent = tracker.pipeline_run()
+    for _ in range(2):
+        parent.log_metrics({"test_accuracy": 0.5})
+        parent.log_model_metrics(model.model_id, {"test_accuracy": 0.5})
+    metrics = tracker.client.get_logged_model(model.model_id).metrics
+    assert [(one.key, one.value, one.run_id) for one in metrics] == [("test_accuracy", 0.5, parent.id)]
+    found = tracker.client.get_run(parent.id)
+    assert [one.model_id for one in found.outputs.model_outputs] == [model.model_id]
+    assert found.info.run_name == f"pipeline · {data_name(tracker.params)} · 0.5000"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"data.source": "package", "data.subset": "imdb"}, "imdb"),
+        ({"data.source": "hub", "data.hub_name": "owner/reviews", "data.hub_revision": "a" * 40}, "owner/reviews"),
+        ({"data.source": "file", "data.path": "data/my reviews.csv"}, "my reviews"),
+        ({"data.source": "file", "data.path": "data/folder/"}, "folder"),
+        ({"data.source": "file", "data.path": "."}, "file"),
+    ],
+)
+def test_data_have_a_short_name(params: Params, changes: dict[str, Any], name: str) -> None:
+    assert data_name(params.override(changes)) == name
+
+
+def test_the_registered_model_is_described_by_its_labels_and_its_intended_use(params: Params, project: Layout) -> None:
+    chosen = params.override({"registry.intended_use": "Reviews of *films*."})
+    write_json(project.prepared / "labels.json", ["negative", "positive"])
+    described = model_description(chosen, project)
+    assert f"**{data_name(params)}**" in described
+    assert "Labels: negative, positive." in described
+    assert described.endswith("**Intended use:** Reviews of \\*films\\*.")
 
 
 def test_the_input_data_set_is_logged_once(tracker: Tracker) -> None:

@@ -1,8 +1,9 @@
-"""Child processes that end with their parent, and commands that are ended with their whole process group."""
+"""This process's user, child processes that end with their parent, and commands that are ended with their whole process group."""
 
 from __future__ import annotations
 
 import ctypes
+import getpass
 import os
 import select
 import signal
@@ -22,6 +23,14 @@ PR_SET_PDEATHSIG = 1
 SECONDS_TO_END = 10.0
 #: Environment variable that DVC sets for the command of a stage.
 RUN_BY_DVC = "DVC_STAGE"
+
+
+def user_name() -> str:
+    """The user that this process runs as; "unknown" for a user without a name, as containers can have."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
 def die_with_parent() -> None:

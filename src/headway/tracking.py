@@ -8,39 +8,34 @@ the run as KILLED.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
 import socket
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import psutil
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
-from requests import RequestException
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from headway import tracking_database
-from headway.errors import Unreachable
+from headway import tracking_database, tracking_labels
+from headway.errors import Unreachable, redact_credentials
 from headway.files import read_json
 from headway.layout import Layout
 from headway.lineage import AFTERWARDS, execution_key, trace
 from headway.mlflow_connection import require_answer
 from headway.mlflow_errors import URI_VARIABLE as URI_VARIABLE
-from headway.mlflow_errors import describe
 from headway.params import Params, flatten
+from headway.tracking_run import RunningRun as RunningRun
+from headway.tracking_run import reachable as reachable
 
+#: Where ``headway ui`` serves MLflow's pages unless it is given another port.
+UI_ADDRESS = "http://127.0.0.1:5000/"
 #: Set by a flow for its stages: JSON of the tags that identify the flow's process.
 FLOW_VARIABLE = "HEADWAY_FLOW"
-#: A database or artifacts cannot be written: full, no permission, or broken.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 #: MLflow logs every new table, and a traceback for every failed statement; the error itself is reported once.
 NOISY = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db.utils": logging.CRITICAL}
 
@@ -48,84 +43,6 @@ NOISY = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "mlflow.store.db
 def tracking_uri(layout: Layout) -> str:
     """The URI in MLFLOW_TRACKING_URI, else that of a SQLite file in the project, with its absolute path."""
     return os.environ.get(URI_VARIABLE) or layout.tracking_uri
-
-
-@contextmanager
-def reachable(uri: str) -> Iterator[None]:
-    """Turn errors of MLflow, and of the disk it writes to, into one line: address, cause and remedy.
-
-    Raises:
-        Unreachable: MLflow does not answer, or reports an error.
-    """
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, RequestException) as error:
-        raise Unreachable(describe(error, uri)) from error
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
-            raise
-        raise Unreachable(describe(error, uri)) from error
-
-
-class RunningRun:
-    """A run to write to.
-
-    Args:
-        continued: the run was interrupted before, so a metric that it already has at a step is not logged again.
-    """
-
-    def __init__(self, client: MlflowClient, run_id: str, uri: str, continued: bool = False) -> None:
-        self._client = client
-        self._uri = uri
-        self._continued = continued
-        self.id = run_id
-
-    def log_params(self, values: Mapping[str, Any]) -> None:
-        """Log params. Existing ones are skipped, because MLflow refuses to change them."""
-        with reachable(self._uri):
-            known = self._client.get_run(self.id).data.params
-            new = [Param(key, str(value)) for key, value in values.items() if key not in known]
-            if new:
-                self._client.log_batch(self.id, params=new)
-
-    def log_metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log metrics at a step."""
-        now = int(time.time() * 1000)
-        with reachable(self._uri):
-            metrics = [Metric(key, float(value), now, step) for key, value in values.items()]
-            if self._continued:
-                metrics = [metric for metric in metrics if not self._has(metric)]
-            if metrics:
-                self._client.log_batch(self.id, metrics=metrics)
-
-    def _has(self, new: Metric) -> bool:
-        history = self._client.get_metric_history(self.id, new.key)
-        return any((known.step, known.value) == (new.step, new.value) for known in history)
-
-    def set_tags(self, values: Mapping[str, str]) -> None:
-        with reachable(self._uri):
-            self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in values.items()])
-
-    def log_artifacts(self, paths: Sequence[Path], folder: str | None = None) -> None:
-        """Copy files into the run's artifacts."""
-        with reachable(self._uri):
-            for path in paths:
-                self._client.log_artifact(self.id, str(path), folder)
-
-    def log_dataset(self, manifest: Mapping[str, Any]) -> None:
-        """Log the ingested data set, described by its manifest, as the run's input."""
-        dataset = Dataset(
-            name=str(manifest["source"])[:500],  # MLflow refuses longer ones
-            digest=str(manifest["rows_sha256"])[:32],
-            source_type="local",
-            source=json.dumps({"uri": manifest["source"], "version": manifest["version"]}),
-            profile=json.dumps({"rows": manifest["rows"], "labels": len(manifest["label_counts"])}),
-        )
-        with reachable(self._uri):
-            inputs = self._client.get_run(self.id).inputs
-            if not inputs or not inputs.dataset_inputs:
-                tags = [InputTag(MLFLOW_DATASET_CONTEXT, "train, validation and test")]
-                self._client.log_inputs(self.id, datasets=[DatasetInput(dataset, tags)])
 
 
 class Tracker:
@@ -144,14 +61,51 @@ class Tracker:
             if self.own:
                 tracking_database.prepare(layout)
             self.client = MlflowClient(self.uri, self.uri)
-            name = params.registry.experiment
-            experiment = self.client.get_experiment_by_name(name)
-            if experiment and experiment.lifecycle_stage == "deleted":
-                self.client.restore_experiment(experiment.experiment_id)
-            location = layout.artifacts.as_uri() if self.own else None
-            self.experiment_id = (
-                experiment.experiment_id if experiment else self.client.create_experiment(name, artifact_location=location)
-            )
+            self.experiment_id = self.open_experiment(params.registry.experiment, tracking_labels.experiment_tags(params))
+
+    def open_experiment(self, name: str, tags: Mapping[str, str]) -> str:
+        """Id of an experiment; created, or restored after deletion, if necessary. Tags that it has already are kept."""
+        with reachable(self.uri):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                origin = tracking_labels.provenance("pipeline", self._lineage())
+                location = self.layout.artifacts.as_uri() if self.own else None
+                try:
+                    return self.client.create_experiment(name, artifact_location=location, tags={**origin, **tags})
+                except MlflowException as error:
+                    found = self.client.get_experiment_by_name(name)
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+                        raise
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            for tag, value in tags.items():
+                if tag not in found.tags or found.tags[tag].endswith(tracking_labels.INFERRED):
+                    try:
+                        self.client.set_experiment_tag(found.experiment_id, tag, value)
+                    except MlflowException as error:  # of a user who may only read, for whom the rest works
+                        if error.error_code != "PERMISSION_DENIED":
+                            raise
+            return str(found.experiment_id)
+
+    @property
+    def pages(self) -> str:
+        """Address of MLflow's pages, without a password: the server's, or that of ``headway ui``; "" for another database."""
+        if self.own:
+            return UI_ADDRESS
+        return redact_credentials(self.uri).rstrip("/") + "/" if self.uri.startswith("http") else ""
+
+    def run_path(self, run_id: str, artifact: str = "") -> str:
+        """The part of a run's address after that of MLflow's pages; with a file among its artifacts, the file's."""
+        return f"{self._path}/runs/{run_id}" + (f"/artifacts/{artifact}" if artifact else "") + tracking_labels.VIEW
+
+    @property
+    def runs_path(self) -> str:
+        """The part of the address of the list of runs."""
+        return f"{self._path}/runs{tracking_labels.VIEW}"
+
+    @property
+    def _path(self) -> str:
+        return f"#/experiments/{self.experiment_id}"
 
     def find(self, **tags: str) -> Run | None:
         """The newest run whose tags ``headway.<name>`` have the given values."""
@@ -174,10 +128,11 @@ class Tracker:
         flow = os.environ.get(FLOW_VARIABLE)
         found = self.find(kind="pipeline", key=key)
         if found:
-            run = self.run(found.info.run_id)
-            run.set_tags(trace(self.params, self.layout).as_tags())
+            run = self._run_of("pipeline", "pipeline", found.info.run_id)
+            lineage = self._lineage()
+            run.set_tags({**lineage, **tracking_labels.commit_tags(lineage)})
         else:
-            run = self._create("pipeline", f"pipeline {key[:8]}", key, parent=None)
+            run = self._create("pipeline", "pipeline", key, parent=None)
             run.log_params(flatten(self.params.model_dump(exclude=AFTERWARDS)))
             manifest = self.layout.raw / "manifest.json"
             if manifest.is_file():
@@ -226,7 +181,7 @@ class Tracker:
             found = self.find(kind=kind, key=key)
             interrupted = found and found.info.status in ("RUNNING", "KILLED")
             if found and interrupted and found.data.tags.get(MLFLOW_PARENT_RUN_ID) == parent.id:
-                run = RunningRun(self.client, found.info.run_id, self.uri, continued=True)
+                run = self._run_of(kind, name, found.info.run_id, continued=True)
                 self._open(run, _process_tags())
             else:
                 run = self._create(kind, name, key, parent=parent.id)
@@ -289,18 +244,29 @@ class Tracker:
                 self.client.set_terminated(run_id, status)
 
     def _create(self, kind: str, name: str, key: str, parent: str | None) -> RunningRun:
+        shown, lineage = tracking_labels.run_name(kind, name, self.params), self._lineage()
         tags = {
-            MLFLOW_RUN_NAME: name,
+            MLFLOW_RUN_NAME: shown,
+            tracking_labels.NOTE: tracking_labels.RUN_NOTES[kind],
             "headway.kind": kind,
             "headway.key": key,
             **_process_tags(),
-            **trace(self.params, self.layout).as_tags(),
+            **lineage,
+            **tracking_labels.provenance(kind, lineage),
         }
         if parent:
             tags[MLFLOW_PARENT_RUN_ID] = parent
         with reachable(self.uri):
-            run = self.client.create_run(self.experiment_id, tags=tags, run_name=name)
-        return self.run(run.info.run_id)
+            run = self.client.create_run(self.experiment_id, tags=tags, run_name=shown)
+        return self._run_of(kind, name, run.info.run_id)
+
+    def _run_of(self, kind: str, name: str, run_id: str, continued: bool = False) -> RunningRun:
+        """A run to write to, whose name gets its score."""
+        shown = tracking_labels.run_name(kind, name, self.params)
+        return RunningRun(self.client, run_id, self.uri, continued, shown, tracking_labels.SCORES[kind])
+
+    def _lineage(self) -> dict[str, str]:
+        return trace(self.params, self.layout).as_tags()
 
 
 def _status_after(error: BaseException) -> str:

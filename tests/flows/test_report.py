@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
-from flows import report
+from flows import pipeline, report
 from flows.execution import RAN, UP_TO_DATE, StageResult
 from flows.report import Report
 from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
+from headway.lineage import execution_key
+from headway.params import Params
 from headway.promotion.decision import PROMOTION
 from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from headway.promotion.project import EXECUTION
+from headway.tracking import Tracker
+from headway.tracking_labels import VIEW, data_name
 from tests.promotion.conftest import story
 from tests.reporting.test_learning import MAJORITY
 from tests.reporting.test_learning import report as training_report
@@ -144,26 +149,58 @@ def test_the_artifacts_hold_what_the_tables_hold(monkeypatch: pytest.MonkeyPatch
     assert made["headway-decision"].startswith("# PROMOTED: version 3 is champion\n\n- promote:\n- ✓ enough_test_rows")
 
 
-def test_the_decision_page_is_written_and_its_path_printed(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
-    (record,) = story((PROMOTION, 1))
-    outcome = replace(closing().outcome, decision=record)
-    project.scratch.mkdir()
-    page = report.decision_page(outcome, project)
-    assert record.id in (project.root / page).read_text(encoding="utf-8")
-    report.show(replace(closing(), page=page))
-    assert f"The decision and what it is based on: {page}\n" in capsys.readouterr().out
+def test_the_path_of_the_index_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    report.show(replace(closing(), page="reports/index.html"))
+    assert "reports/index.html\n" in capsys.readouterr().out
 
 
-def test_a_decision_from_before_the_history_has_no_page(project: Layout, capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.decision_page(closing().outcome, project) == ""
-    report.show(closing())
-    assert "The decision and" not in capsys.readouterr().out
+@pytest.fixture
+def tracker(params: Params, project: Layout) -> Tracker:
+    return Tracker(params, project)
 
 
-def test_the_artifact_of_the_decision_holds_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flow_run_links_to_the_runs_and_the_version_in_mlflow(tracker: Tracker) -> None:
+    parent = tracker.pipeline_run()
+    key = execution_key(tracker.params, tracker.layout)
+    (record,) = story((PROMOTION, 3))
+    decided = record.model_copy(update={"project": {EXECUTION: key}})
+    links = report.mlflow_links(tracker, replace(closing().outcome, decision=decided))
+    assert links == {
+        "MLflow: version 3": f"http://127.0.0.1:5000/#/models/headway/versions/3{VIEW}",
+        "MLflow: pipeline run": f"http://127.0.0.1:5000/{tracker.run_path(parent.id)}",
+        "MLflow: training run": f"http://127.0.0.1:5000/{tracker.run_path('run 3')}",
+    }
+    tracker.own = False  # a database that is opened directly serves no pages
+    assert report.mlflow_links(tracker, closing().outcome) == {}
+    tracker.uri = "https://user:secret@mlflow.example"
+    (address,) = report.mlflow_links(tracker, closing().outcome).values()
+    assert address.endswith(f"mlflow.example/#/models/headway/versions/3{VIEW}")
+    assert "secret" not in address
+
+
+def test_a_flow_run_is_named_after_the_data_set_and_a_broken_project_does_not_matter(
+    params: Params, project: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project.root)
+    assert pipeline._run_name().startswith(f"{data_name(params)} · 20")
+    project.params.write_text("nothing: here")
+    assert pipeline._run_name().startswith("20")
+
+
+def test_the_artifact_of_the_decision_is_a_page_with_its_checks_scores_and_links(monkeypatch: pytest.MonkeyPatch) -> None:
     (record,) = story((PROMOTION, 1))
     made: dict[str, Any] = {}
     monkeypatch.setattr(report, "create_table_artifact", lambda *_, **__: None)
     monkeypatch.setattr(report, "create_markdown_artifact", lambda content, key, description: made.update({key: content}))
-    report.publish(replace(closing(), outcome=replace(closing().outcome, decision=record)))
-    assert record.as_json() in made["headway-decision"]
+    linked: list[str] = []
+    monkeypatch.setattr(report, "create_link_artifact", lambda link, link_text, key, description: linked.append(link))
+    address = "http://127.0.0.1:5000/#/models/headway/versions/3"
+    shown = replace(closing(lines=tuple(record.summary)), links={"MLflow: version 3": address})
+    report.publish(replace(shown, outcome=replace(shown.outcome, decision=record)))
+    written = made["headway-decision"]
+    assert written.startswith("# PROMOTED: version 3 is champion\n\n**Accuracy +1.67 points** against the linear baseline")
+    assert "| ✓ | no worse than baseline | accuracy +1.67" in written
+    assert f"[MLflow: version 3]({address})" in written
+    assert record.id[:12] in written
+    assert "{" not in written, "the record's JSON"
+    assert linked == [address]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable
 from headway.registry.packages import EXAMPLE, SERVING_REQUIREMENTS
+from headway.registry.record_log import RUN_TAG
 from headway.registry.registry import CHALLENGER, CHAMPION, MODEL_TAG, Registry, ref_of
 from headway.serving import package
 from headway.serving.package import ModelPackage, config
+from headway.tracking_labels import data_name
 from tests.promotion.conftest import Stock
 
 
@@ -63,6 +66,41 @@ def test_a_package_is_registered_once_and_challenges_until_it_is_champion(store:
     for _ in range(2):
         registry.set_champion(None)
         assert registry.champion() is None
+
+
+def test_mlflows_pages_show_what_a_version_is_and_where_it_comes_from(store: Store) -> None:
+    registry, client = store.registry, store.registry.client
+    lineage = {"headway.git_commit": "a" * 40 + "+changes"}
+    version = registry.register(store.folders[2], store.run, lineage)
+    model = client.get_registered_model(registry.name)
+    assert data_name(registry.tracker.params) in model.description
+    assert model.tags["mlflow.source.name"] == "dvc.yaml"
+    kept = client.get_model_version(registry.name, version.version)
+    assert kept.description
+    logged = client.get_logged_model(registry.logged_model(version))
+    assert logged.name == f"{data_name(registry.tracker.params)}-{package.fingerprint(store.folders[2])[:8]}"
+    assert logged.source_run_id == store.run
+    assert logged.tags["mlflow.note.content"]
+    for tags in (kept.tags, logged.tags):
+        assert tags["mlflow.source.name"] == "headway train"
+        assert tags["mlflow.source.git.commit"] == "a" * 40
+        assert tags["mlflow.source.git.dirty"] == "true"
+        assert tags["mlflow.user"]
+    assert [one.model_id for one in client.get_run(store.run).outputs.model_outputs].count(logged.model_id) == 1
+    client.update_registered_model(registry.name, "A person's own words.")
+    registry.register(store.folders[2], store.run, lineage)
+    again = client.get_logged_model(logged.model_id)
+    assert json.loads(again.tags["mlflow.modelVersions"]) == [{"name": registry.name, "version": str(version.version)}]
+    assert client.get_registered_model(registry.name).description == "A person's own words."
+
+
+def test_the_history_is_in_an_experiment_of_its_own(store: Store) -> None:
+    registry, client = store.registry, store.registry.client
+    registry.log.create()
+    run = client.get_run(client.get_registered_model(registry.name).tags[RUN_TAG])
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.name == f"{registry.tracker.params.registry.experiment}-history"
+    assert run.info.run_id not in registry.runs()
 
 
 def test_a_registry_leaves_mlflows_own_address_as_it_was(

@@ -108,7 +108,10 @@ def history(
 @app.command(rich_help_panel=PANEL)
 def card(
     version: Annotated[str, typer.Argument(help="Number of a registered version.")],
-    out: Annotated[str, typer.Option(help="Write the card to this file instead of printing it.")] = "",
+    out: Annotated[
+        str,
+        typer.Option(help="Write the card to this file instead of printing it: a page if it ends in .html, else Markdown."),
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the file of --out if it exists.")] = False,
 ) -> None:
     """Print a version's model card."""
@@ -119,7 +122,8 @@ def card(
     if out:
         require_writable(Path(out), "card", force)
     _, registered = registry()
-    text = cards.render(cards.judged(decisions(registered), version), registered.name)
+    draw = cards.page if out.endswith(".html") else cards.render
+    text = draw(cards.judged(decisions(registered), version), registered.name)
     if out:
         write_chosen(Path(out), text, "card", force)
         say(f"card: {out}")

@@ -7,13 +7,14 @@ so two promotions at once cannot both succeed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from headway.errors import HeadwayError
+from headway.foreign_text import markdown
 from headway.promotion import history
 from headway.promotion import history_queries as queries
 from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
@@ -21,11 +22,12 @@ from headway.registry.download import UnusableVersion
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
 from headway.registry.version_ref import ModelVersionRef
-from headway.reporting.decision import card, page
-from headway.serving.package import ModelPackage
+from headway.reporting.decision import card, page, summary
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+
+    from headway.serving.package import ModelPackage
 
 #: Tags of a version: address of its last decision, kind of that decision, and when and why it was retired. A pipeline's run has
 #: the first two as well, with the id of the decision instead of an address.
@@ -129,6 +131,14 @@ def retry_on_conflict(decide: Callable[Arguments, Result]) -> Callable[Arguments
     return attempts
 
 
+def require_champion(registry: Registry) -> ModelVersion:
+    """The champion; HeadwayError that says why there is none."""
+    champion = registry.champion()
+    if champion is None:
+        raise HeadwayError(f"model {registry.name} has no champion {_reason_for_none(history.decisions(registry))}")
+    return champion
+
+
 def load_champion(registry: Registry) -> ModelPackage:
     """The champion's package.
 
@@ -136,16 +146,20 @@ def load_champion(registry: Registry) -> ModelPackage:
         Unreachable: its files cannot be fetched.
         HeadwayError: there is no champion (the message says why), or its files are lost or damaged.
     """
-    champion = registry.champion()
-    if champion is None:
-        raise HeadwayError(f"model {registry.name} has no champion {_reason_for_none(history.decisions(registry))}")
-    return load_with_size(registry, champion)[0]
+    return load_with_size(registry, require_champion(registry))[0]
 
 
 def load_with_size(registry: Registry, champion: ModelVersion) -> tuple[ModelPackage, int]:
     """The champion's package and its size in bytes; the error for lost files also says how to go on without them."""
-    try:
+    with retirement_advised():
         return registry.load_with_size(champion)
+
+
+@contextmanager
+def retirement_advised() -> Iterator[None]:
+    """Have the error for a champion's lost or damaged files also say how to go on without them."""
+    try:
+        yield
     except UnusableVersion as error:
         raise HeadwayError(
             f'{error}, or run `headway retire --reason "…"` so that the next run promotes a new first champion'
@@ -177,19 +191,21 @@ def _annotate(registry: Registry, decision: Decision) -> None:
     version = registry.find(decision.candidate)
     if version is None:
         return
-    number, summary, files = version.version, decision.summary, {}
+    number, files, links = version.version, {}, {}
     tags = {DECISION_KIND_TAG: decision.kind, DECISION_TAG: f"{decision.number} {decision.id}"}
     if version.run_id and registry.has_run(version.run_id):
         stem = f"decisions/version-{number}-{decision.number}-{decision.id[:12]}"
         files = {f"{stem}.json": decision.as_json(), f"{stem}.html": page.render(decision)}
         tags[DECISION_TAG] = f"runs:/{version.run_id}/{stem}.json"
+        run_path = partial(registry.tracker.run_path, version.run_id)
+        links = {"training run": run_path(), "decision": run_path(f"{stem}.html")}
         if decision.checks:
             path = card.artifact(decision)
             files[path] = card.render(decision, registry.name)
-            summary = [*summary, f"Model card: runs:/{version.run_id}/{path}"]
+            links["model card"] = run_path(path)
     if decision.kind == RETIREMENT:
         tags[RETIRED_TAG] = f"{decision.when}: {decision.reason}"
-    registry.annotate(version, tags, "\n\n".join(summary), files)
+    registry.annotate(version, tags, f"{markdown(decision.headline)}\n\n{summary.render(decision, links)}", files)
 
 
 def _agree(decisions: Sequence[Decision], champion: ModelVersion | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 
 import headway
-from headway.serving.package import ModelPackage
+from headway.serving import package
 from headway.tracking import reachable
 
 #: What a logged model imports when it is served; nothing of the training stack.
@@ -46,15 +47,15 @@ def module_functions_use(uri: str) -> Iterator[None]:
                     os.environ[name] = value
 
 
-def log(folder: Path, run_id: str, tags: Mapping[str, str]) -> str:
+def log(folder: Path, run_id: str, tags: Mapping[str, str], name: str = "model") -> str:
     """Log a package with a run, as a pyfunc model that carries Headway's own code; returns its address, ``models:/…``.
 
-    The tags are the logged model's.
+    The name and the tags are the logged model's. MLflow links it to the run, and to the run's params and last metrics.
     """
-    model = ModelPackage.load(folder)
+    model = package.ModelPackage.load(folder)
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
-            name="model",
+            name=re.sub(r"""[/:.%"']+""", "-", name),  # MLflow refuses these characters
             loader_module="headway.serving.pyfunc",
             data_path=str(folder),
             code_paths=[str(Path(headway.__file__).parent)],

@@ -19,8 +19,10 @@ from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
+from headway import tracking_labels
 from headway.errors import HeadwayError, Unreachable, first_line
 from headway.files import TEMPORARY_PREFIX
+from headway.lineage import trace
 from headway.registry import ownership
 from headway.registry.download import INVALID, NOT_FOUND
 from headway.tracking import Tracker, reachable
@@ -106,7 +108,7 @@ class RecordLog:
             if model is None:
                 with ignoring("RESOURCE_ALREADY_EXISTS"):
                     self.client.create_registered_model(
-                        self.name, tags={RUN_TAG: run, **ownership.creation_tags(self.tracker)}
+                        self.name, tags={RUN_TAG: run, **ownership.creation_tags(self.tracker), **self._origin()}
                     )
             elif self._run() is None:
                 self.client.set_registered_model_tag(self.name, RUN_TAG, run)
@@ -150,7 +152,10 @@ class RecordLog:
         with reachable(self.tracker.uri):
             run = self._run()
             assert run is not None, "the log was not created"
-            if self.client.get_run(run).info.lifecycle_stage == LifecycleStage.DELETED:
+            info = self.client.get_run(run).info
+            if info.lifecycle_stage == LifecycleStage.DELETED:
+                if self.client.get_experiment(info.experiment_id).lifecycle_stage == LifecycleStage.DELETED:
+                    self.client.restore_experiment(info.experiment_id)
                 self.client.restore_run(run)
             with storing(f"record {number} of the history of {self.name}"):
                 self.client.log_text(run, text, f"{FOLDER}/{record_id}.json")
@@ -180,18 +185,28 @@ class RecordLog:
         return model.tags.get(RUN_TAG) if model is not None else None
 
     def _empty_run(self) -> str:
-        """The first run without records: one left by a killed process, or a new one. Concurrent processes get the same."""
-        if not self._empty_runs():
-            name = f"history of {self.name}"
-            tags = {MLFLOW_RUN_NAME: name, "headway.kind": "history", "headway.history_of": self.name}
-            run = self.client.create_run(self.tracker.experiment_id, tags=tags, run_name=name)
-            self.client.set_terminated(run.info.run_id)
-        return self._empty_runs()[0]
+        """The first run without records: one left by a killed process, or a new one. Concurrent processes get the same.
 
-    def _empty_runs(self) -> list[str]:
+        It is in an experiment of its own, apart from the runs that people look at.
+        """
+        params = self.tracker.params
+        experiment = self.tracker.open_experiment(
+            f"{params.registry.experiment}-history", tracking_labels.history_tags(params)
+        )
+        if not self._empty_runs(experiment):
+            name = f"history of {self.name}"
+            tags = {MLFLOW_RUN_NAME: name, "headway.kind": "history", "headway.history_of": self.name, **self._origin()}
+            run = self.client.create_run(experiment, tags=tags, run_name=name)
+            self.client.set_terminated(run.info.run_id)
+        return self._empty_runs(experiment)[0]
+
+    def _origin(self) -> dict[str, str]:
+        return tracking_labels.provenance("pipeline", trace(self.tracker.params, self.tracker.layout).as_tags())
+
+    def _empty_runs(self, experiment: str) -> list[str]:
         """Runs that were created for a log of this model and hold no record, the oldest first."""
         wanted = f"tags.`headway.kind` = 'history' and tags.`headway.history_of` = '{self.name}'"
-        found = self.client.search_runs([self.tracker.experiment_id], wanted)
+        found = self.client.search_runs([experiment], wanted)
         return [run for _, run in sorted((run.info.start_time, run.info.run_id) for run in found if not run.data.params)]
 
     def _ids(self, run: str) -> dict[int, str]:

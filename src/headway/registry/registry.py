@@ -5,25 +5,31 @@ Every operation is idempotent: after a kill between two steps, the next run find
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow.entities import LifecycleStage, LoggedModelStatus, Run
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from headway.registry import ownership, packages
-from headway.registry.download import INVALID, LOGGED_MODEL, NOT_FOUND, UnusableVersion, fetch, is_intact
+from headway.registry.download import INVALID, LOGGED_MODEL, NOT_FOUND, UnusableVersion, fetch, fetch_into, is_intact
 from headway.registry.record_log import RecordLog, ignoring, storing
 from headway.registry.version_ref import MODEL_TAG as MODEL_TAG
 from headway.registry.version_ref import ModelVersionRef
 from headway.serving import package
-from headway.serving.package import ModelPackage
 from headway.tracking import Tracker, reachable
+from headway.tracking_labels import NOTE, PACKAGE_NOTE, data_name, model_description, provenance
+
+if TYPE_CHECKING:
+    from headway.serving.package import ModelPackage
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-#: Characters that MLflow stores of a version's description.
+#: Characters that MLflow stores of a description.
 MAX_DESCRIPTION = 5000
 MAX_RUNS = 50_000
 
@@ -80,27 +86,58 @@ class Registry:
             HeadwayError: the registered model belongs to another project.
         """
         self.require_own()
-        fingerprint = package.fingerprint(folder)
+        params, fingerprint = self.tracker.params, package.fingerprint(folder)
         with packages.module_functions_use(self.tracker.uri):
-            ownership.claim(self.log.create(), self.tracker)
+            model = self.log.create()
+            ownership.claim(model, self.tracker)
+            if not model.description:
+                described = model_description(params, self.tracker.layout)
+                self.client.update_registered_model(self.name, described[:MAX_DESCRIPTION])
             wanted = f"name = '{self.name}' and tags.`{MODEL_TAG}` = '{fingerprint}'"
             version = max(self.client.search_model_versions(wanted), key=lambda one: int(one.version), default=None)
             if version is None or not self.loads(version):
-                logged = self._logged_model(fingerprint, run_id) or packages.log(folder, run_id, {MODEL_TAG: fingerprint})
-                version = self.new_version(logged, run_id, {MODEL_TAG: fingerprint, **tags})
+                origin = {MODEL_TAG: fingerprint, **provenance("training", tags)}
+                logged = self._logged_model(fingerprint, run_id) or packages.log(
+                    folder, run_id, {**origin, NOTE: PACKAGE_NOTE}, f"{data_name(params)}-{fingerprint[:8]}"
+                )
+                version = self.new_version(logged, run_id, {**origin, **tags}, "A candidate, not decided on yet.")
+            self._link(version)
             champion = self.champion()
             if champion is None or str(champion.version) != str(version.version):
                 self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         return version
 
-    def new_version(self, source: str, run_id: str | None, tags: Mapping[str, str]) -> ModelVersion:
+    def new_version(
+        self, source: str, run_id: str | None, tags: Mapping[str, str], description: str | None = None
+    ) -> ModelVersion:
         """Create a version of a logged model, whose ``models:/`` address MLflow resolves by its module-level functions.
 
         A server over HTTP takes such an address only together with the id of the logged model.
         """
         model_id = source.removeprefix(LOGGED_MODEL) if source.startswith(LOGGED_MODEL) else None
         with packages.module_functions_use(self.tracker.uri):
-            return self.client.create_model_version(self.name, source, run_id, tags=dict(tags), model_id=model_id)
+            return self.client.create_model_version(
+                self.name, source, run_id, tags=dict(tags), description=description, model_id=model_id
+            )
+
+    def logged_model(self, version: ModelVersion) -> str | None:
+        """Id of the logged model that a version was made from; None if MLflow no longer has it, or there was none."""
+        if not str(version.source).startswith(LOGGED_MODEL):
+            return None
+        model_id = str(version.source).removeprefix(LOGGED_MODEL)
+        with reachable(self.tracker.uri), ignoring(NOT_FOUND, INVALID):
+            return str(self.client.get_logged_model(model_id).model_id)
+        return None
+
+    def _link(self, version: ModelVersion) -> None:
+        """List a version among those of its logged model, as ``mlflow.register_model`` and MLflow's server do."""
+        model_id = self.logged_model(version)
+        if model_id is None:
+            return
+        listed = json.loads(self.client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+        if not any((one["name"], str(one["version"])) == (self.name, str(version.version)) for one in listed):
+            listed.append({"name": self.name, "version": str(version.version)})
+            self.client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(listed)})
 
     def _logged_model(self, fingerprint: str, run_id: str) -> str | None:
         """Address of an undamaged package that was logged with a run before, by a process that did not get to register it."""
@@ -125,7 +162,10 @@ class Registry:
                 self.client.log_text(version.run_id, text, path)
             for tag, value in tags.items():
                 self.client.set_model_version_tag(self.name, number, tag, value[:MAX_DESCRIPTION])
-            self.client.update_model_version(self.name, number, description=description[:MAX_DESCRIPTION])
+            shown = description[:MAX_DESCRIPTION]
+            if shown != description:  # not in the middle of a line
+                shown = shown.rpartition("\n")[0] or shown
+            self.client.update_model_version(self.name, number, description=shown)
 
     # Aliases.
     def champion(self) -> ModelVersion | None:
@@ -151,6 +191,10 @@ class Registry:
     def load_with_size(self, version: ModelVersion) -> tuple[ModelPackage, int]:
         """A version's package, and the size of its files in bytes; for the errors see :meth:`load`."""
         return fetch(self.client, version)
+
+    def fetch_into(self, version: ModelVersion, folder: Path) -> Path:
+        """A version's package in a folder, see :func:`headway.registry.download.fetch_into`."""
+        return fetch_into(self.client, version, folder)
 
     def loads(self, version: ModelVersion) -> bool:
         """Whether a version's files are complete and undamaged.
