@@ -19,6 +19,7 @@ from headway.promotion.decision import FORCED, PROMOTION, REFUSAL, RETIREMENT, R
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import CHALLENGER, CHAMPION, MAX_DESCRIPTION, Registry
 from headway.serving import package
+from headway.tracking_labels import VIEW
 from tests.mortal import Mortal, each_kill
 from tests.promotion.conftest import REQUESTER, House
 
@@ -235,7 +236,10 @@ def test_a_promotion_moves_both_aliases_and_leaves_its_traces(two: House) -> Non
     version = registry.version("3")
     assert version.tags[DECISION_KIND_TAG] == PROMOTION
     assert version.tags[DECISION_TAG] == f"runs:/{two.stock.run}/decisions/version-3-3-{record.id[:12]}.json"
-    assert version.description.startswith("version 3 is promoted\n\n✓ no_worse_than_baseline")
+    said = "version 3 is promoted\n\n**Accuracy +1.67 points** against the linear baseline"
+    assert version.description.startswith(said)
+    card = f"#/experiments/{registry.tracker.experiment_id}/runs/{two.stock.run}/artifacts/cards/version-3.md{VIEW}"
+    assert f"[model card]({card})" in version.description
     kept = {item.path for item in client.list_artifacts(two.stock.run, "decisions")}
     assert {f"decisions/version-3-3-{record.id[:12]}.{ending}" for ending in ("json", "html")} <= kept
 

@@ -170,6 +170,11 @@ def test_the_card_is_printed_or_written(two: House, tmp_path: Path) -> None:
     assert out.read_text(encoding="utf-8") == printed
 
 
+def test_a_card_in_a_file_that_ends_in_html_is_a_page(two: House, tmp_path: Path) -> None:
+    assert headway("card", "3", "--out", str(tmp_path / "card.html")).exit_code == 0
+    assert (tmp_path / "card.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
 def test_a_card_that_cannot_be_written_is_one_line(two: House, tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("")
     assert "cannot write the card: " in error_of("card", "3", "--out", str(tmp_path / "a file" / "card.md"))
@@ -188,7 +193,7 @@ def killed_after_its_decision(monkeypatch: pytest.MonkeyPatch, *words: str) -> N
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("headway.promotion.commands.write_page", killed)
+        patch.setattr("headway.promotion.commands.write_pages", killed)
         headway(*words)
 
 

@@ -331,7 +331,8 @@ def test_a_run_that_a_kill_left_empty_is_used(house: House, monkeypatch: pytest.
     monkeypatch.undo()
     registry.log.create()
     wanted = "tags.`headway.kind` = 'history'"
-    assert len(registry.client.search_runs([registry.tracker.experiment_id], wanted)) == 1
+    experiments = [experiment.experiment_id for experiment in registry.client.search_experiments()]
+    assert len(registry.client.search_runs(experiments, wanted)) == 1
 
 
 def test_a_param_that_is_no_place_of_a_record_is_none(three: Registry) -> None:

@@ -27,7 +27,7 @@ from headway.files import read_json, sha256_of_file, write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import GateParams, Params
-from headway.promotion import champion, gate, history, rollback, scoring, test_rows
+from headway.promotion import champion, changed_texts, gate, history, rollback, scoring, test_rows
 from headway.promotion import promote as page
 from headway.promotion.champion import DECISION_KIND_TAG, reconcile, ref_of
 from headway.promotion.decision import BASELINE, CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, current_requester
@@ -401,14 +401,31 @@ def test_a_record_says_what_was_decided_on_and_who_requested_it(
     run, stem = record.candidate.run, f"decisions/version-1-1-{record.id[:12]}"
     assert artifacts(candidate, run, "decisions") == {f"{stem}.json", f"{stem}.html"}
     assert artifacts(candidate, run, "cards") == {"cards/version-1.md"}
-    assert artifacts(candidate, pipeline_run(candidate).info.run_id, None) >= {"decision.json", "decision.html"}
+    assert artifacts(candidate, pipeline_run(candidate).info.run_id, None) >= {"decision.json"}
     run = pipeline_run(candidate).info.run_id
     assert artifacts(candidate, run, "evaluation") == {"evaluation/slices.json", "evaluation/mistakes.json"}
-    assert artifacts(candidate, run, "reports") == {"reports/evaluation.html"}
+    pages = {f"reports/{name}.html" for name in ("index", "decision", "card", "evaluation")}
+    assert artifacts(candidate, run, "reports") == pages
+    texts = changed_texts.kept(candidate.layout, record)
+    assert texts is not None
+    assert texts.opponent == "the linear baseline"
+    examples = [*texts.only_candidate_correct, *texts.only_opponent_correct]
+    assert examples
+    assert {one.text for one in examples} <= set(TestRows(candidate.layout).texts)
+    page_of_it = candidate.layout.page("decision").read_text(encoding="utf-8")
+    assert record.id in page_of_it
+    assert 'href="evaluation.html"' in page_of_it
     metrics = pipeline_run(candidate).data.metrics
     for name in HEADLINES:
         assert metrics[f"test_{name}"] == pytest.approx(scores[name]), name
         assert metrics[f"baseline_test_{name}"] == pytest.approx(record.scores[BASELINE][name]), name
+    registry = Registry(candidate.tracker)
+    logged = registry.client.get_logged_model(registry.logged_model(registry.version("1")))
+    linked = {one.key: one.value for one in logged.metrics if one.run_id == run}
+    assert linked == pytest.approx({f"test_{name}": scores[name] for name in HEADLINES if scores.get(name) is not None})
+    described = pipeline_run(candidate)
+    assert described.info.run_name.endswith(f" · {scores['accuracy']:.4f}")
+    assert described.data.tags["mlflow.note.content"].startswith(f"{record.headline}\n\n")
 
 
 class Overtaken(Registry):

@@ -71,6 +71,18 @@ def profile_of(classes, **changes):
     return profile | changes
 
 
+def texts_of(classes, text):
+    """Examples as prepare writes them: two texts of each class, and a pair."""
+    of_class = {label: [{"label": label, "characters": 1_000_000, "text": text}] * 2 for label in classes}
+    one = {"label": next(iter(classes)), "characters": len(text), "text": text}
+    return {
+        "classes": of_class,
+        "longest": one,
+        "shortest": one | {"text": "short"},
+        "near_duplicates": [(one, one | {"text": "near"})],
+    }
+
+
 def file_of(name, encoding="utf-8", guessed=False):
     return {"name": name, "rows": 1, "encoding": encoding, "encoding_guessed": guessed, "delimiter": ","}
 
@@ -82,6 +94,19 @@ REVIEWS = {"negative": (9969, 1253, 1210), "positive": (10026, 1241, 1205)}
 def reviews_profile():
     """What is known of the reviews that ship."""
     return profile_of(REVIEWS)
+
+
+def corrected(**changes):
+    """What one list of corrections changed."""
+    counts = {
+        "files": ["list.csv"],
+        "texts": 44,
+        "unmatched": 0,
+        "rows": 41,
+        "rows_by_class": {"good": 41},
+        "new_classes": [],
+    }
+    return counts | changes
 
 
 def tree(profile, examples=()):
@@ -101,6 +126,34 @@ def section(page, title):
 def cells(table):
     """The words of a table's body."""
     return [["".join(cell.itertext()).strip() for cell in row] for row in table.find("tbody")]
+
+
+# Texts
+
+
+def test_texts_of_each_class_and_near_duplicates_side_by_side_are_shown(reviews_profile):
+    html = data_page(reviews_profile, (), texts_of(REVIEWS, HOSTILE)).html
+    page = ElementTree.fromstring(html)
+    of_classes = section(page, "Texts of each class")
+    assert [words(one.find("summary")) for one in of_classes.iter("details")] == [
+        "positive 12,472 rows",
+        "negative 12,432 rows",
+    ]
+    texts = [one for one in page.iter("div") if one.get("class") == "text"]
+    assert len(texts) == 2 * 2 + 2 + 2
+    assert {one.get("dir") for one in texts} == {"auto"}
+    assert "1,000,000 characters, of which the first are shown" in words(of_classes)
+    (pair,) = (one for one in section(page, "Near-duplicates").iter("div") if one.get("class") == "pair")
+    assert "".join(pair[1].itertext()).endswith("near")
+    assert "<script>alert" not in html
+
+
+def test_of_a_thousand_classes_the_largest_have_texts_and_a_note_counts_all():
+    classes = {f"class {number}": (40, 5, 5) for number in range(1_000)}
+    page = ElementTree.fromstring(data_page(profile_of(classes), (), texts_of(classes, "words")).html)
+    found = section(page, "Texts of each class")
+    assert len(list(found.iter("details"))) == 100
+    assert "The 100 largest of 1,000 classes" in words(found)
 
 
 # Numbers
@@ -326,6 +379,13 @@ def test_an_ordinary_profile_has_no_notices(reviews_profile):
             "pos (2,000) → positive, n/a (3) dropped.",
         ),
         ({"label_map_unused": {"Pos": "pos", "x": ""}}, ["label_map_unused"], "Pos (did you mean pos?), x."),
+        (
+            {"corrections": corrected(rows_by_class={"good": 1_200, "so so": 3})},
+            ["corrections"],
+            "(1,200 → good, 3 → so so).",
+        ),
+        ({"corrections": corrected(unmatched=1)}, ["unmatched", "corrections"], "1 of 44 corrections"),
+        ({"corrections": corrected(new_classes=["goood"])}, ["new_classes", "corrections"], "adds a class that no row had"),
         ({"rows_in": 26_000, "rows_not_sampled": 1000}, ["sampling"], "1,000 usable rows"),
     ],
 )
@@ -408,8 +468,8 @@ def test_text_is_never_interpreted_as_markup_anywhere_on_the_page():
     assert shape(page) == shape(harmless)
     (table,) = section(page, "Examples of quarantined rows").iter("table")
     assert cells(table) == [["1", visible(HOSTILE), visible(HOSTILE)[:80] + "…", visible(HOSTILE)]]
-    assert words(page.find("body/header/h1")) == words(page.find("head/title")).removeprefix("Data: ")
-    assert "{{ 7 * 7 }}" in words(page.find("body/header/h1"))
+    assert words(page.find("body/main/header/h1")) == words(page.find("head/title")).removeprefix("Data: ")
+    assert "{{ 7 * 7 }}" in words(page.find("body/main/header/h1"))
 
 
 @settings(max_examples=15)
@@ -454,7 +514,7 @@ def test_figures_of_one_page_share_no_ids_even_when_they_are_alike(reviews_profi
 
 def test_colours_follow_the_readers_choice_of_light_or_dark(reviews_profile):
     text = data_page(reviews_profile, []).html
-    colours = set(re.findall(r"var\((--\w+)\)", text))
+    colours = set(re.findall(r"var\((--\w+)\)", text)) - {"--w"}  # the strength of a highlight
     light, dark = re.findall(r":root \{(.*?)\}", text, flags=re.S)
     assert colours <= set(re.findall(r"(--\w+):", light)) == set(re.findall(r"(--\w+):", dark))
     drawn = [one.get("style") for svg in ElementTree.fromstring(text).iter("svg") for one in svg.iter() if one.get("style")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from itertools import pairwise
 from typing import Any
@@ -12,8 +11,11 @@ from markdown_it import MarkdownIt
 
 from headway.errors import HeadwayError
 from headway.model.schedule import Schedule
+from headway.promotion.changed_texts import ChangedText, ChangedTexts
+from headway.promotion.check import Check
 from headway.promotion.decision import PROMOTION, REFUSAL, RETIREMENT, Decision, new_decision
-from headway.reporting.decision import card, page
+from headway.reporting.decision import card, checks, page
+from headway.reporting.index import page as index
 from tests.promotion.conftest import CHECK, LINEAGE, SCORES, decision_content, ref, story
 from tests.reporting.test_learning import MAJORITY
 from tests.reporting.test_learning import report as training_report
@@ -66,18 +68,19 @@ def test_the_page_shows_the_decision_its_checks_and_inputs_and_loads_nothing_fro
     text = page.render(record)
     assert page.render(record) == text
     for said in (
-        "version 3 is refused",
-        "accuracy &lt;worse&gt;",
+        "Version 3 is refused",
+        "Accuracy &lt;worse&gt;",
         "✗",
-        "−0.0300",
+        "+1.67 points (0.77 to 2.56)",
+        "must stay above −3.00",
         record.id,
         record.previous,
         "a" * 40,
         "d" * 64,
     ):
         assert said in text, said
-    assert html.unescape(re.search(r"<p>(20.*?)</p>", text)[1]).startswith(record.when)
-    assert "0.9105 <small>0.8991 to 0.9215</small>" in text
+    assert f'<time datetime="{record.when}">' in text
+    assert "0.9105 <small>(0.8991 to 0.9215)</small>" in text
     assert not re.search(r"(src|href)=|https?://|@import|url\(", text)
 
 
@@ -87,6 +90,82 @@ def test_the_page_of_a_retirement_states_that_it_was_made_without_the_gate() -> 
     assert "This decision was made without the gate." in text
     assert "&lt;b&gt;bad&lt;/b&gt;" in text
     assert "none (this is the first)" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "passed", "said"),
+    [
+        (0.01, 0.03, True, "is better than the linear baseline: the whole interval is above zero.<"),
+        (0.001, 0.002, False, "above zero. The check asks for more"),
+        (-0.02, -0.01, True, "is worse than the linear baseline: the whole interval is below zero. It is within the margin"),
+        (-0.01, 0.01, True, "not shown that it is better"),
+        (-0.04, 0.01, False, "It is not shown that the candidate is better"),
+    ],
+)
+def test_the_page_concludes_from_the_interval(low: float, high: float, passed: bool, said: str) -> None:
+    check = {**CHECK, "low": low, "high": high, "value": (low + high) / 2, "passed": passed}
+    assert said in page.render(a_record(checks=[check]))
+
+
+def test_the_page_links_the_other_pages_and_the_run_if_they_are_known() -> None:
+    address = "https://mlflow.example/#/experiments/1/runs/2"
+    text = page.render(a_record(), {"Evaluation": "evaluation.html"}, run_address=address)
+    assert re.findall(r'href="([^"]*)"', text) == ["evaluation.html", address]
+
+
+def test_the_page_shows_the_texts_that_changed_sides_as_texts() -> None:
+    record = a_record()
+    one = {"label": "a", "candidate": "a", "candidate_probability": 0.9, "opponent": "b", "opponent_probability": 0.6}
+    won = tuple(ChangedText(text=f"<b>good</b><br />{number}", **one) for number in range(4))
+    texts = ChangedTexts(
+        decision=record.id, opponent="the champion, version 2", only_candidate_correct=won, only_opponent_correct=()
+    )
+    text = page.render(record, texts=texts)
+    assert text.count("&lt;b&gt;good&lt;/b&gt;\n") == 4
+    assert "<summary>1 more</summary>" in text
+    assert "Only the champion, version 2 is right: none" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bounds", "shown"),
+    [
+        ("better_than_champion", 0.024, (0.0151, 0.0334), "+2.40 points (1.51 to 3.34)"),
+        ("negative_log_likelihood", -0.0123, (-0.02, -0.005), "−0.012 nats (−0.020 to −0.005)"),
+        ("latency", 7.643, (None, None), "7.6 ms"),
+        ("size", 59.58, (None, None), "59.6 MB"),
+        ("slices", 0.123, (None, None), "p = 0.12"),
+        ("enough_test_rows", 2458.0, (None, None), "2,458 rows"),
+        ("unknown_check", 0.5, (None, None), "0.5000"),
+        ("macro_f1", None, (None, None), "—"),
+    ],
+)
+def test_a_check_shows_its_value_in_its_own_unit(
+    name: str, value: float | None, bounds: tuple[Any, Any], shown: str
+) -> None:
+    check = Check(name=name, passed=True, value=value, low=bounds[0], high=bounds[1], explanation="")
+    assert checks.row(check).value == shown
+
+
+def test_the_card_is_a_page_too_with_its_tables_in_boxes() -> None:
+    text = card.page(a_record(data={**DATA, "source": "<b>x</b> [y](http://z)"}), "headway", {"Decision": "decision.html"})
+    assert "<h1>Model card: headway, version 3</h1>" in text
+    assert text.count("<table>") == text.count('<div class="scroll" role="region"') > 3
+    assert "&lt;b&gt;x&lt;/b&gt; [y](http://z)" in text
+    assert re.findall(r'href="([^"]*)"', text) == ["decision.html"]
+
+
+def test_the_index_links_the_pages_that_exist_with_their_numbers() -> None:
+    metrics = {"test": SCORES, "search": {"trials": 8, "winner": 0}}
+    text = index.render("headway", a_record(), ["decision", "evaluation", "study"], metrics)
+    assert re.findall(r'href="([^"]*)"', text) == ["decision.html", "evaluation.html", "study.html"]
+    for said in (
+        "Version 3 is promoted",
+        "accuracy +1.67 points (0.77 to 2.56) against the linear baseline; 2 of 2 checks passed",
+        "accuracy 0.9105 (0.8991 to 0.9215) on 2,458 test rows",
+        "8 trials; the defaults are kept",
+    ):
+        assert said in text, said
+    assert "No decision yet" in index.render("headway", None, [], {})
 
 
 def table_rows(text: str, section: str) -> list[list[str]]:
@@ -244,7 +323,14 @@ def test_the_card_has_the_pretrained_encoder_with_its_licence_and_hashes() -> No
     page.render(a_record(training=training))
 
 
-def test_the_card_of_a_fine_tuned_encoder_has_its_schedule() -> None:
+def test_the_card_of_a_static_encoder_names_no_layers() -> None:
+    encoder = {**ENCODER, "family": "model2vec", "pooling": "mean"}
+    text = card.render(a_record(training={"encoder": encoder}), "headway")
+    assert "(model2vec), frozen, with a linear layer on the mean of its vectors |" in text
+
+
+@pytest.mark.parametrize(("mode", "says"), [("fine_tune", "fine-tuned"), ("lora", "fine-tuned by low-rank adapters")])
+def test_the_card_of_a_fine_tuned_encoder_has_its_schedule(mode: str, says: str) -> None:
     schedule = {
         "tokens_per_batch": 1024,
         "steps": 920,
@@ -253,9 +339,9 @@ def test_the_card_of_a_fine_tuned_encoder_has_its_schedule() -> None:
         "warmup_ratio": 0.1,
         "patience": 5,
     }
-    training = {"step": 414, "epoch": 9.0, "schedule": schedule, "encoder": {**ENCODER, "mode": "fine_tune"}}
+    training = {"step": 414, "epoch": 9.0, "schedule": schedule, "encoder": {**ENCODER, "mode": mode}}
     text = card.render(a_record(training=training), "headway")
-    assert "fine-tuned, with a linear layer" in text
+    assert f"(bert), {says}, with a linear layer" in text
     assert "| kept weights | step 414, epoch 9 |" in text
 
 

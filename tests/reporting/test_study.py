@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,14 @@ def test_a_study_of_one_trial_is_drawn_too(tmp_path: Path, space: dict[str, Any]
     for name, figure in page_of([trial], tune_params(space=space)).figures.items():
         save_png(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_equal_scores_rank_nothing(trials: list[TrialResult]) -> None:
+    equal = [replace(trial, state="complete", score=0.5, reason="") for trial in trials]
+    page = page_of(equal, tune_params())
+    assert "All trials scored the same: nothing to rank." in page.html
+    assert list(page.figures) == ["search_history"]
+    assert "nothing to rank" not in page_of(trials, tune_params()).html
 
 
 def test_what_a_reason_says_is_text_and_no_markup(trials: list[TrialResult]) -> None:

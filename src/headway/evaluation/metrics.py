@@ -85,6 +85,7 @@ def evaluate_slices(
 ) -> dict[str, dict[str, Any]]:
     """Rows, accuracy and macro F1 of each slice, a mask over the rows, with intervals, for JSON.
 
+    Macro F1 is None for a slice of one label: its mean would be of that label's F1 alone, which only counts missed rows.
     ``small`` marks a slice with fewer than ``min_slice_rows`` rows, whose interval is too wide to draw conclusions. A slice
     without rows has no values.
     """
@@ -99,6 +100,8 @@ def _of_slice(labels: np.ndarray, predicted: np.ndarray, params: EvaluationParam
     present, own = np.unique(np.stack([labels, predicted]), return_inverse=True)  # renumbered: a slice may have few classes
     own_labels, own_predicted = own.reshape(2, -1)
     correct = labels == predicted
+    of_rows = np.unique(labels)
+    several = len(of_rows) > 1
 
     def statistics(weights: np.ndarray) -> dict[str, np.ndarray]:
         f1 = resampling.by_class(own_labels, own_predicted, len(present), weights)
@@ -107,7 +110,7 @@ def _of_slice(labels: np.ndarray, predicted: np.ndarray, params: EvaluationParam
     resamples = resampling.resample(statistics, len(labels), params.bootstrap_samples, seed)
     values = {
         "accuracy": correct.mean(),
-        "macro_f1": f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0),
+        "macro_f1": f1_score(labels, predicted, labels=of_rows, average="macro", zero_division=0) if several else math.nan,
     }
     intervals = {name: _interval(float(value), resamples[name], params.confidence) for name, value in values.items()}
     return {"rows": len(labels), "small": len(labels) < params.min_slice_rows, **_plain(intervals)}

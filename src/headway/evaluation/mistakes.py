@@ -26,7 +26,12 @@ def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Seque
             "predicted": predictions.classes[predicted[row]],
             "probability": None if np.isnan(confidence[row]) else round(float(confidence[row]), 6),  # JSON has no NaN
             "characters": len(texts[row]),
-            "text": texts[row][:EXCERPT] + ("…" if len(texts[row]) > EXCERPT else ""),
+            "text": excerpt(texts[row], EXCERPT),
         }
         for row in order
     ]
+
+
+def excerpt(text: str, characters: int) -> str:
+    """The beginning of a text, with an ellipsis where it is cut."""
+    return text[:characters] + ("…" if len(text) > characters else "")

@@ -15,7 +15,7 @@ from headway.files import read_json, write_json
 from headway.promotion import rollback
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Decision, Requester, current_requester
-from headway.promotion.decision_report import write_page
+from headway.promotion.decision_report import write_pages
 from headway.promotion.outcome import Outcome
 from headway.promotion.project import Project
 
@@ -110,14 +110,15 @@ def _idempotent(
         write_json(note, {**request, "after": last})
     try:
         decision = decision or decide(reason, current_requester(command), project.lineage())
-        page = _publish(project, decision, publish)
     except Exception:
         note.unlink()
         raise
+    page = _publish(project, decision, publish)  # the note stays until this succeeds, so that a repetition only publishes
     note.unlink()
     return decision, page
 
 
 def _publish(project: Project, decision: Decision, publish: Publish) -> Path:
     publish(decision)
-    return write_page(project.layout, decision)
+    write_pages(project, decision)
+    return project.layout.page("decision")

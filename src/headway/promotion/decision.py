@@ -9,7 +9,6 @@ decision that was read from version 2 keeps the names, and so the id, that it wa
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import heapq
 import json
@@ -24,6 +23,7 @@ from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, Validation
 
 from headway.errors import HeadwayError
 from headway.files import sha256_of_json
+from headway.process import user_name
 from headway.promotion.check import Check, Frozen
 from headway.registry.version_ref import ModelVersionRef
 
@@ -173,7 +173,7 @@ class Decision(Frozen):
         """The opponent that the candidate's accuracy was compared with, and the check; the champion if there was one."""
         for opponent, ending in ACCURACY_CHECKS:
             for check in self.checks:
-                if check.name.endswith(ending) and check.value is not None and check.low is not None:
+                if check.name.endswith(ending) and None not in (check.value, check.low, check.high):
                     return opponent, check
         return None
 
@@ -254,11 +254,7 @@ def parse(text: str, expected: str) -> Decision:
 
 def current_requester(command: str, **flow: str) -> Requester:
     """This user on this machine, running a command, with fields of :class:`Requester` about the flow run, if there is one."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # users of containers can have no name
-        user = "unknown"
-    return Requester(user=user, host=socket.gethostname(), command=command, **flow)
+    return Requester(user=user_name(), host=socket.gethostname(), command=command, **flow)
 
 
 def plain(value: Any) -> Any:

@@ -1,24 +1,58 @@
-"""Reports on a decision: its page in the project, and a summary in the pipeline's MLflow run."""
+"""Reports on a decision: the pages in the project, and a summary in the pipeline's MLflow run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from headway.evaluation.headlines import HEADLINES
-from headway.files import write_text
-from headway.layout import Layout
+from headway.files import read_json, write_text
+from headway.foreign_text import markdown
 from headway.lineage import execution_key
+from headway.promotion import changed_texts
 from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG
 from headway.promotion.decision import BASELINE, CANDIDATE, Decision
 from headway.promotion.project import EXECUTION, Project
-from headway.reporting.decision import page
+from headway.reporting.decision import card, page, summary
+from headway.reporting.index import page as index
+from headway.reporting.index.page import CARD, DECISION, INDEX, STAGE_PAGES
+from headway.serving import package
+from headway.tracking_labels import NOTE, commit_tags, version_path
 
 
-def write_page(layout: Layout, decision: Decision) -> Path:
-    """Write the page of a decision into the project's scratch folder; returns its path."""
-    path = layout.scratch / "decision.html"
-    write_text(path, page.render(decision))
-    return path
+def write_pages(project: Project, decision: Decision | None) -> Path:
+    """Write the pages that are drawn after the gate: the decision, the model card, and the index of all pages.
+
+    They are in the folder of the stages' pages, but are no DVC outs: they have dates and run ids. Without a decision, as for a
+    champion from before the history, the index alone is written.
+
+    Returns:
+        Path of the index.
+    """
+    layout, registry = project.layout, project.registry
+    made = [name for name in STAGE_PAGES if layout.page(name).is_file()]
+    if decision is not None:
+        has_card, candidate = bool(decision.checks), decision.candidate
+        # The stages' pages are about the model that was trained last, which a decision by hand need not be about.
+        is_staged = layout.candidate.is_dir() and package.fingerprint(layout.candidate) == candidate.model
+        around = [INDEX, *(made if is_staged else [])]
+        texts, tracker = changed_texts.kept(layout, decision), registry.tracker
+        is_shown = bool(tracker.pages and candidate.run) and registry.has_run(candidate.run)
+        run = tracker.pages + tracker.run_path(candidate.run) if is_shown else ""
+        links = index.links([*around, *([CARD] if has_card else [])])
+        write_text(layout.page(DECISION), page.render(decision, links, texts, run))
+        made = [DECISION, *made]
+        if has_card:
+            write_text(layout.page(CARD), card.page(decision, registry.name, index.links([*around, DECISION])))
+            made.append(CARD)
+        else:
+            layout.page(CARD).unlink(missing_ok=True)
+    metrics = {
+        name: read_json(layout.metrics(name), made_by=stage)
+        for name, stage in (("data", "prepare"), ("search", "tune"), ("test", "evaluate"))
+        if layout.metrics(name).is_file()
+    }
+    write_text(layout.page(INDEX), index.render(registry.name, decision, made, metrics))
+    return layout.page(INDEX)
 
 
 def log_to_pipeline_run(project: Project, decision: Decision) -> None:
@@ -29,23 +63,31 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
     decision on another execution, or one that is logged already, is skipped.
     """
     layout, registry, tracker = project.layout, project.registry, project.registry.tracker
-    key = execution_key(project.params, layout)
+    key, candidate = execution_key(project.params, layout), decision.candidate
     if decision.project.get(EXECUTION) != key or not decision.checks:
         return
     found = tracker.find(kind="pipeline", key=key)
     if found is not None and found.data.tags.get(DECISION_TAG) == decision.id:
         return
-    if decision.candidate.run and registry.has_run(decision.candidate.run):
-        tracker.run(decision.candidate.run).set_tags(decision.lineage)
-    run = tracker.pipeline_run()
+    run, version = tracker.pipeline_run(), registry.find(candidate)
+    links = {f"version {candidate.version}": version_path(registry.name, candidate.version)}
+    if candidate.run and registry.has_run(candidate.run):
+        tracker.run(candidate.run).set_tags({**decision.lineage, **commit_tags(decision.lineage)})
+        links["training run"] = tracker.run_path(candidate.run)
     for model, scores in decision.scores.items():
         prefix = {CANDIDATE: "", BASELINE: "baseline_"}.get(model, "champion_")
-        run.log_metrics({f"{prefix}test_{name}": scores[name] for name in HEADLINES if scores.get(name) is not None})
+        values = {f"{prefix}test_{name}": scores[name] for name in HEADLINES if scores.get(name) is not None}
+        run.log_metrics(values)
+        if model == CANDIDATE and version is not None and (model_id := registry.logged_model(version)):
+            run.log_model_metrics(model_id, values)
     run.log_artifacts(sorted(layout.plots.glob("*.png")), "plots")
+    write_pages(project, decision)
     run.log_artifacts(sorted(layout.reports.glob("*.html")), "reports")
     run.log_artifacts([file for file in (layout.slices, layout.mistakes) if file.is_file()], "evaluation")
     record = layout.scratch / "decision.json"
     write_text(record, decision.as_json() + "\n")
-    run.log_artifacts([record, write_page(layout, decision)])
+    run.log_artifacts([record])
+    links["decision"] = tracker.run_path(run.id, f"reports/{DECISION}.html")
+    note = f"**{markdown(decision.headline)}**\n\n{summary.render(decision, links)}"
     # Last, since it marks the summary as complete.
-    run.set_tags({DECISION_KIND_TAG: decision.kind, DECISION_TAG: decision.id})
+    run.set_tags({NOTE: note, DECISION_KIND_TAG: decision.kind, DECISION_TAG: decision.id})

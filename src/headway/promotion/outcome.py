@@ -42,5 +42,5 @@ class Outcome:
     def refused(cls, decision: Decision, champion: str | None, problem: str = "") -> Self:
         """The outcome of a refusal, with the champion that stays."""
         version = decision.candidate.version
-        lines = [*decision.summary, f'Ask the refused model with `headway predict --version {version} "a text"`.']
+        lines = [*decision.summary, f'Ask the refused model with `headway predict --version {version} --text "a text"`.']
         return cls(REFUSED, version, champion, lines, decision.scores, decision, problem)

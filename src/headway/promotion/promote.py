@@ -12,10 +12,11 @@ from headway.evaluation.metrics import evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.files import read_json
 from headway.phrases import counted
-from headway.promotion import candidates, gate
+from headway.promotion import candidates, changed_texts, gate
 from headway.promotion import history_queries as queries
 from headway.promotion.candidates import Candidate
 from headway.promotion.champion import RegistryState, commit, lineage_of, load_with_size, reconcile, retry_on_conflict
+from headway.promotion.checks import BASELINE
 from headway.promotion.decision import CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, plain
 from headway.promotion.decision_report import log_to_pipeline_run
 from headway.promotion.gate import GateInput
@@ -114,6 +115,10 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
         training=_training(project, state, candidate),
         gate_code=gate_code(),
     )
+    opponent = given.baseline if state.champion is None else given.champion
+    if isinstance(opponent, Predictions):
+        name = f"the champion, version {state.champion_number}" if state.champion else BASELINE
+        changed_texts.keep(project.layout, decision, given.candidate, opponent, name, rows.texts)
     if decision.kind != REFUSAL:
         return Outcome.promoted(decision)
     return Outcome.refused(decision, state.champion_number, str(champion) if isinstance(champion, HeadwayError) else "")

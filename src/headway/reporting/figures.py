@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-#: Every colour of the pages and figures, by name: on a light and on a dark screen.
+#: Every colour of the pages and figures, by name: on a light and on a dark screen. Blue is for or passed, red is against or
+#: failed. Blue, red and gold stay apart under every form of colour blindness, and never stand alone: a mark, a line style or a
+#: label says the same.
 PALETTE = {
     "paper": ("#f6f7f8", "#14191e"),
     "card": ("#ffffff", "#1c2329"),
@@ -26,10 +28,9 @@ PALETTE = {
     "grey": ("#5f6b77", "#98a4af"),
     "grid": ("#d9dee3", "#36414a"),
     "tint": ("#eef2f6", "#28323a"),
-    "blue": ("#2166ac", "#5f9fdc"),
-    "red": ("#b2182b", "#ea6a76"),
-    "gold": ("#e3a53a", "#edb95a"),
-    "green": ("#1a7f4b", "#58b884"),
+    "blue": ("#2166ac", "#66a6e3"),
+    "red": ("#b8400e", "#ee7b52"),
+    "gold": ("#e3a53a", "#f0cf78"),
 }
 INK, GREY, GRID, BLUE, RED, GOLD = (PALETTE[name][0] for name in ("ink", "grey", "grid", "blue", "red", "gold"))
 #: Colours in Matplotlib's SVG, and the names by which a page can replace them on a dark screen. It draws frames in black.

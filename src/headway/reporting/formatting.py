@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
+from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -58,8 +60,24 @@ def interval(low: float | None, high: float | None) -> str:
     return ABSENT if low is None or high is None else f"{shown(low)} to {shown(high)}"
 
 
+def points(difference: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A difference of shares in percentage points, as "+2.40 points (1.51 to 3.34)"; "—" for None.
+
+    Without both bounds there is no interval.
+    """
+    if difference is None:
+        return ABSENT
+    words = f"{signed(100 * difference, 2)} points"
+    return words if low is None or high is None else f"{words} ({_hundredths(low)} to {_hundredths(high)})"
+
+
+def _hundredths(value: float) -> str:
+    return f"{100 * value:.2f}".replace("-0.00", "0.00").replace("-", MINUS)
+
+
 # Texts
 
+_LINE_BREAKS = re.compile(r"\s*<br\s*/?>\s*", re.IGNORECASE)
 #: Control characters become their pictures (␀, ␛ …), and code points that are no characters become �.
 _VISIBLE = (
     {code: 0x2400 + code for code in range(32) if code not in (0x09, 0x0A, 0x0D)}
@@ -71,6 +89,22 @@ _VISIBLE = (
 def visible(text: str) -> str:
     """A text in which every character that XML forbids is replaced by a visible sign."""
     return text.translate(_VISIBLE)
+
+
+def prose(text: str) -> str:
+    """A text as a person reads it: visible, and with line breaks in place of the HTML tag for them. Other markup stays."""
+    return visible(_LINE_BREAKS.sub("\n", text))
+
+
+def sentence(words: str) -> str:
+    """Words with a capital at the beginning."""
+    return words[:1].upper() + words[1:]
+
+
+def when(moment: str) -> str:
+    """An ISO 8601 time to the minute, with its time zone: "2026-11-29 18:05 UTC"."""
+    found = datetime.fromisoformat(moment)
+    return f"{found:%Y-%m-%d %H:%M} {found.tzname() or ''}".rstrip()
 
 
 def clip(text: str, length: int = 80) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.reporting.figures import PALETTE, to_svg
-from headway.reporting.formatting import clip, interval, share, shown, visible
+from headway.reporting.formatting import clip, interval, points, prose, sentence, share, shown, signed, visible, when
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 FILTERS: dict[str, Callable[..., Any]] = {
     "count": "{:,}".format,
     "shown": shown,
+    "signed": signed,
     "interval": interval,
+    "points": points,
     "share": share,
     "visible": visible,
+    "prose": prose,
     "clip": clip,
+    "sentence": sentence,
+    "when": when,
 }
 #: The folder of frame.html, which every template extends, and of macros.html.
 SHARED = Path(__file__).parent

@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_name("page.html")
 MAX_FILES = 50
+#: Classes of which texts are shown, the largest.
+MAX_TEXT_CLASSES = 100
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 
 
-def data_page(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> Page:
+def data_page(
+    profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], texts: Mapping[str, Any] | None = None
+) -> Page:
     """Draw the page.
 
     Args:
         profile: from :func:`headway.data.preparation.profile.profile`.
         examples: some quarantined rows: file, row, reason, label (or None) and text (an excerpt, or None).
+        texts: from :class:`headway.data.preparation.text_examples.TextExamples`; None leaves out its sections.
     """
     return pages.render(
         TEMPLATE,
@@ -38,6 +43,8 @@ def data_page(profile: Mapping[str, Any], examples: Sequence[Mapping[str, Any]])
         },
         profile=profile,
         examples=examples,
+        texts=texts,
+        max_text_classes=MAX_TEXT_CLASSES,
         files=profile.get("files", ()),
         classes=by_size(profile),
         split_names=SPLIT_NAMES,

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from headway.phrases import and_more
+from headway.phrases import and_more, counted
 from headway.reporting.data.charts import by_size, rows_of_class
 from headway.reporting.formatting import clip, share, visible
 
@@ -108,6 +108,9 @@ def _of_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
             for key, similar in unused.items()
         ]
         yield Remark("label_map_unused", words.format(Markup(", ").join(found[:NAMED]) + _more(found)), warning=True)
+    if new := (profile.get("corrections") or {}).get("new_classes"):
+        words = Markup("<code>data.corrections</code> adds {} that no row had before: {}.")
+        yield Remark("new_classes", words.format("a class" if len(new) == 1 else "classes", _some(new)), warning=True)
     classes = by_size(profile)
     largest, smallest = rows_of_class(classes[0]), rows_of_class(classes[-1])
     if largest >= IMBALANCE * smallest:
@@ -146,6 +149,19 @@ def _of_texts(profile: Mapping[str, Any]) -> Iterator[Remark]:
             for entry in mapped
         ]
         yield Remark("label_map", words.format(Markup(", ").join(found[:NAMED]) + _more(found)))
+    if corrections := profile.get("corrections"):
+        found = [
+            Markup("{} → {}").format(f"{rows:,}", _named([name])) for name, rows in corrections["rows_by_class"].items()
+        ]
+        became = Markup(" ({}{})").format(Markup(", ").join(found[:NAMED]), _more(found)) if found else ""
+        words = Markup("Labels corrected by <code>data.corrections</code>: {}{}.")
+        yield Remark("corrections", words.format(counted(corrections["rows"], "row"), became))
+        if missing := corrections["unmatched"]:
+            words = Markup("{} of {} in <code>data.corrections</code> {} no row: the text or its label has changed since.")
+            of_all = counted(corrections["texts"], "correction")
+            yield Remark(
+                "unmatched", words.format(f"{missing:,}", of_all, "matches" if missing == 1 else "match"), warning=True
+            )
     if spellings := profile["label_spellings"]:
         words = Markup("Some labels are spelled in several ways that count as one class: {}.")
         described = [

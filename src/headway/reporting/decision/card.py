@@ -1,4 +1,4 @@
-"""The model card of a version, in Markdown (Mitchell et al. 2019, "Model cards for model reporting").
+"""The model card of a version, in Markdown and as a page (Mitchell et al. 2019, "Model cards for model reporting").
 
 Every number comes from the version's decision record. A number that the record lacks is shown as "—".
 """
@@ -7,31 +7,37 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headway.errors import HeadwayError
 from headway.foreign_text import markdown
 from headway.model import schedule
+from headway.params_sections import STATIC_FAMILY
 from headway.phrases import listed
+from headway.reporting import pages
 from headway.reporting.formatting import ABSENT, interval, measured, shown
 from headway.reporting.learning import findings
 
 if TYPE_CHECKING:
     from headway.promotion.decision import Decision
 
-TEMPLATE = Path(__file__).with_name("card.md")
+TEMPLATE, PAGE = Path(__file__).with_name("card.md"), Path(__file__).with_name("card.html")
 MOST_LABELS = 20
 COSTS = ("latency", "size")
 #: A class with fewer test rows is named as a limit of the model.
 FEW_ROWS = 30
 CHANGED = "+changes"
-#: What a linear layer is on, by ``pretrained.pooling``.
+#: What a linear layer is on, by the way of pooling: of the encoder's layers, or of a static encoder's vectors.
 POOLED = {
-    "mean": "mean of its last layer",
-    "first": "first sub-word of its last layer",
-    "max": "largest values of its last layer",
+    "layers": "means of all its layers",
+    "mean": "mean of its {}",
+    "first": "first sub-word of its {}",
+    "max": "largest values of its {}",
 }
+#: How an encoder was trained, by ``pretrained.mode``.
+MODES = {"frozen": "frozen", "fine_tune": "fine-tuned", "lora": "fine-tuned by low-rank adapters"}
 CALIBRATION = ("NLL", "Brier score", "calibration error")
 
 
@@ -78,7 +84,10 @@ def render(record: Decision, name: str) -> str:
         labels=_labels(record.data),
         schedule=schedule.describe(record.training["schedule"]) if record.training.get("schedule") else "",
         encoder=encoder,
-        pooling=POOLED.get(encoder.get("pooling", ""), ""),
+        pooling=POOLED.get(encoder.get("pooling", ""), "").format(
+            "vectors" if encoder.get("family") == STATIC_FAMILY else "last layer"
+        ),
+        mode=MODES.get(encoder.get("mode", ""), ""),
         bigrams=record.training.get("attention", {}).get("bigram_buckets"),
         metrics=measured(scores),
         classes=scores.get("classes", {}),
@@ -90,6 +99,34 @@ def render(record: Decision, name: str) -> str:
         commit=commit.removesuffix(CHANGED),
         changed=commit.endswith(CHANGED),
     )
+
+
+def page(record: Decision, name: str, links: Mapping[str, str] | None = None) -> str:
+    """The card as a page of HTML. It loads nothing from outside itself.
+
+    Args:
+        links: addresses of other pages by title, if they are in the same folder.
+    """
+    from markdown_it import MarkdownIt
+    from markupsafe import Markup
+
+    # HTML is off, so the card's own escapes are the only ones needed.
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.add_render_rule("table_open", _open_table)
+    parser.add_render_rule("table_close", lambda *_: "</table></div>")
+    html = parser.render(render(record, name))
+    version = record.candidate.version
+    return pages.render(PAGE, name=name, version=version, links=links or {}, card=Markup(html)).html
+
+
+def _open_table(_: Any, tokens: Sequence[Any], index: int, *_more: Any) -> str:
+    """A table in a box that scrolls, named after the heading above it."""
+    from markupsafe import escape
+
+    headings = [after.content for token, after in pairwise(tokens[:index]) if token.type == "heading_open"]
+    table = sum(token.type == "table_open" for token in tokens[:index]) + 1
+    name = escape(f"{headings[-1]}, table {table}")
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{name}"><table>'
 
 
 def _paragraphs(text: str) -> str:

@@ -1,18 +1,18 @@
-"""The figures of the evaluation page."""
+"""The curves of the evaluation page: the candidate in blue, the linear baseline dashed and grey."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.stats import binomtest
-from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
 from headway.evaluation.calibration import BINS, bins_of, confidences
 from headway.evaluation.predictions import Predictions
 from headway.evaluation.resampling import ranked_classes
-from headway.reporting.figures import BLUE, GREY, GRID, INK, RED, new_figure, plain_text
+from headway.reporting.figures import BLUE, FONT_SIZE, GREY, GRID, INK, RED, legend_above, new_figure, plain_text
 from headway.reporting.formatting import shorten
 from headway.search.goals import KEPT_BY
 
@@ -22,71 +22,69 @@ if TYPE_CHECKING:
 
 #: With more classes, only the largest ones have a curve of their own.
 MAX_CURVES = 10
-#: With more classes, the cells of the confusion matrix have no numbers, or its rows and columns no names.
-MAX_NUMBERED, MAX_NAMED = 20, 50
+#: Width and height of a figure in inches: two fit beside each other on a page, and one on a phone.
+SIZE = (5.0, 3.8)
 BIN_EDGES = np.linspace(0, 1, 41).tolist()
+CANDIDATE_STYLE: dict[str, Any] = {"color": BLUE, "linestyle": "-", "marker": "o"}
+BASELINE_STYLE: dict[str, Any] = {"color": GREY, "linestyle": "--", "marker": "s"}
 
 
-def confusion_matrix(predictions: Predictions) -> Figure:
-    """Rows by true and predicted label, coloured by the share of the true label's rows."""
-    n = len(predictions.classes)
-    known = predictions.labels >= 0
-    counts = np.zeros((n, n), dtype=int)
-    np.add.at(counts, (predictions.labels[known], predictions.predicted[known]), 1)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = new_figure(width=max(4.5, min(12, 2.5 + 0.5 * n)), height=max(4, min(12, 2 + 0.5 * n)))
-    axes = figure.add_subplot()
-    display = ConfusionMatrixDisplay(shares, display_labels=[shorten(name) for name in predictions.classes])
-    display.plot(
-        ax=axes,
-        cmap="Blues",
-        values_format=".1%",
-        include_values=n <= MAX_NUMBERED,
-        xticks_rotation=45,
-        colorbar=False,
-        im_kw={"vmin": 0, "vmax": 1},
-        text_kw={"size": 9},
-    )
-    if n <= MAX_NUMBERED:
-        for text, count in zip(display.text_.flat, counts.flat, strict=True):
-            text.set_text(f"{count:,}\n{text.get_text()}")
-    if n > MAX_NAMED:
-        axes.set(xticks=[], yticks=[])
-    plain_text([*axes.get_xticklabels(), *axes.get_yticklabels()])
-    axes.set_title(f"Test split, {counts.sum():,} rows")
-    return figure
-
-
-def roc(predictions: Predictions, metrics: Mapping[str, Any]) -> Figure:
+def roc(predictions: Predictions, baseline: Predictions | None = None) -> Figure:
     """ROC curve of the positive class, or of each class against the rest with their micro-average."""
-    figure, axes = _square("ROC-AUC", metrics["roc_auc"], "false positive rate", "true positive rate")
+    figure, axes = _square("false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=GRID)
-    _curves(axes, predictions, RocCurveDisplay.from_predictions)
+    _curves(axes, predictions, baseline, RocCurveDisplay.from_predictions)
     return figure
 
 
-def precision_recall(predictions: Predictions, metrics: Mapping[str, Any]) -> Figure:
+def precision_recall(predictions: Predictions, baseline: Predictions | None = None) -> Figure:
     """Precision-recall curve of the positive class, or of each class against the rest with their micro-average."""
-    figure, axes = _square("Average precision", metrics["average_precision"], "recall", "precision")
-    _curves(axes, predictions, PrecisionRecallDisplay.from_predictions)
+    figure, axes = _square("recall", "precision")
+    _curves(axes, predictions, baseline, PrecisionRecallDisplay.from_predictions)
     return figure
 
 
-def reliability(predictions: Predictions, metrics: Mapping[str, Any], confidence: float) -> Figure:
+def reliability(predictions: Predictions, confidence: float, baseline: Predictions | None = None) -> Figure:
     """Accuracy at each confidence, in bins of equally many rows, with Wilson's intervals."""
-    predictions = _finite(predictions)
-    predicted, correct = confidences(predictions), predictions.correct
-    bin_of = bins_of(predicted, BINS) if len(predicted) else np.empty(0, dtype=int)
-    error = metrics["expected_calibration_error"]
-    figure, axes = _square("Calibration error", error, "probability of the predicted class", "accuracy")
+    figure, axes = _square("probability of the predicted class", "accuracy")
     axes.plot([0, 1], [0, 1], color=GRID)
-    for index in np.unique(bin_of):
-        mask = bin_of == index
-        rows, hits = int(mask.sum()), int(correct[mask].sum())
-        bounds = binomtest(hits, rows).proportion_ci(confidence, method="wilson")
-        axes.vlines(predicted[mask].mean(), bounds.low, bounds.high, color=BLUE, linewidth=1)
-        axes.plot(predicted[mask].mean(), hits / rows, "o", color=BLUE)
-    axes.set_xlim(max(0, predicted.min(initial=1) - 0.05), 1.02)
+    lowest = 1.0
+    for name, model, style in _models(predictions, baseline):
+        model = _finite(model)
+        predicted, correct = confidences(model), model.correct
+        lowest = min(lowest, predicted.min(initial=1))
+        bin_of = bins_of(predicted, BINS) if len(predicted) else np.empty(0, dtype=int)
+        for index in np.unique(bin_of):
+            mask = bin_of == index
+            rows, hits = int(mask.sum()), int(correct[mask].sum())
+            bounds = binomtest(hits, rows).proportion_ci(confidence, method="wilson")
+            x, label = predicted[mask].mean(), name if index == bin_of.min() else None
+            axes.vlines(x, bounds.low, bounds.high, color=style["color"], linewidth=1)
+            axes.plot(x, hits / rows, style["marker"], color=style["color"], label=label, markersize=4)
+    axes.set_xlim(max(0, lowest - 0.05), 1.02)
+    if baseline is not None and len(predictions.ids):
+        legend_above(axes)
+    return figure
+
+
+def coverage(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
+    """Accuracy of the surest rows against their share of all rows, with the interval of the first model.
+
+    Args:
+        curves: from :func:`headway.evaluation.coverage.coverage_curve`, by model: the candidate, then others.
+    """
+    figure, axes = _axes("share of the texts that are answered", "accuracy of the answers")
+    styles = [CANDIDATE_STYLE, BASELINE_STYLE]
+    for (name, points), style in zip(curves.items(), styles, strict=False):
+        x, y = [point["coverage"] for point in points], [point["accuracy"] for point in points]
+        axes.plot(x, y, label=name, linewidth=2, markersize=3, **style)
+        if style is CANDIDATE_STYLE:
+            low, high = ([point[f"accuracy_{end}"] for point in points] for end in ("low", "high"))
+            axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.set_xlim(0, 1.02)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+    legend_above(axes)
     return figure
 
 
@@ -97,8 +95,7 @@ def scores(predictions: Predictions) -> Figure:
     class, of correct and of wrong predictions.
     """
     predictions = _finite(predictions)
-    figure = new_figure(width=6, height=4)
-    axes = figure.add_subplot()
+    figure, axes = _axes("", "rows")
     if len(predictions.classes) == 2:
         negative, positive = predictions.classes
         values = predictions.probabilities[:, 1]
@@ -110,8 +107,8 @@ def scores(predictions: Predictions) -> Figure:
         axes.set_xlabel("probability of the predicted class")
     for name, mask, colour in parts:
         axes.hist(values[mask], BIN_EDGES, color=colour, alpha=0.45, label=_label(name, mask))
-    axes.set_ylabel("rows")
     axes.set_yscale("symlog", linthresh=10)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     _legend(axes)
     return figure
 
@@ -126,33 +123,31 @@ def learning_curve(history: Sequence[Mapping[str, float]]) -> Figure:
         return _regularisation(history)
     epochs = [entry["epoch"] for entry in history]
     kept = min(history, key=lambda entry: entry[KEPT_BY])["epoch"]
-    figure = new_figure(width=8, height=3.5)
-    losses, accuracy = figure.subplots(1, 2)
+    figure = new_figure(width=SIZE[0], height=1.6 * SIZE[1])
+    losses, accuracy = figure.subplots(2, 1)
     losses.plot(epochs, [entry["train_loss"] for entry in history], "o-", color=BLUE, label="training")
     losses.plot(epochs, [entry["validation_loss"] for entry in history], "o-", color=RED, label="validation")
     losses.plot(epochs, [entry[KEPT_BY] for entry in history], ":", color=RED, label="validation, calibrated")
     losses.set_ylabel("loss")
-    losses.legend(frameon=False)
+    _legend(losses)
     accuracy.plot(epochs, [entry["validation_accuracy"] for entry in history], "o-", color=RED)
     accuracy.set_ylabel("validation accuracy")
     for axes in (losses, accuracy):
         axes.axvline(kept, color=GREY, linewidth=0.8, zorder=0)
         axes.set_xlabel("epoch")
+        _quiet(axes)
     return figure
 
 
 def _regularisation(history: Sequence[Mapping[str, float]]) -> Figure:
     """The validation loss of fits with ascending inverse regularisation, with a line at the one that is kept."""
     strengths = [entry["inverse_regularisation"] for entry in history]
-    figure = new_figure(width=5, height=3.5)
-    axes = figure.subplots()
+    figure, axes = _axes("inverse regularisation of the linear layer", "validation loss, calibrated")
     axes.plot(strengths, [entry[KEPT_BY] for entry in history], "o-", color=RED)
     if history:
         kept = min(history, key=lambda entry: entry[KEPT_BY])["inverse_regularisation"]
         axes.axvline(kept, color=GREY, linewidth=0.8, zorder=0)
     axes.set_xscale("log")
-    axes.set_xlabel("inverse regularisation of the linear layer")
-    axes.set_ylabel("validation loss, calibrated")
     return figure
 
 
@@ -161,32 +156,61 @@ def _finite(predictions: Predictions) -> Predictions:
     return predictions.take(np.flatnonzero(np.isfinite(predictions.probabilities).all(axis=1)))
 
 
-def _curves(axes: Axes, predictions: Predictions, draw: Callable[..., Any]) -> None:
+def _models(predictions: Predictions, baseline: Predictions | None) -> Iterator[tuple[str, Predictions, dict[str, Any]]]:
+    """The models with their names and styles, the one in front last."""
+    if baseline is not None:
+        yield "baseline", baseline, BASELINE_STYLE
+    yield "candidate", predictions, CANDIDATE_STYLE
+
+
+def _curves(axes: Axes, predictions: Predictions, baseline: Predictions | None, draw: Callable[..., Any]) -> None:
     """A curve of the positive class; or one of each of the largest classes, and the micro-average of all classes."""
-    predictions = _finite(predictions)
-    one_hot = {index: predictions.labels == index for index in ranked_classes(predictions)}
-    one_hot = {index: positive for index, positive in one_hot.items() if not positive.all()}
-    largest = sorted(one_hot, key=lambda index: (-int(one_hot[index].sum()), index))[:MAX_CURVES]
+    labels = axes.get_xlabel(), axes.get_ylabel()
     binary = len(predictions.classes) == 2
-    for index in sorted(largest):
-        style: dict[str, Any] = {"color": BLUE} if binary else {"linewidth": 0.9, "alpha": 0.8}
-        name, values = _label(predictions.classes[index], one_hot[index]), predictions.probabilities[:, index]
-        draw(one_hot[index], values, ax=axes, name=name, curve_kwargs=style, drop_intermediate=True)
-    if len(one_hot) > 1:
-        positive = np.column_stack(list(one_hot.values())).ravel()
-        values = predictions.probabilities[:, list(one_hot)].ravel()
-        name, style = f"micro-average of {len(one_hot):,} classes", {"color": INK, "linewidth": 2}
-        draw(positive, values, ax=axes, name=name, curve_kwargs=style, drop_intermediate=True)
-    if one_hot:
-        _legend(axes)
+    for name, model, style in _models(predictions, baseline):
+        model, own = _finite(model), style is CANDIDATE_STYLE
+        one_hot = {index: model.labels == index for index in ranked_classes(model)}
+        one_hot = {index: positive for index, positive in one_hot.items() if not positive.all()}
+        largest = sorted(one_hot, key=lambda index: (-int(one_hot[index].sum()), index))[:MAX_CURVES]
+        for index in sorted(largest) if binary or own else ():
+            look: dict[str, Any] = {"linewidth": 0.9, "alpha": 0.8}
+            if binary:
+                look = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2}
+            title = name if binary else _label(model.classes[index], one_hot[index])
+            values = model.probabilities[:, index]
+            draw(one_hot[index], values, ax=axes, name=title, curve_kwargs=look, drop_intermediate=True)
+        if len(one_hot) > 1:
+            positive = np.column_stack(list(one_hot.values())).ravel()
+            values = model.probabilities[:, list(one_hot)].ravel()
+            title = f"{name}, micro-average of {len(one_hot):,} classes"
+            look = {"color": INK if own else GREY, "linestyle": style["linestyle"], "linewidth": 2}
+            draw(positive, values, ax=axes, name=title, curve_kwargs=look, drop_intermediate=True)
+        if one_hot:
+            _legend(axes)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
 
 
-def _square(name: str, value: float | None, x: str, y: str) -> tuple[Figure, Axes]:
-    """Axes from 0 to 1 in both directions, under a metric as their title."""
-    figure = new_figure(width=5.5, height=5)
-    axes = figure.add_subplot(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
-    axes.set_title(f"{name}: undefined" if value is None else f"{name} {value:.4f}")
+def _axes(x: str, y: str) -> tuple[Figure, Axes]:
+    figure = new_figure(*SIZE)
+    axes = figure.add_subplot(xlabel=x, ylabel=y)
+    _quiet(axes)
     return figure, axes
+
+
+def _square(x: str, y: str) -> tuple[Figure, Axes]:
+    """Axes from 0 to 1 in both directions."""
+    figure, axes = _axes(x, y)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    return figure, axes
+
+
+def _quiet(axes: Axes) -> None:
+    """Grey axes in the size of the page's small print."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+    axes.tick_params(which="both", colors=GREY, length=0, labelsize=FONT_SIZE)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=GREY, size=FONT_SIZE)
 
 
 def _label(name: str, rows: np.ndarray) -> str:
@@ -195,4 +219,4 @@ def _label(name: str, rows: np.ndarray) -> str:
 
 
 def _legend(axes: Axes) -> None:
-    plain_text(axes.legend(frameon=False, fontsize=8, labelcolor=GREY).get_texts())
+    plain_text(axes.legend(frameon=False, fontsize=FONT_SIZE - 2, labelcolor=INK).get_texts())

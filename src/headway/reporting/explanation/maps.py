@@ -79,9 +79,12 @@ def _window(explanation: Explanation, attention: AttentionPart, maps: tuple[np.n
 
 
 def layers(explanation: Explanation, part: PretrainedPart) -> list[Panel]:
-    """The means of each layer's heads, and each layer's heads if the page can hold them. Empty if it cannot hold the means."""
+    """The means of each layer's heads, and each layer's heads if the page can hold them. Empty if it cannot hold the means.
+
+    Empty also for a static encoder, which has no layers.
+    """
     maps, length = part.maps, len(part.subwords.names)
-    if maps is None or len(maps) * length**2 > MAX_WEIGHTS:
+    if not maps or len(maps) * length**2 > MAX_WEIGHTS:
         return []
     found = _with_special(part, pieces(explanation.text, *words(part)))
     strongest = int(np.abs(np.where(part.subwords.words >= 0, part.contributions, 0)).argmax())

@@ -1,6 +1,9 @@
 // The attention maps: draws each head's weights, and shows what a token attends to when the pointer is over it or its row.
 "use strict";
 
+// Words that fit at an axis.
+const MOST_TICKS = 18;
+
 const percent = (value) => (value > 0 && value < 0.001 ? "<0.1" : (100 * value).toFixed(1)) + "%";
 
 // Weights as stored in the page: multiples of 1/65,535, as base64 of two bytes each, the lower one first.
@@ -18,7 +21,8 @@ function open(panel) {
   let head = 0, from = Number(panel.dataset.start);
 
   function draw() {
-    const colour = getComputedStyle(panel).getPropertyValue("--for").trim().split(" ").map(Number);
+    const hex = getComputedStyle(panel).getPropertyValue("--blue").trim();
+    const colour = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
     figures.forEach((figure, h) => {
       const canvas = figure.querySelector("canvas"), context = canvas.getContext("2d");
       const own = weights.subarray(h * n * n, (h + 1) * n * n), image = context.createImageData(n, n);
@@ -28,6 +32,24 @@ function open(panel) {
       context.putImageData(image, 0, 0);
       figure.querySelector(".largest").textContent = percent(largest);
     });
+  }
+
+  // A label of an axis in the middle of a word's positions.
+  function tick(k, side) {
+    const [first, last] = edges[k], found = document.createElement("bdi");
+    found.textContent = words[k].textContent.trim();
+    found.style[side] = `${(50 * (first + last + 1)) / n}%`;
+    return found;
+  }
+
+  // The words at both axes; of many, only those that fit.
+  function label() {
+    const step = Math.ceil(words.length / MOST_TICKS), some = [...words.keys()].filter((k) => k % step === 0);
+    for (const figure of figures) {
+      figure.querySelector(".columns").replaceChildren(...some.map((k) => tick(k, "left")));
+      const now = Object.assign(tick(from, "top"), { className: "now" });
+      figure.querySelector(".rows").replaceChildren(...some.map((k) => tick(k, "top")), now);
+    }
   }
 
   // The weight of each word for the chosen word, as the mean over its tokens.
@@ -53,6 +75,7 @@ function open(panel) {
       row.style.top = `${(100 * first) / n}%`;
       row.style.height = `${(100 * (last - first + 1)) / n}%`;
     });
+    label();
     const most = given.map((value, k) => [value, k]).sort((a, b) => b[0] - a[0]).slice(0, 5);
     // Each word has its own text direction; the quotes have the page's.
     const word = (k) => ["“", Object.assign(document.createElement("bdi"), { textContent: words[k].textContent.trim() }), "”"];

@@ -22,6 +22,8 @@ from headway.serving.explain import AttentionPart, Explanation, Ngram, Pretraine
 TEMPLATE = Path(__file__).with_name("page.html")
 SCRIPT = Path(__file__).with_name("page.js")
 MAX_CLASSES = 12
+#: Characters of the text at the top of the page.
+LONGEST_LEAD = 5_000
 #: Special sub-words that are named.
 MAX_NAMES = 4
 
@@ -64,11 +66,11 @@ def render(explanation: Explanation) -> str:
         shown = _of_attention(explanation, attention)
     return pages.render(
         TEMPLATE,
-        filters={"signed": signed},
         label=explanation.classes[predicted],
         probability=float(explanation.probabilities[predicted]),
         likeliest=np.argsort(-explanation.probabilities, kind="stable")[:MAX_CLASSES].tolist(),
         explanation=explanation,
+        longest=LONGEST_LEAD,
         linear=linear,
         attention=attention,
         terms=_terms(explanation),

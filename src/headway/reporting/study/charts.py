@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
-from headway.reporting.figures import BLUE, GOLD, GREY, GRID, RED, new_figure
+from headway.reporting.figures import BLUE, FONT_SIZE, GOLD, GREY, GRID, INK, RED, legend_above, new_figure
 from headway.reporting.study.live import short
 from headway.search.goals import objective, second_objective
 from headway.search.results import TrialResult, best, completed, pareto_front, score_of, second_of
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Of each figure, in inches: the width of a page.
+WIDTH = 11.5
+
 
 def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     """The score of each trial, and the best so far."""
     from matplotlib.ticker import MaxNLocator
 
     goal = objective(params)
-    figure = new_figure(width=7, height=3.5)
+    figure = new_figure(width=WIDTH, height=3.8)
     axes = figure.add_subplot()
     for state, mark, colour in (("complete", "o", BLUE), ("pruned", "x", GREY)):
         ended = [trial for trial in trials if trial.state == state]
@@ -39,17 +43,19 @@ def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     axes.step(ends, [*so_far, so_far[-1]], where="post", color=RED, label="best so far", zorder=0)
     axes.set(xlabel="trial (0: the values in params.yaml)", ylabel=goal.title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
+    legend_above(axes)
+    _quiet(axes)
     return figure
 
 
 def importances(shares: dict[str, float]) -> Figure:
     """Importance of each hyperparameter for a trial to be among the best."""
-    figure = new_figure(width=7, height=1.2 + 0.35 * max(1, len(shares)))
+    figure = new_figure(width=WIDTH, height=1.2 + 0.35 * max(1, len(shares)))
     axes = figure.add_subplot()
     ordered = sorted(shares.items(), key=lambda item: (item[1], item[0]))
     axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=BLUE)
     axes.set(xlim=(0, 1), xlabel="importance, PED-ANOVA (Watanabe et al. 2023)")
+    _quiet(axes)
     if not shares:
         _note(axes, "too few trials")
     return figure
@@ -57,7 +63,7 @@ def importances(shares: dict[str, float]) -> Figure:
 
 def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     """One line for each trial, through its hyperparameters to its score: the best in red, pruned ones in grey."""
-    figure = new_figure(width=max(7, 1.7 * (len(params.space) + 1)), height=4)
+    figure = new_figure(width=max(WIDTH, 1.7 * (len(params.space) + 1)), height=4)
     axes = figure.add_subplot()
     scored = _scored(trials)
     scores = [score_of(trial) for trial in scored]
@@ -73,9 +79,15 @@ def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
         axes.axvline(index, color=GRID, zorder=0)
         ends = map(short, ends_of(params.space[name])) if name in params.space else (f"{low:.4f}", f"{high:.4f}")
         for end, height, side in zip(ends, (-0.04, 1.04), ("top", "bottom"), strict=True):
-            axes.text(index, height, end, ha="center", va=side, color=GREY, size=8, parse_math=False)
-    axes.set_xticks(range(len(names)), [name.replace(".", ".\n") for name in names], size=8, parse_math=False)
-    axes.tick_params(axis="x", pad=14)
+            axes.text(index, height, end, ha="center", va=side, color=GREY, size=FONT_SIZE - 1, parse_math=False)
+    axes.set_xticks(
+        range(len(names)),
+        [textwrap.fill(name.replace(".", ". "), 18) for name in names],
+        size=FONT_SIZE,
+        color=INK,
+        parse_math=False,
+    )
+    axes.tick_params(axis="x", pad=18, length=0)
     axes.set(yticks=[], ylim=(-0.02, 1.02), xlim=(-0.4, len(names) - 0.6))
     axes.spines[:].set_visible(False)
     return figure
@@ -85,9 +97,9 @@ def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     """The score against each hyperparameter: the best trial in red, pruned trials as crosses."""
     from matplotlib.ticker import MaxNLocator
 
-    columns = min(3, max(1, len(params.space)))
+    columns = min(4, max(2, len(params.space)))
     rows = max(1, math.ceil(len(params.space) / columns))
-    figure = new_figure(width=3 * columns + 1, height=2.6 * rows)
+    figure = new_figure(width=WIDTH, height=2.8 * rows)
     winner = best(trials, params)
     for index, (name, knob) in enumerate(params.space.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
@@ -103,10 +115,10 @@ def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
             axes.set_xscale("log")
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.set_xlabel(name, size=8, parse_math=False)
-        axes.tick_params(labelsize=7, which="both")
+        axes.set_xlabel(name, parse_math=False)
         if index % columns == 0:
-            axes.set_ylabel(objective(params).title, size=8)
+            axes.set_ylabel("score")
+        _quiet(axes, FONT_SIZE - 2)
     if not params.space:
         _note(figure.add_subplot(), "no hyperparameter was searched")
     return figure
@@ -116,7 +128,7 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     """Both objectives of the complete trials, the Pareto front and the best trial."""
     second = second_objective(params)
     assert second is not None, "a front needs two objectives"
-    figure = new_figure(width=7, height=3.5)
+    figure = new_figure(width=WIDTH, height=3.8)
     axes = figure.add_subplot()
     for shown, style, colour, name in (
         (_scored(trials), "o", BLUE, "trial"),
@@ -127,7 +139,8 @@ def pareto(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
             [second_of(trial) for trial in shown], [score_of(trial) for trial in shown], style, color=colour, label=name
         )
     axes.set(xlabel=second.title, ylabel=objective(params).title)
-    axes.legend(frameon=False)
+    legend_above(axes)
+    _quiet(axes)
     return figure
 
 
@@ -155,6 +168,15 @@ def _colour(trial: TrialResult, winner: TrialResult) -> str:
     if trial is winner:
         return RED
     return BLUE if trial.state == "complete" else GREY
+
+
+def _quiet(axes: Axes, size: float = FONT_SIZE) -> None:
+    """Grey axes without a frame."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GRID)
+    axes.tick_params(which="both", colors=GREY, length=0, labelsize=size)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=GREY, size=size)
 
 
 def _note(axes: Axes, text: str) -> None:

@@ -29,12 +29,16 @@ TITLES = {
 
 def study_page(trials: Sequence[TrialResult], found: SearchSummary, params: TuneParams) -> Page:
     """Draw the page of a finished search, of which at least one trial is complete, from its trials and its summary."""
+    differ = scores_differ(trials)
     figures = {
         "search_history": charts.history(trials, params),
-        "search_importances": charts.importances(importances(trials, params)),
-        "search_parallel": charts.parallel(trials, params),
-        "search_slices": charts.slices(trials, params),
     }
+    if differ:
+        figures |= {
+            "search_importances": charts.importances(importances(trials, params)),
+            "search_parallel": charts.parallel(trials, params),
+            "search_slices": charts.slices(trials, params),
+        }
     if params.second_objective != "none":
         figures = {"search_front": charts.pareto(trials, params), **figures}
     second = second_objective(params)
@@ -50,7 +54,13 @@ def study_page(trials: Sequence[TrialResult], found: SearchSummary, params: Tune
         second=second.title if second else "",
         summary=summary_lines(found, params),
         titles=TITLES,
+        differ=differ,
     )
+
+
+def scores_differ(trials: Sequence[TrialResult]) -> bool:
+    """Whether there are two different scores, without which no hyperparameter can be ranked."""
+    return len({trial.score for trial in trials if trial.score is not None}) > 1
 
 
 def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, float]:
@@ -65,7 +75,7 @@ def importances(trials: Sequence[TrialResult], params: TuneParams) -> dict[str, 
     from headway.search.space import frozen_trial
 
     scored = [trial for trial in trials if trial.score is not None]
-    if len({trial.score for trial in scored}) < 2 or not params.space:
+    if not scores_differ(trials) or not params.space:
         return {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if objective(params).maximise else "minimize")

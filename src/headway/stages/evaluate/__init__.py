@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from headway.evaluation import metrics
+from headway.evaluation.confusions import top_confusions
+from headway.evaluation.coverage import coverage_curve
 from headway.evaluation.mistakes import worst_mistakes
 from headway.evaluation.predictions import Predictions, label_ids
 from headway.evaluation.slices import slices
@@ -12,13 +14,18 @@ from headway.files import fresh_folder, write_json
 from headway.layout import Layout
 from headway.model.training import pin
 from headway.params import Params
-from headway.serving.package import ModelPackage
+from headway.serving.package import ModelPackage, fingerprint
 from headway.tables import read_table
 
 
 def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
-    """Write ``results/evaluation``: the candidate's predictions (``test.parquet``), ``slices.json`` and ``mistakes.json``;
-    and the test metrics. HeadwayError if a slice in params.yaml cannot be computed on these rows.
+    """Write ``results/evaluation`` and the test metrics.
+
+    The folder has the candidate's predictions (``test.parquet``), its slices, worst mistakes, confusions and accuracy by
+    coverage, and which model it is (``model.json``).
+
+    Raises:
+        HeadwayError: a slice in params.yaml cannot be computed on these rows.
     """
     pin(params.training.threads)
     predictions = predict_split(ModelPackage.load(layout.candidate), layout, "test")
@@ -26,11 +33,18 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
     masks = slices(table, predictions.classes, params.evaluation)
     report = metrics.evaluate(predictions, params.evaluation, params.seed)
     by_slice = metrics.evaluate_slices(predictions, masks, params.evaluation, params.seed)
-    mistakes = worst_mistakes(predictions, table["text"].to_pylist(), table["label"].to_pylist())
+    texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
+    files = {
+        layout.slices: by_slice,
+        layout.mistakes: worst_mistakes(predictions, texts, labels),
+        layout.confusions: top_confusions(predictions, texts, labels),
+        layout.coverage: coverage_curve(predictions, params.evaluation.confidence),
+        layout.evaluated_model: {"sha256": fingerprint(layout.candidate), "classes": len(predictions.classes)},
+    }
     with fresh_folder(layout.evaluation) as folder:
         predictions.save(folder / "test.parquet")
-        write_json(folder / layout.slices.name, by_slice)
-        write_json(folder / layout.mistakes.name, mistakes)
+        for path, content in files.items():
+            write_json(folder / path.name, content)
     write_json(layout.metrics("test"), report)
     return report
 

@@ -17,6 +17,7 @@ from headway.data.preparation.profile import DataProfile, bad_share, profile
 from headway.data.preparation.scan import Scan, scan
 from headway.data.preparation.scores import score_in
 from headway.data.preparation.split_assignment import Assignment, assign
+from headway.data.preparation.text_examples import ExampleTexts
 from headway.data.preparation.validation import BAD, CODE, sort_labels
 from headway.data.preparation.writing import Quarantine, QuarantinedRow, SplitWriter
 from headway.data.text.splits import SPLITS, UNLABELLED
@@ -29,7 +30,8 @@ MAX_CLASSES = 1_000
 
 
 def prepare(params: Params, layout: Layout) -> DataProfile:
-    """Write ``data/prepared``, the data profile with examples of quarantined rows (``results/data``), and the data metrics.
+    """Write ``data/prepared``, the data metrics, and the data profile with examples of texts and of quarantined rows
+    (``results/data``).
 
     ``data/prepared`` has a Parquet file per split (id, text, label, label_id, and the columns in ``data.slice_columns``),
     ``labels.json`` with the classes in the order of their ids, and ``quarantine.csv`` with the rows that were left out.
@@ -49,13 +51,15 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
         labels = _classes(scanned, assignment, label_map, params.split.first_rows_in_training)
         with fresh_folder(layout.prepared) as folder:
             write_json(folder / "labels.json", labels)
-            examples = _write(scanned, assignment, labels, manifest, layout.raw, folder, params.data.slice_columns)
+            texts = ExampleTexts(scanned, assignment, labels)
+            quarantined = _write(scanned, assignment, labels, manifest, layout.raw, folder, params.data.slice_columns, texts)
         result = profile(scanned, assignment, labels, label_map, params, manifest)
     finally:
         spool.unlink(missing_ok=True)
     with fresh_folder(layout.profile.parent) as folder:
         write_json(folder / layout.profile.name, result.model_dump())
-        write_json(folder / layout.quarantine_examples.name, [asdict(row) for row in examples])
+        write_json(folder / layout.quarantine_examples.name, [asdict(row) for row in quarantined])
+        write_json(folder / layout.text_examples.name, texts.examples().model_dump())
     write_json(layout.metrics("data"), result.metrics())
     return result
 
@@ -127,8 +131,9 @@ def _write(
     raw: Path,
     folder: Path,
     slice_columns: Sequence[str],
+    examples: ExampleTexts,
 ) -> list[QuarantinedRow]:
-    """Write every row that ingest read to its split or to quarantine. Returns examples of quarantined rows."""
+    """Write every row that ingest read to its split or to quarantine, and collect examples. Returns quarantined rows."""
     label_ids = {name: index for index, name in enumerate(labels)}
     id_of_code = np.array([label_ids.get(name, -1) for name in scanned.labels] + [-1])
     files = {folder / f"{name}.parquet": slice_columns for name in SPLITS}
@@ -139,6 +144,7 @@ def _write(
         writers = [stack.enter_context(SplitWriter(path, labels, extra)) for path, extra in files.items()]
         for start, batch in batches(raw):
             quarantine.add(start, batch, assignment)
+            examples.add(start, batch)
             here = slice(start, start + batch.num_rows)
             for code, writer in enumerate(writers):
                 chosen = np.flatnonzero(assignment.split[here] == code)

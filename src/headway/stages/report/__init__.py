@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from headway.evaluation.predictions import Predictions
-from headway.files import fresh_folder, read_json
+from headway.files import fresh_folder, read_json, write_text
 from headway.layout import Layout
 from headway.params import Params
 from headway.reporting.data.page import data_page
-from headway.reporting.evaluation.page import evaluation_page
+from headway.reporting.evaluation.page import Evaluated, evaluation_page
 from headway.reporting.figures import save_png
 from headway.reporting.pages import Page
 from headway.reporting.study.page import study_page
@@ -18,8 +19,11 @@ from headway.search.found import summary_of, trials_of
 
 
 def data(_: Params, layout: Layout) -> Page:
-    profile = read_json(layout.profile, made_by="prepare")
-    return data_page(profile, read_json(layout.quarantine_examples, made_by="prepare"))
+    return data_page(
+        read_json(layout.profile, made_by="prepare"),
+        read_json(layout.quarantine_examples, made_by="prepare"),
+        read_json(layout.text_examples, made_by="prepare"),
+    )
 
 
 def study(params: Params, layout: Layout) -> Page:
@@ -27,13 +31,28 @@ def study(params: Params, layout: Layout) -> Page:
 
 
 def evaluation(params: Params, layout: Layout) -> Page:
+    profile = read_json(layout.profile, made_by="prepare")
+    model = read_json(layout.evaluated_model, made_by="evaluate")
     return evaluation_page(
-        metrics=read_json(layout.metrics("test"), made_by="evaluate"),
-        predictions=Predictions.load(layout.evaluation / "test.parquet", made_by="evaluate"),
-        slices=read_json(layout.slices, made_by="evaluate"),
+        candidate=_evaluated(layout, read_json(layout.metrics("test"), made_by="evaluate"), layout.evaluation, "evaluate"),
+        baseline=_evaluated(
+            layout, read_json(layout.metrics("baseline"), made_by="baseline")["test"], layout.baseline, "baseline"
+        ),
         mistakes=read_json(layout.mistakes, made_by="evaluate"),
+        confusions=read_json(layout.confusions, made_by="evaluate"),
         history=read_json(layout.training / "history.json", made_by="train"),
         params=params.evaluation,
+        origin={"model": model["sha256"], "data": profile["source"], "version": profile["version"]},
+    )
+
+
+def _evaluated(layout: Layout, metrics: Mapping[str, Any], folder: Path, made_by: str) -> Evaluated:
+    """What the stage ``made_by`` wrote of its model into a folder."""
+    return Evaluated(
+        metrics,
+        Predictions.load(folder / "test.parquet", made_by),
+        read_json(folder / layout.slices.name, made_by),
+        read_json(folder / layout.coverage.name, made_by),
     )
 
 
@@ -42,7 +61,7 @@ PAGES: dict[str, Callable[[Params, Layout], Page]] = {"data": data, "study": stu
 
 
 def report(params: Params, layout: Layout, names: Iterable[str] = tuple(PAGES)) -> list[Path]:
-    """Write ``reports``, a page each, and ``plots``, every figure of the pages as a PNG file.
+    """Write pages into ``reports``, which has pages from after the gate too, and ``plots``, every figure as a PNG file.
 
     Args:
         names: the pages to draw.
@@ -54,9 +73,9 @@ def report(params: Params, layout: Layout, names: Iterable[str] = tuple(PAGES)) 
         HeadwayError: a result is missing, damaged, or of another version.
     """
     pages = {name: PAGES[name](params, layout) for name in names}
-    with fresh_folder(layout.reports) as reports, fresh_folder(layout.plots) as plots:
+    with fresh_folder(layout.plots) as plots:
         for name, page in pages.items():
-            (reports / layout.page(name).name).write_text(page.html, encoding="utf-8")
+            write_text(layout.page(name), page.html)
             for title, figure in page.figures.items():
                 save_png(figure, plots / f"{title}.png")
     return [layout.page(name) for name in pages]
