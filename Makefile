@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 PYTHONS ?= 3.11 3.12 3.13
 VENV := .venv
 PORT ?= 5000
+# The pretrained encoder that bench-encoder measures, a folder in data/encoders.
+ENCODER ?= all-MiniLM-L6-v2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One resolution for every supported Python and platform: a package that only some of them need gets an environment marker.
@@ -13,8 +15,8 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-slow test-pythons check docs ui bench bench-speed bench-data bench-accuracy \
-	bench-ablation bench-panel bench-ranks bench-search bench-gate lock format clean
+.PHONY: help run test test-fast test-slow test-pythons check docs screenshots ui bench bench-speed bench-encoder bench-data bench-accuracy \
+	bench-ablation bench-panel bench-ranks bench-search bench-gate bench-labels lock format clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +51,9 @@ check: $(INSTALLED_DEV)  ## Check style, types and import contracts
 docs: $(INSTALLED_DEV)  ## Build the documentation into docs/_build/html; warnings are errors
 	@$(BIN)/python -m sphinx -n -W --keep-going -b html docs docs/_build/html
 
+screenshots: $(INSTALLED_DEV)  ## Take the pictures in docs/images: the pages of the last run, in Chromium
+	@$(BIN)/python docs/screenshots.py
+
 ui: $(INSTALLED)  ## Browse runs and models in MLflow's web interface, on port PORT (5000)
 	@$(BIN)/headway ui --port $(PORT)
 
@@ -56,6 +61,11 @@ bench: bench-speed  ## The same as bench-speed
 
 bench-speed: $(INSTALLED_DEV)  ## Measure training speed against other implementations (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.speed
+
+bench-encoder: $(INSTALLED_DEV)  ## Measure speed and accuracy of the pretrained encoder ENCODER (two hours)
+	@$(BIN)/python -m benchmarks.speed --encoder $(ENCODER)
+	@$(BIN)/python -m benchmarks.accuracy --encoder $(ENCODER)
+	@$(BIN)/python -m benchmarks.accuracy --encoder $(ENCODER) --mode fine_tune --subset rotten_tomatoes
 
 bench-data: $(INSTALLED_DEV)  ## Measure how the data stages scale, from 10,000 to a million rows (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.data
@@ -77,6 +87,9 @@ bench-search: $(INSTALLED_DEV)  ## Measure what pruning saves and loses, and wha
 
 bench-gate: $(INSTALLED_DEV)  ## Simulate the gate's false promotions and its power; write benchmarks/gate.md (minutes)
 	@$(BIN)/python -m benchmarks.gate
+
+bench-labels: $(INSTALLED_DEV)  ## Measure how many wrong labels `headway label-errors` finds (a quarter of an hour)
+	@$(BIN)/python -m benchmarks.label_errors
 
 lock: $(INSTALLED_DEV)  ## Write requirements.lock and requirements-dev.lock from pyproject.toml, keeping locked versions
 	@$(COMPILE) --output-file requirements.lock pyproject.toml

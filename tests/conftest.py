@@ -109,12 +109,13 @@ def own_reviews(reviews: Slice, tmp_path: Path) -> Slice:
 
 @pytest.fixture(scope="session")
 def tiny_encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as data/encoders, with tiny encoders named after their families. Only to be read."""
+    """A folder as data/encoders, with tiny encoders named after their families, and a static one. Only to be read."""
     from tests import tiny_encoders as tiny
 
     parent = tmp_path_factory.mktemp("tiny") / "data" / "encoders"
     for family in tiny.FAMILIES:
         tiny.write_encoder(parent / family, family)
+    tiny.write_static(parent / "static", mapped=True, weighted=True, normalize=True)
     return parent
 
 

@@ -140,7 +140,7 @@ def test_the_repositorys_own_params_are_accepted(params):
         (
             "pretrained.mode",
             "mode: thaw",
-            "pretrained.mode: 'thaw' is not allowed: input should be 'frozen' or 'fine_tune'",
+            "pretrained.mode: 'thaw' is not allowed: input should be 'frozen', 'fine_tune' or 'lora'",
         ),
         (
             "pretrained.max_length",
@@ -198,22 +198,13 @@ def test_a_pretrained_encoder_needs_a_name_if_a_run_may_use_one(tmp_path):
 FINE_TUNED = {"model.encoder": "encoder: pretrained", "pretrained.path": "path: bert", "pretrained.mode": "mode: fine_tune"}
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        (
-            {"pretrained.accumulation": "accumulation: 2", "training.devices": "devices: 2"},
-            "pretrained.accumulation: must be 1 with training.devices above 1",
-        ),
-        (
-            {"tune.executor": "executor: ray", "tune.address": "address: ray://here:10001"},
-            "tune.executor: a cluster has no copy of the encoder",
-        ),
-    ],
-)
-def test_what_fine_tuning_cannot_do_is_said_at_its_knob(tmp_path, changes, says):
-    knob = says.split(":")[0]
-    assert refusal(tmp_path, edited(FINE_TUNED | changes)).startswith(f"params.yaml:{line_of(knob)}: {says}")
+@pytest.mark.parametrize("mode", ["fine_tune", "lora"])
+def test_what_fine_tuning_cannot_do_is_said_at_its_knob(tmp_path, mode):
+    changes = {"pretrained.accumulation": "accumulation: 2", "training.devices": "devices: 2"}
+    says = (
+        f"params.yaml:{line_of('pretrained.accumulation')}: pretrained.accumulation: must be 1 with training.devices above 1"
+    )
+    assert refusal(tmp_path, edited(FINE_TUNED | {"pretrained.mode": f"mode: {mode}"} | changes)).startswith(says)
 
 
 RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.01}}
@@ -221,9 +212,10 @@ WARMUP = {"training.warmup_ratio": {"type": "float", "low": 0.0, "high": 0.3}}
 WEIGHTS = {"training.class_weights": {"type": "categorical", "choices": ["none", "balanced"]}}
 WIDTH = {"model.d_model": {"type": "categorical", "choices": [64, 32]}}
 KIND = {"tokenizer.kind": {"type": "categorical", "choices": ["auto", "word"]}}
-POOLING = {"pretrained.pooling": {"type": "categorical", "choices": ["mean", "max"]}}
+POOLING = {"pretrained.pooling": {"type": "categorical", "choices": ["auto", "max"]}}
 DECAY = {"pretrained.layer_decay": {"type": "float", "low": 0.5, "high": 1.0}}
-SPACE = {**RATE, **WARMUP, **WEIGHTS, **WIDTH, **KIND, **POOLING, **DECAY}
+RANK = {"pretrained.lora_rank": {"type": "categorical", "choices": [4, 8]}}
+SPACE = {**RATE, **WARMUP, **WEIGHTS, **WIDTH, **KIND, **POOLING, **DECAY, **RANK}
 
 
 @pytest.mark.parametrize(
@@ -232,6 +224,7 @@ SPACE = {**RATE, **WARMUP, **WEIGHTS, **WIDTH, **KIND, **POOLING, **DECAY}
         ("scratch", "frozen", RATE | WARMUP | WEIGHTS | WIDTH | KIND),
         ("pretrained", "frozen", WEIGHTS | KIND | POOLING),
         ("pretrained", "fine_tune", WARMUP | WEIGHTS | KIND | POOLING | DECAY),
+        ("pretrained", "lora", WARMUP | WEIGHTS | KIND | POOLING | DECAY | RANK),
     ],
 )
 def test_only_knobs_that_the_encoder_reads_are_searched(params, encoder, mode, searched):

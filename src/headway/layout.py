@@ -36,6 +36,7 @@ class Layout:
     lock = _At("dvc.lock")
     vectors = _At("data/vectors")
     encoders = _At("data/encoders")
+    corrections = _At("data/corrections")
 
     # Data, by stage.
     raw = _At("data/raw")
@@ -45,15 +46,19 @@ class Layout:
     # Results, by stage: files for programs, which the pages are drawn from.
     profile = _At("results/data/profile.json")
     quarantine_examples = _At("results/data/quarantine_examples.json")
+    text_examples = _At("results/data/text_examples.json")
     baseline = _At("results/baseline")
     study = _At("results/study")
     training = _At("results/training")
     evaluation = _At("results/evaluation")
     slices = _At("results/evaluation/slices.json")
     mistakes = _At("results/evaluation/mistakes.json")
+    confusions = _At("results/evaluation/confusions.json")
+    coverage = _At("results/evaluation/coverage.json")
+    evaluated_model = _At("results/evaluation/model.json")
     candidate = _At("models/candidate")
 
-    # Pages and plots, drawn by the stage report alone.
+    # Pages and plots, drawn by the stage report; the pages of the decision, the card and the index are drawn after the gate.
     reports = _At("reports")
     plots = _At("plots")
 

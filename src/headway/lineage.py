@@ -16,6 +16,8 @@ from headway.params import Params
 AFTERWARDS = {"gate", "registry"}
 #: The stage that draws pages and plots: no candidate and no decision is based on its outs.
 PAGES = "report"
+#: Ending of a commit's hash where tracked files differ from it.
+CHANGED = "+changes"
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def git_commit(layout: Layout) -> str:
         changes = git(layout.root, "status", "--porcelain", "--untracked-files=no", "--", *pathspecs)
     except GitError:
         return ""
-    return f"{head}+changes" if changes else head
+    return f"{head}{CHANGED}" if changes else head
 
 
 def commit_of(layout: Layout, revision: str) -> str:

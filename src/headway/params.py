@@ -98,16 +98,10 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _fine_tuning_is_possible(self) -> Self:
-        if "pretrained" in self.encoders and self.pretrained.mode == "fine_tune":
-            if self.pretrained.accumulation > 1 and self.training.devices > 1:
-                raise _error_at(
-                    ("pretrained", "accumulation"), "must be 1 with training.devices above 1, which split batches too"
-                )
-            if self.tune.executor == "ray" and self.tune.address:
-                message = (
-                    "a cluster has no copy of the encoder that trials fine-tune; use serial or processes, or mode: frozen"
-                )
-                raise _error_at(("tune", "executor"), message)
+        learns = "pretrained" in self.encoders and self.pretrained.learns
+        if learns and self.pretrained.accumulation > 1 and self.training.devices > 1:
+            message = "must be 1 with training.devices above 1, which split batches too"
+            raise _error_at(("pretrained", "accumulation"), message)
         return self
 
     @property
@@ -138,7 +132,9 @@ class Params(Section):
             return True
         if encoder == "scratch":
             return section != "pretrained"
-        learns = self.pretrained.mode == "fine_tune"
+        learns = self.pretrained.learns
+        if path == "pretrained.lora_rank":
+            return self.pretrained.mode == "lora"
         if section == "pretrained":
             return learns or name not in LEARNING
         return learns and section == "training" and name != "learning_rate"  # it has one of its own

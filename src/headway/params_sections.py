@@ -42,6 +42,10 @@ OWN_COLUMNS = ("row", "text", "label", "test", "problem", "id", "label_id", "len
 
 #: Sub-words of a text that a pretrained encoder reads, at most: attention takes time and memory with their square.
 MAX_SUBWORDS = 8_192
+#: Of an adapter, at most: no encoder's layers have so many independent directions to change.
+MAX_RANK = 1_024
+#: ``model_type`` of static encoders in config.json, as the model2vec library writes it.
+STATIC_FAMILY = "model2vec"
 #: Characters in the name of a slice; MLflow allows 250 for the whole key.
 MAX_SLICE_NAME = 200
 
@@ -87,6 +91,9 @@ class DataParams(Section):
     label_column: Name = Field(description="Column with the labels")
     label_map: dict[str, str] = Field(
         description='Labels to rename, merge or drop, such as {Positive: positive, pos: positive, n/a: ""}; "" drops the rows'
+    )
+    corrections: str = Field(
+        description='Filled-in lists of `headway label-errors` in data/corrections, such as label_errors.csv or "*.csv"'
     )
     slice_columns: list[Name] = Field(
         description="Further columns to keep; test metrics are reported for each of their values"
@@ -137,6 +144,13 @@ class DataParams(Section):
                     f'{key!r} becomes {shortened(repr(value))}, expected a label, or "" to drop the rows with the label {key!r}'
                 )
         return texts
+
+    @field_validator("corrections")
+    @classmethod
+    def _corrections_are_in_their_folder(cls, pattern: str) -> str:
+        if pattern.startswith(("/", "~")) or ".." in re.split(r"[/\\]", pattern) or "\0" in pattern:
+            raise ValueError("expected the name of a file in data/corrections, or a pattern of names; put the file there")
+        return pattern
 
     @model_validator(mode="after")
     def _columns_encoding_and_revision_are_possible(self) -> Self:
@@ -226,6 +240,9 @@ class NgramParams(Section):
     """The model's linear part: logistic regression over n-grams of tokens, fitted first."""
 
     max_order: Annotated[int, Field(ge=0, le=5)] = Field(description="Tokens in the longest n-gram; 0: no linear part")
+    max_words: Annotated[int, Field(ge=0, le=3)] = Field(
+        description="Words in the longest n-gram of words, if tokens are pieces of words; 0: none"
+    )
     min_document_frequency: PositiveInt = Field(description="Training texts in which an n-gram must occur")
     max_features: PositiveInt = Field(description="Number of n-grams kept, the most frequent first")
     inverse_regularisation: Annotated[list[PositiveFloat], Field(min_length=1)] = Field(
@@ -283,11 +300,12 @@ class PretrainedParams(Section):
 
     path: Name = Field(description="Folder in data/encoders; `headway encoders` lists and adds them · none")
     revision: str = Field(description='Commit on the Hub that it must have been fetched at, 40 digits; "": any')
-    mode: Literal["frozen", "fine_tune"] = Field(
-        description="frozen: only the linear layer is fitted, in minutes · fine_tune: the encoder learns too, as in training"
+    mode: Literal["frozen", "fine_tune", "lora"] = Field(
+        description="frozen: only the linear layer is fitted, in minutes · fine_tune: all layers learn · lora: adapters of them"
     )
-    pooling: Literal["mean", "first", "max"] = Field(
-        description="Features of a text, of its sub-words': mean · first (the first one's) · max (the largest of each)"
+    pooling: Literal["auto", "layers", "mean", "first", "max"] = Field(
+        description="Features of a text: layers (means of all layers) · of the last layer: mean · first (sub-word) · max · "
+        "auto: layers for frozen, else mean"
     )
     max_length: Annotated[int, Field(ge=8, le=MAX_SUBWORDS)] = Field(
         description="Sub-words read per text: its first and its last half of this number"
@@ -296,18 +314,35 @@ class PretrainedParams(Section):
         description="frozen: values of C for the linear layer, tried in ascending order until validation loss rises"
     )
     learning_rate: PositiveFloat = Field(
-        description="fine_tune: peak learning rate of the last layer; the linear layer on top has ten times as much"
+        description="Not frozen: peak learning rate of the last layer; the linear layer, and adapters, have ten times as much"
     )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="fine_tune: learning rate of a layer, as a share of that of the layer above"
+        description="Not frozen: learning rate of a layer, as a share of that of the layer above"
     )
     layers: NonNegativeInt = Field(
-        description="fine_tune: number of the last layers that learn; 0: all, with the embeddings"
+        description="Not frozen: number of the last layers that learn; 0: all, and with fine_tune the embeddings"
     )
-    accumulation: PositiveInt = Field(description="fine_tune: parts of a batch computed one after the other, to save memory")
+    lora_rank: Annotated[int, Field(ge=1, le=MAX_RANK)] = Field(
+        description="lora: rank of the adapter of each linear layer; memory and size of a checkpoint grow with it"
+    )
+    accumulation: PositiveInt = Field(
+        description="Not frozen: parts of a batch computed one after the other, to save memory"
+    )
     gradient_checkpointing: bool = Field(
-        description="fine_tune: whether to compute activations twice instead of keeping them, to save memory"
+        description="Not frozen: whether to compute activations twice instead of keeping them, to save memory"
     )
+
+    @property
+    def learns(self) -> bool:
+        """Whether the encoder, or adapters of it, learn by gradients."""
+        return self.mode != "frozen"
+
+    @property
+    def resolved_pooling(self) -> str:
+        """The way of pooling that is used; see :data:`headway.model.pretrained.POOLINGS`."""
+        if self.pooling != "auto":
+            return self.pooling
+        return "mean" if self.learns else "layers"
 
     @field_validator("revision")
     @classmethod
@@ -343,7 +378,7 @@ class TrainingParams(Section):
         description="Weights of the classes in the loss: none · balanced (inversely proportional to their rows)"
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        description="float32 · bfloat16 (mixed precision); `make bench-speed` measures both on this machine"
+        description="float32 · bfloat16 (mixed precision), for a frozen encoder's features too; `make bench-speed` measures both"
     )
     accelerator: Literal["auto", "cpu", "gpu"] = Field(description="auto: a GPU if there is one · cpu · gpu")
     devices: PositiveInt = Field(description="GPUs, or processes on CPUs, that train together (DDP)")

@@ -10,6 +10,7 @@ import pytest
 
 import headway
 from headway.cli import model as commands
+from headway.cli.predict import predict
 from headway.layout import Layout
 from headway.registry.registry import Registry
 
@@ -38,7 +39,7 @@ def labels(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_predict_asks_the_champion_or_the_named_version(
     in_project: Registry, folder: Path, asked: list[str], capsys: pytest.CaptureFixture[str], version: str, expected: str
 ) -> None:
-    commands.predict([TEXT], version)
+    predict(text=[TEXT], version=version)
     assert asked == [expected]
     assert labels(capsys) == headway.load(folder).predict([TEXT])
 
@@ -54,7 +55,7 @@ def test_the_candidate_is_asked_without_mlflow(
 ) -> None:
     shutil.copytree(folder, project.candidate)
     monkeypatch.chdir(project.root)
-    commands.predict([TEXT], candidate=True)
+    predict(text=[TEXT], candidate=True)
     assert labels(capsys) == headway.load(folder).predict([TEXT])
     commands.explain(TEXT, candidate=True)
     assert not project.tracking.exists()
@@ -63,17 +64,20 @@ def test_the_candidate_is_asked_without_mlflow(
 def test_a_missing_candidate_says_how_to_get_one(project: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.root)
     with pytest.raises(headway.HeadwayError, match="headway run"):
-        commands.predict([TEXT], candidate=True)
+        predict(text=[TEXT], candidate=True)
 
 
 @pytest.mark.parametrize("version", ["99", "0", "01", "champion", "-1"])
 def test_a_version_that_does_not_exist_is_one_line(in_project: Registry, version: str) -> None:
     with pytest.raises(headway.HeadwayError, match=f"no version {version}; `headway history`"):
-        commands.predict([TEXT], version)
+        predict(text=[TEXT], version=version)
 
 
 def test_two_models_at_once_are_refused() -> None:
-    for ask in (lambda: commands.predict([TEXT], "1", True), lambda: commands.explain(TEXT, version="1", candidate=True)):
+    for ask in (
+        lambda: predict(text=[TEXT], version="1", candidate=True),
+        lambda: commands.explain(TEXT, version="1", candidate=True),
+    ):
         with pytest.raises(headway.HeadwayError, match="--version and --candidate"):
             ask()
 
@@ -84,6 +88,6 @@ def test_a_text_that_cannot_be_classified_is_named_before_any_model_is_loaded(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # not a project, so that loading a model would fail with another message
     with pytest.raises(headway.HeadwayError, match=r"^text 2 of 3: "):
-        commands.predict([TEXT, bad, TEXT])
+        predict(text=[TEXT, bad, TEXT])
     with pytest.raises(headway.HeadwayError, match=r"^the text: "):
         commands.explain(bad)

@@ -47,8 +47,9 @@ def test_the_first_run_promotes_and_lists_its_reasons(finished: tuple[Clone, str
     against_baseline = checks["no_worse_than_baseline"]
     assert against_baseline.low <= against_baseline.value <= against_baseline.high
     assert against_baseline.threshold == -0.2
-    page = clone.root / re.search(r"^The decision .*: (\S+)$", printed, re.MULTILINE)[1]
-    assert record.id in page.read_text(encoding="utf-8")
+    index = clone.root / re.search(r"^All pages of this run: (\S+)$", printed, re.MULTILINE)[1]
+    assert "decision.html" in index.read_text(encoding="utf-8")
+    assert record.id in index.with_name("decision.html").read_text(encoding="utf-8")
 
 
 def test_after_a_flow_run_dvc_has_nothing_to_do(ran: Clone) -> None:
@@ -123,7 +124,7 @@ def _without_headway(script: Path) -> str:
 
 
 def test_predict_labels_texts_with_the_champion(ran: Clone) -> None:
-    done = ran.run("headway", "predict", "a moving and funny film", "dull , tedious and far too long")
+    done = ran.run("headway", "predict", "--text", "a moving and funny film", "--text", "dull , tedious and far too long")
     assert done.returncode == 0, done.stderr
     labels = [line.split("\t")[0] for line in done.stdout.splitlines()]
     assert labels == ["positive", "negative"]

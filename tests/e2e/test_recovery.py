@@ -155,14 +155,14 @@ def test_a_champion_whose_files_are_gone_refuses_until_it_is_retired(ran: Clone)
     assert f"version {champion.version} stays champion" in printed
     for part in ("cannot be loaded", "headway retire"):
         assert part in only_line(refused.stderr)
-    predicted = ran.run("headway", "predict", "a fine film")
+    predicted = ran.run("headway", "predict", "--text", "a fine film")
     assert predicted.returncode == 2
     assert "cannot be loaded" in only_line(predicted.stderr)
     retired = ran.run("headway", "retire", "--reason", "its files were lost")
     assert retired.returncode == 0, retired.stderr
     promoted = ran.run("headway", "run")
     assert "PROMOTED" in promoted.stdout, promoted.stdout[-3000:] + promoted.stderr[-3000:]
-    assert ran.run("headway", "predict", "a fine film").returncode == 0
+    assert ran.run("headway", "predict", "--text", "a fine film").returncode == 0
     assert "its files were lost" in client.get_model_version(NAME, champion.version).tags["headway.retired"]
 
 

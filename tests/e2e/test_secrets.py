@@ -195,7 +195,7 @@ def ran(repository: Path, prefect_home: Path, data: str, database: Server, tmp_p
         assert "~/.netrc" in command("headway", *words, status=2).stderr
     clone.layout.params.write_text(accepted)
     assert "version 1" in command("headway", "run").stdout
-    command("headway", "predict", HOSTILE, "plain")
+    command("headway", "predict", "--text", HOSTILE, "--text", "plain")
     command("headway", "explain", HOSTILE)
     for words in (["lineage", "1"], ["ui"], ["study"], ["params"], ["card", "1"]):
         command("headway", *words)

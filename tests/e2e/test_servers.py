@@ -108,7 +108,9 @@ def test_a_champion_is_promoted_replaced_restored_and_used(deployment: Deploymen
 
     restored = deployment.run("headway", "rollback", "--reason", "too many complaints")
     assert "version 1 is champion again" in restored
-    assert re.search(r"^(negative|positive)\t0\.\d+\t", deployment.run("headway", "predict", "A joy."), re.MULTILINE)
+    assert re.search(
+        r"^(negative|positive)\t0\.\d+\t", deployment.run("headway", "predict", "--text", "A joy."), re.MULTILINE
+    )
     assert "3 decisions, none altered" in deployment.run("headway", "history", "--verify")
     for version in ("1", "2"):
         assert f"version {version}" in deployment.run("headway", "card", version)

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from headway import cli
+from headway.data.identity import normal_form
 from headway.data.preparation import writing
-from headway.data.preparation.near_duplicates import normal_form
 from headway.data.text.splits import SPLITS
 from headway.errors import HeadwayError
 from headway.files import read_json

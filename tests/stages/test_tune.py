@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from headway.data.batching.datamodule import WholeTexts
@@ -32,11 +33,18 @@ from headway.search.objective import ngram_part, schedule_of_defaults
 from headway.search.results import TrialResult
 from headway.search.trial import Outcome, Task
 from headway.stages.tune import KEPT_STUDIES, study_key, tune
-from headway.stages.tune.trials import EncodingExecutor, defaults_of, load_shared, threads_per_trial
+from headway.stages.tune.rows import load_shared
+from headway.stages.tune.trials import EncodingExecutor, defaults_of, threads_per_trial
 from headway.tracking import Tracker
+from headway.tracking_labels import data_name
 
 RATE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 0.03, "log": True}}
 QUICK: dict[str, Any] = {"tune.trials": 2, "tune.max_epochs": 1, "tune.train_share": 0.5, "tune.space": RATE}
+
+
+def trial_name(run: Run) -> str:
+    """The part of a run's name between the data set and the score, "" for a parent."""
+    return run.info.run_name.split(" · ")[2] if run.data.tags["headway.kind"] == "trial" else ""
 
 
 def without_test_split(layout: Layout) -> None:
@@ -77,11 +85,12 @@ def test_the_search_needs_no_test_split_and_logs_one_run_per_trial(tunable: tupl
     parents = [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
     nested = [run for run in runs if MLFLOW_PARENT_RUN_ID in run.data.tags]
     assert [run.data.tags["headway.kind"] for run in parents] == ["pipeline"]
-    assert sorted(run.info.run_name for run in nested) == ["trial 0", "trial 1"]
+    assert sorted(map(trial_name, nested)) == ["trial 0", "trial 1"]
     assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in nested} == {parents[0].info.run_id}
     assert {run.info.status for run in runs} == {"FINISHED"}
     for run in nested:
-        trial = trials[int(run.info.run_name.split()[1])]
+        trial = trials[int(trial_name(run).split()[1])]
+        assert run.info.run_name == f"tune · {data_name(chosen)} · {trial_name(run)} · {trial.score:.4f}"
         assert run.data.params == {name: str(value) for name, value in trial.point.items()}
         assert run.data.metrics["score"] == trial.score
         assert run.data.metrics["validation_accuracy"] == trial.curve[-1]["validation_accuracy"]
@@ -116,7 +125,7 @@ def test_a_trial_that_may_be_better_is_trained_again_with_other_seeds_and_mlflow
     params, layout = tunable
     _, tracker = search(params.override({**QUICK, "tune.pruning": False}), layout)
     first, second = trials_of(layout)  # the repetitions are no trials
-    runs = {run.info.run_name: run for run in tracker.client.search_runs([tracker.experiment_id])}
+    runs = {trial_name(run): run for run in tracker.client.search_runs([tracker.experiment_id])}
     assert {"trial 0", "trial 1", "trial 0, seed 2", "trial 1, seed 2"} <= runs.keys()
     for number in (0, 1):
         trial, again = runs[f"trial {number}"].data, runs[f"trial {number}, seed 2"].data
@@ -206,7 +215,7 @@ def test_a_failed_trial_is_a_failed_run_with_its_reason_in_mlflow(tunable: tuple
     _, tracker = search(chosen, layout)
     assert [trial.state for trial in trials_of(layout)] == ["complete", "failed"]
     assert trials_of(layout)[1].reason.startswith("training diverged: ")
-    runs = {run.info.run_name: run for run in tracker.client.search_runs([tracker.experiment_id])}
+    runs = {trial_name(run): run for run in tracker.client.search_runs([tracker.experiment_id])}
     assert (runs["trial 0"].info.status, runs["trial 0"].data.tags["headway.trial"]) == ("FINISHED", "complete")
     assert (runs["trial 1"].info.status, runs["trial 1"].data.tags["headway.trial"]) == ("FAILED", "failed")
     assert runs["trial 1"].data.tags["headway.reason"] == trials_of(layout)[1].reason
@@ -230,10 +239,8 @@ def test_a_trial_that_was_not_logged_is_logged_by_the_next_run(tunable: tuple[Pa
     for run in tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'"):
         tracker.client.delete_run(run.info.run_id)
     search(chosen.override({"tune.target": 0.999}), layout)
-    names = [
-        run.info.run_name for run in tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'")
-    ]
-    assert sorted(names) == ["trial 0", "trial 1"]
+    logged = tracker.client.search_runs([tracker.experiment_id], "tags.`headway.kind` = 'trial'")
+    assert sorted(map(trial_name, logged)) == ["trial 0", "trial 1"]
 
 
 def test_undoing_a_change_finds_its_trials_again_and_the_oldest_studies_are_removed(
@@ -487,7 +494,7 @@ def test_a_search_that_is_killed_repeatedly_ends_like_an_undisturbed_one(
     assert {run.info.status for run in runs} <= {"FINISHED", "FAILED", "KILLED"}
     (parent,) = [run for run in runs if run.data.tags["headway.kind"] == "pipeline"]
     nested = [run for run in runs if run.data.tags["headway.kind"] == "trial"]
-    assert sorted(run.info.run_name for run in nested) == [f"trial {number}" for number in range(4)]
+    assert sorted(map(trial_name, nested)) == [f"trial {number}" for number in range(4)]
     assert {run.data.tags[MLFLOW_PARENT_RUN_ID] for run in nested} == {parent.info.run_id}
 
 

@@ -21,6 +21,7 @@ from headway.stages.tune import tune
 from headway.tracking import Tracker
 from tests.apart import CONTEXT, dying, is_killed
 from tests.search.test_kills import die_within_write
+from tests.stages.test_tune import trial_name
 
 TINY: dict[str, Any] = {
     "tune.trials": 28,
@@ -98,7 +99,7 @@ def test_a_search_killed_at_twenty_random_moments_loses_nothing_and_leaves_no_ru
     runs = tracker.client.search_runs([tracker.experiment_id])
     (parent,) = [run for run in runs if MLFLOW_PARENT_RUN_ID not in run.data.tags]
     assert parent.info.status == "FINISHED"
-    nested = {run.info.run_name: run for run in runs if run is not parent}
+    nested = {trial_name(run): run for run in runs if run is not parent}
     assert len(nested) == len(runs) - 1 == 28
     for number, trial in trials.items():
         run = nested[f"trial {number}"]

@@ -76,11 +76,14 @@ def ui(port: Annotated[int, typer.Option(help="Local port to serve on.")] = 5000
     from headway.errors import redact_credentials
 
     layout, params = project()
-    uri = tracker(params, layout).uri
+    connection = tracker(params, layout)
+    uri = connection.uri
     if not uri.startswith("sqlite"):
         say(f"MLFLOW_TRACKING_URI is set: browse {redact_credentials(uri)}")
         return
-    print(f"MLflow: http://127.0.0.1:{port} (Ctrl+C to stop)", flush=True)
+    if layout.page("index").is_file():
+        say(f"Pages of the last run: {layout.page('index')}")
+    print(f"MLflow: http://127.0.0.1:{port}/{connection.runs_path} (Ctrl+C to stop)", flush=True)
     hosts = [f"127.0.0.1:{port}", f"localhost:{port}"]
     command = ["mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # By default, MLflow answers under any private address too. Pages that programs on this machine serve are always accepted.

@@ -10,7 +10,7 @@ import typer
 
 from headway.cli.project import project, tracker
 from headway.cli.streams import say
-from headway.phrases import listed
+from headway.phrases import counted, listed
 from headway.process import die_with_dvc
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def ingest() -> None:
     manifest = _run(stage)
     unreadable = f", {manifest.unreadable:,} unreadable" if manifest.unreadable else ""
     say(f"{manifest.rows:,} rows of {manifest.source}{unreadable}: " + _counts(manifest.label_counts))
+    if manifest.corrections:
+        say(f"{counted(manifest.corrections.rows, 'label')} corrected by {listed(manifest.corrections.files, 3)}")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -46,7 +48,7 @@ def prepare() -> None:
         + f"; splits: {_counts(report.splits)}"
     )
     for remark in remarks(report.model_dump()):
-        if remark.warning and remark.key in ("look_alikes", "label_map_unused"):
+        if remark.warning and remark.key in ("look_alikes", "label_map_unused", "new_classes", "unmatched"):
             say(f"! {remark.words.striptags()}")
 
 
