@@ -89,7 +89,7 @@ def prepare(layout: Layout, labels: tuple[str, ...] = ("negative", "positive"), 
         line, *_ = [line for line in text.splitlines() if line.startswith(f"  {name}:")]
         text = text.replace(line, f"  {name}: {value}")
     layout.params.write_text(text)
-    write_json(layout.raw / "manifest.json", {"label_counts": dict.fromkeys(labels, 10)})
+    write_json(layout.raw / "manifest.json", {"label_counts": dict.fromkeys(labels, 10), "rows_sha256": "0" * 64})
     return layout
 
 

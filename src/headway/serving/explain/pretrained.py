@@ -83,7 +83,7 @@ class PretrainedPart:
         contributions: integrated gradients of the sub-words, (S,); together with ``blank`` and ``left_over`` they sum to the
             predicted class's logit.
         left_over: residual from the finite number of integration steps.
-        pooling: how the text's vector is made of the sub-words; see :data:`headway.model.pretrained.POOLINGS`.
+        pooling: how the text's vector is made of the sub-words; "layers", "mean", "first" or "max".
         shares: share of each sub-word in the text's vector, (S,); for "max" the share of features that are largest there.
         maps: attention weights of each layer, (h, S, S), one row per query; none of a static encoder, which has no layers. None
             if there are more than MAX_WEIGHTS.
