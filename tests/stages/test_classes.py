@@ -17,6 +17,7 @@ from headway.files import write_json
 from headway.layout import Layout
 from headway.params import Params
 from headway.serving.package import ModelPackage
+from headway.stages.baseline import baseline
 from headway.stages.evaluate import evaluate
 from headway.stages.ingest import ingest
 from headway.stages.prepare import prepare
@@ -50,6 +51,7 @@ def through(params: Params, layout: Layout, database: Path, rows: list[tuple[str
     write_json(layout.study / "best_params.json", {})
     ingest(chosen, layout)
     prepare(chosen, layout)
+    baseline(chosen, layout)
     tokenize(chosen, layout)
     train(chosen, layout, Tracker(chosen, layout))
     metrics = evaluate(chosen, layout)
