@@ -111,5 +111,5 @@ def test_queries_understand_the_records(written: list[Decision]) -> None:
 
 
 def test_page_and_card_of_a_record_are_drawn(written: list[Decision]) -> None:
-    assert "version 3 is refused" in page.render(written[2])
+    assert "Version 3 is refused" in page.render(written[2])
     assert "# Model card: headway, version 3" in card.render(written[2], "headway")

@@ -34,7 +34,7 @@ def test_a_version_leads_to_its_run_commit_lock_data_and_decisions(two: House) -
     parent = two.registry.client.get_run(two.stock.run).data.tags["mlflow.parentRunId"]
     assert first == "version 1 of headway, champion"
     assert lines[1:] == [
-        f"run {two.stock.run} (train, FINISHED)",
+        f"run {two.stock.run} (train · rotten_tomatoes, FINISHED)",
         f"pipeline run {parent}",
         "search 0 trials below that run",
         f"git commit {COMMIT}",
