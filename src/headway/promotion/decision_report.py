@@ -88,6 +88,6 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
     write_text(record, decision.as_json() + "\n")
     run.log_artifacts([record])
     links["decision"] = tracker.run_path(run.id, f"reports/{DECISION}.html")
-    note = f"**{markdown(decision.headline)}**\n\n{summary.render(decision, links)}"
+    note = f"{markdown(decision.headline)}\n\n{summary.render(decision, links)}"
     # Last, since it marks the summary as complete.
     run.set_tags({NOTE: note, DECISION_KIND_TAG: decision.kind, DECISION_TAG: decision.id})
