@@ -10,6 +10,7 @@ import typer
 
 from headway.cli.project import project
 from headway.cli.streams import say
+from headway.errors import HeadwayError
 
 if TYPE_CHECKING:
     from headway.layout import Layout
@@ -33,6 +34,7 @@ def label_errors(
     Five linear baselines are fitted, so that each row of every split is checked by one that was fitted without it.
     """
     from headway.chosen_file import write_chosen
+    from headway.evaluation.mistakes import excerpt
     from headway.files import write_text
     from headway.label_errors import as_csv, find
     from headway.phrases import counted
@@ -57,7 +59,7 @@ def label_errors(
     if found.reviewed:
         say(f"{counted(found.reviewed, 'row')} left out: data.corrections has their right label")
     for error in listed[:SHOWN]:
-        text = error.text if len(error.text) <= CHARACTERS else error.text[:CHARACTERS] + "…"
+        text = excerpt(error.text, CHARACTERS)
         say(f"  {error.label} → {error.suggested_label} ({error.probability:.3f}, {error.split}): {text}")
     say(f"list: {os.path.relpath(file)}, {counted(len(listed), 'row')}")
     say(f"page: {os.path.relpath(page)}")
@@ -80,7 +82,6 @@ def _require_replaceable(file: Path, force: bool) -> None:
     """Refuse a file that cannot be written, that is not named as CSV, or that somebody has begun to fill in."""
     from headway.chosen_file import require_writable
     from headway.data.corrections import read_lists
-    from headway.errors import HeadwayError
 
     if file.suffix.lower() != ".csv":
         raise HeadwayError(f"{file}: cannot write the list: expected a name that ends in .csv; name another file with --out")

@@ -16,6 +16,7 @@ import typer
 from headway.cli.model import PANEL
 from headway.cli.project import project
 from headway.cli.which_model import Candidate, Version, load_model, model_folder
+from headway.errors import HeadwayError
 from headway.foreign_text import one_line
 
 if TYPE_CHECKING:
@@ -59,8 +60,6 @@ def predict(
     Texts: prints one line per text: label, probability and text, separated by tabs. Line breaks, tabs and control characters
     in a label or text are written as escapes, such as ``\\n``.
     """
-    from headway.errors import HeadwayError
-
     if bool(files) == bool(text):
         raise HeadwayError(
             "expected either files, as in `headway predict reviews.csv --out labels.csv`, or texts with --text"
@@ -110,7 +109,6 @@ def _predict_files(
     version: str,
     candidate: bool,
 ) -> None:
-    from headway.errors import HeadwayError
     from headway.files import TEMPORARY_PREFIX
     from headway.serving.batch import Job, formats, predict_files
     from headway.serving.batch.inputs import find_inputs

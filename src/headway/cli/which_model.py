@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from headway.cli.project import registry
+from headway.errors import HeadwayError
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -39,7 +40,6 @@ def load_model(version: str, candidate: bool) -> ModelPackage:
 @contextmanager
 def model_folder(version: str, candidate: bool) -> Iterator[tuple[Path, str]]:
     """A folder with a copy of the same model's package, which exists within the block, and the model's name for an output."""
-    from headway.errors import HeadwayError
     from headway.files import TEMPORARY_PREFIX
     from headway.serving.package import fingerprint
 
@@ -70,14 +70,11 @@ def model_folder(version: str, candidate: bool) -> Iterator[tuple[Path, str]]:
 
 
 def _require_one(version: str, candidate: bool) -> None:
-    from headway.errors import HeadwayError
-
     if version and candidate:
         raise HeadwayError("--version and --candidate name different models; pass one of them")
 
 
 def _candidate() -> Path:
-    from headway.errors import HeadwayError
     from headway.layout import Layout
 
     folder = Layout.find().candidate
@@ -87,8 +84,6 @@ def _candidate() -> Path:
 
 
 def _named(registered: Registry, version: str) -> ModelVersion:
-    from headway.errors import HeadwayError
-
     found = registered.version(version)
     if found is None:
         raise HeadwayError(f"{registered.name} has no version {version}; `headway history` lists the versions decided on")

@@ -27,6 +27,7 @@ from headway.data.text.splits import SPLITS
 from headway.data.text.spreadsheets import spreadsheet_cell
 from headway.errors import HeadwayError
 from headway.evaluation import baseline as linear
+from headway.evaluation.mistakes import excerpt
 from headway.files import read_json
 from headway.layout import Layout
 from headway.params import BaselineParams, Params
@@ -174,8 +175,7 @@ def as_csv(errors: Iterable[LabelError]) -> str:
     writer.writerow([*names[:at], RIGHT_LABEL, *names[at:]])
     for error in errors:
         cells = [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in astuple(error)]
-        text = cells[at] if len(cells[at]) <= MAX_CHARACTERS else cells[at][:MAX_CHARACTERS] + "…"
-        writer.writerow([*cells[:at], "", text])
+        writer.writerow([*cells[:at], "", excerpt(cells[at], MAX_CHARACTERS)])
     return out.getvalue()
 
 

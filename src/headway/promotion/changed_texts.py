@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from headway.errors import HeadwayError
 from headway.evaluation.metrics import likelihood_by_row
-from headway.evaluation.mistakes import EXCERPT
+from headway.evaluation.mistakes import EXCERPT, excerpt
 from headway.evaluation.predictions import Predictions
 from headway.files import write_text
 from headway.layout import Layout
@@ -88,7 +88,7 @@ def _examples(compared: PairedPredictions, rows: np.ndarray, texts: Sequence[str
     candidate, opponent = compared.predicted
     return tuple(
         ChangedText(
-            text=texts[compared.order[row]][:EXCERPT] + ("…" if len(texts[compared.order[row]]) > EXCERPT else ""),
+            text=excerpt(texts[compared.order[row]], EXCERPT),
             label=compared.classes[compared.labels[row]],
             candidate=compared.classes[candidate[row]],
             candidate_probability=float(compared.candidate.probabilities[row].max()),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from headway.model.ngrams import NgramClassifier
+from headway.model.ngrams import NgramClassifier, ngrams
 from headway.model.words import word_ngrams
 from headway.serving.explain.integral import centred
 
@@ -52,8 +52,7 @@ def linear_part(
     model: NgramClassifier, tokens: Tensor, predicted: int, weight: float, text: str, spans: np.ndarray
 ) -> LinearPart:
     T = tokens.shape[1]
-    starts, lengths = _places(model, tokens)  # each (N,)
-    _, keys = model.occurrences(tokens)  # (N,)
+    keys, starts, lengths = _occurrences(model, tokens)  # each (N,)
     _, places, values = model.features(tokens)  # each (F,): the text's known n-grams, ascending
     bias = weight * centred(model.bias.double())
     contributions = weight * values.double()[:, None] * centred(model.weight[places].double())  # (F, C)
@@ -85,17 +84,19 @@ def linear_part(
     )
 
 
-def _places(model: NgramClassifier, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """First token and number of tokens of all n-grams, each (N,), in the order of ``model.occurrences``."""
+def _occurrences(model: NgramClassifier, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Hash, first token and number of tokens of all n-grams, each (N,)."""
+    _, keys = ngrams(tokens, model.max_order)
     T = tokens.shape[1]
     orders = range(1, min(model.max_order, T) + 1)
     starts = [torch.arange(T - order + 1) for order in orders]
     lengths = [torch.full((T - order + 1,), order) for order in orders]
     if model.pieces is not None:
         words = word_ngrams(tokens, model.pieces, model.max_words)
+        keys = torch.cat([keys, words.keys])
         starts.append(words.starts)
         lengths.append(words.lengths)
-    return torch.cat(starts), torch.cat(lengths)
+    return keys, torch.cat(starts), torch.cat(lengths)
 
 
 def _surface(text: str, spans: np.ndarray) -> str:
