@@ -68,7 +68,7 @@ class Tracker:
         with reachable(self.uri):
             found = self.client.get_experiment_by_name(name)
             if found is None:
-                origin = tracking_labels.provenance("pipeline", self._lineage())
+                origin = tracking_labels.provenance("pipeline", self.lineage_tags())
                 location = self.layout.artifacts.as_uri() if self.own else None
                 try:
                     return self.client.create_experiment(name, artifact_location=location, tags={**origin, **tags})
@@ -129,7 +129,7 @@ class Tracker:
         found = self.find(kind="pipeline", key=key)
         if found:
             run = self._run_of("pipeline", "pipeline", found.info.run_id)
-            lineage = self._lineage()
+            lineage = self.lineage_tags()
             run.set_tags({**lineage, **tracking_labels.commit_tags(lineage)})
         else:
             run = self._create("pipeline", "pipeline", key, parent=None)
@@ -244,7 +244,7 @@ class Tracker:
                 self.client.set_terminated(run_id, status)
 
     def _create(self, kind: str, name: str, key: str, parent: str | None) -> RunningRun:
-        shown, lineage = tracking_labels.run_name(kind, name, self.params), self._lineage()
+        shown, lineage = tracking_labels.run_name(kind, name, self.params), self.lineage_tags()
         tags = {
             MLFLOW_RUN_NAME: shown,
             tracking_labels.NOTE: tracking_labels.RUN_NOTES[kind],
@@ -265,7 +265,8 @@ class Tracker:
         shown = tracking_labels.run_name(kind, name, self.params)
         return RunningRun(self.client, run_id, self.uri, continued, shown, tracking_labels.SCORES[kind])
 
-    def _lineage(self) -> dict[str, str]:
+    def lineage_tags(self) -> dict[str, str]:
+        """Commit, lock, data and params of this execution, as tags."""
         return trace(self.params, self.layout).as_tags()
 
 

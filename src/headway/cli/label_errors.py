@@ -34,7 +34,7 @@ def label_errors(
     Five linear baselines are fitted, so that each row of every split is checked by one that was fitted without it.
     """
     from headway.chosen_file import write_chosen
-    from headway.evaluation.mistakes import excerpt
+    from headway.data.text.excerpts import excerpt
     from headway.files import write_text
     from headway.label_errors import as_csv, find
     from headway.phrases import counted

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from headway.data.text.excerpts import excerpt
 from headway.evaluation.metrics import likelihood_by_row
-from headway.evaluation.mistakes import excerpt
 from headway.evaluation.predictions import Predictions
 
 #: Confusions that are kept, texts of each, and characters of each text.

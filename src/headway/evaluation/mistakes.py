@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from headway.data.text.excerpts import excerpt
 from headway.evaluation.metrics import likelihood_by_row
 from headway.evaluation.predictions import Predictions
 
@@ -30,8 +31,3 @@ def worst_mistakes(predictions: Predictions, texts: Sequence[str], labels: Seque
         }
         for row in order
     ]
-
-
-def excerpt(text: str, characters: int) -> str:
-    """The beginning of a text, with an ellipsis where it is cut."""
-    return text[:characters] + ("…" if len(text) > characters else "")

@@ -23,11 +23,11 @@ from headway.data.corrections import read as read_corrections
 from headway.data.identity import canonical_label
 from headway.data.preparation.ingested import Manifest, batches
 from headway.data.preparation.label_map import LabelMap
+from headway.data.text.excerpts import excerpt
 from headway.data.text.splits import SPLITS
 from headway.data.text.spreadsheets import spreadsheet_cell
 from headway.errors import HeadwayError
 from headway.evaluation import baseline as linear
-from headway.evaluation.mistakes import excerpt
 from headway.files import read_json
 from headway.layout import Layout
 from headway.params import BaselineParams, Params

@@ -34,8 +34,7 @@ from torch.nn import functional as F
 
 from headway.model import logistic
 from headway.model.regularisation import HeldOut, balancing, bias_of, fits
-from headway.model.words import MULTIPLIER as MULTIPLIER
-from headway.model.words import Pieces, word_ngrams
+from headway.model.words import MULTIPLIER, Pieces, word_ngrams
 from headway.params import NgramParams
 
 if TYPE_CHECKING:

@@ -228,7 +228,7 @@ def build(config: Mapping[str, Any]) -> nn.Module:
     """
     if config.get("model_type") == STATIC_FAMILY:
         return static.build(config)
-    models = library()
+    models = require_transformers()
     sizes = {name: value for name, value in config.items() if name not in NOT_SIZES and not name.startswith("_")}
     try:
         made = models.AutoConfig.for_model(str(config.get("model_type")), **sizes)
@@ -250,7 +250,7 @@ def load(folder: Path, attention_dropout: float | None = None) -> nn.Module:
     """
     if (own := json.loads((folder / "config.json").read_bytes())).get("model_type") == STATIC_FAMILY:
         return static.load(folder, own)
-    models = library()
+    models = require_transformers()
     try:
         config = models.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         for name in ATTENTION_DROPOUT:
@@ -280,7 +280,7 @@ def load(folder: Path, attention_dropout: float | None = None) -> nn.Module:
     return encoder.eval()
 
 
-def library() -> Any:
+def require_transformers() -> Any:
     """The transformers library; HeadwayError if it is not installed."""
     try:
         import transformers

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from headway.data.text.excerpts import excerpt
 from headway.errors import HeadwayError
 from headway.evaluation.metrics import likelihood_by_row
-from headway.evaluation.mistakes import EXCERPT, excerpt
+from headway.evaluation.mistakes import EXCERPT
 from headway.evaluation.predictions import Predictions
 from headway.files import write_text
 from headway.layout import Layout

@@ -22,7 +22,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from headway import tracking_labels
 from headway.errors import HeadwayError, Unreachable, first_line
 from headway.files import TEMPORARY_PREFIX
-from headway.lineage import trace
 from headway.registry import ownership
 from headway.registry.download import INVALID, NOT_FOUND
 from headway.tracking import Tracker, reachable
@@ -201,7 +200,7 @@ class RecordLog:
         return self._empty_runs(experiment)[0]
 
     def _origin(self) -> dict[str, str]:
-        return tracking_labels.provenance("pipeline", trace(self.tracker.params, self.tracker.layout).as_tags())
+        return tracking_labels.provenance("pipeline", self.tracker.lineage_tags())
 
     def _empty_runs(self, experiment: str) -> list[str]:
         """Runs that were created for a log of this model and hold no record, the oldest first."""

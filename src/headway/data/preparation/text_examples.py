@@ -10,6 +10,7 @@ import pyarrow as pa
 from headway.data.preparation.ingested import Record
 from headway.data.preparation.scan import Scan
 from headway.data.preparation.split_assignment import Assignment
+from headway.data.text.excerpts import excerpt
 from headway.data.text.splits import TRAIN
 
 #: Texts of each class, and characters that are kept of one; characters of the others.
@@ -66,11 +67,10 @@ class ExampleTexts:
         first, last = np.searchsorted(self._rows, [start, start + batch.num_rows])
         for row in self._rows[first:last].tolist():
             text = batch["text"][row - start].as_py()
-            cut = self._excerpt[row]
             self._found[row] = TextExample(
                 label=self._scan.labels[self._scan.rows.label[row]],
                 characters=len(text),
-                text=text[:cut] + ("…" if len(text) > cut else ""),
+                text=excerpt(text, self._excerpt[row]),
             )
 
     def examples(self) -> TextExamples:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from headway.data.preparation.ingested import Manifest
 from headway.data.preparation.split_assignment import Assignment
 from headway.data.preparation.validation import CODE, REASONS
+from headway.data.text.excerpts import excerpt
 from headway.data.text.splits import text_id
 from headway.data.text.spreadsheets import spreadsheet_cell
 
@@ -92,7 +93,7 @@ class Quarantine:
                 row=number,
                 reason=self._describe(cells, reasons[index], int(assignment.duplicate_of[start + index]), file),
                 label=cells.get("label"),
-                text=text[:EXCERPT_CHARACTERS] + ("…" if len(text) > EXCERPT_CHARACTERS else ""),
+                text=excerpt(text, EXCERPT_CHARACTERS),
             )
             self._writer.writerow({name: _for_a_person(value) for name, value in asdict(row).items()})
             self.rows["labelled" if "label" in cells else "unlabelled"] += 1
