@@ -149,6 +149,15 @@ def test_the_advice_for_a_headerless_file_has_as_many_names_as_columns(read, pro
     assert found.knobs["columns"] == names.split(",")
 
 
+@pytest.mark.parametrize("first", ["No comment", "great text", "Bad review!", "Love this product"])
+def test_a_first_text_with_a_usual_word_of_names_is_no_header(read, project, first):
+    texts, labels = english(60)
+    rows = [(first, "good"), *((text, ("good", "bad")[label]) for text, label in zip(texts, labels, strict=True))]
+    with (project.root / "own.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    assert "its value 'good' occurs" in refusal(read, project.root / "own.csv")
+
+
 def test_long_questions_as_names_are_a_header(read, project):
     texts, labels = english(60)
     columns = {"How satisfied are you with the service that you received?": texts, "Category": labels}

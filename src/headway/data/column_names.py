@@ -85,6 +85,11 @@ def is_known_name(name: str) -> bool:
     return bool(words & usual) or _has_part(name, [*TEXT_PARTS, *LABEL_PARTS, *NEVER_PARTS])
 
 
+def is_usual_name(name: str) -> bool:
+    """Whether every word of a name is usual for a column, as in ``review_text``; texts such as "good review" have others."""
+    return is_known_name(name) and all(word in OWNERS or is_known_name(word) for word in words_of(name))
+
+
 def _by_position(words: list[str], known: set[str], whole: bool, weights: tuple[float, float, float]) -> float:
     """The weight of a name that is known as a whole, by its last word, or by another word."""
     if whole or set(words) <= known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headway.data.column_names import is_known_name
+from headway.data.column_names import is_usual_name
 from headway.data.column_values import ColumnValues, count_words, is_code
 from headway.data.columns import Proposal
 from headway.data.sampling import Sample
@@ -42,7 +42,7 @@ def _evidence(header: Sequence[str], sample: Sample, proposal: Proposal | None) 
     coded = (name for name in header if name in columns and is_code(name) and not _is_short_name(name))
     codes = [name for name in coded if columns[name].codes > CODES]
     again = columns[proposal.label].counts.get(proposal.label.strip(), 0) if proposal else 0
-    # A text can be as short as a name and have a word of one; a number and a label beside it tell.
+    # A text can be as short as a name, with its words; a number and a label beside it tell.
     is_named = proposal is not None and _is_short_name(proposal.text) and not (codes and again)
     if codes and not is_named:
         return f"its value {codes[0][:40]!r} is like the values below it"
@@ -58,4 +58,4 @@ def _evidence(header: Sequence[str], sample: Sample, proposal: Proposal | None) 
 
 
 def _is_short_name(name: str) -> bool:
-    return 0 < count_words(name) <= NAME_WORDS and is_known_name(name)
+    return 0 < count_words(name) <= NAME_WORDS and is_usual_name(name)
