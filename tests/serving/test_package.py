@@ -153,9 +153,9 @@ def drop(key: str) -> Callable[[Path], None]:
         pytest.param(edit(sha256={}), f"{CONFIG}: SHA-256 differs", id="empty hashes"),
         pytest.param(edit(sha256="abc"), f"{CONFIG}: SHA-256 differs", id="odd hashes"),
         pytest.param(
-            edit(format=5), f"{CONFIG}: format 5, this Headway reads formats 6, 7, 8 and 9", id="an earlier format"
+            edit(format=5), f"{CONFIG}: format 5, this Headway reads formats 6, 7, 8, 9 and 10", id="an earlier format"
         ),
-        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads formats 6, 7, 8 and 9", id="no format"),
+        pytest.param(drop("format"), f"{CONFIG}: format None, this Headway reads formats 6, 7, 8, 9 and 10", id="no format"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("{"), "damaged (not JSON)", id="not JSON"),
         pytest.param(lambda folder: (folder / CONFIG).write_bytes(b"\xff\xfe\x00"), "damaged (not JSON)", id="not text"),
         pytest.param(lambda folder: (folder / CONFIG).write_text("[1]"), "expected an object, found list", id="a list"),

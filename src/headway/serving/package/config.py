@@ -17,9 +17,9 @@ from headway.params import ModelParams, present_names
 from headway.params_sections import MAX_SUBWORDS, STATIC_FAMILY
 
 #: Written into every package. Format 6, of Headway 0.1.0, has some former names, and neither it nor 7 knows pretrained encoders.
-#: Before 9 there were no n-grams of words.
-FORMAT = 9
-READABLE_FORMATS = (6, 7, 8, FORMAT)
+#: Before 9 there were no n-grams of words, before 10 no golden predictions.
+FORMAT = 10
+READABLE_FORMATS = (6, 7, 8, 9, FORMAT)
 WEIGHTS, TOKENIZER, CONFIG = "weights.safetensors", "tokenizer.json", "config.json"
 #: Of a pretrained encoder's sub-words; only in packages with one.
 ENCODER_TOKENIZER = "encoder_tokenizer.json"
@@ -35,6 +35,10 @@ class OtherFormat(HeadwayError):
     """A package whose format this version of Headway does not read."""
 
 
+class OtherAnswers(HeadwayError):
+    """A package that gives other probabilities here than when it was saved."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -45,6 +49,22 @@ class NgramSizes(_Strict):
     n_features: Count
     max_order: Annotated[int, Field(ge=1, le=5)]
     max_words: Annotated[int, Field(ge=0, le=3)] = 0
+
+
+class Golden(_Strict):
+    """A golden prediction, see :mod:`headway.serving.package.golden`.
+
+    Attributes:
+        text: what is classified, ``repeats`` times in a row as one text.
+        repeats: more than 1 for a text that is longer than the model reads.
+        classes: indices of the most probable classes, ascending.
+        probabilities: of these classes.
+    """
+
+    text: Annotated[str, Field(min_length=1, max_length=10_000)]
+    repeats: Annotated[int, Field(ge=1, le=10_000)]
+    classes: Annotated[list[Count], Field(min_length=1, max_length=10)]
+    probabilities: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1, max_length=10)]
 
 
 class Encoder(_Strict):
@@ -88,16 +108,18 @@ class Config(_Strict):
         ngrams: sizes of the linear part, None for attention alone.
         model: sizes of the attention part, None for a pretrained encoder.
         pretrained: the pretrained encoder that is the attention part, None for one that was trained from scratch.
+        golden: golden predictions; none before format 10.
         sha256: hashes of the files by name.
     """
 
-    format: Literal[6, 7, 8, 9]
+    format: Literal[6, 7, 8, 9, 10]
     classes: Annotated[list[str], Field(min_length=2, max_length=1_000_000)]
     max_length: Annotated[int, Field(ge=1, le=MAX_COUNT)]
     vocabulary_size: Annotated[int, Field(ge=2, le=MAX_COUNT)]
     ngrams: NgramSizes | None
     model: ModelParams | None
     pretrained: Encoder | None = None
+    golden: Annotated[list[Golden], Field(max_length=10)] = []
     sha256: dict[str, str]
 
     @field_validator("classes")
@@ -119,6 +141,13 @@ class Config(_Strict):
     def _has_one_attention_part(self) -> Self:
         if (self.model is None) == (self.pretrained is None):
             raise ValueError("expected either model or pretrained")
+        return self
+
+    @model_validator(mode="after")
+    def _golden_predictions_fit(self) -> Self:
+        for number, golden in enumerate(self.golden, 1):
+            if len(golden.classes) != len(golden.probabilities) or max(golden.classes) >= len(self.classes):
+                raise ValueError(f"golden prediction {number} does not fit the classes")
         return self
 
     @property
@@ -169,7 +198,7 @@ def read_config(folder: Path) -> Config:
         raise HeadwayError(f"{path}: SHA-256 differs from the one saved in it; the model package was altered")
     try:
         if isinstance(content.get("model"), Mapping):
-            former = {"encoder": "scratch"} if content["format"] < FORMAT else {}
+            former = {"encoder": "scratch"} if content["format"] < 9 else {}
             content["model"] = ModelParams.model_validate(former | present_names("model", content["model"]))
         return Config.model_validate(content)
     except ValidationError as error:

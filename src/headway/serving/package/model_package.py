@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,21 +24,22 @@ from headway.errors import HeadwayError
 from headway.files import sha256_of_file, sha256_of_json, write_json
 from headway.model.joint import JointClassifier
 from headway.model.pretrained import PretrainedClassifier
-from headway.serving.package import tokens, weights
+from headway.serving.package import golden, tokens, weights
 from headway.serving.package.config import (
     CONFIG,
     ENCODER_TOKENIZER,
     FORMAT,
     TOKENIZER,
     WEIGHTS,
+    Config,
+    Golden,
     read_config,
     require_file,
     unreadable,
 )
 
-TOKENS_PER_BATCH = 16_384
-#: The same for a pretrained encoder, which is wider.
-SUBWORDS_PER_BATCH = 4_096
+#: Tokens, or sub-words of a pretrained encoder, in a batch. The intermediate results of more do not fit into a core's cache.
+TOKENS_PER_BATCH = 4_096
 
 
 class ModelPackage:
@@ -47,11 +51,13 @@ class ModelPackage:
         encoder: TextEncoder,
         classes: Sequence[str],
         subwords: SubwordEncoder | None = None,
+        golden_predictions: Sequence[Golden] = (),
     ) -> None:
         self.classifier = classifier.eval()
         self.encoder = encoder
         self.classes = list(classes)
         self.subwords = subwords
+        self.golden = tuple(golden_predictions)
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """Class probabilities, float32, (texts, classes), in the order of the texts.
@@ -74,21 +80,25 @@ class ModelPackage:
         return probabilities, reasons
 
     def _predict(self, texts: Sequence[str]) -> np.ndarray:
-        """Probabilities of texts that can be classified; batches hold texts of similar length."""
+        """Probabilities of texts that can be classified; batches hold texts of similar length.
+
+        With several threads, each computes batches of its own: that uses the cores better than threads that share one batch.
+        """
         encoded = self.encoder(texts)
         subwords = self.subwords(texts) if self.subwords else None
         probabilities = np.zeros((len(encoded), len(self.classes)), dtype=np.float32)
-        lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-        budget = TOKENS_PER_BATCH
-        if subwords is not None:
-            lengths, budget = np.array([len(ids) for ids in subwords], dtype=np.int64), SUBWORDS_PER_BATCH
-        if not len(lengths):
+        if not len(encoded):
             return probabilities
-        with torch.inference_mode():
-            for indices in TokenBudgetSampler(lengths, budget):
-                tokens = pad([encoded[index] for index in indices])
-                logits = self.classifier(tokens, subwords and pad([subwords[index] for index in indices]))
-                probabilities[indices] = logits.softmax(dim=1).numpy()
+        lengths = np.array([len(ids) for ids in (encoded if subwords is None else subwords)], dtype=np.int64)
+
+        @torch.inference_mode()
+        def compute(indices: list[int]) -> None:
+            tokens = pad([encoded[index] for index in indices])
+            logits = self.classifier(tokens, subwords and pad([subwords[index] for index in indices]))
+            probabilities[indices] = logits.softmax(dim=1).numpy()
+
+        batches = list(TokenBudgetSampler(lengths, TOKENS_PER_BATCH))
+        in_threads(compute, batches)
         if not np.isfinite(probabilities).all():
             raise HeadwayError("the model's probabilities are not finite numbers: its weights are too large; train it again")
         return probabilities
@@ -112,7 +122,11 @@ class ModelPackage:
                 raise HeadwayError(
                     f"{folder / name}: SHA-256 differs from the one in {CONFIG}; the model package was altered"
                 )
-        classifier = weights.read(folder / WEIGHTS, config)
+        return cls._assembled(folder, config, weights.read(folder / WEIGHTS, config))
+
+    @classmethod
+    def _assembled(cls, folder: Path, config: Config, classifier: JointClassifier) -> Self:
+        """A classifier with the tokenizers in a folder."""
         tokenizer = tokens.read(folder / TOKENIZER, config.vocabulary_size)
         encoder = TextEncoder(tokenizer, config.max_length)
         if classifier.ngrams is not None and (max_words := classifier.ngrams.max_words):
@@ -127,7 +141,7 @@ class ModelPackage:
             attention = classifier.attention
             assert isinstance(attention, PretrainedClassifier)
             subwords = tokens.read_subwords(folder / ENCODER_TOKENIZER, config.pretrained, attention.vocab_size)
-        return cls(classifier, encoder, config.classes, subwords)
+        return cls(classifier, encoder, config.classes, subwords, config.golden)
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,9 @@ def save(
 
     Args:
         encoder: of a classifier whose attention part is pretrained.
+
+    Raises:
+        HeadwayError: the model's weights are too large to compute its golden predictions.
     """
     ngrams, attention = classifier.ngrams, classifier.attention
     weights.write(folder / WEIGHTS, classifier)
@@ -173,7 +190,7 @@ def save(
             "strip_html": encoder.strip_html,
             "origin": dict(encoder.origin),
         }
-    config = {
+    config: dict[str, Any] = {
         "format": FORMAT,
         "classes": list(classes),
         "max_length": max_length,
@@ -182,9 +199,25 @@ def save(
         "model": None if isinstance(attention, PretrainedClassifier) else attention.params.model_dump(),
         "pretrained": pretrained,
     }
+    made = ModelPackage._assembled(folder, Config.model_validate({**config, "sha256": {}}), classifier)
+    config["golden"] = [one.model_dump() for one in golden.record(made)]
     names = (WEIGHTS, TOKENIZER, *([ENCODER_TOKENIZER] if pretrained else []))
     hashes = {CONFIG: sha256_of_json(config), **{name: sha256_of_file(folder / name) for name in names}}
     write_json(folder / CONFIG, {**config, "sha256": hashes})
+
+
+def in_threads(compute: Callable[[list[int]], None], batches: Sequence[list[int]]) -> None:
+    """Call a function for each batch, in as many threads as PyTorch has, of which each computes alone."""
+    threads = torch.get_num_threads()
+    if min(threads, len(batches)) == 1:
+        for indices in batches:
+            compute(indices)
+        return
+    try:
+        with ThreadPoolExecutor(threads, initializer=partial(torch.set_num_threads, 1)) as pool:
+            deque(pool.map(compute, batches), maxlen=0)
+    finally:
+        torch.set_num_threads(threads)  # for threads that begin later, which have the number that was set last in any thread
 
 
 def require_text(value: object, name: str) -> str:

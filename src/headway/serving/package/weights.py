@@ -103,7 +103,7 @@ def _build(path: Path, config: Config) -> JointClassifier:
 
 def _build_pretrained(path: Path, config: Encoder, n_classes: int) -> PretrainedClassifier:
     if config.config.get("model_type") != STATIC_FAMILY:
-        pretrained.library()
+        pretrained.require_transformers()
     try:
         encoder: Any = pretrained.build(config.config)
     except HeadwayError as error:
