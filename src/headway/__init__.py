@@ -133,7 +133,9 @@ def load(
     """
     if isinstance(where, bool) or not isinstance(where, str | int | os.PathLike):
         raise HeadwayError(f"where: expected a folder, an alias ({' or '.join(ALIASES)}) or a version number, got {where!r}")
-    if isinstance(where, int) or where in ALIASES or (isinstance(where, str) and where.isascii() and where.isdigit()):
+    from headway.registry.location import is_registered
+
+    if isinstance(where, int) or (isinstance(where, str) and is_registered(where)):
         return Model(_registered(str(where), project, model_name))
     folder = Path(where)
     try:
@@ -152,27 +154,14 @@ def load(
 
 def _registered(where: str, project: str | os.PathLike[str] | None, model_name: str | None) -> ModelPackage:
     """The package of a registered version, by alias or number; for the arguments see :func:`load`."""
-    from headway.layout import Layout
+    from headway.registry.location import locate
 
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if project is not None or not (uri and model_name):
-        try:
-            layout = Layout.find(None if project is None else Path(project))
-        except HeadwayError as error:
-            raise HeadwayError(
-                f"load({where!r}): {error}; pass project=FOLDER, or set MLFLOW_TRACKING_URI and pass model_name=NAME"
-            ) from None
-        from headway.params import load as load_params
-        from headway.tracking_database import follow_move
-
-        model_name = model_name or load_params(layout.params).registry.model_name
-        if not uri:
-            if not layout.tracking_database.is_file():
-                raise HeadwayError(
-                    f"load({where!r}): {layout.root} has no registered models yet; run `make run` there first"
-                )
-            follow_move(layout)
-            uri = layout.tracking_uri
+    try:
+        uri, model_name = locate(
+            project, model_name, None, "pass project=FOLDER, or set MLFLOW_TRACKING_URI and pass model_name=NAME"
+        )
+    except HeadwayError as error:
+        raise HeadwayError(f"load({where!r}): {error}") from None
     from headway.registry.download import download
 
     return download(uri, model_name, where)

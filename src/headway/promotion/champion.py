@@ -18,10 +18,13 @@ from headway.foreign_text import markdown
 from headway.promotion import history
 from headway.promotion import history_queries as queries
 from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
-from headway.registry.download import UnusableVersion
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
-from headway.registry.version_ref import ModelVersionRef
+from headway.registry.unusable_version import UnusableVersion
+from headway.registry.version_ref import DECISION_KIND_TAG as DECISION_KIND_TAG
+from headway.registry.version_ref import DECISION_TAG as DECISION_TAG
+from headway.registry.version_ref import LINEAGE_TAGS, ModelVersionRef
+from headway.registry.version_ref import RETIRED_TAG as RETIRED_TAG
 from headway.reporting.decision import card, page, summary
 
 if TYPE_CHECKING:
@@ -29,10 +32,6 @@ if TYPE_CHECKING:
 
     from headway.serving.package import ModelPackage
 
-#: Tags of a version: address of its last decision, kind of that decision, and when and why it was retired. A pipeline's run has
-#: the first two as well, with the id of the decision instead of an address.
-DECISION_TAG, DECISION_KIND_TAG, RETIRED_TAG = "headway.decision", "headway.decision_kind", "headway.retired"
-LINEAGE_TAGS = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 ATTEMPTS = 5
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")

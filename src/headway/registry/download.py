@@ -30,6 +30,8 @@ from headway.errors import HeadwayError, Unreachable, first_line, redact_credent
 from headway.files import TEMPORARY_PREFIX
 from headway.mlflow_connection import require_answer
 from headway.mlflow_errors import describe
+from headway.registry.about import LOGGED_MODEL, PROXIED
+from headway.registry.unusable_version import UnusableVersion, loading
 from headway.registry.version_ref import MODEL_TAG
 from headway.serving import package
 from headway.serving.latency import package_bytes
@@ -38,11 +40,8 @@ if TYPE_CHECKING:
     from headway.serving.package import ModelPackage
 
 NOT_FOUND, INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
-LOGGED_MODEL, PROXIED = "models:/", "mlflow-artifacts:"
-
-
-class UnusableVersion(HeadwayError):
-    """A version's files are lost or damaged, or belong to another model than the registered one."""
+#: What MLflow raises for files that are missing or damaged.
+DAMAGE = (MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError)
 
 
 def download(uri: str, model_name: str, where: str) -> ModelPackage:
@@ -57,12 +56,18 @@ def download(uri: str, model_name: str, where: str) -> ModelPackage:
         Unreachable: MLflow or its artifact store does not answer.
         HeadwayError: there is no such version, or its files are missing or altered.
     """
+    client, version = find_version(uri, model_name, where)
+    return fetch(client, version)[0]
+
+
+def find_version(uri: str, model_name: str, where: str) -> tuple[MlflowClient, ModelVersion]:
+    """A registered version, and the client that found it; for the arguments and errors see :func:`download`."""
     keep_loopback_off_proxies()
     require_answer(uri)
     try:
         client = MlflowClient(uri, uri)
         find = client.get_model_version if where.isdigit() else client.get_model_version_by_alias
-        version = find(model_name, where)
+        return client, find(model_name, where)
     except MlflowException as error:
         if error.error_code in (NOT_FOUND, INVALID):
             wanted = f"version {where}" if where.isdigit() else where
@@ -73,7 +78,6 @@ def download(uri: str, model_name: str, where: str) -> ModelPackage:
         raise Unreachable(describe(error, uri)) from error
     except (SQLAlchemyError, RequestException) as error:
         raise Unreachable(describe(error, uri)) from error
-    return fetch(client, version)[0]
 
 
 def fetch(client: MlflowClient, version: ModelVersion) -> tuple[ModelPackage, int]:
@@ -90,6 +94,17 @@ def fetch_into(client: MlflowClient, version: ModelVersion, folder: Path) -> Pat
     """Fetch a version's files into an empty folder, check them, and return the folder of the package; errors as above."""
     what = f"version {version.version} of {version.name}"
     return _checked(client, what, str(version.source), version.tags.get(MODEL_TAG), str(folder))[2]
+
+
+def fetch_files(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
+    """Fetch a version's files into an empty folder, compare the fingerprint, and return the folder of the package.
+
+    It is for a caller that loads the package, see :func:`headway.registry.unusable_version.loading`; the errors are those of
+    :func:`fetch`.
+    """
+    what = f"version {version.version} of {version.name}"
+    with loading(what, folder, *DAMAGE):
+        return _package_folder(_files(client, what, str(version.source), str(folder)), version.tags.get(MODEL_TAG))
 
 
 def is_intact(client: MlflowClient, model: LoggedModel, fingerprint: str) -> bool:
@@ -114,14 +129,9 @@ def _checked(
     client: MlflowClient, what: str, source: str, recorded: str | None, folder: str
 ) -> tuple[ModelPackage, int, Path]:
     """The package at an address, its size, and where it is below ``folder``; the errors are those of :func:`fetch`."""
-    try:
-        return _read(_files(client, what, source, folder), recorded)
-    except Unreachable:
-        raise
-    except (HeadwayError, MlflowException, OSError, YAMLError, AttributeError, KeyError, TypeError) as error:
-        reason = first_line(error).replace(f"{folder}/", "")
-        advice = "use the Headway that made it" if isinstance(error, package.OtherFormat) else "restore its files"
-        raise UnusableVersion(f"{what} cannot be loaded ({reason}); {advice}") from None
+    with loading(what, Path(folder), *DAMAGE):
+        found = _package_folder(_files(client, what, source, folder), recorded)
+        return package.ModelPackage.load(found), package_bytes(found), found
 
 
 def _files(client: MlflowClient, what: str, source: str, folder: str) -> Path:
@@ -154,11 +164,11 @@ def _is_empty_on_server(client: MlflowClient, source: str) -> bool:
         return False
 
 
-def _read(model: Path, recorded: str | None) -> tuple[ModelPackage, int, Path]:
-    """The package in the files of an MLflow model, its size and its folder, unless its fingerprint is known and differs."""
+def _package_folder(model: Path, recorded: str | None) -> Path:
+    """The package's folder in the files of an MLflow model; HeadwayError if its fingerprint is known and differs."""
     folder = Path(model / Model.load(str(model)).flavors["python_function"]["data"])
     if not folder.resolve().is_relative_to(model.resolve()):
         raise HeadwayError("its MLmodel names a folder outside of it")
     if recorded and package.fingerprint(folder) != recorded:
         raise HeadwayError("its SHA-256 differs from that of the registered model")
-    return package.ModelPackage.load(folder), package_bytes(folder), folder
+    return folder

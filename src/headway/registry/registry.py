@@ -17,8 +17,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from headway.registry import ownership, packages
-from headway.registry.download import INVALID, LOGGED_MODEL, NOT_FOUND, UnusableVersion, fetch, fetch_into, is_intact
+from headway.registry.about import LOGGED_MODEL
+from headway.registry.download import INVALID, NOT_FOUND, fetch, fetch_into, is_intact
 from headway.registry.record_log import RecordLog, ignoring, storing
+from headway.registry.unusable_version import UnusableVersion
 from headway.registry.version_ref import MODEL_TAG as MODEL_TAG
 from headway.registry.version_ref import ModelVersionRef
 from headway.serving import package

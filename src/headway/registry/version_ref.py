@@ -1,4 +1,4 @@
-"""How decisions refer to a registered version; no registry is needed to read one."""
+"""How decisions refer to a registered version, and the tags of one; no registry is needed to read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 #: Tag of a version: fingerprint of its model package.
 MODEL_TAG = "headway.model"
+#: Tags of a version: address of its last decision, kind of that decision, and when and why it was retired. A pipeline's run has
+#: the first two as well, with the id of the decision instead of an address.
+DECISION_TAG, DECISION_KIND_TAG, RETIRED_TAG = "headway.decision", "headway.decision_kind", "headway.retired"
+#: Tags of what a version was made from, see :class:`headway.lineage.Lineage`.
+LINEAGE_TAGS = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 
 
 class ModelVersionRef(BaseModel):
