@@ -37,7 +37,7 @@ def line_of(path):
     section, _, name = path.rpartition(".")
     lines = TEXT.splitlines()
     start = line_of(section) if section else 0
-    indent = "  " if section else ""
+    indent = "  " * path.count(".")
     return next(at for at in range(start, len(lines)) if lines[at].startswith(f"{indent}{name}:")) + 1
 
 
@@ -45,7 +45,7 @@ def edited(changes):
     """The repository's params with the lines of some keys replaced."""
     lines = TEXT.splitlines()
     for path, line in changes.items():
-        lines[line_of(path) - 1] = ("  " if "." in path else "") + line
+        lines[line_of(path) - 1] = "  " * path.count(".") + line
     return "\n".join(lines)
 
 
@@ -423,6 +423,7 @@ def test_the_range_of_a_knob_that_is_inactive_in_trial_0_may_lack_its_value(tmp_
         ("data.slice_columns", "slice_columns: [shop, 'http://me:secret@host']"),
         ("evaluation.slices", "slices: {long: 'http://me:secret@host'}"),
         ("registry.intended_use", "intended_use: see https://me:secret@host"),
+        ("serving.log.folder", "folder: s3://KEY:secret@bucket/log"),
     ],
 )
 def test_credentials_are_refused_in_every_knob_and_not_repeated(tmp_path, path, line):
@@ -535,8 +536,8 @@ def test_an_entry_of_a_label_map_that_is_no_label_is_refused_with_what_to_write(
 
 
 def test_an_empty_search_space_is_allowed(tmp_path):
-    lines = edited({"tune.space": "space: {}"}).splitlines()
-    (tmp_path / "params.yaml").write_text("\n".join(line for line in lines if not line.startswith("    ")), encoding="utf-8")
+    text = with_space().replace("  space: ", "  space: {} ", 1)
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     assert load(tmp_path / "params.yaml").tune.space == {}
 
 
@@ -669,12 +670,12 @@ def test_a_missing_file_is_reported_with_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_no_key_may_be_left_out(tmp_path, key):
-    tree = YAML().load(TEXT)
+    tree = YAML(typ="safe").load(TEXT)
     node = tree
     for part in key.split(".")[:-1]:
         node = node[part]
     del node[key.split(".")[-1]]
-    YAML().dump(tree, tmp_path / "without.yaml")
+    YAML(typ="safe").dump(tree, tmp_path / "without.yaml")
     message = refusal(tmp_path, (tmp_path / "without.yaml").read_bytes())
     assert f": {key}: missing; add it" in message
 
@@ -755,12 +756,14 @@ def test_an_integer_is_accepted_for_a_real_number(tmp_path):
 
 
 def test_an_override_replaces_the_named_values_and_no_other(params):
-    changed = params.override({"model.dim_feedforward": 77, "seed": 5, "tune.trials": 3})
+    changed = params.override({"model.dim_feedforward": 77, "seed": 5, "tune.trials": 3, "serving.log.keep_days": 7})
     assert (changed.model.dim_feedforward, changed.seed, changed.tune.trials) == (77, 5, 3)
+    assert changed.serving.log.keep_days == 7
     as_before = {
         "model.dim_feedforward": params.model.dim_feedforward,
         "seed": params.seed,
         "tune.trials": params.tune.trials,
+        "serving.log.keep_days": params.serving.log.keep_days,
     }
     assert changed.override(as_before) == params
 
@@ -771,6 +774,7 @@ def test_an_override_replaces_the_named_values_and_no_other(params):
         ({"model.d_modle": 8}, "model.d_modle: no such knob; did you mean model.d_model?"),
         ({"modle.d_model": 8}, "modle.d_model: no such knob; did you mean model.d_model?"),
         ({"model.d_model.x": 8}, "model.d_model.x: no such knob; did you mean model.d_model?"),
+        ({"serving.log.folders": ""}, "serving.log.folders: no such knob; did you mean serving.log.folder?"),
         ({"sead": 8}, "sead: no such knob; did you mean seed?"),
         ({"training.patience": 0}, "training.patience: 0 is not allowed"),
         ({"model.n_heads": 3, "model.d_model": 64}, "model: d_model (64) must be divisible by n_heads (3)"),

@@ -13,7 +13,7 @@ from headway.layout import Layout
 from headway.params import Params
 
 #: Sections of params.yaml that no stage reads: they determine what is done with a result, not the result.
-AFTERWARDS = {"gate", "registry"}
+AFTERWARDS = {"gate", "registry", "serving"}
 #: The stage that draws pages and plots: no candidate and no decision is based on its outs.
 PAGES = "report"
 #: Ending of a commit's hash where tracked files differ from it.

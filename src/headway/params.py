@@ -18,10 +18,12 @@ from headway.params_sections import (
     DataParams,
     EvaluationParams,
     GateParams,
+    LogParams,
     ModelParams,
     NgramParams,
     PretrainedParams,
     RegistryParams,
+    ServingParams,
     SplitParams,
     TokenizerParams,
     TrainingParams,
@@ -36,11 +38,13 @@ __all__ = [
     "DataParams",
     "EvaluationParams",
     "GateParams",
+    "LogParams",
     "ModelParams",
     "NgramParams",
     "Params",
     "PretrainedParams",
     "Section",
+    "ServingParams",
     "SplitParams",
     "TokenizerParams",
     "TrainingParams",
@@ -71,6 +75,7 @@ class Params(Section):
     evaluation: EvaluationParams
     gate: GateParams
     registry: RegistryParams
+    serving: ServingParams
 
     @model_validator(mode="after")
     def _space_is_searchable(self) -> Self:
@@ -152,8 +157,10 @@ class Params(Section):
         for path, value in values.items():
             if path in RENAMED:
                 raise HeadwayError(f"{path} was renamed: use {RENAMED[path]}")
-            section, _, name = path.rpartition(".")
-            node = tree.get(section) if section else tree
+            *sections, name = path.split(".")
+            node: Any = tree
+            for section in sections:
+                node = node.get(section) if isinstance(node, dict) else None
             if not isinstance(node, dict) or name not in node:
                 raise HeadwayError(f"{path}: no such knob; {nearest(path, list(flatten(tree)))}")
             node[name] = value

@@ -500,3 +500,21 @@ class RegistryParams(Section):
         description="Identity of this project among those on a shared MLflow server; filled in by headway init"
     )
     intended_use: str = Field(description="For the model card: intended users and uses, and uses to avoid")
+
+
+class LogParams(Section):
+    """The prediction log: what was answered, kept for monitoring and for true labels that arrive later."""
+
+    folder: str = Field(description='Folder, or URL such as s3://bucket/log, of the log; "": no log')
+    texts: Literal["none", "hashed", "full"] = Field(
+        description="What is kept of a text: none · hashed (SHA-256, by which labels find it) · full (hash and text)"
+    )
+    keep_days: int = Field(ge=0, le=36_500, description="Days after which `headway gc` removes what was logged; 0: never")
+
+
+class ServingParams(Section):
+    """What is kept when the model answers."""
+
+    log: LogParams = Field(
+        description="The prediction log: what was answered, kept for monitoring and for true labels that arrive later"
+    )

@@ -14,7 +14,7 @@ from headway.promotion import history
 from headway.promotion.decision import Decision
 from headway.promotion.project import Project
 from headway.registry import removal
-from headway.registry.download import LOGGED_MODEL
+from headway.registry.about import LOGGED_MODEL
 from headway.registry.version_ref import MODEL_TAG
 from headway.serving import package
 

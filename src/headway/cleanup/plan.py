@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from headway import tracking_database
-from headway.cleanup import dvc_cache, models, scratch
+from headway.cleanup import dvc_cache, models, prediction_log, scratch
 from headway.cleanup.group import Group as Group
 from headway.layout import Layout
 from headway.promotion.project import Project
@@ -28,6 +28,7 @@ def plan(project: Project, keep: int, revisions: Sequence[str]) -> list[Group]:
         *models.plan(project, keep),
         *dvc_cache.plan(project.layout, revisions),
         *scratch.plan(project.params, project.layout),
+        *prediction_log.plan(project.params.serving.log, project.layout),
     ]
     if project.registry.tracker.own:
         groups.append(_database(project.layout, any(group.goes for group in groups)))
