@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ from headway.errors import HeadwayError
 from headway.foreign_text import one_line
 
 if TYPE_CHECKING:
-    from headway.serving.batch import Counts
+    from headway.serving.batch import Counts, Workers
     from headway.serving.batch.inputs import ReadingOptions
 
 app = typer.Typer()
@@ -45,12 +45,22 @@ def predict(
     all_probabilities: Annotated[
         bool, typer.Option("--all-probabilities", help="Write the probability of each class.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 for one per core if there are enough rows.")] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes; 0 for one per core and 20,000 rows, at most 8, or one per CPU with --address."),
+    ] = 0,
+    executor: Annotated[
+        Literal["processes", "ray"], typer.Option(help="What the workers are: processes on this machine, or those of Ray.")
+    ] = "processes",
+    address: Annotated[
+        str, typer.Option(help="Ray cluster: host:6379 or ray://host:10001; by default a new one here.")
+    ] = "",
     restart: Annotated[
         bool, typer.Option("--restart", help="Drop finished parts, and replace the file of --out if it exists.")
     ] = False,
     version: Version = "",
     candidate: Candidate = False,
+    log: Annotated[bool, typer.Option("--log", help="Log the answers in the folder of serving.log.")] = False,
 ) -> None:
     """Label the rows of files, or single texts, with the champion or another version.
 
@@ -74,17 +84,24 @@ def predict(
             "--top-k": top_k != 1,
             "--all-probabilities": all_probabilities,
             "--workers": workers,
+            "--executor": executor != "processes",
+            "--address": address,
             "--restart": restart,
+            "--log": log,
         }
         if given := [option for option, is_given in for_files.items() if is_given]:
             raise HeadwayError(f"{given[0]} is for files; leave it out, or put the texts of --text into a file")
         _predict_texts(text, version, candidate)
     else:
+        from headway.serving.batch import Workers
         from headway.serving.batch.inputs import ReadingOptions
 
+        if address and executor != "ray":
+            raise HeadwayError("--address is for a Ray cluster; add --executor ray")
         names = tuple(name.strip() for name in columns.split(",")) if columns else ()
         reading = ReadingOptions(text_column, header, names)
-        _predict_files(files or [], out, reading, top_k, all_probabilities, workers, restart, version, candidate)
+        where = Workers(workers, executor, address)
+        _predict_files(files or [], out, reading, top_k, all_probabilities, where, restart, version, candidate, log)
 
 
 def _predict_texts(texts: Sequence[str], version: str, candidate: bool) -> None:
@@ -104,14 +121,17 @@ def _predict_files(
     reading: ReadingOptions,
     top_k: int,
     all_probabilities: bool,
-    workers: int,
+    workers: Workers,
     restart: bool,
     version: str,
     candidate: bool,
+    log: bool,
 ) -> None:
     from headway.files import TEMPORARY_PREFIX
     from headway.serving.batch import Job, formats, predict_files
     from headway.serving.batch.inputs import find_inputs
+    from headway.serving.log.batch import BatchLog
+    from headway.serving.log.store import located
 
     stdin = sys.stdin.buffer if sys.stdin else io.BytesIO()  # None if it is closed
     layout, params = project()
@@ -122,13 +142,17 @@ def _predict_files(
         if not out:  # after a text that is taken for a file was noticed
             raise HeadwayError("--out: name the file to write, such as --out labels.csv, or - for standard output")
         form = form or ("jsonl" if all(source.is_json for source in inputs) else "csv")
+        role = "other" if version or candidate else "champion"
+        logged = BatchLog.open(located(params.serving.log, layout.root), role) if log else None
         with model_folder(version, candidate) as (model, name):
-            job = Job(inputs, model, name, form, top_k, all_probabilities)
+            job = Job(inputs, model, name, form, top_k, all_probabilities, logged)
             counts = predict_files(job, folder / "stdout" if out == STDOUT else Path(out), workers, restart)
         if out == STDOUT:
             _copy_to_stdout(folder / "stdout")
     for line in _summary(counts, "standard output" if out == STDOUT else out):
         print(one_line(line), file=sys.stderr if out == STDOUT else sys.stdout)
+    if logged and logged.rows_dropped:
+        print(one_line(f"{logged.rows_dropped:,} rows were not logged: {logged.problem}"), file=sys.stderr)
 
 
 def _copy_to_stdout(path: Path) -> None:

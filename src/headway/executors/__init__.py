@@ -30,6 +30,16 @@ Work = Callable[[Any, Task, Report | None], Result]
 RAY_ON_LOOPBACK = ("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 
+@dataclass(frozen=True)
+class OptionNames:
+    """What the caller's users set to choose an engine, for messages."""
+
+    engine: str = "tune.executor"
+    address: str = "tune.address"
+    threads: str = "training.threads"  # the number of CPUs that a task reserves on Ray
+    other_engines: str = "serial or processes"  # without Ray
+
+
 class WorkerLost(HeadwayError):
     """The worker that ran a task died. The task itself may be fine and can be run again."""
 
@@ -69,14 +79,16 @@ def open_executor(
     workers: int,
     threads: int = 1,
     address: str = "",
+    names: OptionNames = OptionNames(),
 ) -> AbstractContextManager[Executor[Task, Result]]:
     """An executor, ready within the ``with`` block. Its workers end with the block.
 
     Args:
         shared: what every task needs; sent to each worker once.
-        workers: tasks that run at the same time.
+        workers: tasks that run at the same time; 0, for a running Ray cluster alone: as many as its CPUs allow now.
         threads: CPUs to reserve for each task on Ray.
         address: of a running Ray cluster; "" starts one on this machine.
+        names: of the options that messages are about.
 
     Raises:
         HeadwayError: the engine is not installed, or no node of the cluster is large enough.
@@ -94,10 +106,10 @@ def open_executor(
         from headway.executors.on_ray import ray
     except ModuleNotFoundError as error:
         raise HeadwayError(
-            f"tune.executor: Ray is not installed ({error}); install it with "
-            "`pip install --constraint requirements-dev.lock -e '.[ray]'`, or choose serial or processes"
+            f"{names.engine}: Ray is not installed ({error}); install it with "
+            f"`pip install --constraint requirements-dev.lock -e '.[ray]'`, or choose {names.other_engines}"
         ) from None
-    return ray(work, shared, workers, threads, address)
+    return ray(work, shared, workers, threads, address, names)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 
 from headway.layout import Layout
 from headway.params import Params
-from headway.serving.batch import Counts, Job, predict_files
+from headway.serving.batch import Counts, Job, Workers, predict_files
 from headway.serving.batch.formats import format_of
 from headway.serving.batch.inputs import ReadingOptions, find_inputs
 
@@ -35,7 +35,7 @@ class Labelling:
         stdin: bytes = b"",
         reading: ReadingOptions = ReadingOptions(),  # noqa: B008 - frozen
         version: str = "7",
-        workers: int = 1,
+        workers: int | Workers = 1,
         restart: bool = False,
         knobs: dict[str, Any] | None = None,
         **options: Any,
@@ -45,7 +45,8 @@ class Labelling:
         given = [name if name == "-" or "://" in name else str(self.folder / name) for name in names]
         inputs = find_inputs(given, reading, data, self.layout, self.folder, io.BytesIO(stdin))
         job = Job(inputs, self.model, version, format_of(out), **options)
-        self.counts = predict_files(job, self.folder / out, workers, restart)
+        where = Workers(workers) if isinstance(workers, int) else workers
+        self.counts = predict_files(job, self.folder / out, where, restart)
         return read(self.folder / out)
 
     def write(self, name: str, content: str | bytes) -> None:

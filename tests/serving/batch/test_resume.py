@@ -60,7 +60,7 @@ while status != 0:
     if not os.fork():
         die_at(deadline)
         try:
-            batch.predict_files(job, Path(folder) / out, 1)
+            batch.predict_files(job, Path(folder) / out, batch.Workers(1))
         except HeadwayError as error:  # it was killed at the very end, when only an empty folder was left to remove
             if "exists; pass --restart" not in str(error):
                 raise
@@ -107,7 +107,7 @@ def test_a_killed_job_leaves_no_workers_and_goes_on_without_them(label: Any, rep
             layout = Layout(root)
             given = [f"{folder}/in.csv"]
             inputs = find_inputs(given, ReadingOptions(), load(layout.params).data, layout, folder, sys.stdin.buffer)
-            batch.predict_files(batch.Job(inputs, model, "7", "csv"), folder / "out.csv", 2)
+            batch.predict_files(batch.Job(inputs, model, "7", "csv"), folder / "out.csv", batch.Workers(2))
         """
     )
     arguments = [str(path) for path in (label.layout.root, label.folder, label.model)]
@@ -248,7 +248,7 @@ def test_workers_give_the_same_bytes(label: Any) -> None:
 
 
 def test_memory_does_not_grow_with_the_input(label: Any, repository: Path) -> None:
-    """At most a few parts are in memory: texts are read as parts are written."""
+    """A few parts are in memory: one is read ahead, one is classified, one waits to be written, and one is written."""
     write_input(label, 400)
     ahead: list[int] = []
     seen = 0
@@ -269,7 +269,7 @@ def test_memory_does_not_grow_with_the_input(label: Any, repository: Path) -> No
         patched.setattr(parts.Parts, "write", watching)
         label("in.csv", out="out.csv")
     assert len(ahead) == 80
-    assert max(ahead) == 1
+    assert max(ahead) <= 4
 
 
 def test_a_left_over_of_a_killed_restart_is_removed(label: Any) -> None:

@@ -13,6 +13,7 @@ from headway.errors import HeadwayError
 from headway.serving.batch.records import STRING
 
 LABEL, PROBABILITY, VERSION, REASON, FILE = "label", "probability", "model_version", "reason", "source_file"
+REQUEST_ID = "request_id"
 #: Before the name of an added column that the input has too.
 PREFIX = "predicted_"
 
@@ -26,6 +27,7 @@ class Added:
     top_k: int = 1  # number of labels, the most probable first
     all_probabilities: bool = False
     with_file: bool = False  # whether the row's file is named
+    with_id: bool = False  # whether the row has its id in the prediction log
 
     @property
     def types(self) -> dict[str, pa.DataType]:
@@ -36,7 +38,7 @@ class Added:
             names |= {LABEL + suffix: STRING, PROBABILITY + suffix: pa.float32()}
         if self.all_probabilities:
             names |= dict.fromkeys((f"probability of {name}" for name in self.classes), pa.float32())
-        return {**names, VERSION: STRING, REASON: STRING}
+        return {**names, VERSION: STRING, REASON: STRING, **({REQUEST_ID: STRING} if self.with_id else {})}
 
     def names(self, taken: Collection[str]) -> list[str]:
         """Names of the columns in the output: with ``PREFIX`` where the input has a column of that name.
@@ -50,12 +52,15 @@ class Added:
                 raise HeadwayError(f"the input has the columns {name!r} and {PREFIX + name!r} already; rename one of them")
         return names
 
-    def values(self, probabilities: np.ndarray, reasons: Sequence[str], files: Sequence[str]) -> list[list[Any]]:
+    def values(
+        self, probabilities: np.ndarray, reasons: Sequence[str], files: Sequence[str], ids: Sequence[str] = ()
+    ) -> list[list[Any]]:
         """The columns of some rows, null where a row has a reason. Probabilities are the shortest decimals of their float32.
 
         Args:
             probabilities: float32, (rows, classes), NaN in rows with a reason.
             files: name of each row's file.
+            ids: of each row in the prediction log, if they are a column.
         """
         labelled = np.array([not reason for reason in reasons], dtype=bool)
         order = np.argsort(-probabilities, axis=1, kind="stable")
@@ -66,7 +71,8 @@ class Added:
             columns.append(_decimals(probabilities[np.arange(len(best)), best], labelled))
         if self.all_probabilities:
             columns += [_decimals(column, labelled) for column in probabilities.T]
-        return [*columns, [self.version] * len(reasons), [reason or None for reason in reasons]]
+        columns += [[self.version] * len(reasons), [reason or None for reason in reasons]]
+        return [*columns, list(ids)] if self.with_id else columns
 
 
 def _decimals(values: np.ndarray, known: np.ndarray) -> list[float | None]:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from headway.data.column_names import OWNERS, is_known_name, words_of
+from headway.data.column_names import is_usual_name
 from headway.data.column_values import NUMBER, ColumnValues, count_words
 from headway.data.given_path import path_and_pattern
 from headway.data.sampling import best_quoting, header_of
@@ -59,6 +59,18 @@ def find_inputs(
     Raises:
         HeadwayError: there is no such file, it is of an unknown kind or empty, or its text column is not known.
     """
+    advice = "; to label a text itself, pass it with --text"
+    return [_complete(source, options, params) for source in named_files(given, params, layout, spool, stdin, advice)]
+
+
+def named_files(
+    given: Sequence[str], params: DataParams, layout: Layout, spool: Path, stdin: BinaryIO, advice: str = ""
+) -> list[InputFile]:
+    """The same files before it is known how their tables are read, and which column holds the texts; errors as above.
+
+    Args:
+        advice: ends the error about a file that does not exist.
+    """
     if given.count(STDIN) > 1:
         raise HeadwayError("-: standard input is named twice; it can be read once")
     found: list[tuple[str, InputFile]] = []
@@ -66,8 +78,8 @@ def find_inputs(
         if name == STDIN:
             found.append(("", InputFile(_spooled(stdin, spool), "", params.encoding)))
         else:
-            found += _named(name, params, layout)
-    return [_complete(source, options, params) for source in _told_apart(found)]
+            found += _named(name, params, layout, advice)
+    return _told_apart(found)
 
 
 def _told_apart(found: Sequence[tuple[str, InputFile]]) -> list[InputFile]:
@@ -82,16 +94,16 @@ def _told_apart(found: Sequence[tuple[str, InputFile]]) -> list[InputFile]:
     return [replace(source, file=replace(source.file, name=name)) for name, (_, source) in zip(names, found, strict=True)]
 
 
-def _named(given: str, params: DataParams, layout: Layout) -> Iterator[tuple[str, InputFile]]:
+def _named(given: str, params: DataParams, layout: Layout, advice: str) -> Iterator[tuple[str, InputFile]]:
     """The files that one argument names, each after the path or URL of the folder or zip file that its name is relative to."""
-    is_text = HeadwayError(f"{given[:200]!r}: no such file; to label a text itself, pass it with --text")
+    no_file = HeadwayError(f"{given[:200]!r}: no such file{advice}")
     try:
         path, pattern = path_and_pattern(given)
         is_missing = "://" not in path and not Path(path).exists()
     except (OSError, ValueError):  # such as a name that is too long
-        raise is_text from None
+        raise no_file from None
     if is_missing:
-        raise is_text
+        raise no_file
     chosen = params.model_copy(
         update={"path": path, "files": pattern, "test_files": "", "unlabelled_files": "", "txt_files": "table"}
     )
@@ -106,8 +118,8 @@ def _named(given: str, params: DataParams, layout: Layout) -> Iterator[tuple[str
             chosen = chosen.model_copy(update={"txt_files": "document"})
         names = assign_roles(files, chosen).labelled
     except HeadwayError as error:
-        advice = "; to label a text itself, pass it with --text" if pattern != "*" else ""
-        raise HeadwayError(str(error).removeprefix("data.path: ").removeprefix("data.files: ") + advice) from None
+        message = str(error).removeprefix("data.path: ").removeprefix("data.files: ")
+        raise HeadwayError(message + (advice if pattern != "*" else "")) from None
     for name in names:
         constant = folder_columns(name) if files.is_folder else {}
         constant.pop(FOLDER_NAME, None)
@@ -245,8 +257,7 @@ def _text_column(source: InputFile, wanted: str, usual: str, is_table: bool) -> 
 def _is_name(name: str, names: Sequence[str]) -> bool:
     """Whether a cell of the first line is the usual name of a column, and no text: each word is usual, and no cell a number."""
     is_short = 0 < count_words(name) <= NAME_WORDS
-    is_usual = is_short and all(word in OWNERS or is_known_name(word) for word in words_of(name))
-    return is_usual and is_known_name(name) and not any(NUMBER.fullmatch(other.strip()) for other in names)
+    return is_short and is_usual_name(name) and not any(NUMBER.fullmatch(other.strip()) for other in names)
 
 
 def _example(names: Sequence[str], likely: Sequence[str]) -> list[str]:
