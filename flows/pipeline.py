@@ -24,12 +24,12 @@ from headway.params import Params, load
 from headway.process import raise_on_termination, recorded_interrupts
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Requester, current_requester
-from headway.promotion.decision_report import write_pages
 from headway.promotion.existing_decision import existing_outcome
 from headway.promotion.outcome import Outcome
 from headway.promotion.project import Project
 from headway.promotion.test_rows import TestRows
 from headway.registry.registry import Registry
+from headway.reporting.index.page import INDEX
 from headway.tracking import Tracker
 from headway.tracking_labels import data_name
 
@@ -109,7 +109,7 @@ def pipeline(project: str = "") -> str:
             outcome = gate(params, layout, tracker)
         seconds = time.monotonic() - started
         search = report.describe_search(layout)
-        page = write_pages(Project(params, layout, registry), outcome.decision).relative_to(layout.root).as_posix()
+        page = layout.page(INDEX).relative_to(layout.root).as_posix()
         confidence, not_learned = params.evaluation.confidence, report.describe_learning(layout)
         links = report.mlflow_links(tracker, outcome)
         closing = report.Report(tuple(results), outcome, confidence, search, seconds, page, not_learned, links)

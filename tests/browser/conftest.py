@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from headway.data.tokenization import tokenizer as tokenization
+from headway.label_errors import LabelError, LabelErrors
 from headway.promotion.changed_texts import ChangedText, ChangedTexts
 from headway.promotion.decision import REFUSAL, Decision
 from headway.reporting.data.page import data_page
@@ -18,6 +19,7 @@ from headway.reporting.decision import card
 from headway.reporting.decision import page as decision_page
 from headway.reporting.explanation import page as explanation_page
 from headway.reporting.index import page as index_page
+from headway.reporting.label_errors import page as label_errors_page
 from headway.serving.explain import explain
 from tests.evaluation.test_resampling import some
 from tests.promotion.conftest import CHECK, ref
@@ -54,6 +56,16 @@ def changed(record: Decision, text: str) -> ChangedTexts:
     )
 
 
+def label_errors(text: str, classes: list[str]) -> LabelErrors:
+    """Rows of every split, one of them in Arabic."""
+    texts = [text, " ".join(translations("ar")[:20]), REVIEW]
+    errors = [
+        LabelError("0" * 16, split, classes[0], classes[-1], 0.97, one)
+        for split, one in zip(("train", "validation", "test"), texts, strict=True)
+    ]
+    return LabelErrors(errors, checked=90, unchecked=1, reviewed=2)
+
+
 def draw(folder: Path, rows: int, classes: int, text: str) -> None:
     """Write every kind of page but that of an explanation.
 
@@ -73,9 +85,10 @@ def draw(folder: Path, rows: int, classes: int, text: str) -> None:
     html = {
         "data": data_page(test_data.profile_of(names), QUARANTINED, test_data.texts_of(names, text[:1_000])).html,
         "study": test_study.page_of(trials, tune_params()).html,
-        "evaluation": test_evaluation.render(some(rows, classes, seed=1), texts)[-1],
+        "evaluation": test_evaluation.render(some(rows, classes, seed=1), texts, some(rows, classes, seed=3))[-1],
         "decision": decision_page.render(record, links, changed(record, text), "http://127.0.0.1:5000/#/runs/1"),
         "refusal": decision_page.render(refused, links, changed(refused, text)),
+        "label_errors": label_errors_page.render(label_errors(text, list(names))),
         "card": card.page(record, "headway", links),
         "index": index_page.render("headway", record, ALL, metrics),
     }

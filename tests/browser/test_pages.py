@@ -16,7 +16,7 @@ from tests.browser.conftest import LOOKS
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
-KINDS = ["index", "decision", "refusal", "card", "evaluation", "study", "data", "explanation"]
+KINDS = ["index", "decision", "refusal", "card", "evaluation", "study", "data", "label_errors", "explanation"]
 #: How far a page is wider than the screen, in pixels.
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -98,7 +98,7 @@ def test_right_to_left_texts_run_in_their_direction(looks: dict[str, BrowserCont
 
 @pytest.mark.slow
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("kind", ["decision", "card", "evaluation", "data"])
+@pytest.mark.parametrize("kind", ["decision", "card", "evaluation", "data", "label_errors"])
 def test_a_thousand_classes_and_a_text_of_a_megabyte_fit_too(
     looks: dict[str, BrowserContext], crowded: Path, kind: str, look: str
 ) -> None:

@@ -481,6 +481,27 @@ def test_a_registry_that_fails_half_way_is_one_line_and_the_next_run_completes_i
     assert decisions(candidate) == [(PROMOTION, "1")]
 
 
+def test_the_evaluation_page_shows_the_champion_that_the_candidate_was_compared_with(
+    candidate: Candidate, logged: str, equal_model: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "log", lambda *_: logged)
+    layout, registry = candidate.layout, Registry(candidate.tracker)
+    registry.log.create()
+    source, model = equal_model
+    registry.new_version(source, None, {MODEL_TAG: model, SPLIT_TAG: split_tag(candidate.params)[SPLIT_TAG]})
+    content = {"kind": PROMOTION, "requested_by": REQUESTER, "candidate": ref_of(registry.version("1"))}
+    champion.commit(registry, reconcile(registry), **content)
+    write_json(layout.training / "history.json", [])
+    layout.page("candidate").write_text("drawn by the stage", encoding="utf-8")
+    assert candidate.run_gate().result == REFUSED
+    page = layout.page("evaluation")
+    html = page.read_text(encoding="utf-8")
+    assert "compared the candidate with, version 1." in html
+    page.unlink()
+    assert "decided before" in candidate.run_gate().lines[-1]
+    assert page.read_text(encoding="utf-8") == html
+
+
 def test_the_gate_can_decide_again_on_a_version(candidate: Candidate) -> None:
     registry = Registry(candidate.tracker)
     assert candidate.decide(**{"gate.min_test_rows": 10_000}).result == REFUSED

@@ -17,7 +17,7 @@ from headway.promotion.decision import PROMOTION, REFUSAL, RETIREMENT, Decision,
 from headway.reporting.decision import card, checks, page
 from headway.reporting.index import page as index
 from tests.promotion.conftest import CHECK, LINEAGE, SCORES, decision_content, ref, story
-from tests.reporting.test_learning import MAJORITY
+from tests.reporting.test_learning import GOOD, MAJORITY, NGRAMS
 from tests.reporting.test_learning import report as training_report
 
 DATA = {
@@ -123,6 +123,8 @@ def test_the_page_shows_the_texts_that_changed_sides_as_texts() -> None:
     text = page.render(record, texts=texts)
     assert text.count("&lt;b&gt;good&lt;/b&gt;\n") == 4
     assert "<summary>1 more</summary>" in text
+    assert "A shadow marks where a long text goes on: scroll for the rest" in text
+    assert "no-repeat local" in text
     assert "Only the champion, version 2 is right: none" in text
 
 
@@ -133,7 +135,8 @@ def test_the_page_shows_the_texts_that_changed_sides_as_texts() -> None:
         ("negative_log_likelihood", -0.0123, (-0.02, -0.005), "−0.012 nats (−0.020 to −0.005)"),
         ("latency", 7.643, (None, None), "7.6 ms"),
         ("size", 59.58, (None, None), "59.6 MB"),
-        ("slices", 0.123, (None, None), "p = 0.12"),
+        ("slices", 0.123, (None, None), "smallest p = 0.12"),
+        ("power", -0.017, (None, None), "passes from −1.70 points up"),
         ("enough_test_rows", 2458.0, (None, None), "2,458 rows"),
         ("unknown_check", 0.5, (None, None), "0.5000"),
         ("macro_f1", None, (None, None), "—"),
@@ -146,6 +149,11 @@ def test_a_check_shows_its_value_in_its_own_unit(
     assert checks.row(check).value == shown
 
 
+def test_a_p_value_is_shown_with_its_limit() -> None:
+    check = Check(name="slices", passed=True, value=0.123, threshold=0.025, explanation="")
+    assert checks.row(check).value == "smallest p = 0.12, required: above 0.025"
+
+
 def test_the_card_is_a_page_too_with_its_tables_in_boxes() -> None:
     text = card.page(a_record(data={**DATA, "source": "<b>x</b> [y](http://z)"}), "headway", {"Decision": "decision.html"})
     assert "<h1>Model card: headway, version 3</h1>" in text
@@ -156,15 +164,20 @@ def test_the_card_is_a_page_too_with_its_tables_in_boxes() -> None:
 
 def test_the_index_links_the_pages_that_exist_with_their_numbers() -> None:
     metrics = {"test": SCORES, "search": {"trials": 8, "winner": 0}}
-    text = index.render("headway", a_record(), ["decision", "evaluation", "study"], metrics)
-    assert re.findall(r'href="([^"]*)"', text) == ["decision.html", "evaluation.html", "study.html"]
+    text = index.render("headway", a_record(), ["decision", "card", "evaluation", "study"], metrics)
+    assert re.findall(r'href="([^"]*)"', text) == ["decision.html", "card.html", "evaluation.html", "study.html"]
     for said in (
         "Version 3 is promoted",
         "accuracy +1.67 points (0.77 to 2.56) against the linear baseline; 2 of 2 checks passed",
         "accuracy 0.9105 (0.8991 to 0.9215) on 2,458 test rows",
         "8 trials; the defaults are kept",
+        "version 3, 2 labels",
+        "champion before: version 2",
     ):
         assert said in text, said
+    assert "Headway · <bdi>" not in text
+    assert "Headway · <bdi>reviews</bdi>" in index.render("reviews", a_record(champion=None), [], {})
+    assert "there was no champion to compare with" in index.render("headway", a_record(champion=None), [], {})
     assert "No decision yet" in index.render("headway", None, [], {})
 
 
@@ -195,6 +208,47 @@ def test_the_cards_numbers_are_those_of_the_record() -> None:
     assert "- NLL: 0.2168 (interval 0.2011 to 0.2345)" in text
     assert "- 7.31 ms for one text (95th percentile)" in text
     assert "Fewer than 30 test texts have the label pos\\|itive" in text
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        (
+            training_report(GOOD),
+            "a self-attention classifier, combined with a linear n-gram model by a weighted sum of logits.",
+        ),
+        (training_report(GOOD, None), "a self-attention classifier, without a linear n-gram model."),
+        ({}, "A text classifier made by Headway. Decision"),
+    ],
+)
+def test_the_card_says_of_which_parts_the_model_consists(training: dict[str, Any], said: str) -> None:
+    assert said in card.render(a_record(training=training), "headway").split("\n\n")[1]
+
+
+def test_the_card_has_each_parts_accuracy_weight_and_effect() -> None:
+    training = training_report(GOOD, {**NGRAMS, "weight": 0.5, "predictions_changed": 120}, validation_accuracy=0.7)
+    assert table_rows(card.render(a_record(training=training), "headway"), "Training")[:4] == [
+        ["part", "validation accuracy", "weight", "changed predictions"],
+        ["attention part", "0.6616", "0.9000", "90 of 457"],
+        ["n-grams", "0.6616", "0.5000", "120 of 457"],
+        ["both together", "0.7000", "", ""],
+    ]
+    assert "changed predictions" not in card.render(a_record(training=training_report(GOOD, None)), "headway")
+
+
+def test_the_card_shows_the_linear_baseline_beside_the_model() -> None:
+    scores = {"candidate": FULL, "linear baseline": {**SCORES, "accuracy": 0.8938}}
+    metrics = table_rows(card.render(a_record(scores=scores), "headway"), "Metrics")
+    assert ["accuracy", "0.9105", "0.8991 to 0.9215", "0.8938", "0.8991 to 0.9215"] in metrics
+    assert ["NLL", "0.2168", "0.2011 to 0.2345", "—", "—"] in metrics
+
+
+def test_the_card_gives_the_recall_of_a_label_one_interval_only() -> None:
+    slices = {**SLICES, "label: negative": {"small": False, **with_intervals(1200, 0.03, accuracy=0.91)}}
+    text = card.render(a_record(scores={"candidate": {**FULL, "slices": slices}}), "headway")
+    assert [row[0] for row in table_rows(text, "Slices")] == ["slice", *SLICES]
+    assert "The accuracy on the texts of one label is the label's recall in the table above." in text
+    assert "the label's recall" not in card.render(a_record(), "headway")
 
 
 def test_missing_values_are_shown_as_missing() -> None:

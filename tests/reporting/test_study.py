@@ -35,10 +35,11 @@ def page_of(trials: list[TrialResult], params: TuneParams) -> Page:
 def test_the_page_opens_offline_and_the_same_trials_give_the_same_bytes(trials: list[TrialResult]) -> None:
     html = page_of(trials, tune_params()).html
     assert html == page_of(trials, tune_params()).html
-    assert html.count("<svg") == 4
-    assert not re.search(r"""(src|href)="(?!#)|https?://""", html)
+    assert html.count("<svg") == 3
+    assert re.findall(r"""(?:src|href)="([^#"][^"]*)""", html) == ["index.html"]
+    assert "://" not in html
     for line in summary_lines(summary(FinishedSearch(trials, tune_params())), tune_params()):
-        assert line in html
+        assert re.sub("`(.+?)`", r"<code>\1</code>", line) in html
     assert html.count("<tr") == 1 + len(trials)
     assert html.count('<tr class="best"') == 1
 
@@ -47,7 +48,7 @@ def test_a_front_is_drawn_where_there_are_two_objectives(tmp_path: Path) -> None
     params = tune_params(trials=6, second_objective="size")
     work = work_with(climb, params, second=lambda point: float(point["model.n_layers"]))
     found = study(tmp_path / "journal.log", work=work, trials=6, second_objective="size")
-    assert page_of(found, params).html.count("<svg") == 5
+    assert page_of(found, params).html.count("<svg") == 4
 
 
 @pytest.mark.parametrize("space", [{}, {"a.b_$x$": FloatRange(type="float", low=0.5, high=0.5)}, dict(SPACE)])
@@ -65,6 +66,37 @@ def test_equal_scores_rank_nothing(trials: list[TrialResult]) -> None:
     assert "All trials scored the same: nothing to rank." in page.html
     assert list(page.figures) == ["search_history"]
     assert "nothing to rank" not in page_of(trials, tune_params()).html
+
+
+def test_importances_are_shown_only_if_ten_trials_are_complete_and_some_differ(trials: list[TrialResult]) -> None:
+    params = tune_params()
+    complete = [replace(trial, state="complete", score=0.5 + trial.number / 100) for trial in trials]
+    assert "search_importances" in page_of(complete, params).figures
+    few = page_of(complete[:9], params)
+    assert "search_importances" not in few.figures
+    assert "fewer than 10 trials are complete" in few.html
+    found = replace(summary(FinishedSearch(complete, params)), winner=0, trials_differ=False)
+    same = study_page(complete, found, params)
+    assert "search_importances" not in same.figures
+    assert "no trial differs from the defaults by more than noise." in same.html
+
+
+def test_the_history_marks_the_trial_that_is_used_and_the_noise_around_the_defaults(trials: list[TrialResult]) -> None:
+    params = tune_params()
+    complete = [replace(trial, state="complete", score=0.5 + trial.number / 100) for trial in trials]
+    found = replace(summary(FinishedSearch(complete, params)), winner=0, row_noise=0.2)
+    (axes,) = study_page(complete, found, params).figures["search_history"].axes
+    marks = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert marks["used"] == [[0, 0.5]]
+    (band,) = axes.patches
+    assert (band.get_y(), band.get_height()) == pytest.approx((0.3, 0.4))
+
+
+def test_pruned_trials_are_said_to_have_fewer_epochs(trials: list[TrialResult]) -> None:
+    assert any(trial.state == "pruned" for trial in trials)
+    assert "score after fewer epochs" in page_of(trials, tune_params()).html
+    complete = [replace(trial, state="complete", score=0.5 + trial.number / 100) for trial in trials]
+    assert "fewer epochs" not in page_of(complete, tune_params()).html
 
 
 def test_what_a_reason_says_is_text_and_no_markup(trials: list[TrialResult]) -> None:

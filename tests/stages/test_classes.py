@@ -55,7 +55,7 @@ def through(params: Params, layout: Layout, database: Path, rows: list[tuple[str
     tokenize(chosen, layout)
     train(chosen, layout, Tracker(chosen, layout))
     metrics = evaluate(chosen, layout)
-    draw(chosen, layout, ["evaluation"])
+    draw(chosen, layout, ["candidate"])
     return metrics
 
 
@@ -83,7 +83,7 @@ def test_fifty_classes_are_trained_and_evaluated(params: Params, project: Layout
     assert {name: by_slice[f"label: {name}"]["rows"] for name in tested} == tested
     assert {"script: Arabic", "script: Cyrillic", "script: Latin"} < set(by_slice)
     assert all(entry["small"] == (entry["rows"] < params.evaluation.min_slice_rows) for entry in by_slice.values())
-    assert 'data-metric="roc_auc"' in project.page("evaluation").read_text(encoding="utf-8")
+    assert 'data-metric="roc_auc"' in project.page("candidate").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])

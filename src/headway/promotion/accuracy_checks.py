@@ -84,8 +84,8 @@ def better_than_champion(pair: PairedPredictions, policy: GateParams, look: Look
     p_value = float(mcnemar(wins, losses))
     passed = bool(is_superior(wins, losses, rows, look.significance, policy.minimum_gain))
     explanation = (
-        f"accuracy {points_and_bounds(difference)} against {CHAMPION}; only the candidate is correct on {wins:,} rows, only the "
-        f"champion on {losses:,}; exact McNemar p = {p_value:.2g}; required: lower bound above 0, p at most "
+        f"accuracy {points_and_bounds(difference)} against {CHAMPION}; the candidate alone is correct on {wins:,} rows, "
+        f"{CHAMPION} alone on {losses:,}; exact McNemar p = {p_value:.2g}; required: lower bound above 0, p at most "
         f"{look.significance:.3g}, gain of {points(policy.minimum_gain)} or more; {look}"
     )
     details = {**_discordant(pair), **asdict(look), "p_value": p_value, "minimum_gain": policy.minimum_gain}
@@ -113,8 +113,8 @@ def _non_inferior(
     passed = (pair.identical and margin > 0) or bool(is_non_inferior(wins, losses, rows, significance, margin))
     repeated = f"; {look}" if look and (look.look > 1 or opponent == CHAMPION) else ""
     explanation = (
-        f"accuracy {points_and_bounds(difference, interval)} against {opponent}; only the candidate is correct on {wins:,} "
-        f"rows, only the opponent on {losses:,}; {requirement}{repeated}"
+        f"accuracy {points_and_bounds(difference, interval)} against {opponent}; the candidate alone is correct on {wins:,} "
+        f"rows, {opponent} alone on {losses:,}; {requirement}{repeated}"
     )
     details = {**_discordant(pair), "p_value": float(mcnemar(wins, losses)), **(asdict(look) if look else {})}
     return result(name, passed, difference, -margin, explanation, **details)

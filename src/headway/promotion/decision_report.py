@@ -8,7 +8,7 @@ from headway.evaluation.headlines import HEADLINES
 from headway.files import read_json, write_text
 from headway.foreign_text import markdown
 from headway.lineage import execution_key
-from headway.promotion import changed_texts
+from headway.promotion import changed_texts, evaluation_report
 from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG
 from headway.promotion.decision import BASELINE, CANDIDATE, Decision
 from headway.promotion.project import EXECUTION, Project
@@ -20,15 +20,16 @@ from headway.tracking_labels import NOTE, commit_tags, version_path
 
 
 def write_pages(project: Project, decision: Decision | None) -> Path:
-    """Write the pages that are drawn after the gate: the decision, the model card, and the index of all pages.
+    """Write the pages that are drawn after the gate: the evaluation, the decision, the model card, and the index of all pages.
 
-    They are in the folder of the stages' pages, but are no DVC outs: they have dates and run ids. Without a decision, as for a
+    They are in the folder of the stages' pages, but are no DVC outs: they depend on the registry. Without a decision, as for a
     champion from before the history, the index alone is written.
 
     Returns:
         Path of the index.
     """
     layout, registry = project.layout, project.registry
+    evaluation_report.write(project.params, layout)
     made = [name for name in STAGE_PAGES if layout.page(name).is_file()]
     if decision is not None:
         has_card, candidate = bool(decision.checks), decision.candidate
@@ -55,7 +56,18 @@ def write_pages(project: Project, decision: Decision | None) -> Path:
     return layout.page(INDEX)
 
 
-def log_to_pipeline_run(project: Project, decision: Decision) -> None:
+def publish(project: Project, decision: Decision | None) -> None:
+    """Write the pages, and log the decision to the MLflow run of the pipeline execution that it is about, once.
+
+    Args:
+        decision: on the candidate that the stages produced; None for a champion from before the history.
+    """
+    write_pages(project, decision)
+    if decision is not None:
+        _log_to_pipeline_run(project, decision)
+
+
+def _log_to_pipeline_run(project: Project, decision: Decision) -> None:
     """Log a decision to the MLflow run of the pipeline execution that it is about: test metrics by model, pages, plots
     and the record.
 
@@ -81,7 +93,6 @@ def log_to_pipeline_run(project: Project, decision: Decision) -> None:
         if model == CANDIDATE and version is not None and (model_id := registry.logged_model(version)):
             run.log_model_metrics(model_id, values)
     run.log_artifacts(sorted(layout.plots.glob("*.png")), "plots")
-    write_pages(project, decision)
     run.log_artifacts(sorted(layout.reports.glob("*.html")), "reports")
     run.log_artifacts([file for file in (layout.slices, layout.mistakes) if file.is_file()], "evaluation")
     record = layout.scratch / "decision.json"

@@ -11,7 +11,7 @@ from headway.promotion import history_queries as queries
 from headway.promotion.champion import RegistryState
 from headway.promotion.check import Check
 from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, RETIREMENT, plain
-from headway.promotion.decision_report import log_to_pipeline_run
+from headway.promotion.decision_report import publish
 from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import REFUSED, UNCHANGED, Outcome
 from headway.promotion.project import RESULTS, Project
@@ -23,12 +23,12 @@ from headway.serving import package
 def existing_outcome(project: Project, state: RegistryState, rows: TestRows) -> Outcome | None:
     """The outcome of a decision that is still valid, None if a new one is needed.
 
-    Whatever a killed process did not log to the pipeline's MLflow run is logged now. The test rows are read only if there is a
-    refusal to compare them with.
+    The pages are written, and whatever a killed process did not log to the pipeline's MLflow run is logged now. The test
+    rows are read only if there is a refusal to compare them with.
     """
     outcome = unchanged(project, state) or existing_refusal(project, state, rows) or removed_by_hand(project, state)
-    if outcome is not None and outcome.decision is not None:
-        log_to_pipeline_run(project, outcome.decision)
+    if outcome is not None:
+        publish(project, outcome.decision)
     return outcome
 
 

@@ -12,13 +12,13 @@ from headway.evaluation.metrics import evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.files import read_json
 from headway.phrases import counted
-from headway.promotion import candidates, changed_texts, gate
+from headway.promotion import candidates, changed_texts, evaluation_report, gate
 from headway.promotion import history_queries as queries
 from headway.promotion.candidates import Candidate
 from headway.promotion.champion import RegistryState, commit, lineage_of, load_with_size, reconcile, retry_on_conflict
 from headway.promotion.checks import BASELINE
 from headway.promotion.decision import CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, plain
-from headway.promotion.decision_report import log_to_pipeline_run
+from headway.promotion.decision_report import publish
 from headway.promotion.gate import GateInput
 from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import Outcome
@@ -64,8 +64,8 @@ def promote(project: Project, request: Request, rows: TestRows | None = None) ->
     """
     rows = rows or TestRows(project.layout)
     outcome = _decide(project, request, rows)
-    if request.version is None and outcome.decision is not None:
-        log_to_pipeline_run(project, outcome.decision)
+    if request.version is None:
+        publish(project, outcome.decision)
     return outcome
 
 
@@ -119,6 +119,9 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
     if isinstance(opponent, Predictions):
         name = f"the champion, version {state.champion_number}" if state.champion else BASELINE
         changed_texts.keep(project.layout, decision, given.candidate, opponent, name, rows.texts)
+    if request.version is None:
+        metrics = decision.scores.get(_champion_name(state))
+        evaluation_report.keep(params, project.layout, given, state.champion_number, metrics)
     if decision.kind != REFUSAL:
         return Outcome.promoted(decision)
     return Outcome.refused(decision, state.champion_number, str(champion) if isinstance(champion, HeadwayError) else "")
@@ -176,8 +179,13 @@ def _scores(project: Project, state: RegistryState, candidate: Candidate, given:
     by_slice = evaluate_slices(given.candidate, given.slices, evaluation, seed)
     scores = {**candidate.scores, CANDIDATE: {**candidate.scores[CANDIDATE], "slices": by_slice}}
     if isinstance(given.champion, Predictions):
-        scores[f"champion, version {state.champion_number}"] = evaluate(given.champion, evaluation, seed)
+        scores[_champion_name(state)] = evaluate(given.champion, evaluation, seed)
     return scores
+
+
+def _champion_name(state: RegistryState) -> str:
+    """The champion's name among the scores of a decision."""
+    return f"champion, version {state.champion_number}"
 
 
 def _data(project: Project, state: RegistryState, candidate: Candidate, is_staged: bool) -> dict[str, Any]:

@@ -26,6 +26,9 @@ NOISE = {
     "control_characters": "control characters",
     "mojibake": "wrongly decoded characters (mojibake)",
 }
+STRIPPED = Markup(
+    " HTML tags and entities are removed before the model reads a text, unless <code>tokenizer.strip_html</code> is false."
+)
 NAMED = 8
 #: The name among the scripts for texts without letters.
 LETTERLESS = "no letters"
@@ -179,7 +182,8 @@ def _of_texts(profile: Mapping[str, Any]) -> Iterator[Remark]:
         parts = [
             f"{NOISE.get(key, visible(key).replace('_', ' '))} in {rows:,} ({share(rows / kept)})" for key, rows in noise
         ]
-        yield Remark("markup_noise", Markup("Markup noise in rows that are kept: {}.").format("; ".join(parts)))
+        words = Markup("Markup noise in rows that are kept: {}.").format("; ".join(parts))
+        yield Remark("markup_noise", words + (STRIPPED if profile["markup_noise"].get("html") else ""))
     scripts = _largest_first(profile["scripts"])
     mixed = [f"{visible(name)} {share(value)}" for name, value in scripts if value >= SECOND_SCRIPT and name != LETTERLESS]
     if len(mixed) > 1:

@@ -17,14 +17,16 @@ from headway.model import schedule
 from headway.params_sections import STATIC_FAMILY
 from headway.phrases import listed
 from headway.reporting import pages
-from headway.reporting.formatting import ABSENT, interval, measured, shown
-from headway.reporting.learning import findings
+from headway.reporting.formatting import ABSENT, Measured, interval, measured, shown
+from headway.reporting.learning import NAMES, findings
 
 if TYPE_CHECKING:
     from headway.promotion.decision import Decision
 
 TEMPLATE, PAGE = Path(__file__).with_name("card.md"), Path(__file__).with_name("card.html")
 MOST_LABELS = 20
+#: The linear baseline's name among the scores of a decision.
+BASELINE = "linear baseline"
 COSTS = ("latency", "size")
 #: A class with fewer test rows is named as a limit of the model.
 FEW_ROWS = 30
@@ -75,10 +77,13 @@ def render(record: Decision, name: str) -> str:
     scores = record.candidate_scores
     commit = record.lineage.get("headway.git_commit", "")
     encoder = record.training.get("encoder", {})
+    slices = _slices(scores)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
         name=name,
         absent=ABSENT,
+        kind=_kind(record.training),
+        parts={name: record.training[part] for part, name in NAMES.items() if part in record.training},
         intended_use=_paragraphs(record.params.get("registry", {}).get("intended_use", "")),
         data=record.data,
         labels=_labels(record.data),
@@ -90,8 +95,10 @@ def render(record: Decision, name: str) -> str:
         mode=MODES.get(encoder.get("mode", ""), ""),
         bigrams=record.training.get("attention", {}).get("bigram_buckets"),
         metrics=measured(scores),
+        baseline=_of_baseline(record),
         classes=scores.get("classes", {}),
-        slices=scores.get("slices", {}),
+        slices=slices,
+        has_label_slices=len(slices) < len(scores.get("slices", {})),
         calibration=[one for one in measured(scores) if one.name in CALIBRATION],
         most_labels=MOST_LABELS,
         costs=[check for check in record.checks if check.name in COSTS],
@@ -127,6 +134,32 @@ def _open_table(_: Any, tokens: Sequence[Any], index: int, *_more: Any) -> str:
     table = sum(token.type == "table_open" for token in tokens[:index]) + 1
     name = escape(f"{headings[-1]}, table {table}")
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{name}"><table>'
+
+
+def _kind(training: Mapping[str, Any]) -> str:
+    """What the model is, in a sentence, as far as its training report says."""
+    if "attention" not in training:
+        return "A text classifier made by Headway."
+    part = "a self-attention classifier"
+    if encoder := training.get("encoder"):
+        is_static = encoder.get("family") == STATIC_FAMILY
+        part = f"a linear classifier on pretrained {'word vectors' if is_static else 'self-attention layers'}"
+    if "ngrams" in training:
+        return f"A text classifier made by Headway: {part}, combined with a linear n-gram model by a weighted sum of logits."
+    return f"A text classifier made by Headway: {part}, without a linear n-gram model."
+
+
+def _of_baseline(record: Decision) -> dict[str, Measured]:
+    """The linear baseline's value of each of the candidate's metrics; empty if the record has none of its scores."""
+    found = {one.name: one for one in measured(record.scores.get(BASELINE, {}))}
+    names = [one.name for one in measured(record.candidate_scores)]
+    return {name: found.get(name, Measured(name, None, None, None)) for name in names} if found else {}
+
+
+def _slices(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The slices, without those of one label: their accuracy is the recall in the table of labels, with another interval."""
+    of_labels = {f"label: {name}" for name in scores.get("classes", {})}
+    return {name: one for name, one in scores.get("slices", {}).items() if name not in of_labels}
 
 
 def _paragraphs(text: str) -> str:

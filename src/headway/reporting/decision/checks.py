@@ -32,7 +32,6 @@ DIFFERENCES = {
     "better_than_champion",
     "macro_f1",
     "calibration",
-    "power",
 }
 
 
@@ -63,13 +62,14 @@ def _value(check: Check) -> str:
             f" ({signed(check.low)} to {signed(check.high)})" if check.low is not None and check.high is not None else ""
         )
         return f"{signed(value)} nats{bounds}"
-    whole = f"{value:,.0f}"
+    whole, limit = f"{value:,.0f}", f", required: above {check.threshold:.2g}" if check.threshold is not None else ""
     units = {
         "enough_test_rows": f"{whole} rows",
         "proper_probabilities": f"{whole} improper",
         "same_labels": f"{whole} missing",
         "latency": f"{value:,.1f} ms",
         "size": f"{value:,.1f} MB",
-        "slices": f"p = {value:.2g}",
+        "slices": f"smallest p = {value:.2g}{limit}",
+        "power": f"passes from {points(value)} up",
     }
     return units.get(check.name, shown(value))

@@ -1,8 +1,8 @@
-"""The curves of the evaluation page: the candidate in blue, the linear baseline dashed and grey."""
+"""The curves of the evaluation page: the candidate in blue, the champion in gold, the linear baseline dashed and grey."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 from headway.evaluation.calibration import BINS, bins_of, confidences
 from headway.evaluation.predictions import Predictions
 from headway.evaluation.resampling import ranked_classes
-from headway.reporting.figures import BLUE, FONT_SIZE, GREY, GRID, INK, RED, legend_above, new_figure, plain_text
+from headway.reporting.figures import BLUE, FONT_SIZE, GOLD, GREY, GRID, INK, RED, legend_above, new_figure, plain_text
 from headway.reporting.formatting import shorten
 from headway.search.goals import KEPT_BY
 
@@ -25,32 +25,38 @@ MAX_CURVES = 10
 #: Width and height of a figure in inches: two fit beside each other on a page, and one on a phone.
 SIZE = (5.0, 3.8)
 BIN_EDGES = np.linspace(0, 1, 41).tolist()
-CANDIDATE_STYLE: dict[str, Any] = {"color": BLUE, "linestyle": "-", "marker": "o"}
-BASELINE_STYLE: dict[str, Any] = {"color": GREY, "linestyle": "--", "marker": "s"}
+CANDIDATE, CHAMPION, BASELINE = "candidate", "champion", "baseline"
+STYLES: dict[str, dict[str, Any]] = {
+    CANDIDATE: {"color": BLUE, "linestyle": "-", "marker": "o"},
+    CHAMPION: {"color": GOLD, "linestyle": "-.", "marker": "^"},
+    BASELINE: {"color": GREY, "linestyle": "--", "marker": "s"},
+}
+#: Predictions of the same rows by model: the candidate's first, then those of the champion and the baseline if they are known.
+Models = Mapping[str, Predictions]
 
 
-def roc(predictions: Predictions, baseline: Predictions | None = None) -> Figure:
+def roc(models: Models) -> Figure:
     """ROC curve of the positive class, or of each class against the rest with their micro-average."""
     figure, axes = _square("false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=GRID)
-    _curves(axes, predictions, baseline, RocCurveDisplay.from_predictions)
+    _curves(axes, models, RocCurveDisplay.from_predictions)
     return figure
 
 
-def precision_recall(predictions: Predictions, baseline: Predictions | None = None) -> Figure:
+def precision_recall(models: Models) -> Figure:
     """Precision-recall curve of the positive class, or of each class against the rest with their micro-average."""
     figure, axes = _square("recall", "precision")
-    _curves(axes, predictions, baseline, PrecisionRecallDisplay.from_predictions)
+    _curves(axes, models, PrecisionRecallDisplay.from_predictions)
     return figure
 
 
-def reliability(predictions: Predictions, confidence: float, baseline: Predictions | None = None) -> Figure:
+def reliability(models: Models, confidence: float) -> Figure:
     """Accuracy at each confidence, in bins of equally many rows, with Wilson's intervals."""
     figure, axes = _square("probability of the predicted class", "accuracy")
     axes.plot([0, 1], [0, 1], color=GRID)
     lowest = 1.0
-    for name, model, style in _models(predictions, baseline):
-        model = _finite(model)
+    for name in reversed([*models]):
+        model, style = _finite(models[name]), STYLES[name]
         predicted, correct = confidences(model), model.correct
         lowest = min(lowest, predicted.min(initial=1))
         bin_of = bins_of(predicted, BINS) if len(predicted) else np.empty(0, dtype=int)
@@ -62,23 +68,23 @@ def reliability(predictions: Predictions, confidence: float, baseline: Predictio
             axes.vlines(x, bounds.low, bounds.high, color=style["color"], linewidth=1)
             axes.plot(x, hits / rows, style["marker"], color=style["color"], label=label, markersize=4)
     axes.set_xlim(max(0, lowest - 0.05), 1.02)
-    if baseline is not None and len(predictions.ids):
+    if len(models) > 1 and len(models[CANDIDATE].ids):
         legend_above(axes)
     return figure
 
 
 def coverage(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Accuracy of the surest rows against their share of all rows, with the interval of the first model.
+    """Accuracy of the surest rows against their share of all rows, with the candidate's interval.
 
     Args:
-        curves: from :func:`headway.evaluation.coverage.coverage_curve`, by model: the candidate, then others.
+        curves: from :func:`headway.evaluation.coverage.coverage_curve`, by model.
     """
     figure, axes = _axes("share of the texts that are answered", "accuracy of the answers")
-    styles = [CANDIDATE_STYLE, BASELINE_STYLE]
-    for (name, points), style in zip(curves.items(), styles, strict=False):
+    for name, points in curves.items():
+        style = STYLES[name]
         x, y = [point["coverage"] for point in points], [point["accuracy"] for point in points]
         axes.plot(x, y, label=name, linewidth=2, markersize=3, **style)
-        if style is CANDIDATE_STYLE:
+        if name == CANDIDATE:
             low, high = ([point[f"accuracy_{end}"] for point in points] for end in ("low", "high"))
             axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
     axes.set_xlim(0, 1.02)
@@ -156,19 +162,16 @@ def _finite(predictions: Predictions) -> Predictions:
     return predictions.take(np.flatnonzero(np.isfinite(predictions.probabilities).all(axis=1)))
 
 
-def _models(predictions: Predictions, baseline: Predictions | None) -> Iterator[tuple[str, Predictions, dict[str, Any]]]:
-    """The models with their names and styles, the one in front last."""
-    if baseline is not None:
-        yield "baseline", baseline, BASELINE_STYLE
-    yield "candidate", predictions, CANDIDATE_STYLE
+def _curves(axes: Axes, models: Models, draw: Callable[..., Any]) -> None:
+    """A curve of the positive class; or one of each of the candidate's largest classes, and every model's micro-average.
 
-
-def _curves(axes: Axes, predictions: Predictions, baseline: Predictions | None, draw: Callable[..., Any]) -> None:
-    """A curve of the positive class; or one of each of the largest classes, and the micro-average of all classes."""
+    A model of other classes than the candidate's has no curve.
+    """
     labels = axes.get_xlabel(), axes.get_ylabel()
-    binary = len(predictions.classes) == 2
-    for name, model, style in _models(predictions, baseline):
-        model, own = _finite(model), style is CANDIDATE_STYLE
+    classes = list(models[CANDIDATE].classes)
+    binary = len(classes) == 2
+    for name in reversed([name for name, model in models.items() if list(model.classes) == classes]):
+        model, style, own = _finite(models[name]), STYLES[name], name == CANDIDATE
         one_hot = {index: model.labels == index for index in ranked_classes(model)}
         one_hot = {index: positive for index, positive in one_hot.items() if not positive.all()}
         largest = sorted(one_hot, key=lambda index: (-int(one_hot[index].sum()), index))[:MAX_CURVES]
@@ -176,14 +179,14 @@ def _curves(axes: Axes, predictions: Predictions, baseline: Predictions | None, 
             look: dict[str, Any] = {"linewidth": 0.9, "alpha": 0.8}
             if binary:
                 look = {"color": style["color"], "linestyle": style["linestyle"], "linewidth": 2}
-            title = name if binary else _label(model.classes[index], one_hot[index])
+            title = name if binary else _label(classes[index], one_hot[index])
             values = model.probabilities[:, index]
             draw(one_hot[index], values, ax=axes, name=title, curve_kwargs=look, drop_intermediate=True)
         if len(one_hot) > 1:
             positive = np.column_stack(list(one_hot.values())).ravel()
             values = model.probabilities[:, list(one_hot)].ravel()
             title = f"{name}, micro-average of {len(one_hot):,} classes"
-            look = {"color": INK if own else GREY, "linestyle": style["linestyle"], "linewidth": 2}
+            look = {"color": INK if own else style["color"], "linestyle": style["linestyle"], "linewidth": 2}
             draw(positive, values, ax=axes, name=title, curve_kwargs=look, drop_intermediate=True)
         if one_hot:
             _legend(axes)

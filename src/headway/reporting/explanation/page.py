@@ -74,6 +74,7 @@ def render(explanation: Explanation) -> str:
         linear=linear,
         attention=attention,
         terms=_terms(explanation),
+        opposed=_opposed(explanation),
         by_ngrams=coloured(explanation.text, explanation.spans, explanation.kept, linear.tokens)
         if linear is not None
         else [],
@@ -83,6 +84,14 @@ def render(explanation: Explanation) -> str:
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     ).html
+
+
+def _opposed(explanation: Explanation) -> tuple[float, float] | None:
+    """The logits of the n-grams and of the attention part for the predicted class, if one is for it and one against it."""
+    if explanation.linear is None:
+        return None
+    ngrams, attention = (float(part.logits[explanation.predicted]) for part in (explanation.linear, explanation.attention))
+    return (ngrams, attention) if ngrams * attention < 0 else None
 
 
 def _terms(explanation: Explanation) -> list[tuple[str, str, float]]:

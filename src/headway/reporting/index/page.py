@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from headway.promotion.decision import Decision
 
 TEMPLATE = Path(__file__).with_name("page.html")
-INDEX, DECISION, CARD = "index", "decision", "card"
-#: Pages that the stage report draws.
-STAGE_PAGES = ("evaluation", "study", "data")
+INDEX, DECISION, CARD, EVALUATION = "index", "decision", "card", "evaluation"
+#: Pages about the model that was trained last.
+STAGE_PAGES = (EVALUATION, "study", "data")
 TITLES = {
     INDEX: "All pages",
     DECISION: "Decision",
     CARD: "Model card",
-    "evaluation": "Evaluation",
+    EVALUATION: "Evaluation",
     "study": "Search",
     "data": "Data",
 }
 ABOUT = {
     DECISION: "The gate's checks, and the texts that the models disagree on",
     CARD: "The model for its users: data, metrics, limits",
-    "evaluation": "How good the last trained model is on test texts, and where it fails",
+    EVALUATION: "How good the last trained model is on test texts beside the champion and the baseline, and where it fails",
     "study": "Which hyperparameters were tried, and what that gained",
     "data": "What was read, kept and left out",
 }
@@ -50,7 +50,10 @@ def render(model: str, decision: Decision | None, names: Iterable[str], metrics:
     """
     lines = {
         DECISION: _of_decision(decision) if decision is not None else "",
-        "evaluation": _of_test(metrics["test"]) if "test" in metrics else "",
+        CARD: f"version {decision.candidate.version}, {counted(len(decision.data['label_counts']), 'label')}"
+        if decision is not None and decision.data.get("label_counts")
+        else "",
+        EVALUATION: _of_test(metrics["test"]) if "test" in metrics else "",
         "study": _of_search(metrics["search"]) if "search" in metrics else "",
         "data": _of_data(metrics["data"]) if "data" in metrics else "",
     }

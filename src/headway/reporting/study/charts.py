@@ -7,14 +7,12 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from headway.params import TuneParams
 from headway.ranges import Choices, FloatRange, IntRange
 from headway.reporting.figures import BLUE, FONT_SIZE, GOLD, GREY, GRID, INK, RED, legend_above, new_figure
 from headway.reporting.study.live import short
 from headway.search.goals import objective, second_objective
-from headway.search.results import TrialResult, best, completed, pareto_front, score_of, second_of
+from headway.search.results import SearchSummary, TrialResult, best, completed, pareto_front, score_of, second_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,25 +20,29 @@ if TYPE_CHECKING:
 
 #: Of each figure, in inches: the width of a page.
 WIDTH = 11.5
+#: The name of pruned trials in a legend.
+PRUNED = "pruned: score after fewer epochs"
 
 
-def history(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """The score of each trial, and the best so far."""
+def history(trials: Sequence[TrialResult], found: SearchSummary, params: TuneParams) -> Figure:
+    """The score of each trial: the trial whose values are used in red, and a band of noise around the defaults' score."""
     from matplotlib.ticker import MaxNLocator
 
     goal = objective(params)
     figure = new_figure(width=WIDTH, height=3.8)
     axes = figure.add_subplot()
-    for state, mark, colour in (("complete", "o", BLUE), ("pruned", "x", GREY)):
+    for state, mark, colour, name in (("complete", "o", BLUE, "complete"), ("pruned", "x", GREY, PRUNED)):
         ended = [trial for trial in trials if trial.state == state]
         if ended:
             axes.plot(
-                [trial.number for trial in ended], [score_of(trial) for trial in ended], mark, color=colour, label=state
+                [trial.number for trial in ended], [score_of(trial) for trial in ended], mark, color=colour, label=name
             )
-    complete = completed(trials)
-    so_far = (np.maximum if goal.maximise else np.minimum).accumulate([score_of(trial) for trial in complete])
-    ends = [trial.number for trial in complete] + [trials[-1].number]
-    axes.step(ends, [*so_far, so_far[-1]], where="post", color=RED, label="best so far", zorder=0)
+    complete = {trial.number: score_of(trial) for trial in completed(trials)}
+    if found.winner in complete:
+        axes.plot([found.winner], [complete[found.winner]], "D", color=RED, markersize=9, label="used")
+    if found.row_noise is not None and 0 in complete:
+        low, high = complete[0] - found.row_noise, complete[0] + found.row_noise
+        axes.axhspan(low, high, color=GREY, alpha=0.15, zorder=0, label="noise around the defaults")
     axes.set(xlabel="trial (0: the values in params.yaml)", ylabel=goal.title)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     legend_above(axes)
@@ -56,20 +58,18 @@ def importances(shares: dict[str, float]) -> Figure:
     axes.barh([name for name, _ in ordered], [share for _, share in ordered], color=BLUE)
     axes.set(xlim=(0, 1), xlabel="importance, PED-ANOVA (Watanabe et al. 2023)")
     _quiet(axes)
-    if not shares:
-        _note(axes, "too few trials")
     return figure
 
 
-def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """One line for each trial, through its hyperparameters to its score: the best in red, pruned ones in grey."""
+def parallel(trials: Sequence[TrialResult], found: SearchSummary, params: TuneParams) -> Figure:
+    """One line for each trial, through its hyperparameters to its score: the one that is used in red, pruned ones in grey."""
     figure = new_figure(width=max(WIDTH, 1.7 * (len(params.space) + 1)), height=4)
     axes = figure.add_subplot()
     scored = _scored(trials)
     scores = [score_of(trial) for trial in scored]
     low, high = min(scores), max(scores)
     names = [*params.space, objective(params).title]
-    winner = best(trials, params)
+    winner = _used(trials, found)
     for trial in sorted(scored, key=lambda trial: (trial is winner, trial.state == "complete")):
         heights = [position(knob, trial.point.get(name)) for name, knob in params.space.items()]
         heights.append(0.5 if high == low else (score_of(trial) - low) / (high - low))
@@ -93,14 +93,14 @@ def parallel(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
     return figure
 
 
-def slices(trials: Sequence[TrialResult], params: TuneParams) -> Figure:
-    """The score against each hyperparameter: the best trial in red, pruned trials as crosses."""
+def slices(trials: Sequence[TrialResult], found: SearchSummary, params: TuneParams) -> Figure:
+    """The score against each hyperparameter: the trial that is used in red, pruned trials as crosses."""
     from matplotlib.ticker import MaxNLocator
 
     columns = min(4, max(2, len(params.space)))
     rows = max(1, math.ceil(len(params.space) / columns))
     figure = new_figure(width=WIDTH, height=2.8 * rows)
-    winner = best(trials, params)
+    winner = _used(trials, found)
     for index, (name, knob) in enumerate(params.space.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
         for trial in sorted(_scored(trials), key=lambda trial: (trial is winner, trial.state == "complete")):
@@ -162,6 +162,11 @@ def ends_of(knob: FloatRange | IntRange | Choices) -> tuple[Any, Any]:
 def _scored(trials: Sequence[TrialResult]) -> list[TrialResult]:
     """The trials that did not fail. The score of a pruned trial is its last one."""
     return [trial for trial in trials if trial.score is not None]
+
+
+def _used(trials: Sequence[TrialResult], found: SearchSummary) -> TrialResult:
+    """The trial whose values are used."""
+    return next(trial for trial in trials if trial.number == found.winner)
 
 
 def _colour(trial: TrialResult, winner: TrialResult) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+
+from markupsafe import Markup, escape
 
 from headway.params import TuneParams
 from headway.reporting import pages
@@ -13,7 +16,7 @@ from headway.reporting.study import charts
 from headway.reporting.study.live import short
 from headway.reporting.study.summary import summary_lines
 from headway.search.goals import epochs_of, objective, second_objective
-from headway.search.results import SearchSummary, TrialResult
+from headway.search.results import SearchSummary, TrialResult, completed
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -22,22 +25,27 @@ TITLES = {
     "search_front": "Pareto front: trials that no other trial beats in both objectives",
     "search_history": "Score of each trial",
     "search_importances": "Importance of each hyperparameter",
-    "search_parallel": "All hyperparameters at once: the best trial in red, pruned trials in grey",
-    "search_slices": "Each hyperparameter alone: the best trial in red, pruned trials as crosses",
+    "search_parallel": "All hyperparameters at once: the trial that is used in red, pruned trials in grey",
+    "search_slices": "Each hyperparameter alone: the trial that is used in red, pruned trials as crosses",
 }
+#: How to read a figure with pruned trials.
+PRUNED_NOTE = "A pruned trial has its score after fewer epochs, which is not comparable with that of a complete trial."
+#: Complete trials below which importances are noise.
+FEW_TRIALS = 10
 
 
 def study_page(trials: Sequence[TrialResult], found: SearchSummary, params: TuneParams) -> Page:
     """Draw the page of a finished search, of which at least one trial is complete, from its trials and its summary."""
-    differ = scores_differ(trials)
+    differ, unranked = scores_differ(trials), ""
     figures = {
-        "search_history": charts.history(trials, params),
+        "search_history": charts.history(trials, found, params),
     }
     if differ:
+        if not (unranked := _unranked(trials, found)) and (shares := importances(trials, params)):
+            figures["search_importances"] = charts.importances(shares)
         figures |= {
-            "search_importances": charts.importances(importances(trials, params)),
-            "search_parallel": charts.parallel(trials, params),
-            "search_slices": charts.slices(trials, params),
+            "search_parallel": charts.parallel(trials, found, params),
+            "search_slices": charts.slices(trials, found, params),
         }
     if params.second_objective != "none":
         figures = {"search_front": charts.pareto(trials, params), **figures}
@@ -45,7 +53,7 @@ def study_page(trials: Sequence[TrialResult], found: SearchSummary, params: Tune
     return pages.render(
         TEMPLATE,
         {name: (figure, TITLES[name]) for name, figure in figures.items()},
-        {"short": short},
+        {"short": short, "code": _code},
         trials=trials,
         epochs_of=epochs_of,
         winner=found.winner,
@@ -55,7 +63,23 @@ def study_page(trials: Sequence[TrialResult], found: SearchSummary, params: Tune
         summary=summary_lines(found, params),
         titles=TITLES,
         differ=differ,
+        unranked=unranked,
+        pruned_note=PRUNED_NOTE if any(trial.state == "pruned" for trial in trials) else "",
     )
+
+
+def _unranked(trials: Sequence[TrialResult], found: SearchSummary) -> str:
+    """Why no importances are shown, "" if they are."""
+    if found.winner == 0 and found.trials_differ is False:
+        return "The importance of each hyperparameter is not shown: no trial differs from the defaults by more than noise."
+    if len(completed(trials)) < FEW_TRIALS:
+        return f"The importance of each hyperparameter is not shown: fewer than {FEW_TRIALS} trials are complete."
+    return ""
+
+
+def _code(line: str) -> Markup:
+    """A sentence whose parts in backticks are shown as code."""
+    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(line))))
 
 
 def scores_differ(trials: Sequence[TrialResult]) -> bool:

@@ -11,11 +11,16 @@ from headway.files import fresh_folder, read_json, write_text
 from headway.layout import Layout
 from headway.params import Params
 from headway.reporting.data.page import data_page
-from headway.reporting.evaluation.page import Evaluated, evaluation_page
+from headway.reporting.evaluation.page import Champion, Evaluated, evaluation_page
 from headway.reporting.figures import save_png
 from headway.reporting.pages import Page
 from headway.reporting.study.page import study_page
 from headway.search.found import summary_of, trials_of
+
+#: What the stage's own page says, which DVC tracks and which therefore knows no registry.
+BEFORE_THE_GATE = Champion(
+    "Drawn before the gate: after a decision, evaluation.html in the same folder shows the champion beside these models."
+)
 
 
 def data(_: Params, layout: Layout) -> Page:
@@ -30,7 +35,15 @@ def study(params: Params, layout: Layout) -> Page:
     return study_page(trials_of(layout), summary_of(layout), params.search)
 
 
-def evaluation(params: Params, layout: Layout) -> Page:
+def candidate(params: Params, layout: Layout) -> Page:
+    return evaluation(params, layout, BEFORE_THE_GATE)
+
+
+def evaluation(params: Params, layout: Layout, champion: Champion, key: str = "") -> Page:
+    """The evaluation of the candidate, beside the baseline and what is known of the champion; ``key`` is put into the page.
+
+    No stage knows the champion. After the gate, :mod:`headway.promotion.evaluation_report` draws this page with it.
+    """
     profile = read_json(layout.profile, made_by="prepare")
     model = read_json(layout.evaluated_model, made_by="evaluate")
     return evaluation_page(
@@ -38,11 +51,13 @@ def evaluation(params: Params, layout: Layout) -> Page:
         baseline=_evaluated(
             layout, read_json(layout.metrics("baseline"), made_by="baseline")["test"], layout.baseline, "baseline"
         ),
+        champion=champion,
         mistakes=read_json(layout.mistakes, made_by="evaluate"),
         confusions=read_json(layout.confusions, made_by="evaluate"),
         history=read_json(layout.training / "history.json", made_by="train"),
         params=params.evaluation,
         origin={"model": model["sha256"], "data": profile["source"], "version": profile["version"]},
+        key=key,
     )
 
 
@@ -57,7 +72,7 @@ def _evaluated(layout: Layout, metrics: Mapping[str, Any], folder: Path, made_by
 
 
 #: The pages by file name. To add one, write its function and list it here; its files become dependencies in dvc.yaml.
-PAGES: dict[str, Callable[[Params, Layout], Page]] = {"data": data, "study": study, "evaluation": evaluation}
+PAGES: dict[str, Callable[[Params, Layout], Page]] = {"data": data, "study": study, "candidate": candidate}
 
 
 def report(params: Params, layout: Layout, names: Iterable[str] = tuple(PAGES)) -> list[Path]:
