@@ -1,0 +1,1 @@
+"""Speed, memory and reliability of labelling files and of answering requests."""
