@@ -42,14 +42,23 @@ def params() -> str:
         section = _resolve(schema["properties"][name], schema)
         parts.append(f"## {name}\n\n{_plain(_sentence(section.get('description', '')))}\n")
         if isinstance(value, dict):
-            rows = [
-                (f"`{knob}`", _code(value[knob]), _allowed(field, schema), field.get("description", ""))
-                for knob, field in section["properties"].items()
-            ]
+            rows = list(_knobs(section, value, schema))
             parts.append(_table(("knob", "value in params.yaml", "allowed", "meaning"), rows))
         else:
             parts.append(f"Value in params.yaml: {_code(value)}; allowed: {_allowed(section, schema)}.\n")
     return "\n".join(parts)
+
+
+def _knobs(
+    section: dict[str, Any], values: dict[str, Any], schema: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, ...]]:
+    """The rows of a section's table; the knobs of a section in it have its name before theirs."""
+    for knob, field in section["properties"].items():
+        inner = _resolve(field, schema)
+        if "properties" in inner:
+            yield from _knobs(inner, values[knob], schema, f"{prefix}{knob}.")
+        else:
+            yield f"`{prefix}{knob}`", _code(values[knob]), _allowed(field, schema), field.get("description", "")
 
 
 def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:

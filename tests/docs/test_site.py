@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -69,8 +70,17 @@ def test_every_knob_is_in_the_reference(site: Path) -> None:
     page = (site / "reference" / "params.html").read_text(encoding="utf-8")
     for name, field in Params.model_fields.items():
         assert f'id="{name}"' in page
-        for knob in getattr(field.annotation, "model_fields", {}):
+        for knob in knobs(field.annotation):
             assert f">{knob}</span>" in page, f"{name}.{knob}"
+
+
+def knobs(section: Any, prefix: str = "") -> Iterator[str]:
+    """The knobs of a section; those of a section in it after its name."""
+    for name, field in getattr(section, "model_fields", {}).items():
+        if hasattr(field.annotation, "model_fields"):
+            yield from knobs(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def test_every_command_is_in_the_reference(site: Path) -> None:
