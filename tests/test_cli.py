@@ -126,6 +126,7 @@ ARGUMENTS = {
     "retire": ["--reason", "x"],
     "card": ["1"],
     "lineage": ["1"],
+    "label": ["in.csv"],
     "data diff": ["HEAD"],
     "encoders add": ["tiny"],
 }

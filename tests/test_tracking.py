@@ -393,7 +393,7 @@ def test_other_params_are_another_execution_unless_no_stage_reads_them(
 
 def test_the_run_of_the_execution_has_params_data_set_and_lineage(params: Params, layout: Layout, tracker: Tracker) -> None:
     run = tracker.client.get_run(tracker.pipeline_run().id)
-    assert set(run.data.params) == set(flatten(params.model_dump(exclude={"gate", "registry"})))
+    assert set(run.data.params) == set(flatten(params.model_dump(exclude={"gate", "registry", "serving"})))
     assert run.data.params["model.d_model"] == str(params.model.d_model)
     assert run.data.params["tune.space.training.learning_rate.type"] == "float"
     (dataset,) = [entry.dataset for entry in run.inputs.dataset_inputs]

@@ -43,7 +43,8 @@ ACTIVATE = "source .venv/bin/activate"
 #: Run as written in test_registry.py.
 IN_REGISTRY_TEST = {"headway history --verify", "headway card 1", "headway lineage 1"}
 #: Tested with other arguments or in parts: `make test` below, Prefect in test_schedule.py, gc in tests/cleanup, the others in
-#: test_versioning.py. Encoders are added in tests/encoders, label errors are listed in tests/label_errors.
+#: test_versioning.py, predict and serve in test_serving.py. Encoders are added in tests/encoders, label errors are listed in
+#: tests/label_errors.
 TESTED_APART = {
     *IN_REGISTRY_TEST,
     "make test",
@@ -67,6 +68,8 @@ TESTED_APART = {
     "dvc add data/input/reviews.csv",
     "git add data/input",
     'headway schedule --cron "0 3 * * *"',
+    ".venv/bin/headway predict reviews.csv --out labels.csv",
+    ".venv/bin/headway serve",
     "headway gc --delete",
     ".venv/bin/python -m benchmarks.panel --only tweets imdb-2000 --seeds 1",
     ".venv/bin/python -m benchmarks.panel --rows 8000 --override training.max_epochs=8 --out epochs.md",

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -396,6 +397,17 @@ def test_the_page_says_what_attention_weights_do_not_prove(package: ModelPackage
     assert "Attention weights do not show why the model made a prediction." in html
     assert "Jain &amp; Wallace 2019" in html
     assert "Wiegreffe &amp; Pinter 2019" in html
+
+
+def test_the_page_says_first_when_the_parts_pull_in_different_directions(package: ModelPackage) -> None:
+    found = explain(package, TEXTS[0])
+    assert found.linear is not None
+    same = replace(found.linear, logits=found.attention.logits)
+    assert "The parts of the model disagree" not in page.render(replace(found, linear=same))
+    opposite = replace(found.linear, logits=-found.attention.logits)
+    html = page.render(replace(found, linear=opposite))
+    assert "The parts of the model disagree" in html.split("</header>")[0]
+    assert "each coloured text has a scale of its own" in html
 
 
 def test_a_model_without_a_linear_part_is_explained_by_attention_alone(package: ModelPackage) -> None:

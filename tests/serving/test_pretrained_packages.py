@@ -155,7 +155,7 @@ def test_a_loaded_package_gives_the_probabilities_of_the_classifier(
 def test_texts_of_several_batches_keep_their_order(packed: Path) -> None:
     model = ModelPackage.load(packed)
     texts = [" ".join(["good", "film", "bad", "plot"][: 1 + index % 4] * (1 + index % 5)) for index in range(600)]
-    assert sum(map(len, model.subwords(texts))) > model_package.SUBWORDS_PER_BATCH  # type: ignore[misc]
+    assert sum(map(len, model.subwords(texts))) > model_package.TOKENS_PER_BATCH  # type: ignore[misc]
     together = model.predict_proba(texts)
     some = [0, 1, 299, 598, 599]
     np.testing.assert_allclose(together[some], [model.predict_proba([texts[index]])[0] for index in some], atol=1e-5)
