@@ -100,16 +100,17 @@ def serve(
         say(f"serving model version {version} at {address_of(settings, listener)}: {needed}")
         sys.stdout.flush()
 
-    open_app = partial(open_service, model, model_name, shadow, check_seconds, log)
-    if workers == 1:
-        from headway.serving.http.server import serve as serve_here
+    with listener:
+        open_app = partial(open_service, model, model_name, shadow, check_seconds, log)
+        if workers == 1:
+            from headway.serving.http.server import serve as serve_here
 
-        opened = open_app(settings)
-        serve_here(opened, settings, listener, lambda: announce(opened.version))
-    else:
-        from headway.serving.http.workers import run_workers
+            opened = open_app(settings)
+            serve_here(opened, settings, listener, lambda: announce(opened.version))
+        else:
+            from headway.serving.http.workers import run_workers
 
-        run_workers(open_app, settings, listener, announce)
+            run_workers(open_app, settings, listener, announce)
 
 
 def open_service(
