@@ -23,7 +23,7 @@ from headway.serving.package import ModelPackage
 from tests.promotion.conftest import Stock
 from tests.registry.test_over_http import Remote, named, remote
 from tests.serving.live.conftest import until
-from tests.serving.test_package import modules_beyond
+from tests.serving.test_package import REFUSE_ABSENT, modules_beyond
 
 __all__ = ["remote"]
 
@@ -189,16 +189,9 @@ def test_a_server_that_vanishes_leaves_the_model_in_place(
         elsewhere.fetch("1/x")
 
 
-SERVE = """
-import sys
-absent = set(sys.argv[3].split(","))
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in absent:
-            raise ModuleNotFoundError(f"{name} is not installed where only the serving extra is", name=name)
-
-sys.meta_path.insert(0, Refuse())
+SERVE = (
+    REFUSE_ABSENT
+    + """
 from headway.registry.sources import open_source
 from headway.serving.live.live_model import LiveModel
 
@@ -207,6 +200,7 @@ live.start()
 print(live.current.version, *live.current.package.predict_proba(sys.argv[4:])[:, 0])
 live.stop()
 """
+)
 
 
 @pytest.mark.e2e

@@ -281,6 +281,20 @@ print(",".join(sys.modules))
 """
 
 
+#: Beginning of a program that cannot import the modules that its third argument names, with commas between them.
+REFUSE_ABSENT = """
+import sys
+absent = set(sys.argv[3].split(","))
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"{name} is not installed where only the serving extra is", name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
 def modules_beyond(extra: str) -> set[str]:
     """What is installed here and would not be where an extra of pyproject.toml, and all that it needs itself, is alone."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]

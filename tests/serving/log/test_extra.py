@@ -7,18 +7,11 @@ import sys
 from pathlib import Path
 
 from headway.params import LogParams
-from tests.serving.test_package import modules_beyond
+from tests.serving.test_package import REFUSE_ABSENT, modules_beyond
 
-ASK = """
-import sys
-absent = set(sys.argv[3].split(","))
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in absent:
-            raise ModuleNotFoundError(f"{name} is not installed where only the serving extra is", name=name)
-
-sys.meta_path.insert(0, Refuse())
+ASK = (
+    REFUSE_ABSENT
+    + """
 from pathlib import Path
 from headway.params import LogParams
 from headway.serving.log import LabelRow, PredictionLog, add_labels, join_labels
@@ -34,6 +27,7 @@ log.close(60)
 print(add_labels(params, [LabelRow("positive", text="a charming film")], "http", look_up=True).unmatched)
 print([(row.request_id, row.true_label) for row in join_labels(params)])
 """
+)
 
 
 def test_the_serving_extra_is_enough_for_the_log(saved: Path, log_params: LogParams) -> None:
