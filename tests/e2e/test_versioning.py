@@ -12,15 +12,14 @@ import boto3
 import fsspec
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.e2e.conftest import Clone, commit, git
 from tests.folders import sha256_of_folder
 from tests.real_texts import chinese
+from tests.s3 import KEYS, s3_endpoint
 
 pytestmark = pytest.mark.e2e
 BUCKET = "headway-store"
-KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 def succeed(clone: Clone, *command: str) -> str:
@@ -98,20 +97,16 @@ def mine(ran: Clone, tmp_path: Path) -> Clone:
 @pytest.fixture
 def endpoint() -> Iterator[str]:
     """An S3 endpoint on this machine, with an empty bucket."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name=KEYS["AWS_DEFAULT_REGION"],
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-    )
-    client.create_bucket(Bucket=BUCKET)
-    yield url
-    server.stop()
+    with s3_endpoint() as url:
+        client = boto3.client(
+            "s3",
+            endpoint_url=url,
+            region_name=KEYS["AWS_DEFAULT_REGION"],
+            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        )
+        client.create_bucket(Bucket=BUCKET)
+        yield url
 
 
 def test_what_is_pushed_to_a_folder_can_be_pulled_elsewhere(mine: Clone, tmp_path: Path) -> None:

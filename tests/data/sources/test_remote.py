@@ -9,9 +9,9 @@ import zipfile
 import fsspec
 import pytest
 import tenacity
-from moto.server import ThreadedMotoServer
 
 from headway import network
+from tests.s3 import s3_of_this_process
 
 
 @pytest.fixture(autouse=True)
@@ -191,20 +191,9 @@ def test_a_download_of_the_wrong_size_is_retried_and_then_refused(read_file, ref
 
 @pytest.fixture(scope="module")
 def bucket():
-    """An S3 endpoint on this machine, found through the environment as one of your own would be."""
-    patch = pytest.MonkeyPatch()
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "test")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    store = fsspec.filesystem("s3", skip_instance_cache=True)
-    store.mkdir("headway-reviews")
-    yield store
-    server.stop()
-    patch.undo()
+    with s3_of_this_process() as store:
+        store.mkdir("headway-reviews")
+        yield store
 
 
 def test_files_on_s3_are_checked_against_their_md5(read_file, refusal, bucket, reviews_csv, tmp_path, monkeypatch):

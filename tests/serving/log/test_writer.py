@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from moto.server import ThreadedMotoServer
 
 from headway.errors import HeadwayError
 from headway.params import LogParams
 from headway.serving.log import LogCounters, PredictionLog, read_log
 from headway.serving.log.rows import SCHEMA, classes_of
 from headway.serving.log.writer import Limits
+from tests.s3 import s3_of_this_process
 from tests.serving.conftest import CLASSES, TEXTS
 from tests.serving.log.conftest import AT_ONCE, AT_THE_END, FailingFileSystem, Served
 
@@ -250,37 +250,19 @@ def test_rows_that_cannot_be_logged_do_not_stop_those_after_them(log_params: Log
     assert (log.counters.rows_written, log.counters.rows_dropped) == (1, 2)
 
 
-def test_a_bucket_holds_the_log_and_what_it_lacks_meanwhile_follows(
-    log_params: LogParams, served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "me",
-            "AWS_SECRET_ACCESS_KEY": "secret-of-mine",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "no_proxy": "*",
-        }.items():
-            monkeypatch.setenv(name, value)
-        import s3fs
-
-        bucket = s3fs.S3FileSystem(skip_instance_cache=True)
-        bucket.mkdir("logs")
+def test_a_bucket_holds_the_log_and_what_it_lacks_meanwhile_follows(log_params: LogParams, served: Served) -> None:
+    with s3_of_this_process() as store:
+        store.mkdir("logs")
         params = log_params.model_copy(update={"folder": "s3://logs/mine"})
         log = PredictionLog.open(params, "http", AT_ONCE)
-        bucket.rmdir("logs")
+        store.rmdir("logs")
         log.add(served, ["a"], ["fine"], np.full((1, 3), 1 / 3, dtype=np.float32))
         until(lambda: log.counters.failed_writes)
         assert "s3://logs/mine cannot be written to" in str(log.counters.problem)
-        bucket.mkdir("logs")
+        store.mkdir("logs")
         log.close(60)
         assert log.counters.rows_written == 1
         assert [row["request_id"] for row in rows_of(params)] == ["a"]
-    finally:
-        server.stop()
 
 
 #: Logs three parts in one fork after the other. Each is killed one write later, until one survives; prints how each ended, and

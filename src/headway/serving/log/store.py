@@ -139,7 +139,9 @@ class PartStore:
             try:
                 with self._files.open(part.path, "rb") as file, pq.ParquetFile(file) as found:
                     names = found.schema_arrow.names
-                    return found.read(columns=None if columns is None else [name for name in columns if name in names])
+                    chosen = None if columns is None else [name for name in columns if name in names]
+                    # A thread of Arrow's that still holds a file of Python's when the interpreter ends aborts the process.
+                    return found.read(columns=chosen, use_threads=False)
             except Exception as error:
                 if _is_missing_or_damaged(error):
                     raise UnreadablePart(f"{part.path}: cannot be read: {first_line(error)}") from None
