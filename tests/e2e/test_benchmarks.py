@@ -96,6 +96,7 @@ def test_the_search_benchmark_prints_its_tables_and_targets(repository: Path) ->
     assert all(line.endswith((": met", ": not met")) for line in targets)
 
 
+@pytest.mark.slow
 def test_the_speed_benchmark_measures_on_the_rows_of_the_last_run_and_prints_its_targets(
     ran: Clone, repository: Path
 ) -> None:

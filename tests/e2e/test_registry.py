@@ -14,6 +14,7 @@ from tests.e2e.conftest import Clone, git
 pytestmark = pytest.mark.e2e
 
 
+@pytest.mark.slow
 def test_the_cards_command_makes_the_same_model_again_elsewhere(ran: Clone, tmp_path: Path) -> None:
     """In a clone without data or cache, where every stage runs at the commit that the card names."""
     card = ran.run("headway", "card", "1").stdout

@@ -30,7 +30,14 @@ def statuses(clone: Clone) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name
+    "number",
+    [
+        signal.SIGTERM,
+        signal.SIGKILL,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+    ids=lambda number: number.name,
 )
 def test_the_embedded_server_ends_with_its_flow(hanging: Clone, tmp_path: Path, number: signal.Signals) -> None:
     if number == signal.SIGKILL and sys.platform != "linux":
@@ -70,7 +77,15 @@ def test_a_flow_that_is_ended_while_its_server_starts_leaves_nothing(hanging: Cl
         end(flow)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+    ids=lambda number: number.name,
+)
 def test_an_ended_scheduler_leaves_no_active_schedule_and_no_process(
     hanging: Clone, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -113,6 +128,7 @@ def test_a_server_that_is_ended_leaves_no_process_and_says_that_the_schedule_is_
         end(server)
 
 
+@pytest.mark.slow
 def test_a_crash_leaves_no_concurrency_slot_taken(hanging: Clone, tmp_path: Path) -> None:
     """First of the run alone, then of server, scheduler and run together, as when the power fails."""
     (hanging.root / "hangs").unlink(missing_ok=True)

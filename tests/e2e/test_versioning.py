@@ -143,6 +143,7 @@ def test_an_input_file_is_shared_once_dvc_tracks_it(mine: Clone, tmp_path: Path)
     assert "Running stage" not in succeed(other, "dvc", "repro", "ingest")
 
 
+@pytest.mark.slow
 def test_a_changed_object_behind_a_url_is_ingested_again(clone: Clone, endpoint: str, tmp_path: Path) -> None:
     """From `headway init` to the splits; DVC itself detects that an object in the bucket has changed."""
     clone.environment.update(KEYS, AWS_ENDPOINT_URL=endpoint)

@@ -71,7 +71,7 @@ def killed_at_write(write: int, journal: Path, workers: int = 1) -> None:
     few_knobs(journal, workers)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_study_killed_after_any_write_ends_with_the_trials_of_an_undisturbed_one(tmp_path: Path, workers: int) -> None:
     expected = few_knobs(tmp_path / "uninterrupted.log", workers)
     assert {trial.state for trial in expected} == {"complete", "pruned", "failed"}

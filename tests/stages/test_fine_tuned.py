@@ -64,6 +64,7 @@ def test_a_version_with_an_encoder_that_learned_is_trained_and_scored(learning: 
     assert evaluate(params, layout)["rows"] > 0
 
 
+@pytest.mark.slow
 def test_trials_on_ray_have_the_encoder_sent_and_find_what_this_process_finds(
     learning: tuple[Params, Layout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
