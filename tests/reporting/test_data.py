@@ -164,21 +164,21 @@ def test_the_rows_read_are_those_kept_and_those_in_quarantine(reviews_profile):
     sums = [words(element) for element in page.iter("p") if element.get("class") == "sum"]
     assert sums[0].startswith("25,000 rows read = 24,904 kept, 99.6% + 96 quarantined, 0.4%")
     assert re.findall(r"[\d,]{5,}", sums[1]) == ["24,904", "19,995", "2,494", "2,415"]
-    assert [one.endswith("✓ adds up") for one in sums] == [True, True]
+    assert [one.endswith("✓ every row is counted") for one in sums] == [True, True]
 
 
 @pytest.mark.parametrize(("key", "right"), [("rows_in", [False, True]), ("rows_kept", [False, False])])
 def test_sums_that_do_not_add_up_are_shown_as_such(reviews_profile, key, right):
     reviews_profile[key] += 1
     page = tree(reviews_profile)
-    assert [words(one).endswith("✓ adds up") for one in page.iter("p") if one.get("class") == "sum"] == right
+    assert [words(one).endswith("✓ every row is counted") for one in page.iter("p") if one.get("class") == "sum"] == right
 
 
 def test_rows_not_sampled_are_a_part_of_the_sum(reviews_profile):
     reviews_profile |= {"rows_in": 30_000, "rows_not_sampled": 5_000}
     first = next(one for one in tree(reviews_profile).iter("p") if one.get("class") == "sum")
     assert "+ 5,000 not sampled" in words(first)
-    assert words(first).endswith("✓ adds up")
+    assert words(first).endswith("✓ every row is counted")
 
 
 def test_the_table_of_classes_holds_their_numbers_largest_first(reviews_profile):
@@ -468,8 +468,8 @@ def test_text_is_never_interpreted_as_markup_anywhere_on_the_page():
     assert shape(page) == shape(harmless)
     (table,) = section(page, "Examples of quarantined rows").iter("table")
     assert cells(table) == [["1", visible(HOSTILE), visible(HOSTILE)[:80] + "…", visible(HOSTILE)]]
-    assert words(page.find("body/main/header/h1")) == words(page.find("head/title")).removeprefix("Data: ")
-    assert "{{ 7 * 7 }}" in words(page.find("body/main/header/h1"))
+    assert words(page.find("body/main/header/p[@class='source']")) == words(page.find("head/title")).removeprefix("Data: ")
+    assert "{{ 7 * 7 }}" in words(page.find("body/main/header/p[@class='source']"))
 
 
 @settings(max_examples=15)
@@ -553,3 +553,37 @@ def test_the_same_profile_gives_the_same_bytes_in_another_process(reviews_profil
     for file in ("classes.png", "data.html"):
         assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes(), file
     assert (tmp_path / "here" / "classes.png").read_bytes()[:4] == b"\x89PNG"
+
+
+SPANS = {
+    "train": ("2015-02-08", "2017-10-16"),
+    "validation": ("2017-12-05", "2018-06-27"),
+    "test": ("2022-04-05", "2023-02-07"),
+}
+
+
+def of_time(reviews_profile, **changes):
+    time = {"column": "when", "train_until": "", "spans": SPANS, "later_classes": {}, **changes}
+    found = {remark.key: remark for remark in remarks({**reviews_profile, "time": time})}
+    return {key: found[key] for key in ("train_until", "later_classes", "time") if key in found}
+
+
+def test_a_split_by_time_is_a_notice_with_the_span_of_each_split(reviews_profile):
+    (remark,) = of_time(reviews_profile).values()
+    assert "training 2015-02-08 to 2017-10-16, validation 2017-12-05" in remark.words
+    assert not remark.warning
+    assert not {"time", "train_until", "later_classes"} & {remark.key for remark in remarks(reviews_profile)}
+
+
+def test_a_model_of_the_past_and_classes_that_appear_later_are_warnings(reviews_profile):
+    found = of_time(reviews_profile, train_until="2018-12-31", later_classes={"macOS": 1300, "<b>": 1})
+    assert found["train_until"].warning
+    assert "2018-12-31" in found["train_until"].words
+    assert found["later_classes"].warning
+    words = found["later_classes"].words
+    assert "up to 2017-10-16, has these classes: " in words
+    assert words.striptags().startswith("No training row, up to 2017-10-16, has these classes: macOS (1,300), <b> (1).")
+
+
+def test_a_hostile_name_of_the_time_column_is_text(reviews_profile):
+    assert "<script>" not in of_time(reviews_profile, column=HOSTILE)["time"].words

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from headway.phrases import and_more, counted
-from headway.reporting.data.charts import by_size, rows_of_class
+from headway.reporting.data.charts import SPLIT_NAMES, by_size, rows_of_class
 from headway.reporting.formatting import clip, share, visible
 
 #: Thresholds of the notices.
@@ -45,7 +45,7 @@ class Remark:
 
 def remarks(profile: Mapping[str, Any]) -> list[Remark]:
     """The notices about a profile, warnings first."""
-    found = [*_of_files(profile), *_of_classes(profile), *_of_texts(profile)]
+    found = [*_of_files(profile), *_of_time(profile), *_of_classes(profile), *_of_texts(profile)]
     return sorted(found, key=lambda remark: not remark.warning)
 
 
@@ -96,6 +96,29 @@ def _of_files(profile: Mapping[str, Any]) -> Iterator[Remark]:
         yield Remark("columns", words.format(Markup("; ").join(files[:NAMED]) + _more(files)), warning=True)
 
 
+def _of_time(profile: Mapping[str, Any]) -> Iterator[Remark]:
+    time = profile.get("time")
+    if not time:
+        return
+    if time["train_until"]:
+        words = Markup(
+            "Training and validation end on {} (<code>split.train_until</code>): this is a model of the past, for comparison."
+        )
+        yield Remark("train_until", words.format(time["train_until"]), warning=True)
+    if later := time["later_classes"]:
+        words = Markup(
+            "No training row, up to {}, has {}: {}. Test rows of such a class count as mistakes, because no model can know a "
+            "class before it appears; its validation rows are left out."
+        )
+        rows = [Markup("{} ({:,})").format(_named([name]), count) for name, count in later.items()]
+        classes = "this class" if len(later) == 1 else "these classes"
+        named = Markup(", ").join(rows[:NAMED]) + _more(rows)
+        yield Remark("later_classes", words.format(time["spans"]["train"][1], classes, named), warning=True)
+    words = Markup("The rows are split by time (<code>split.time_column: {}</code>), in UTC: {}.")
+    spans = ", ".join(f"{SPLIT_NAMES[name]} {first} to {last}" for name, (first, last) in time["spans"].items())
+    yield Remark("time", words.format(visible(time["column"]), spans))
+
+
 def _of_classes(profile: Mapping[str, Any]) -> Iterator[Remark]:
     if alike := profile["look_alikes"]:
         named = Markup("; ").join(_named(group) for group in alike[:NAMED]) + _more(alike)
@@ -137,10 +160,12 @@ def _of_texts(profile: Mapping[str, Any]) -> Iterator[Remark]:
         yield Remark("leakage", words.format(share(after), rows), warning=True)
     elif before > LEAKAGE:
         words = Markup(
-            "In a random split, {} of the test rows would have a near-duplicate in training. Here near-duplicates stay "
-            "together: of the {:,} test rows, {} have one in training."
+            "In a random split, {} of the test rows would have a near-duplicate in training. Here {}: of the {:,} test rows, "
+            "{} have one in training."
         )
-        yield Remark("leakage", words.format(share(before), rows, share(after)))
+        here = "the earlier one of two near-duplicates in different splits is left out"
+        here = here if profile.get("time") else "near-duplicates stay together"
+        yield Remark("leakage", words.format(share(before), here, rows, share(after)))
     if mapped := profile["label_map"]:
         words = Markup("Labels renamed, merged or dropped by <code>data.label_map</code>: {}.")
         found = [

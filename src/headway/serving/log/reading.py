@@ -59,11 +59,16 @@ def _batches(
         if until is not None and part.name > part_name(until, "~"):  # its first row is later
             continue
         try:
-            table = _within(_complete(store.read(part, names_and_time), part, names_and_time), since, until)
+            table = _within(read_part(store, part, names_and_time), since, until)
         except UnreadablePart as problem:
             on_unreadable(str(problem))
             continue
         yield from table.select(names).to_batches(max_chunksize=ROWS_PER_BATCH)
+
+
+def read_part(store: PartStore, part: Part, names: Sequence[str]) -> pa.Table:
+    """All rows of a part, with these columns of :data:`headway.serving.log.rows.SCHEMA`; errors as for :meth:`PartStore.read`."""
+    return _complete(store.read(part, names), part, names)
 
 
 def _complete(table: pa.Table, part: Part, names: Sequence[str]) -> pa.Table:

@@ -137,15 +137,30 @@ class PartStore:
         """
         with self._answering("cannot be read"):
             try:
-                with self._files.open(part.path, "rb") as file, pq.ParquetFile(file) as found:
+                # A thread of Arrow's that still holds a file of Python's when the interpreter ends aborts the process. Without
+                # both options, threads read ahead and decode.
+                with self._files.open(part.path, "rb") as file, pq.ParquetFile(file, pre_buffer=False) as found:
                     names = found.schema_arrow.names
                     chosen = None if columns is None else [name for name in columns if name in names]
-                    # A thread of Arrow's that still holds a file of Python's when the interpreter ends aborts the process.
                     return found.read(columns=chosen, use_threads=False)
             except Exception as error:
                 if _is_missing_or_damaged(error):
                     raise UnreadablePart(f"{part.path}: cannot be read: {first_line(error)}") from None
                 raise
+
+    def read_file(self, name: str) -> bytes | None:
+        """The content of a file that is no part, None if there is none; HeadwayError if the store does not answer or refuses."""
+        with self._answering("cannot be read"):
+            self._files.invalidate_cache()
+            try:
+                return bytes(self._files.cat_file(f"{self._root}/{name}"))
+            except FileNotFoundError:
+                return None
+
+    def write_file(self, name: str, content: bytes) -> None:
+        """Write a file that is no part, as a whole or not at all; HeadwayError if that fails."""
+        with self._answering("cannot be written to"):
+            self._put(f"{self._root}/{name}", content, f".{name}-{new_writer()}{PARTIAL}")
 
     def removable(self, day: date) -> list[Part]:
         """The parts of a day, and what killed processes left of others; nothing else is ever removed."""
@@ -181,12 +196,12 @@ class PartStore:
     def _folder(self, day: date) -> str:
         return f"{self._root}/date={day.isoformat()}"
 
-    def _put(self, path: str, content: bytes) -> None:
+    def _put(self, path: str, content: bytes, partial_name: str = "") -> None:
         if self._is_object_store:
             self._files.pipe_file(path, content)
             return
         folder, _, name = path.rpartition("/")
-        partial = f"{folder}/.{name}{PARTIAL}"
+        partial = f"{folder}/{partial_name or f'.{name}{PARTIAL}'}"
         self._files.makedirs(folder, exist_ok=True)
         try:
             if self._is_local:
