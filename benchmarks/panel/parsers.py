@@ -20,6 +20,8 @@ _ARCHIVE = re.compile(r"(?:contrib|non-free|non-free-firmware)/")
 #: References to issues in front of an entry of Python's changelog.
 _ISSUE = re.compile(r"^(?:(?:gh|bpo)-\d+|Issue #\d+|(?:Patch|SF bug) #?\d+)(?:, (?:bpo-|gh-|#)\d+)*: ")
 
+_RELEASE = re.compile(r"Release date: (\d{4}-\d{2}-\d{2})")
+
 
 def one_line(text: str) -> str:
     """The text with every run of white space as one space, or as none between Chinese or Japanese characters."""
@@ -60,16 +62,24 @@ class NewsEntries(HTMLParser):
     """Entries of Python's changelog in HTML; the class is the section that an entry is in, such as Library.
 
     Entries are the items of the outer lists below a heading of level 3. A reference to an issue at the start is left out.
+
+    Attributes:
+        rows: the entries with their classes.
+        dates: the release date of each row, such as 2023-02-07; "" if the changelog does not have it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
+        self.dates: list[str] = []
+        self._date = ""
         self._section, self._depth, self._is_heading = "", 0, False
         self._text: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Enter a heading or an item."""
+        if tag in ("h1", "h2"):
+            self._date = ""
         if tag in ("h1", "h2", "h3"):
             self._section, self._is_heading = "", tag == "h3"
         elif tag == "li":
@@ -86,6 +96,7 @@ class NewsEntries(HTMLParser):
             text = _ISSUE.sub("", one_line("".join(self._text)))
             if self._depth == 0 and self._section and text:
                 self.rows.append((text, self._section))
+                self.dates.append(self._date)
 
     def handle_data(self, data: str) -> None:
         """Collect the text of a heading or an item."""
@@ -93,15 +104,24 @@ class NewsEntries(HTMLParser):
             self._section = one_line(self._section + data).rstrip("¶").strip()
         elif self._depth:
             self._text.append(data)
+        elif found := _RELEASE.match(data):
+            self._date = found[1]
+
+
+def dated_python_news(content: str) -> list[tuple[str, str, str]]:
+    """Entries of Python's changelog, their sections and their release dates."""
+    parser = NewsEntries()
+    parser.feed(content)
+    return [
+        (text, section, date)
+        for (text, section), date in zip(parser.rows, parser.dates, strict=True)
+        if section not in ("Navigation", "This Page", "Table of Contents")
+    ]
 
 
 def python_news(content: str) -> list[Row]:
     """Entries of Python's changelog and their sections."""
-    parser = NewsEntries()
-    parser.feed(content)
-    return [
-        (text, section) for text, section in parser.rows if section not in ("Navigation", "This Page", "Table of Contents")
-    ]
+    return [(text, section) for text, section, _ in dated_python_news(content)]
 
 
 def stanzas(content: str) -> Iterator[dict[str, str]]:

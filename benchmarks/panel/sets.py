@@ -141,9 +141,14 @@ def _chinese_reviews() -> Iterator[Row]:
         yield from parsers.lines(_text(folder / file), label)
 
 
-def _python_news() -> Iterable[Row]:
+def python_changelog() -> str:
+    """The changelog of Python 3.11 and the releases before it, in HTML."""
     folder = packages.debian("python3.11-doc")
-    return parsers.python_news(gzip.decompress(next(folder.rglob("whatsnew/changelog.html.gz")).read_bytes()).decode())
+    return gzip.decompress(next(folder.rglob("whatsnew/changelog.html.gz")).read_bytes()).decode()
+
+
+def _python_news() -> Iterable[Row]:
+    return parsers.python_news(python_changelog())
 
 
 def _glosses() -> Iterator[Row]:

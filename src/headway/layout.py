@@ -37,6 +37,7 @@ class Layout:
     vectors = _At("data/vectors")
     encoders = _At("data/encoders")
     corrections = _At("data/corrections")
+    feedback = _At("data/feedback")
 
     # Data, by stage.
     raw = _At("data/raw")
@@ -55,6 +56,7 @@ class Layout:
     mistakes = _At("results/evaluation/mistakes.json")
     confusions = _At("results/evaluation/confusions.json")
     coverage = _At("results/evaluation/coverage.json")
+    over_time = _At("results/evaluation/over_time.json")
     evaluated_model = _At("results/evaluation/model.json")
     candidate = _At("models/candidate")
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -173,19 +174,20 @@ def test_probabilities_that_are_not_numbers_are_reported_and_stop_nothing(n_clas
 # The page
 
 
-def render(predictions, texts, champion=None, history=HISTORY):
+def render(predictions, texts, champion=None, history=HISTORY, over_time=((), ())):
     """The candidate's metrics and slices, and the page.
 
     Args:
         champion: a model with probabilities of the same rows, which stands for the champion.
+        over_time: accuracy over time of the candidate and of the baseline.
     """
     labels = [predictions.classes[label] for label in predictions.labels]
     report = report_of(predictions)
     masks = slices(table(texts, labels), predictions.classes, KNOBS)
     by_slice = metrics.evaluate_slices(predictions, masks, KNOBS, seed=1)
     page = evaluation_page(
-        Evaluated(report, predictions, by_slice, coverage_curve(predictions, KNOBS.confidence)),
-        evaluated(some(len(texts), len(predictions.classes), seed=7), predictions, masks),
+        Evaluated(report, predictions, by_slice, coverage_curve(predictions, KNOBS.confidence), over_time[0]),
+        replace(evaluated(some(len(texts), len(predictions.classes), seed=7), predictions, masks), over_time=over_time[1]),
         Champion("A note on the champion.", None if champion is None else evaluated(champion, predictions, masks)),
         worst_mistakes(predictions, texts, labels),
         top_confusions(predictions, texts, labels),
@@ -359,3 +361,41 @@ def test_a_thousand_classes_make_a_page_too():
     assert len(by_slice) > 200
     assert html.count("<tr") > 1_000 + len(by_slice)
     assert "1,000 classes are too many for a matrix" in html
+
+
+# Over time
+
+
+NAMES = ("first", "last", "rows", "accuracy", "accuracy_low", "accuracy_high")
+BINS = [
+    dict(zip(NAMES, ("2024-01-01T00:00:00", "2024-01-31T12:00:00", 30, 0.9, 0.7, 0.95), strict=True)),
+    dict(zip(NAMES, ("2024-02-01T00:00:00", "2024-02-29T12:00:00", 31, 0.8, 0.6, 0.85), strict=True)),
+]
+
+
+def test_accuracy_over_time_has_a_section_with_a_chart_of_the_models_that_have_times():
+    predictions = some(60, 3, seed=1)
+    _, _, plain = render(predictions, ["text"] * 60)
+    assert "Over time" not in plain
+    lower = [{**one, "accuracy": 0.5} for one in BINS]
+    _, _, html = render(predictions, ["text"] * 60, some(60, 3, seed=9), over_time=(BINS, lower))
+    section = html.partition("<h2>Over time</h2>")[2].partition("</section>")[0]
+    assert 'aria-label="Accuracy over time"' in section
+    assert cells(section, "2024-01-31") == ["2024-01-01", "2024-01-31", "30", "90.0% (70.0 to 95.0)", "50.0%"]
+    assert cells(section, "2024-02-29") == ["2024-02-01", "2024-02-29", "31", "80.0% (60.0 to 85.0)", "50.0%"]
+    assert "champion" not in section, "which is scored after the stages"
+    of_one_day = [
+        {**one, "first": f"2024-01-01T{hour}:00:00", "last": f"2024-01-01T{hour}:59:30"}
+        for one, hour in zip(BINS, ("08", "09"), strict=True)
+    ]
+    _, _, html = render(predictions, ["text"] * 60, over_time=(of_one_day, of_one_day))
+    assert cells(html, "2024-01-01 09:00")[:2] == ["2024-01-01 09:00", "2024-01-01 09:59"]
+
+
+def test_the_chart_over_time_shows_each_bin_at_the_middle_of_its_times_with_the_candidates_interval():
+    (axes,) = charts.over_time({"candidate": BINS, "baseline": BINS}).axes
+    for line, name in zip(axes.lines, ("candidate", "baseline"), strict=True):
+        assert line.get_label() == name
+        assert list(line.get_ydata()) == [0.9, 0.8]
+        assert line.get_xdata()[0] == np.datetime64("2024-01-16T06:00:00", "us")
+    assert len(axes.collections) == 1

@@ -23,7 +23,7 @@ ORDER = ["ingest", "prepare", "tokenize", "baseline", "tune", "train", "evaluate
 
 #: What no stage makes: the lock, which pins the data package, and what a person brings, corrections, word vectors and
 #: pretrained encoders.
-BROUGHT = {"requirements.lock", "data/corrections", "data/vectors", "data/encoders/${pretrained.path}"}
+BROUGHT = {"requirements.lock", "data/corrections", "data/feedback", "data/vectors", "data/encoders/${pretrained.path}"}
 
 #: Modules that read params without an effect on outs: checks of params, and values that are only logged to MLflow.
 BYSTANDERS = {"headway.params", "headway.ranges", "headway.lineage", "headway.tracking", "headway.tracking_labels"}
@@ -44,6 +44,7 @@ INFRASTRUCTURE = {
     "layout",
     "lineage",
     "network",
+    "notifications",
     "params",
     "params_errors",
     "params_sections",

@@ -379,9 +379,9 @@ def test_a_lost_row_is_an_error_that_leaves_the_old_data(knobs, project, english
     before = sha256_of_folder(project.prepared)
     add = writing.SplitWriter.add
 
-    def forget(writer, texts, label_ids, extra):
+    def forget(writer, texts, labels, label_ids, extra):
         kept = [index for index, label in enumerate(label_ids) if (label < 0) != (kind == "unlabelled") or index]
-        add(writer, [texts[index] for index in kept], [label_ids[index] for index in kept])
+        add(writer, *([cells[index] for index in kept] for cells in (texts, labels, label_ids)))
 
     monkeypatch.setattr(writing.SplitWriter, "add", forget)
     with pytest.raises(HeadwayError, match=r"rows, but .* are kept and .* quarantined: \d were lost"):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 Result = TypeVar("Result")
+#: Remarks on the data that the stage prepare prints.
+SHOWN_REMARKS = ("look_alikes", "label_map_unused", "new_classes", "unmatched", "train_until", "later_classes")
 PANEL = "Stages (called by dvc.yaml in this order)"
 
 
@@ -48,7 +50,7 @@ def prepare() -> None:
         + f"; splits: {_counts(report.splits)}"
     )
     for remark in remarks(report.model_dump()):
-        if remark.warning and remark.key in ("look_alikes", "label_map_unused", "new_classes", "unmatched"):
+        if remark.warning and remark.key in SHOWN_REMARKS:
             say(f"! {remark.words.striptags()}")
 
 

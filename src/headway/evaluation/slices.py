@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from headway.data.text.scripts import dominant_scripts
 from headway.errors import HeadwayError
 from headway.evaluation.expressions import mask_of
-from headway.params import EvaluationParams, Params
+from headway.evaluation.over_time import times_of
+from headway.params import TIME_COLUMN, EvaluationParams, Params
 from headway.phrases import counted, listed
 
-#: Columns of every prepared split. All others are the source's, kept by ``data.slice_columns``.
+#: Columns of every prepared split. All others are the source's, kept by ``data.slice_columns``; times make no slices.
 OWN = ("id", "text", "label", "label_id")
 QUARTERS = 4
 #: A column with more values makes no slices by value, but can be used in a condition.
@@ -37,6 +38,8 @@ def slices(table: pa.Table, classes: Sequence[str], params: EvaluationParams) ->
     that does not exist.
     """
     scripts = [script or "none" for script in dominant_scripts(table["text"].to_pylist())]
+    if times_of(table) is not None:
+        table = table.drop_columns([TIME_COLUMN])
     columns = {name: table[name] for name in table.column_names}
     columns |= {"length": pc.utf8_length(table["text"]), "script": pa.chunked_array([pa.array(scripts, pa.string())])}
     names = set(table["label"].unique().to_pylist())

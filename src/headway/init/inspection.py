@@ -95,6 +95,8 @@ def survey(
         "registry.model_name": model_name(data, location["files"]),
         "registry.project_id": params.registry.project_id or f"p{secrets.token_hex(4)}",
     }
+    if params.split.time_column not in {*reading.columns} - {proposal.text, proposal.label}:
+        changes |= {"split.time_column": "", "split.train_until": ""}
     proposed = params.override(changes)
     trial = _trial_project(layout)
     try:

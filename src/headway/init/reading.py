@@ -13,6 +13,7 @@ from headway.data.sources.files import SampledFile, files_at, files_to_sample, i
 from headway.data.sources.streams import kind_of
 from headway.errors import HeadwayError
 from headway.init.header import require_header
+from headway.init.time_columns import time_columns
 from headway.layout import Layout
 from headway.params import DataParams, Params
 from headway.phrases import listed
@@ -29,6 +30,8 @@ class Reading:
     knobs: Mapping[str, Any]  # of the section data
     proposal: Proposal
     examples: Mapping[str, Sequence[str]]  # frequent values of the proposed columns and of the next best
+    columns: Sequence[str] = ()  # all columns
+    times: Sequence[str] = ()  # columns that hold times
 
 
 def choose_reading(
@@ -86,10 +89,12 @@ def choose_reading(
     knobs |= {"text_column": proposal.text, "label_column": proposal.label}
     chosen = (proposal.text, proposal.label)
     knobs["slice_columns"] = [name for name in params.data.slice_columns if name in sample and name not in chosen]
-    if proposal.split and not knobs["test_files"] and _leaves_enough(sample, proposal, params):
+    by_time = params.split.time_column in sample
+    if proposal.split and not by_time and not knobs["test_files"] and _leaves_enough(sample, proposal, params):
         knobs["split_column"] = proposal.split
     shown = [proposal.text, proposal.label, *proposal.other_texts[:SHOWN], *proposal.others[:SHOWN]]
-    return Reading(first.name, knobs, proposal, {name: examples(sample, name) for name in shown})
+    shown_values = {name: examples(sample, name) for name in shown}
+    return Reading(first.name, knobs, proposal, shown_values, [*sample], time_columns(sample, chosen))
 
 
 def _require_names(columns: Sequence[str]) -> None:

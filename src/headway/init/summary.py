@@ -37,6 +37,7 @@ def show(found: Survey) -> None:
         "text column": _column(found.reading, found.proposal.text, found.proposal.other_texts, "--text"),
         "label column": _column(found.reading, found.proposal.label, found.proposal.others, "--label"),
         **({"test split": f"rows whose column {one_line(split)} is test"} if split else {}),
+        **({"time column": one_line(profile.time.column)} if profile.time else {}),
         "rows": f"{profile.rows_in:,}, of which {profile.rows_kept:,} can be used",
         "in quarantine": ", ".join(quarantined) or "none",
         "read as": _formats(profile.files),
@@ -66,6 +67,13 @@ def show(found: Survey) -> None:
             f"! Column {found.proposal.split} names splits. It is not used, because few rows would be left for training or "
             f"validation, or test files are given. With data.split_column: {found.proposal.split}, its test rows are the "
             "test split."
+        )
+    if found.reading.times and not profile.time:
+        columns = "Columns" if len(found.reading.times) > 1 else "Column"
+        note(
+            f"! {columns} with times: {listed(list(map(one_line, found.reading.times)), SHOWN)}. The rows are split by a hash. "
+            f"With split.time_column: {one_line(found.reading.times[0])}, the latest rows are the test split, as new texts will "
+            "be later than all training texts."
         )
     if found.merges_labels:
         note(

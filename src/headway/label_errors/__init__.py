@@ -87,7 +87,9 @@ def find(params: Params, layout: Layout, report_progress: Callable[[str], None] 
     columns = ["text", "label_id"]
     tables = [read_table(layout.prepared / f"{split}.parquet", made_by="prepare", columns=columns) for split in SPLITS]
     table = pa.concat_tables(tables)
-    split_of = np.repeat(SPLITS, [part.num_rows for part in tables])
+    known = np.flatnonzero(table["label_id"].to_numpy() >= 0)  # others are of a class that no training row has
+    table = table.take(pa.array(known))
+    split_of = np.repeat(SPLITS, [part.num_rows for part in tables])[known]
     texts, labels = table["text"].to_pylist(), table["label_id"].to_numpy()
     corrections = read_corrections(layout.corrections, params.data.corrections)
     label_map = LabelMap(params.data.label_map)

@@ -18,7 +18,7 @@ from headway.promotion.existing_decision import staged_scores
 from headway.promotion.project import Project
 from headway.promotion.scoring import ScoredModel
 from headway.promotion.test_rows import TestRows
-from headway.promotion.unseen_rows import require_unseen, split_tag
+from headway.promotion.unseen_rows import require_unseen, split_tag, time_tag
 from headway.registry.registry import Registry, ref_of
 from headway.serving.latency import package_bytes
 from headway.serving.package import ModelPackage
@@ -45,11 +45,13 @@ class Candidate:
     seen_rows: str = ""
 
 
-def from_stages(project: Project) -> Candidate:
-    """Register the stages' candidate, which stage evaluate has scored."""
+def from_stages(project: Project, state: RegistryState, rows: TestRows) -> Candidate:
+    """Register the stages' candidate, which stage evaluate has scored on these rows."""
     params, layout, registry = project.params, project.layout, project.registry
     run_id = training_run(params, layout, registry.tracker)
-    version = registry.register(layout.candidate, run_id, {**trace(params, layout).as_tags(), **split_tag(params)})
+    tags = {**trace(params, layout).as_tags(), **split_tag(params), **time_tag(rows.table)}
+    becomes_challenger = queries.open_request(state.decisions) is None
+    version = registry.register(layout.candidate, run_id, tags, becomes_challenger)
     predictions = Predictions.load(layout.evaluation / "test.parquet", made_by="evaluate")
     scored = ScoredModel(ModelPackage.load(layout.candidate), predictions, package_bytes(layout.candidate))
     return Candidate(version, scored, _baseline(layout), staged_scores(layout))
@@ -79,7 +81,7 @@ def from_registry(project: Project, state: RegistryState, rows: TestRows, number
                 raise
             return error
 
-    seen = unless_forced(lambda: require_unseen(version, state.decisions, params, "or train it again"))
+    seen = unless_forced(lambda: require_unseen(version, state.decisions, params, rows.table, "or train it again"))
     scored = ScoredModel.score(*registry.load_with_size(version), rows, params)
     baseline = unless_forced(lambda: _baseline(project.layout))
     scores = {

@@ -16,7 +16,16 @@ from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, text_id, unit_hash
 from headway.params import SplitParams
 
-SHARES = SplitParams(train=0.6, validation=0.2, test=0.2, salt="a word", near_duplicates=0.8, first_rows_in_training=2)
+SHARES = SplitParams(
+    train=0.6,
+    validation=0.2,
+    test=0.2,
+    salt="a word",
+    near_duplicates=0.8,
+    first_rows_in_training=2,
+    time_column="",
+    train_until="",
+)
 PLAIN = SHARES.model_copy(update={"first_rows_in_training": 1})
 
 

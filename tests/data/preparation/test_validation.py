@@ -62,7 +62,15 @@ def test_unlabelled_rows_need_no_label():
 
 
 def test_bad_rows_are_those_that_need_correction():
-    assert BAD == ("unreadable", "missing text", "missing label", "too long", "conflicting labels")
+    assert BAD == (
+        "unreadable",
+        "missing text",
+        "missing label",
+        "too long",
+        "conflicting labels",
+        "missing time",
+        "unreadable time",
+    )
 
 
 @pytest.mark.parametrize(

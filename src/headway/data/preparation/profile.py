@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from pydantic import Field
 
 from headway.data.identity import canonical_label
 from headway.data.preparation.ingested import CorrectionCounts, Manifest, Record, SourceFile
@@ -12,9 +13,10 @@ from headway.data.preparation.label_map import LabelMap
 from headway.data.preparation.look_alikes import look_alikes
 from headway.data.preparation.scan import Scan
 from headway.data.preparation.split_assignment import Assignment, leakage, split_at_random
-from headway.data.preparation.validation import BAD, CODE, REASONS
+from headway.data.preparation.times import iso_time
+from headway.data.preparation.validation import BAD, CODE, OF_TIME, REASONS
 from headway.data.text.splits import SPLITS, TEST, TRAIN, UNLABELLED
-from headway.params import Params
+from headway.params import Params, SplitParams
 
 BINS = 30
 
@@ -79,6 +81,15 @@ class CorrectionProfile(Record):
     new_classes: list[str]  # classes that no row had before
 
 
+class TimeProfile(Record):
+    """How ``split.time_column`` splits the rows; all times are in UTC, in ISO 8601."""
+
+    column: str
+    train_until: str  # the last day of training and validation rows in params.yaml, "" for none
+    spans: dict[str, tuple[str, str]]  # times of the first and the last row of each split
+    later_classes: dict[str, int]  # validation and test rows of each class without training rows, the most frequent first
+
+
 class DataProfile(Record):
     """Counts and shares of the labelled rows, unless a field says otherwise."""
 
@@ -109,6 +120,7 @@ class DataProfile(Record):
     splits: dict[str, int]  # rows of each split
     unlabelled_rows: int  # unlabelled texts that were kept
     unlabelled_quarantined: dict[str, int]  # unlabelled texts that were left out, by reason; reasons without any are omitted
+    time: TimeProfile | None = Field(default=None, exclude_if=lambda time: time is None)  # without split.time_column: no key
 
     def metrics(self) -> dict[str, object]:
         """The values that are worth comparing between commits, for ``dvc metrics diff``."""
@@ -126,6 +138,8 @@ def profile(
     left_out = _count_reasons(assignment.reason[rows.labelled])
     unlabelled_left_out = _count_reasons(assignment.reason[~rows.labelled])
     not_sampled = left_out.pop("not sampled")
+    if scan.times is None:
+        left_out = {reason: rows for reason, rows in left_out.items() if reason not in OF_TIME}
     classes = _classes(rows.label, split, scan.labels, labels)
     usable = max(1, sum(scan.scripts.values()))
     return DataProfile(
@@ -162,6 +176,21 @@ def profile(
         splits={name: int((split == code).sum()) for code, name in enumerate(SPLITS)},
         unlabelled_rows=int((split == UNLABELLED).sum()),
         unlabelled_quarantined={reason: count for reason, count in unlabelled_left_out.items() if count},
+        time=None if scan.times is None else _time(scan, scan.times, assignment, params.split),
+    )
+
+
+def _time(scan: Scan, times: np.ndarray, assignment: Assignment, params: SplitParams) -> TimeProfile:
+    of_split = {name: times[assignment.split == code] for code, name in enumerate(SPLITS)}
+    untrained = ~np.isin(scan.rows.label, np.unique(scan.rows.label[assignment.split == TRAIN]))
+    left_out = assignment.reason == CODE["class without training rows"]
+    later = scan.rows.label[left_out | (untrained & (assignment.split == TEST))]
+    rows = {scan.labels[code]: count for code, count in enumerate(np.bincount(later, minlength=len(scan.labels)).tolist())}
+    return TimeProfile(
+        column=params.time_column,
+        train_until=params.train_until,
+        spans={name: (iso_time(found.min()), iso_time(found.max())) for name, found in of_split.items()},
+        later_classes={name: count for name, count in sorted(rows.items(), key=lambda item: (-item[1], item[0])) if count},
     )
 
 

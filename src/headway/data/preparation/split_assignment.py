@@ -1,4 +1,4 @@
-"""Which rows are kept, and which split each one belongs to.
+"""Which rows are kept, and which split each one belongs to by a hash; :mod:`.time_split` does it by time.
 
 A row's split is a hash of its own text. Two rules override it. Both look at earlier rows only, so rows that are appended to
 the data never move existing ones:
@@ -78,19 +78,19 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     if (order[1:] < order[:-1]).any():
         return _in_order(assign(rows.take(order), params, max_rows), order)
     reason, duplicate_of = rows.reason.copy(), np.full(len(rows), -1, dtype=np.int64)
-    first = _drop_duplicates(rows, reason, duplicate_of)
+    first = drop_duplicates(rows, reason, duplicate_of)
     # A row that is left out for its conflicting label still determines the split of its near-duplicates. Otherwise they
     # would change splits when a conflicting row is appended.
     split = np.full(len(rows), NO_SPLIT, dtype=np.int8)
     split[first] = _split_by_hash(rows, first, params)
-    members, buckets = _shared_buckets(rows.bands, first)
+    members, buckets = shared_buckets(rows.bands, first)
     _join_near_duplicates(rows, members, buckets, split, reason)
-    _sample(rows, first, reason, max_rows, params.salt)
+    sample(rows, first, reason, max_rows, params.salt)
     split[reason > 0] = NO_SPLIT
     _drop_untrained_classes(rows.label, split, reason)
     split[reason > 0] = NO_SPLIT
     labelled = (split[members] != NO_SPLIT) & (split[members] != UNLABELLED)
-    return Assignment(split, reason, duplicate_of, *_groups(members[labelled], buckets[labelled]))
+    return Assignment(split, reason, duplicate_of, *near_duplicate_groups(members[labelled], buckets[labelled]))
 
 
 def _in_order(assigned: Assignment, order: np.ndarray) -> Assignment:
@@ -126,9 +126,14 @@ def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray,
     return usable & (position >= params.test + params.validation), usable & (position < params.test)
 
 
-def _drop_duplicates(rows: RowFeatures, reason: np.ndarray, duplicate_of: np.ndarray) -> np.ndarray:
-    """Mark duplicates, and texts with conflicting labels. Returns the index of the first row of each text, sorted."""
-    usable = np.flatnonzero(reason == 0)
+def drop_duplicates(
+    rows: RowFeatures, reason: np.ndarray, duplicate_of: np.ndarray, order: np.ndarray | None = None
+) -> np.ndarray:
+    """Mark duplicates, and texts with conflicting labels. Returns the index of the first row of each text, sorted.
+
+    The first is that in ``order``, indices of all rows; None for their own order.
+    """
+    usable = np.flatnonzero(reason == 0) if order is None else order[reason[order] == 0]
     _, position, group = np.unique(rows.digest[usable], return_index=True, return_inverse=True)
     first = usable[position]
     first_of_row = first[group]
@@ -142,7 +147,7 @@ def _drop_duplicates(rows: RowFeatures, reason: np.ndarray, duplicate_of: np.nda
     return np.sort(first)
 
 
-def _sample(rows: RowFeatures, first: np.ndarray, reason: np.ndarray, max_rows: int, salt: str) -> None:
+def sample(rows: RowFeatures, first: np.ndarray, reason: np.ndarray, max_rows: int, salt: str) -> None:
     """Leave out all but about ``max_rows`` of the distinct labelled rows that are not from test files."""
     candidates = first[(rows.predefined_split[first] == NO_SPLIT) & (reason[first] == 0)]
     if max_rows and max_rows < len(candidates):
@@ -168,7 +173,7 @@ def _positions(digests: np.ndarray, salt: str) -> np.ndarray:
     return np.array([unit_hash(digest.tobytes(), salt) for digest in digests])
 
 
-def _shared_buckets(bands: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def shared_buckets(bands: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of (row, bucket) for every bucket that at least two of the chosen rows share, sorted by row; both int32."""
     members, buckets, n_buckets = [], [], 0
     for band in range(bands.shape[1]):
@@ -217,7 +222,7 @@ def _drop_untrained_classes(label: np.ndarray, split: np.ndarray, reason: np.nda
     reason[held_out & ~np.isin(label, trained)] = CODE["class without training rows"]
 
 
-def _groups(members: np.ndarray, buckets: np.ndarray) -> tuple[int, int, np.ndarray]:
+def near_duplicate_groups(members: np.ndarray, buckets: np.ndarray) -> tuple[int, int, np.ndarray]:
     """The number of rows that share a bucket with another one, and of the groups that they form; and a pair of rows that share
     a bucket from each of the first ``PAIRS`` groups, int64, (pairs, 2).
     """

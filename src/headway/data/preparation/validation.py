@@ -20,16 +20,22 @@ REASONS = (
     "missing label",
     "too long",
     "conflicting labels",
+    "missing time",
+    "unreadable time",
     "dropped by data.label_map",
     "duplicate",
     "near-duplicate of a held-out row",
+    "near-duplicate of a later row",
+    "after split.train_until",
     "near-duplicate of rows in different splits",
     "class without training rows",
     "not sampled",
 )
 CODE: Mapping[str, int] = {reason: code for code, reason in enumerate(REASONS)}
 #: Reasons that mean bad data, and count against ``data.max_bad_share``. Rows left out for another reason are fine in themselves.
-BAD = REASONS[1:6]
+BAD = REASONS[1:8]
+#: Reasons that exist only with ``split.time_column``.
+OF_TIME = ("missing time", "unreadable time", "near-duplicate of a later row", "after split.train_until")
 
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 # Only white space, control and format characters.

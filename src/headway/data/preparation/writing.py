@@ -19,19 +19,19 @@ from headway.data.preparation.validation import CODE, REASONS
 from headway.data.text.excerpts import excerpt
 from headway.data.text.splits import text_id
 from headway.data.text.spreadsheets import spreadsheet_cell
+from headway.params import TIME_COLUMN
 
-EXCERPT_CHARACTERS, EXAMPLES_PER_REASON = 300, 8
+EXCERPT_CHARACTERS, TIME_CHARACTERS, EXAMPLES_PER_REASON = 300, 40, 8
 SCHEMA = pa.schema({"id": pa.string(), "text": pa.large_string(), "label": pa.string(), "label_id": pa.int32()})
 
 
 class SplitWriter:
     """Writes the rows of a split to a Parquet file."""
 
-    def __init__(self, path: Path, labels: list[str], extra: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, extra: Sequence[pa.Field] = ()) -> None:
         self.rows = 0  # in the file, known after the block ends
         self._path = path
-        self._labels = labels  # in the order of their ids
-        self._schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in extra)])
+        self._schema = pa.schema([*SCHEMA, *extra])
         self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
 
     def __enter__(self) -> Self:
@@ -41,10 +41,17 @@ class SplitWriter:
         self._writer.close()
         self.rows = pq.read_metadata(self._path).num_rows
 
-    def add(self, texts: list[str], label_ids: list[int], extra: Mapping[str, list[str | None]] | None = None) -> None:
-        """Write rows as a row group. An unlabelled row has the label id -1; ``extra`` has the cells of each slice column."""
-        names = [self._labels[index] if index >= 0 else None for index in label_ids]
-        columns = {"id": list(map(text_id, texts)), "text": texts, "label": names, "label_id": label_ids}
+    def add(
+        self, texts: list[str], labels: list[str | None], label_ids: list[int], extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write rows as a row group.
+
+        Args:
+            labels: names of the classes, None for unlabelled rows.
+            label_ids: -1 for unlabelled rows, and for test rows of a class without training rows.
+            extra: the cells of each further column.
+        """
+        columns = {"id": list(map(text_id, texts)), "text": texts, "label": labels, "label_id": label_ids}
         self._writer.write_table(pa.table({**columns, **(extra or {})}, self._schema))
 
 
@@ -105,6 +112,8 @@ class Quarantine:
         reason = REASONS[code]
         if cells["problem"]:
             reason += f": {cells['problem']}"
+        elif code == CODE["unreadable time"]:
+            reason += f": {excerpt(cells[TIME_COLUMN], TIME_CHARACTERS)}"
         elif code == CODE["duplicate"]:
             other_file, number = self._manifest.locate(duplicate_of)
             reason += f" of row {number}" + (f" of {other_file}" if other_file != file else "")

@@ -13,23 +13,25 @@ from headway.data.sources.formats import read_document, read_text
 from headway.data.sources.parquet import read_parquet
 from headway.data.sources.remote import remote_files
 from headway.data.sources.rows import Row, replace_surrogates
-from headway.data.sources.source import Columns, FileInfo, Part, Source
+from headway.data.sources.source import Columns, FileInfo, Part, Source, extra_columns
 from headway.data.sources.streams import CsvStyle, LocalFile, TextFile
 from headway.errors import HeadwayError
 from headway.layout import Layout
-from headway.params import DataParams
+from headway.params import TIME_COLUMN, DataParams
 
 TEST_NAMES = ("test", "testing")  # values of ``data.split_column`` that mark the test split
 
 
-def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
+def open_files(params: DataParams, root: Path, scratch: Path, time_column: str = "") -> Source:
     """The files that ``data.path``, below ``root``, and the patterns beside it name; those behind a URL are downloaded first.
 
-    HeadwayError if there are no such files, or one is not of a known kind.
+    The rows have the cells of ``time_column``, unless it is "". HeadwayError if there are no such files, or one is not of a
+    known kind.
     """
     files = files_at(params, root, scratch)
     roles = assign_roles(files, params)
-    labelled = Columns(params.text_column, params.label_column, tuple(params.slice_columns))
+    extra = extra_columns(params.slice_columns, time_column)
+    labelled = Columns(params.text_column, params.label_column, extra, time=time_column)
 
     def parts(names: Iterable[str], columns: Columns, is_test: bool = False) -> list[Part]:
         return [
@@ -52,7 +54,7 @@ def open_files(params: DataParams, root: Path, scratch: Path) -> Source:
         labelled=[*parts(roles.test, labelled, is_test=True), *parts(roles.labelled, labelled)],
         unlabelled=parts(roles.unlabelled, Columns(params.text_column, None)),
         ignored_files=[replace_surrogates(name) for name in files.names if name not in read and not is_hidden(name)],
-        slice_columns=params.slice_columns,
+        extra_columns=extra_columns(params.slice_columns, TIME_COLUMN if time_column else ""),
     )
 
 
@@ -108,6 +110,7 @@ def file_part(
         None if columns.label in constant else columns.label,
         tuple(dict.fromkeys(name for name in extra if name not in constant)),
         split,
+        columns.time,
     )
 
     def completed() -> Iterator[Row]:

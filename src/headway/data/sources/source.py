@@ -28,23 +28,30 @@ class Columns:
     label: str | None  # None for texts without labels
     extra: tuple[str, ...] = ()  # kept as text
     split: str = ""  # which of these is data.split_column, "" for none
+    time: str = ""  # which of these is split.time_column, "" for none
 
     @property
     def wanted(self) -> list[str]:
-        return [name for name in (self.text, self.label, *self.extra) if name is not None]
+        return list(dict.fromkeys(name for name in (self.text, self.label, *self.extra) if name is not None))
 
     def require(self, found: Sequence[str], where: str) -> None:
         """Check that each wanted column is among those found, exactly once; the HeadwayError names the nearest one."""
         if self.label is not None and len(found) == 1:
             raise HeadwayError(f"{where}: has one column ({found[0][:80]}); expected one of texts and one of labels")
         known = [column or "(one without a name)" for column in found]
-        knobs = [("text_column", self.text), ("label_column", self.label)]
-        knobs += [("split_column" if name == self.split else "slice_columns", name) for name in self.extra]
+        knobs = [("data.text_column", self.text), ("data.label_column", self.label)]
+        special = {self.split: "data.split_column", self.time: "split.time_column"}
+        knobs += [(special.get(name, "data.slice_columns"), name) for name in self.extra]
         for knob, name in knobs:
             if name is not None and name not in found:
-                raise HeadwayError(f"{where}: has no column {name!r} (data.{knob}); {nearest(name, known)}")
+                raise HeadwayError(f"{where}: has no column {name!r} ({knob}); {nearest(name, known)}")
             if name is not None and list(found).count(name) > 1:
-                raise HeadwayError(f"{where}: has more than one column {name!r} (data.{knob}); rename all but one")
+                raise HeadwayError(f"{where}: has more than one column {name!r} ({knob}); rename all but one")
+
+
+def extra_columns(slice_columns: Sequence[str], time_column: str) -> tuple[str, ...]:
+    """Names of the further columns that ingest reads: those in ``data.slice_columns``, and last the time column, if any."""
+    return (*slice_columns, time_column) if time_column else tuple(slice_columns)
 
 
 @dataclass
@@ -80,11 +87,11 @@ class Source:
     labelled: Sequence[Part]  # files or splits with labels, test parts first
     unlabelled: Sequence[Part] = ()  # files or splits without labels
     ignored_files: Sequence[str] = ()  # files of the folder that are not read: of another kind, or matched by no pattern
-    slice_columns: Sequence[str] = ()  # extra columns of the labelled rows
+    extra_columns: Sequence[str] = ()  # names of the further columns of the labelled rows, as ingest keeps them
 
     @property
     def schema(self) -> pa.Schema:
-        return pa.schema([*LABELLED, *((name, pa.string()) for name in self.slice_columns)])
+        return pa.schema([*LABELLED, *((name, pa.string()) for name in self.extra_columns)])
 
     def labelled_batches(self) -> Iterator[pa.RecordBatch]:
         """All labelled rows, numbered from 1, in batches of ``schema``."""

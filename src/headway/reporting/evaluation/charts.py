@@ -94,6 +94,32 @@ def coverage(curves: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     return figure
 
 
+def over_time(bins: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Accuracy of bins of rows at the middle of their times, with the candidate's interval.
+
+    Args:
+        bins: from :func:`headway.evaluation.over_time.accuracy_over_time`, by model.
+    """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    figure, axes = _axes("", "accuracy")
+    for name, found in bins.items():
+        style = STYLES[name]
+        first, last = (np.array([one[end] for one in found], dtype="datetime64[us]") for end in ("first", "last"))
+        middle = first + (last - first) // 2
+        axes.plot(middle, [one["accuracy"] for one in found], label=name, linewidth=2, markersize=4, **style)
+        if name == CANDIDATE:
+            low, high = ([one[f"accuracy_{end}"] for one in found] for end in ("low", "high"))
+            axes.vlines(middle, low, high, color=style["color"], linewidth=1)
+    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    axes.xaxis.get_offset_text().set(color=GREY, size=FONT_SIZE)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}%")
+    legend_above(axes)
+    return figure
+
+
 def scores(predictions: Predictions) -> Figure:
     """Histograms of probabilities.
 

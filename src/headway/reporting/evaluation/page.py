@@ -47,6 +47,11 @@ OF_FROZEN = (
     "Validation loss of the linear layer on the frozen encoder with each regularisation; the grey line marks the one that is "
     "kept."
 )
+#: Title and caption of the figure that only data with a time column have.
+OVER_TIME = (
+    "Accuracy over time",
+    "Each point is a bin of about equally many test rows, in the order of their times, with its interval.",
+)
 MATRIX = "confusion_matrix"
 #: Confusions with texts on the page, and shares of the texts in the table of thresholds.
 SHOWN_CONFUSIONS, SHOWN_SHARES = 40, (1, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.25, 0.1)
@@ -63,12 +68,14 @@ class Evaluated:
         predictions: on all rows.
         slices: from :func:`headway.evaluation.metrics.evaluate_slices`.
         coverage: from :func:`headway.evaluation.coverage.coverage_curve`.
+        over_time: from :func:`headway.evaluation.over_time.accuracy_over_time`; empty if it is not known.
     """
 
     metrics: Mapping[str, Any]
     predictions: Predictions
     slices: Mapping[str, Mapping[str, Any]]
     coverage: Sequence[Mapping[str, float]]
+    over_time: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -120,9 +127,13 @@ def evaluation_page(
         "precision_recall": charts.precision_recall(predicted),
         "learning_curve": charts.learning_curve(history),
     }
-    captions = CAPTIONS
+    captions = dict(CAPTIONS)
+    over_time = {name: model.over_time for name, model in models.items() if model.over_time}
+    if CANDIDATE in over_time:
+        figures["over_time"] = charts.over_time(over_time)
+        captions["over_time"] = OVER_TIME
     if not history or "inverse_regularisation" in history[0]:
-        captions = {**CAPTIONS, "learning_curve": (CAPTIONS["learning_curve"][0], OF_FROZEN)}
+        captions["learning_curve"] = CAPTIONS["learning_curve"][0], OF_FROZEN
     drawn = {name: (figures[name], title) for name, (title, _) in captions.items()}
     if (matrix := confusion_matrix(predictions)) is not None:
         drawn = {MATRIX: (matrix, f"Confusion matrix of {counted(len(predictions.classes), 'class', 'classes')}"), **drawn}
@@ -144,6 +155,7 @@ def evaluation_page(
         shown_confusions=SHOWN_CONFUSIONS,
         thresholds=_thresholds([model.coverage for model in models.values()]),
         captions=captions,
+        over_time=over_time,
         origin={**origin, "model": origin["model"][:SHORT_HASH]},
         confidence=params.confidence,
         bootstrap_samples=params.bootstrap_samples,

@@ -7,6 +7,7 @@ from typing import Any
 from headway.evaluation import baseline as linear
 from headway.evaluation.coverage import coverage_curve
 from headway.evaluation.metrics import evaluate, evaluate_slices
+from headway.evaluation.over_time import accuracy_over_time, times_of
 from headway.evaluation.predictions import Predictions
 from headway.evaluation.slices import slices
 from headway.files import fresh_folder, read_json, write_json
@@ -16,8 +17,8 @@ from headway.tables import read_table
 
 
 def baseline(params: Params, layout: Layout) -> dict[str, Any]:
-    """Write ``results/baseline``, its predictions on the test split (``test.parquet``), slices and accuracy by coverage;
-    and its metrics.
+    """Write ``results/baseline``, its predictions on the test split (``test.parquet``), slices and accuracy by coverage,
+    with ``split.time_column`` also by time; and its metrics.
     """
     classes = read_json(layout.prepared / "labels.json", made_by="prepare")
     train = read_table(layout.prepared / "train.parquet", made_by="prepare")
@@ -34,6 +35,9 @@ def baseline(params: Params, layout: Layout) -> dict[str, Any]:
                 by_slice = evaluate_slices(predictions, masks, params.evaluation, params.seed)
                 write_json(folder / layout.slices.name, by_slice)
                 write_json(folder / layout.coverage.name, coverage_curve(predictions, params.evaluation.confidence))
+                if (times := times_of(table)) is not None:
+                    by_time = accuracy_over_time(predictions, times, params.evaluation.confidence)
+                    write_json(folder / layout.over_time.name, by_time)
             report[split] = evaluate(predictions, params.evaluation, params.seed)
     write_json(layout.metrics("baseline"), report)
     return report

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from headway.evaluation import metrics
 from headway.evaluation.confusions import top_confusions
 from headway.evaluation.coverage import coverage_curve
 from headway.evaluation.mistakes import worst_mistakes
+from headway.evaluation.over_time import accuracy_over_time, times_of
 from headway.evaluation.predictions import Predictions, label_ids
 from headway.evaluation.slices import slices
 from headway.files import fresh_folder, write_json
@@ -22,7 +24,7 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
     """Write ``results/evaluation`` and the test metrics.
 
     The folder has the candidate's predictions (``test.parquet``), its slices, worst mistakes, confusions and accuracy by
-    coverage, and which model it is (``model.json``).
+    coverage, with ``split.time_column`` also by time, and which model it is (``model.json``).
 
     Raises:
         HeadwayError: a slice in params.yaml cannot be computed on these rows.
@@ -34,13 +36,15 @@ def evaluate(params: Params, layout: Layout) -> dict[str, Any]:
     report = metrics.evaluate(predictions, params.evaluation, params.seed)
     by_slice = metrics.evaluate_slices(predictions, masks, params.evaluation, params.seed)
     texts, labels = table["text"].to_pylist(), table["label"].to_pylist()
-    files = {
+    files: dict[Path, Any] = {
         layout.slices: by_slice,
         layout.mistakes: worst_mistakes(predictions, texts, labels),
         layout.confusions: top_confusions(predictions, texts, labels),
         layout.coverage: coverage_curve(predictions, params.evaluation.confidence),
         layout.evaluated_model: {"sha256": fingerprint(layout.candidate), "classes": len(predictions.classes)},
     }
+    if (times := times_of(table)) is not None:
+        files[layout.over_time] = accuracy_over_time(predictions, times, params.evaluation.confidence)
     with fresh_folder(layout.evaluation) as folder:
         predictions.save(folder / "test.parquet")
         for path, content in files.items():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headway.data import corrections
+from headway.data.sources.feedback import with_feedback
 from headway.data.sources.files import open_files
 from headway.data.sources.hub import open_hub
 from headway.data.sources.manifest import Manifest, Tally
@@ -25,13 +26,15 @@ from headway.params import DataParams, Params
 def ingest(params: Params, layout: Layout) -> Manifest:
     """Read the source into ``data/raw``: ``rows.parquet``, ``unlabelled.parquet`` if there are such texts, ``manifest.json``.
 
-    Labels are replaced as ``data.corrections`` says.
+    Labels are replaced as ``data.corrections`` says. With ``data.feedback``, the rows in ``data/feedback`` follow the source's.
 
     The time of reading is written to the scratch folder, because the same data must give the same outs. HeadwayError if the
     source is missing, damaged, empty, changes while it is read, or lacks a column, or if a list of corrections cannot be used;
     ``data/raw`` then stays as it was.
     """
-    source = open_source(params.data, layout)
+    source = open_source(params.data, layout, params.split.time_column)
+    if params.data.feedback:
+        source = with_feedback(source, layout.feedback, params.split.time_column)
     tally = Tally()
     corrector = None
     if params.data.corrections:
@@ -50,15 +53,15 @@ def ingest(params: Params, layout: Layout) -> Manifest:
     return manifest
 
 
-def open_source(params: DataParams, layout: Layout) -> Source:
-    """The source that params name."""
+def open_source(params: DataParams, layout: Layout, time_column: str) -> Source:
+    """The source that params name. Its rows have the cells of ``time_column`` as written, unless it is ""."""
     match params.source:
         case "package":
-            return open_package(params)
+            return open_package(params, time_column)
         case "file":
-            return open_files(params, layout.root, layout.scratch)
+            return open_files(params, layout.root, layout.scratch, time_column)
         case "hub":
-            return open_hub(params, layout.root)
+            return open_hub(params, layout.root, time_column)
 
 
 def _write(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:

@@ -18,26 +18,32 @@ from headway.data.preparation.scan import Scan, scan
 from headway.data.preparation.scores import score_in
 from headway.data.preparation.split_assignment import Assignment, assign
 from headway.data.preparation.text_examples import ExampleTexts
-from headway.data.preparation.validation import BAD, CODE, sort_labels
+from headway.data.preparation.time_split import assign_by_time
+from headway.data.preparation.times import iso_time
+from headway.data.preparation.validation import BAD, CODE, OF_TIME, REASONS, sort_labels
 from headway.data.preparation.writing import Quarantine, QuarantinedRow, SplitWriter
-from headway.data.text.splits import SPLITS, UNLABELLED
+from headway.data.text.splits import SPLITS, TRAIN, UNLABELLED
 from headway.errors import HeadwayError
 from headway.files import fresh_folder, write_json
 from headway.layout import Layout
-from headway.params import Params
+from headway.params import TIME_COLUMN, Params
+from headway.phrases import counted
 
 MAX_CLASSES = 1_000
+#: Of the times in ``data/prepared``.
+TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
 def prepare(params: Params, layout: Layout) -> DataProfile:
     """Write ``data/prepared``, the data metrics, and the data profile with examples of texts and of quarantined rows
     (``results/data``).
 
-    ``data/prepared`` has a Parquet file per split (id, text, label, label_id, and the columns in ``data.slice_columns``),
-    ``labels.json`` with the classes in the order of their ids, and ``quarantine.csv`` with the rows that were left out.
+    ``data/prepared`` has a Parquet file per split (id, text, label, label_id, the columns in ``data.slice_columns``, and with
+    ``split.time_column`` time, a timestamp in UTC), ``labels.json`` with the classes in the order of their ids, and
+    ``quarantine.csv`` with the rows that were left out.
 
     Labels are renamed, merged and dropped by ``data.label_map`` first. HeadwayError if too many rows are bad, a split is empty,
-    the number of classes is out of range, or the labels are a score.
+    the number of classes is out of range, the labels are a score, or the times cannot be read.
     """
     manifest = Manifest.read(layout.raw)
     label_map = LabelMap(params.data.label_map)
@@ -46,8 +52,14 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
     try:
         scanned = scan(layout.raw, params, label_map, spool)
         _require_classes(scanned, params.data.label_column)
-        assignment = assign(scanned.rows, params.split, params.data.max_rows)
+        last_day, max_rows = params.split.train_until, params.data.max_rows
+        if scanned.times is None:
+            assignment = assign(scanned.rows, params.split, max_rows)
+        else:
+            assignment = assign_by_time(scanned.rows, scanned.times, params.split, last_day, max_rows)
         _require_few_bad_rows(scanned, assignment, params.data.max_bad_share, manifest, layout)
+        if scanned.times is not None:
+            _require_spans(scanned, scanned.times, assignment, params.split.time_column, last_day)
         labels = _classes(scanned, assignment, label_map, params.split.first_rows_in_training)
         with fresh_folder(layout.prepared) as folder:
             write_json(folder / "labels.json", labels)
@@ -94,12 +106,46 @@ def _require_few_bad_rows(
     )
 
 
+def _require_spans(scanned: Scan, times: np.ndarray, assignment: Assignment, column: str, last_day: str) -> None:
+    """Refuse times that leave a split without rows, or training rows of a single class."""
+    split, reason = assignment.split, assignment.reason
+    left_out = [CODE[name] for name in (*OF_TIME[2:], "class without training rows")]
+    usable = scanned.rows.labelled & np.isin(reason, [0, *left_out])
+    if not usable.any():
+        return
+    first, distinct = iso_time(times[usable].min()), len(np.unique(times[usable]))
+    if distinct < len(SPLITS):
+        raise HeadwayError(
+            f"split.time_column: the usable rows have {counted(distinct, 'different time')} in column {column!r}, expected three "
+            "or more, because rows of one time are in one split; name a column with finer times"
+        )
+    rows = {name: int((split[usable] == code).sum()) for code, name in enumerate(SPLITS)}
+    if last_day and not (rows["train"] and rows["validation"]):
+        raise HeadwayError(
+            f"split.train_until: {last_day} leaves {rows['train']:,} training and {rows['validation']:,} validation rows, "
+            f"expected some of both; the first row is of {first}: name a later day"
+        )
+    lost = ", ".join(f"{REASONS[code]} {count:,}" for code in left_out if (count := int((reason[usable] == code).sum())))
+    if empty := [name for name, count in rows.items() if not count]:
+        raise HeadwayError(
+            f"split.{empty[0]}: no row of its time is left ({lost}); raise its share, lower split.near_duplicates, or add rows"
+        )
+    trained = np.unique(scanned.rows.label[split == TRAIN])
+    if len(trained) < 2:
+        last = iso_time(times[split == TRAIN].max())
+        raise HeadwayError(
+            f"split.time_column: the training rows, from {first} to {last}, have only the label {scanned.labels[trained[0]]!r}, "
+            f"expected two or more labels ({lost or 'no other label'}); add earlier rows of other classes, or lower split.test "
+            "and split.validation"
+        )
+
+
 def _classes(scanned: Scan, assignment: Assignment, label_map: LabelMap, first_rows: int) -> list[str]:
-    """The classes of the kept rows, in the order of their ids: two or more, and every split has rows."""
+    """The classes of the training rows, in the order of their ids: two or more, and every split has rows."""
     split, label = assignment.split, scanned.rows.label
     kept = (split >= 0) & (label >= 0)
     rows = int(kept.sum())
-    names = {scanned.labels[code] for code in np.unique(label[kept])}
+    names = {scanned.labels[code] for code in np.unique(label[split == TRAIN])}
     if len(names) > MAX_CLASSES:
         raise HeadwayError(
             f"{len(names):,} different labels in {rows:,} rows, expected at most {MAX_CLASSES:,}; "
@@ -136,12 +182,15 @@ def _write(
     """Write every row that ingest read to its split or to quarantine, and collect examples. Returns quarantined rows."""
     label_ids = {name: index for index, name in enumerate(labels)}
     id_of_code = np.array([label_ids.get(name, -1) for name in scanned.labels] + [-1])
-    files = {folder / f"{name}.parquet": slice_columns for name in SPLITS}
+    fields = [pa.field(name, pa.string()) for name in slice_columns]
+    if scanned.times is not None:
+        fields.append(pa.field(TIME_COLUMN, TIMESTAMP))
+    files: dict[Path, Sequence[pa.Field]] = {folder / f"{name}.parquet": fields for name in SPLITS}
     if not scanned.rows.labelled.all():
         files[folder / "unlabelled.parquet"] = ()
     with ExitStack() as stack:
         quarantine = stack.enter_context(Quarantine(folder / "quarantine.csv", manifest))
-        writers = [stack.enter_context(SplitWriter(path, labels, extra)) for path, extra in files.items()]
+        writers = [stack.enter_context(SplitWriter(path, extra)) for path, extra in files.items()]
         for start, batch in batches(raw):
             quarantine.add(start, batch, assignment)
             examples.add(start, batch)
@@ -151,7 +200,11 @@ def _write(
                 if len(chosen):
                     rows = batch.take(pa.array(chosen))
                     extra = {name: rows[name].to_pylist() for name in slice_columns} if code != UNLABELLED else {}
-                    writer.add(rows["text"].to_pylist(), id_of_code[scanned.rows.label[here][chosen]].tolist(), extra)
+                    if scanned.times is not None and code != UNLABELLED:
+                        extra[TIME_COLUMN] = pa.array(scanned.times[here][chosen]).cast(TIMESTAMP)
+                    codes = scanned.rows.label[here][chosen]
+                    names = [scanned.labels[code] if code >= 0 else None for code in codes.tolist()]
+                    writer.add(rows["text"].to_pylist(), names, id_of_code[codes].tolist(), extra)
     not_sampled = int((assignment.reason == CODE["not sampled"]).sum())
     in_splits = sum(writer.rows for writer in writers[: len(SPLITS)])
     unlabelled = sum(writer.rows for writer in writers[len(SPLITS) :])

@@ -63,11 +63,13 @@ def evaluation(params: Params, layout: Layout, champion: Champion, key: str = ""
 
 def _evaluated(layout: Layout, metrics: Mapping[str, Any], folder: Path, made_by: str) -> Evaluated:
     """What the stage ``made_by`` wrote of its model into a folder."""
+    by_time = folder / layout.over_time.name  # which only data with a time column have
     return Evaluated(
         metrics,
         Predictions.load(folder / "test.parquet", made_by),
         read_json(folder / layout.slices.name, made_by),
         read_json(folder / layout.coverage.name, made_by),
+        read_json(by_time, made_by) if by_time.is_file() else [],
     )
 
 
