@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,16 @@ from prefect.cache_policies import NO_CACHE
 from flows import graph, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
 from headway import preflight
+from headway.champion_monitor.feedback import collect_feedback
 from headway.environment import DEBUG
-from headway.errors import HeadwayError
+from headway.errors import HeadwayError, first_line
 from headway.foreign_text import one_line
 from headway.layout import Layout
+from headway.notifications import Message, notify
 from headway.params import Params, load
+from headway.phrases import counted
 from headway.process import raise_on_termination, recorded_interrupts
+from headway.promotion.announcement import announce, on_this_machine
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Requester, current_requester
 from headway.promotion.existing_decision import existing_outcome
@@ -54,7 +60,7 @@ def run_stage(stage: graph.Stage, layout: Layout, changed: set[str] | None) -> S
 
 @task(task_run_name="gate", cache_policy=NO_CACHE)
 def gate(params: Params, layout: Layout, tracker: Tracker) -> Outcome:
-    """Promote or refuse the candidate that the stages produced; both are normal outcomes."""
+    """Promote or refuse the candidate that the stages produced, or have it wait for approval; all are normal outcomes."""
     project, rows = Project(params, layout, Registry(tracker)), TestRows(layout)
     outcome = existing_outcome(project, reconcile(project.registry), rows)
     if outcome is None:
@@ -90,20 +96,29 @@ def pipeline(project: str = "") -> str:
         project: folder of the project; by default the one around the working directory.
 
     Returns:
-        ``promoted``, ``refused`` or ``unchanged``.
+        ``promoted``, ``refused``, ``waiting`` for approval, or ``unchanged``.
 
     Raises:
         HeadwayError: a stage failed, another flow is running, or the champion cannot be scored (the candidate is then
             refused).
     """
-    started = time.monotonic()
     layout = Layout.find(Path(project) if project else None)
+    with announced_failures(layout, lambda line: get_run_logger().warning(line)):
+        return _run(layout)
+
+
+def _run(layout: Layout) -> str:
+    """The flow's work: check, run the stages, decide, and report."""
+    started = time.monotonic()
     params = preflight.check(layout)
     report.label_flow_run(layout.root.name, data_name(params))
     with exclusive(layout):
         tracker = Tracker(params, layout)
         registry = Registry(tracker)
         registry.require_own()
+        decided_before, _ = registry.log.entries().carried_out
+        if params.data.feedback and (rows := collect_feedback(Project(params, layout, registry))):
+            get_run_logger().info("%s with a label from the prediction log", counted(rows, "new text"))
         with tracker.execution():
             results = run_stages(layout, registry)
             outcome = gate(params, layout, tracker)
@@ -115,9 +130,23 @@ def pipeline(project: str = "") -> str:
         closing = report.Report(tuple(results), outcome, confidence, search, seconds, page, not_learned, links)
         report.show(closing)
         report.publish(closing)
+    if outcome.decision is not None:
+        announce(Project(params, layout, registry), outcome.decision, decided_before, get_run_logger().warning)
     if outcome.problem:
         raise HeadwayError(outcome.problem)
     return outcome.result
+
+
+@contextmanager
+def announced_failures(layout: Layout, warn: Callable[[str], object]) -> Iterator[None]:
+    """Send a notification of an error that ends the block. The error is raised again; an interruption is no failure."""
+    try:
+        yield
+    except Exception as error:
+        # Only a deployment's run is sure to have a server that shows it afterwards.
+        link = str(runtime.flow_run.ui_url) if runtime.deployment.id else on_this_machine(layout.root)
+        notify(Message("failure", layout.root.name, first_line(error), link), warn)
+        raise
 
 
 def run_stages(layout: Layout, registry: Registry) -> list[StageResult]:
@@ -167,9 +196,11 @@ def main() -> None:
     """
     raise_on_termination()
     layout = Layout.find()
-    # Checked first, because Prefect takes seconds to start.
-    params = preflight.check(layout)
-    with exclusive(layout):
-        Registry(Tracker(params, layout)).require_own()
-    with server.connected():
+    with ExitStack() as stack:
+        with announced_failures(layout, lambda line: sys.stderr.write(f"headway: {line}\n")):
+            # Checked first, because Prefect takes seconds to start.
+            params = preflight.check(layout)
+            with exclusive(layout):
+                Registry(Tracker(params, layout)).require_own()
+            stack.enter_context(server.connected())
         pipeline()

@@ -21,7 +21,7 @@ from headway.foreign_text import markdown, one_line
 from headway.layout import Layout
 from headway.phrases import counted
 from headway.promotion.decision import CANDIDATE, Decision
-from headway.promotion.outcome import PROMOTED, UNCHANGED, Outcome
+from headway.promotion.outcome import PROMOTED, UNCHANGED, WAITING, Outcome
 from headway.promotion.project import EXECUTION
 from headway.reporting.decision import summary
 from headway.reporting.formatting import interval, shown
@@ -60,6 +60,8 @@ class Report:
         if outcome.result == UNCHANGED:
             return f"UNCHANGED: version {outcome.champion} stays champion"
         stays = f"version {outcome.champion} stays champion" if outcome.champion else "there is no champion"
+        if outcome.result == WAITING:
+            return f"WAITING: version {outcome.version} passed the gate and waits for approval, {stays}"
         return f"REFUSED: version {outcome.version} is not promoted, {stays}"
 
 

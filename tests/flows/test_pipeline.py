@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,16 @@ from flows import deploy, graph, pipeline
 from flows.execution import RAN, UP_TO_DATE, StageFailed, StageResult
 from headway.errors import HeadwayError
 from headway.layout import Layout
+from headway.notifications import VARIABLE, Message
+from headway.params import Params, load
 from headway.process import Terminated
+from headway.promotion import announcement
+from headway.promotion.decision import PROMOTION
+from headway.promotion.outcome import PROMOTED, Outcome
+from headway.registry.record_log import Entries, RecordLog
 from headway.registry.registry import Registry
+from headway.tracking import Tracker
+from tests.promotion.conftest import story
 
 
 class Unclaimed(Registry):
@@ -171,3 +179,67 @@ def test_mistakes_in_the_project_are_found_before_anything_starts(
     }
     with pytest.raises(HeadwayError, match="no column 'lenght'"):
         begin[start]()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """The messages that would be sent if there were addresses."""
+    messages: list[Message] = []
+    monkeypatch.setenv(VARIABLE, "a file")
+    for module in (pipeline, announcement):
+        monkeypatch.setattr(module, "notify", lambda message, warn: messages.append(message))
+    return messages
+
+
+@pytest.mark.parametrize("start", ["command", "flow"])
+def test_a_run_that_fails_is_announced_once_with_its_error(
+    monkeypatch: pytest.MonkeyPatch, project: Layout, sent: list[Message], start: str
+) -> None:
+    project.params.write_text(project.params.read_text().replace("slices: {}", "slices: {long: lenght > 3}"))
+    monkeypatch.chdir(project.root)
+    with pytest.raises(HeadwayError, match="no column 'lenght'") as error:
+        pipeline.main() if start == "command" else pipeline.pipeline.fn("")
+    assert [(one.event, one.project, one.line) for one in sent] == [("failure", project.root.name, str(error.value))]
+
+
+def test_an_error_of_the_flow_that_a_command_started_is_not_announced_again(
+    monkeypatch: pytest.MonkeyPatch, project: Layout, sent: list[Message]
+) -> None:
+    def fails(layout: Layout) -> str:
+        raise StageFailed("stage train: the disk is full", explained=True)
+
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(pipeline.server, "connected", nullcontext)
+    monkeypatch.setattr(pipeline.preflight, "check", lambda layout: load(layout.params))
+    monkeypatch.setattr(pipeline, "_run", fails)
+    monkeypatch.setattr(pipeline, "pipeline", pipeline.pipeline.fn)
+    with pytest.raises(StageFailed):
+        pipeline.main()
+    assert [one.line for one in sent] == ["stage train: the disk is full"]
+
+
+def test_an_interrupted_run_is_no_failure(project: Layout, sent: list[Message]) -> None:
+    with pytest.raises(KeyboardInterrupt), pipeline.announced_failures(project, pytest.fail):
+        raise KeyboardInterrupt
+    assert sent == []
+
+
+def test_a_decision_is_announced_by_the_run_that_made_it_and_by_no_later_one(
+    monkeypatch: pytest.MonkeyPatch, params: Params, project: Layout, sent: list[Message]
+) -> None:
+    carried_out = [0]
+    (decision,) = story((PROMOTION, 1))
+
+    def decide(params: Params, layout: Layout, tracker: Tracker) -> Outcome:
+        carried_out[0] = 1
+        return Outcome.promoted(decision)
+
+    monkeypatch.setattr(pipeline.preflight, "check", lambda layout: params)
+    monkeypatch.setattr(pipeline, "run_stages", lambda *_: [])
+    monkeypatch.setattr(pipeline, "gate", decide)
+    monkeypatch.setattr(RecordLog, "entries", lambda self: Entries({}, (carried_out[0], "")))
+    for name in ("describe_search", "describe_learning", "show", "publish"):
+        monkeypatch.setattr(pipeline.report, name, lambda *_: "")
+    with disable_run_logger():
+        assert [pipeline.pipeline.fn(str(project.root)) for _ in range(2)] == [PROMOTED, PROMOTED]
+    assert [one.event for one in sent] == ["promotion"]

@@ -16,7 +16,7 @@ from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
 from headway.promotion.decision import PROMOTION
-from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, WAITING, Outcome
 from headway.promotion.project import EXECUTION
 from headway.tracking import Tracker
 from headway.tracking_labels import VIEW, data_name
@@ -48,6 +48,8 @@ def closing(
         (UNCHANGED, "2", "UNCHANGED: version 2 stays champion"),
         (REFUSED, "2", "REFUSED: version 3 is not promoted, version 2 stays champion"),
         (REFUSED, None, "REFUSED: version 3 is not promoted, there is no champion"),
+        (WAITING, "2", "WAITING: version 3 passed the gate and waits for approval, version 2 stays champion"),
+        (WAITING, None, "WAITING: version 3 passed the gate and waits for approval, there is no champion"),
     ],
 )
 def test_the_headline_says_who_is_champion_now(outcome: str, champion: str | None, headline: str) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from headway.cli import app
 from headway.errors import HeadwayError
-from headway.promotion.decision import FORCED, REFUSAL, RETIREMENT, ROLLBACK
+from headway.promotion.decision import APPROVAL, DECLINE, FORCED, REFUSAL, REQUEST, RETIREMENT, ROLLBACK
 from tests.promotion.conftest import CHECK, House
 
 
@@ -160,6 +160,31 @@ def test_a_mistake_is_one_line_and_changes_nothing(two: House, words: tuple[str,
     assert line in error_of(*words)
     assert two.another().kinds() == before
     assert two.champion() == "2"
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "line", "champion"),
+    [
+        ("approve", APPROVAL, "version 3 is champion", "3"),
+        ("decline", DECLINE, "version 3 is declined; version 2 stays champion", "2"),
+    ],
+)
+def test_a_person_answers_for_a_version_that_waits(
+    two: House, monkeypatch: pytest.MonkeyPatch, verb: str, kind: str, line: str, champion: str
+) -> None:
+    two.decide(two.registry.version("3"), REQUEST)
+    assert "the reason is empty" in error_of(verb, "3", "--reason", " ")
+    assert "version 2 of headway does not wait for approval" in error_of(verb, "2", "--reason", "tried")
+    assert cells(headway("history").output)[0][2] == "approval request"
+    killed_after_its_decision(monkeypatch, verb, "3", "--reason", "tried")
+    first, page = headway(verb, "3", "--reason", "tried").output.splitlines()
+    assert first == line
+    assert "tried" in Path(page.removeprefix("page: ")).read_text(encoding="utf-8")
+    assert two.another().kinds()[3:] == [(REQUEST, "3"), (kind, "3")]
+    assert two.champion() == champion
+    record = two.decisions()[-1]
+    assert (record.reason, record.requested_by.command) == ("tried", f"headway {verb} 3")
+    assert headway("history", "--verify").output.startswith("5 decisions, none altered")
 
 
 def test_the_card_is_printed_or_written(two: House, tmp_path: Path) -> None:

@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 
 from headway.errors import HeadwayError
 from headway.promotion.decision import (
+    APPROVAL,
+    DECLINE,
+    DONE,
     FORCED,
     PROMOTION,
     REFUSAL,
+    REQUEST,
     RETIREMENT,
     ROLLBACK,
     Decision,
+    RecordRef,
     TestSet,
     new_decision,
     parse,
@@ -201,6 +206,22 @@ def test_a_record_from_before_training_was_recorded_keeps_its_id() -> None:
     assert parse(new.as_json(), new.id).training == {"epoch": 3}
 
 
+def test_a_record_from_before_there_were_approvals_keeps_its_id() -> None:
+    old = a_record()
+    assert not {"request", "replaces"} & json.loads(old.as_json()).keys()
+    new = a_record(kind=APPROVAL, request=RecordRef(number=4, id="f" * 64))
+    assert parse(new.as_json(), new.id).request == RecordRef(number=4, id="f" * 64)
+    replacing = a_record(kind=REQUEST, replaces=ref(3))
+    assert parse(replacing.as_json(), replacing.id).replaces == ref(3)
+    assert len({old.id, new.id, replacing.id}) == 3
+
+
+def test_only_decisions_that_appoint_or_retire_change_the_champion() -> None:
+    changing = {kind for kind in DONE if a_record(kind=kind).changes_champion}
+    assert changing == {PROMOTION, FORCED, ROLLBACK, RETIREMENT, APPROVAL}
+    assert {kind for kind in DONE if a_record(kind=kind).appoints} == changing - {RETIREMENT}
+
+
 def test_every_headline_says_what_happened_and_why() -> None:
     expected = {
         PROMOTION: "version 2 is promoted",
@@ -208,10 +229,21 @@ def test_every_headline_says_what_happened_and_why() -> None:
         REFUSAL: "version 2 is refused",
         ROLLBACK: "version 2 is restored: a good reason",
         RETIREMENT: "version 2 is retired: a good reason",
+        REQUEST: "version 2 passed the gate and waits for approval",
+        APPROVAL: "version 2 is approved and promoted: a good reason",
+        DECLINE: "version 2 is declined: a good reason",
     }
+    assert expected.keys() == DONE.keys()
     for kind, headline in expected.items():
         reason = "a good reason" if "a good reason" in headline else ""
         assert a_record(kind=kind, reason=reason).headline == headline
+    request = {"number": 7, "id": "f" * 64}
+    assert a_record(kind=APPROVAL, reason="tried", request=request).headline == (
+        "version 2 is approved and promoted, on the evidence of decision 7: tried"
+    )
+    assert a_record(kind=REQUEST, replaces=ref(1)).headline == (
+        "version 2 passed the gate and waits for approval, in place of version 1"
+    )
 
 
 def test_a_chain_names_the_record_before_each() -> None:

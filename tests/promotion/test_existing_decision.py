@@ -13,18 +13,19 @@ import pytest
 from prefect.logging import disable_run_logger
 
 from flows.pipeline import gate
+from headway.cleanup.models import _needed_versions
 from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
 from headway.params import Params
-from headway.promotion import existing_decision, history
+from headway.promotion import candidates, commands, existing_decision, history
 from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
-from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG, reconcile
-from headway.promotion.decision import BASELINE, CANDIDATE, REFUSAL, current_requester
-from headway.promotion.existing_decision import existing_refusal, unchanged
-from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, Outcome
+from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG, RegistryState, commit, reconcile, ref_of
+from headway.promotion.decision import BASELINE, CANDIDATE, PROMOTION, REFUSAL, REQUEST, Decision, current_requester
+from headway.promotion.existing_decision import existing_gate_decision, unchanged
+from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, WAITING, Outcome
 from headway.promotion.project import RESULTS
 from headway.promotion.promote import Request, promote
 from headway.promotion.rollback import retire, roll_back
@@ -35,6 +36,7 @@ from headway.stages.evaluate import evaluate
 from headway.stages.train import train
 from headway.tracking import Tracker
 from tests.conftest import Slice
+from tests.promotion.conftest import ref, story
 
 pytestmark = pytest.mark.usefixtures("measured_at_once")
 
@@ -76,7 +78,7 @@ class Project:
         return promote(self.inputs(), Request(current_requester("a test")))
 
     def remembered(self) -> Outcome | None:
-        return existing_refusal(self.inputs(), reconcile(self.registry), TestRows(self.layout))
+        return existing_gate_decision(self.inputs(), reconcile(self.registry), TestRows(self.layout))
 
     def unchanged(self) -> Outcome | None:
         return unchanged(self.inputs(), reconcile(self.registry))
@@ -191,9 +193,9 @@ def test_a_refusal_from_before_pages_were_left_out_is_held_against_the_whole_loc
     older = known.model_copy(update={"project": {name: one for name, one in known.project.items() if name != RESULTS}})
     state = replace(state, decisions=[*state.decisions[:-1], older])
     rows = TestRows(refused.layout)
-    assert existing_refusal(refused.inputs(), state, rows) is not None
+    assert existing_gate_decision(refused.inputs(), state, rows) is not None
     refused.layout.lock.write_text("stages: {report: {}}\n")
-    assert existing_refusal(refused.inputs(), state, rows) is None
+    assert existing_gate_decision(refused.inputs(), state, rows) is None
 
 
 def test_a_refusal_by_another_gate_is_decided_again(
@@ -330,3 +332,134 @@ def test_a_champion_that_is_this_very_model_stays_without_a_decision(refused: Pr
     assert list(found.scores) == [CANDIDATE, BASELINE]
     assert found.decision is not None
     assert found.decision.headline == "version 2 is promoted by force: a test"
+
+
+#: So lenient that the second candidate passes too.
+PASSING = {
+    "gate__min_test_rows": 10,
+    "gate__policy": "non_inferior",
+    "gate__champion_margin": 0.9,
+    "gate__macro_f1_margin": 0.9,
+    "gate__nll_margin": 100.0,
+    "gate__calibration_margin": 0.9,
+    "gate__slice_margin": 0.9,
+}
+
+
+@pytest.fixture
+def waiting(refused: Project) -> Project:
+    """The second candidate has passed the gate and waits for approval."""
+    project = refused.with_params(**PASSING, gate__approval="required")
+    found = project.decide()
+    assert (found.result, found.version, found.champion) == (WAITING, "2", "1")
+    return project
+
+
+def run(project: Project) -> Outcome:
+    """What the flow does once the stages are through."""
+    with disable_run_logger():
+        return gate.fn(project.params, project.layout, project.tracker)
+
+
+def aliases(project: Project) -> dict[str, str]:
+    return {alias: str(one.version) for one in project.registry.versions() for alias in one.aliases}
+
+
+def test_while_a_candidate_waits_a_run_repeats_nothing_and_says_what_it_waits_for(
+    waiting: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided = len(history.decisions(waiting.registry))
+    monkeypatch.setattr(page, "promote", lambda *_: pytest.fail("it was decided again"))
+    found = run(waiting)
+    assert (found.result, found.version, found.champion) == (WAITING, "2", "1")
+    assert found.lines[0] == "version 2 passed the gate and waits for approval"
+    assert '`headway approve 2 --reason "…"`' in found.lines[-2]
+    assert found.lines[-1].endswith("nothing has changed since")
+    assert len(history.decisions(waiting.registry)) == decided
+    assert aliases(waiting) == {"champion": "1", "challenger": "2"}
+    assert "Version 2 passed the gate and waits for approval" in waiting.layout.page("decision").read_text(encoding="utf-8")
+
+
+def test_an_approved_candidate_is_champion_for_the_next_run_and_its_evidence_is_on_the_page(waiting: Project) -> None:
+    reason = "read forty answers"
+    done, path = commands.approve(waiting.inputs(), "2", reason, lambda _: None)
+    text = path.read_text(encoding="utf-8")
+    for shown in ("Version 2 is approved and promoted", reason, "no_worse_than_champion", "Texts that changed sides"):
+        assert shown in text
+    assert aliases(waiting) == {"champion": "2"}
+    decided = len(history.decisions(waiting.registry))
+    found = run(waiting)
+    assert (found.result, found.champion, found.decision) == (UNCHANGED, "2", done)
+    assert len(history.decisions(waiting.registry)) == decided
+
+
+def test_a_declined_candidate_is_not_asked_for_again_unless_a_person_wants_it(waiting: Project) -> None:
+    commands.decline(waiting.inputs(), "2", "too slow", lambda _: None)
+    decided = len(history.decisions(waiting.registry))
+    for _ in range(2):
+        found = run(waiting)
+        assert (found.result, found.version, found.champion) == (REFUSED, "2", "1")
+        assert found.lines[0] == f"version 2 is declined, on the evidence of decision {decided - 1}: too slow"
+        assert "was declined" in found.lines[1]
+        assert "`headway promote 2`" in found.lines[1]
+    assert len(history.decisions(waiting.registry)) == decided
+    assert promote(waiting.inputs(), Request(current_requester("a test"), "2")).result == WAITING
+    assert aliases(waiting) == {"champion": "1", "challenger": "2"}
+
+
+def test_without_the_need_for_approval_the_candidate_that_waits_is_promoted_by_the_next_run(waiting: Project) -> None:
+    assert run(waiting.with_params(gate__approval="automatic")).result == PROMOTED
+    assert aliases(waiting) == {"champion": "2"}
+
+
+def test_a_candidate_that_waits_is_compared_anew_after_the_champion_changed(waiting: Project) -> None:
+    request = history.decisions(waiting.registry)[-1]
+    retire(waiting.registry, "a test", current_requester("a test"), {})
+    found = run(waiting)
+    assert found.result == WAITING
+    assert found.decision is not None
+    assert (found.decision.champion, found.decision.number) == (None, request.number + 2)
+
+
+def test_a_candidate_that_was_replaced_and_is_made_again_asks_again(waiting: Project) -> None:
+    registry, state = waiting.registry, reconcile(waiting.registry)
+    request = {name: getattr(state.decisions[-1], name) for name in Decision.model_fields}
+    other = {"candidate": ref(9), "replaces": request["candidate"], "requested_by": current_requester("another run")}
+    place = ("record_version", "number", "previous", "when")
+    commit(registry, state, **{name: one for name, one in {**request, **other}.items() if name not in place})
+    found = run(waiting)
+    assert found.decision is not None
+    assert (found.result, found.decision.replaces) == (WAITING, ref(9))
+    assert found.lines[0] == "version 2 passed the gate and waits for approval, in place of version 9"
+    assert aliases(waiting)["challenger"] == "2"
+
+
+def test_a_new_candidate_does_not_take_the_alias_from_one_that_waits(waiting: Project) -> None:
+    registry, state = waiting.registry, reconcile(waiting.registry)
+    registry.set_challenger(registry.version("1"))  # stands for another version that waits
+    other = state.decisions[-1].model_copy(update={"candidate": state.champion_ref})
+    rows = TestRows(waiting.layout)
+    candidates.from_stages(waiting.inputs(), replace(state, decisions=[*state.decisions[:-1], other]), rows)
+    assert aliases(waiting)["challenger"] == "1"
+    candidates.from_stages(waiting.inputs(), replace(state, decisions=state.decisions[:-1]), rows)
+    assert aliases(waiting)["challenger"] == "2"
+
+
+def test_a_request_names_the_other_version_that_it_replaces() -> None:
+    waits = RegistryState(story((PROMOTION, 1), (REQUEST, 2), (REFUSAL, 3)), None, [])
+    assert page._replaced(waits, ref(4)) == ref(2)
+    assert page._replaced(waits, ref(5, "model 2")) is None, "the same model asks again"
+    assert page._replaced(replace(waits, decisions=waits.decisions[:1]), ref(4)) is None
+
+
+def test_a_version_that_waits_stays_when_old_ones_are_removed(waiting: Project) -> None:
+    registry = waiting.registry
+    registry.remove_challenger(ref_of(registry.version("2")))
+    versions, decisions = registry.versions(), history.decisions(registry)
+    waiting.layout.candidate.rename(waiting.layout.candidate.with_name("moved"))
+    try:
+        kept = [str(one.version) for one in _needed_versions(waiting.inputs(), versions, decisions, keep=0)]
+        without = [str(one.version) for one in _needed_versions(waiting.inputs(), versions, decisions[:-1], keep=0)]
+    finally:
+        waiting.layout.candidate.with_name("moved").rename(waiting.layout.candidate)
+    assert (kept, without) == (["1", "2"], ["1"])

@@ -435,8 +435,8 @@ class Overtaken(Registry):
     equal_model: tuple[str, str]
     overtaken = False
 
-    def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-        version = super().register(folder, run_id, tags)
+    def register(self, folder: Path, run_id: str, tags: Mapping[str, str], becomes_challenger: bool = True) -> ModelVersion:
+        version = super().register(folder, run_id, tags, becomes_challenger)
         if not self.overtaken:
             self.overtaken = True
             other = Registry(self.rival.tracker)

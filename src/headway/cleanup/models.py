@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from headway.cleanup.group import Group
 from headway.lineage import execution_key
 from headway.promotion import history
+from headway.promotion import history_queries as queries
 from headway.promotion.decision import Decision
 from headway.promotion.project import Project
 from headway.registry import removal
@@ -91,9 +92,12 @@ def plan(project: Project, keep: int) -> list[Group]:
 def _needed_versions(
     project: Project, versions: Sequence[ModelVersion], decisions: Sequence[Decision], keep: int
 ) -> list[ModelVersion]:
-    """Versions with an alias, that are or were champion, that hold the project's current candidate, and the newest."""
+    """Versions with an alias, that are or were champion or wait for approval, that hold the project's current candidate, and
+    the newest."""
     champions = {(one.candidate.version, one.candidate.model) for one in decisions if one.appoints}
     champions |= {(one.champion.version, one.champion.model) for one in decisions if one.champion is not None}
+    if (request := queries.open_request(decisions)) is not None:
+        champions.add((request.candidate.version, request.candidate.model))  # it may become one
     candidate = project.layout.candidate
     current = package.fingerprint(candidate) if candidate.is_dir() else None
     newest = versions[len(versions) - keep :] if keep else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ PANEL = "Registry"
 #: Columns of a terminal below which the history is no table, which would break its cells into narrow strips.
 TABLE_WIDTH = 130
 
+Waiting = Annotated[str, typer.Argument(metavar="VERSION", help="Number of the version that waits for approval.")]
 Reason = Annotated[str, typer.Option(help="Reason; stored with the decision.")]
 
 
@@ -41,14 +43,42 @@ def promote(
     from headway.promotion import commands
 
     with locked_project() as (locked, changed_stages):
+        before, _ = locked.registry.log.entries().carried_out
         outcome, page = commands.promote(locked, version, force, reason, _publish, changed_stages, ProgressLine().note)
     champion = f"version {outcome.champion} is champion" if outcome.champion else "there is no champion"
     print(f"{outcome.result.upper()}: {champion}")
     for line in outcome.lines[1:]:
         say(f"  {line}")
     print(f"page: {page}")
+    if outcome.decision is not None:
+        _announce(locked, outcome.decision, before)
     if outcome.problem:
         raise HeadwayError(outcome.problem)
+
+
+@app.command(rich_help_panel=PANEL)
+def approve(version: Waiting, reason: Reason) -> None:
+    """Promote a version that passed the gate and waits for approval (gate.approval: required)."""
+    from headway.promotion import commands
+
+    with locked_project() as (locked, _):
+        decision, page = commands.approve(locked, version, reason, _publish)
+    print(f"version {decision.candidate.version} is champion")
+    print(f"page: {page}")
+    _announce(locked, decision)
+
+
+@app.command(rich_help_panel=PANEL)
+def decline(version: Waiting, reason: Reason) -> None:
+    """End the candidacy of a version that waits for approval; the champion stays."""
+    from headway.promotion import commands
+
+    with locked_project() as (locked, _):
+        decision, page = commands.decline(locked, version, reason, _publish)
+    stays = f"version {decision.champion.version} stays champion" if decision.champion else "there is no champion"
+    print(f"version {decision.candidate.version} is declined; {stays}")
+    print(f"page: {page}")
+    _announce(locked, decision)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -63,6 +93,7 @@ def rollback(
         decision, page = commands.roll_back(locked, to, reason, _publish)
     print(f"version {decision.candidate.version} is champion again")
     print(f"page: {page}")
+    _announce(locked, decision)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -78,13 +109,14 @@ def retire(reason: Reason) -> None:
         decision, page = commands.retire(locked, reason, _publish)
     print(f"version {decision.candidate.version} is no longer champion; the next run can promote another model")
     print(f"page: {page}")
+    _announce(locked, decision)
 
 
 @app.command(rich_help_panel=PANEL)
 def history(
     verify: Annotated[bool, typer.Option("--verify", help="Check that no decision was altered.")] = False,
 ) -> None:
-    """List promotions, refusals, rollbacks and retirements."""
+    """List all decisions: promotions, refusals, approvals, rollbacks and retirements."""
     from rich.console import Console
 
     from headway.errors import HeadwayError
@@ -162,6 +194,13 @@ def locked_project() -> Iterator[tuple[Project, Any]]:
 def _publish(decision: Decision) -> None:
     """Publish a decision to the Prefect server that is named or running, if there is one."""
     flows("report").publish_by_hand(decision)
+
+
+def _announce(project: Project, decision: Decision, decided_before: int = 0) -> None:
+    """Send the notification of a decision, see :func:`headway.promotion.announcement.announce`."""
+    from headway.promotion.announcement import announce
+
+    announce(project, decision, decided_before, lambda line: print(f"headway: {one_line(line)}", file=sys.stderr))
 
 
 def _table(decisions: list[Decision]) -> Table:

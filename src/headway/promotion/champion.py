@@ -17,7 +17,7 @@ from headway.errors import HeadwayError
 from headway.foreign_text import markdown
 from headway.promotion import history
 from headway.promotion import history_queries as queries
-from headway.promotion.decision import REFUSAL, RETIREMENT, Decision, new_decision
+from headway.promotion.decision import DECLINE, REFUSAL, REQUEST, RETIREMENT, Decision, new_decision
 from headway.registry.record_log import LogConflict
 from headway.registry.registry import Registry, ref_of
 from headway.registry.unusable_version import UnusableVersion
@@ -92,7 +92,7 @@ def reconcile(registry: Registry, accept_manual_change: bool = False) -> Registr
 
 
 def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision:
-    """Append a decision to the history and carry it out. A repeated refusal, with nothing decided since, is not appended again.
+    """Append a decision to the history and carry it out. A refusal or request that repeats the last decision is not appended.
 
     Args:
         registry, state: of the model; what the decision is based on.
@@ -107,7 +107,7 @@ def commit(registry: Registry, state: RegistryState, **content: Any) -> Decision
     last = state.decisions[-1] if state.decisions else None
     place = {"number": last.number + 1 if last else 1, "previous": last.id if last else ""}
     decision = new_decision(**content, **place)
-    if last is not None and decision.kind == REFUSAL and decision.repeats(last):
+    if last is not None and decision.kind in (REFUSAL, REQUEST) and decision.repeats(last):
         return last
     history.append(registry, decision)
     reconcile(registry, accept_manual_change=True)
@@ -170,16 +170,27 @@ def lineage_of(version: ModelVersion) -> dict[str, str]:
     return {name: version.tags[name] for name in LINEAGE_TAGS if name in version.tags}
 
 
+def artifact(decision: Decision) -> str:
+    """The path of a decision's record and page among the artifacts of its candidate's run, without the ending."""
+    return f"decisions/version-{decision.candidate.version}-{decision.number}-{decision.id[:12]}"
+
+
 def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Sequence[Decision]) -> None:
     """Carry out the last decisions. Repeating it is harmless.
 
-    The alias moves first, so that a failed artifact upload cannot block a promotion.
+    The aliases move first, so that a failed artifact upload cannot block a promotion.
     """
-    if any(decision.kind != REFUSAL for decision in pending):
+    if any(decision.changes_champion for decision in pending):
         champion = queries.current_champion(decisions)
         version = registry.find(champion) if champion else None
         if champion is None or version is not None:
             registry.set_champion(version)
+    for decision in pending:
+        if decision.kind == DECLINE:
+            registry.remove_challenger(decision.candidate)
+    request = queries.open_request(decisions)
+    if request is not None and (waiting := registry.find(request.candidate)) is not None:
+        registry.set_challenger(waiting)
     for decision in pending:
         _annotate(registry, decision)
     registry.log.mark_carried_out(decisions[-1].number, decisions[-1].id)
@@ -190,10 +201,10 @@ def _annotate(registry: Registry, decision: Decision) -> None:
     version = registry.find(decision.candidate)
     if version is None:
         return
-    number, files, links = version.version, {}, {}
+    files, links = {}, {}
     tags = {DECISION_KIND_TAG: decision.kind, DECISION_TAG: f"{decision.number} {decision.id}"}
     if version.run_id and registry.has_run(version.run_id):
-        stem = f"decisions/version-{number}-{decision.number}-{decision.id[:12]}"
+        stem = artifact(decision)
         files = {f"{stem}.json": decision.as_json(), f"{stem}.html": page.render(decision)}
         tags[DECISION_TAG] = f"runs:/{version.run_id}/{stem}.json"
         run_path = partial(registry.tracker.run_path, version.run_id)
@@ -239,13 +250,16 @@ def _manual_change(registry: Registry, decisions: Sequence[Decision], champion: 
 def _carried_out_late(decisions: Sequence[Decision], last: Decision, champion: ModelVersion | None) -> Decision | None:
     """An earlier decision that agrees with the registry: its process may have been overtaken by another, then killed."""
     found = champion and ref_of(champion)
-    changes = [decision for decision in decisions[: last.number - 1] if decision.kind != REFUSAL]
+    changes = [decision for decision in decisions[: last.number - 1] if decision.changes_champion]
     return next((one for one in reversed(changes) if (one.candidate if one.appoints else None) == found), None)
 
 
 def _reason_for_none(decisions: Sequence[Decision]) -> str:
     """Why there is no champion, and how to get one."""
     last = decisions[-1] if decisions else None
+    if (request := queries.open_request(decisions)) is not None:
+        version = request.candidate.version
+        return f'yet; version {version} waits for approval: `headway approve {version} --reason "…"` promotes it'
     if last is not None and last.kind == RETIREMENT:
         return (
             f"since version {last.candidate.version} was retired ({last.reason}); `make run` promotes another model, "

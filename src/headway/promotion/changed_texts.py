@@ -74,7 +74,8 @@ def kept(layout: Layout, decision: Decision) -> ChangedTexts | None:
         found = ChangedTexts.model_validate_json(_file(layout).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValidationError):
         return None
-    return found if found.decision == decision.id else None
+    # An answer to an approval request is about the same comparison.
+    return found if found.decision in (decision.id, decision.request and decision.request.id) else None
 
 
 def _file(layout: Layout) -> Path:

@@ -1,4 +1,4 @@
-"""The commands by which a person changes the champion: promote, roll back, retire.
+"""The commands by which a person decides on the champion: promote, approve, decline, roll back, retire.
 
 Like a flow, each runs alone in a project: the caller holds the lock. The caller also passes functions that name the stages
 that are out of date and publish a decision elsewhere, so that nothing here depends on DVC or Prefect.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headway.errors import HeadwayError
 from headway.files import read_json, write_json
-from headway.promotion import rollback
+from headway.promotion import approval, rollback
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Decision, Requester, current_requester
 from headway.promotion.decision_report import write_pages
@@ -82,6 +82,27 @@ def roll_back(project: Project, to: str | None, reason: str, publish: Publish) -
 def retire(project: Project, reason: str, publish: Publish) -> tuple[Decision, Path]:
     """Remove the champion without a successor; returns the decision and the path of its page."""
     return _idempotent(project, "headway retire", reason, publish, partial(rollback.retire, project.registry))
+
+
+def approve(project: Project, version: str, reason: str, publish: Publish) -> tuple[Decision, Path]:
+    """Promote a version that waits for approval; returns the decision and the path of its page."""
+    return _answer(
+        project, f"headway approve {version}", reason, publish, partial(approval.approve, project.registry, version)
+    )
+
+
+def decline(project: Project, version: str, reason: str, publish: Publish) -> tuple[Decision, Path]:
+    """End the candidacy of a version that waits for approval; returns the decision and the path of its page."""
+    return _answer(
+        project, f"headway decline {version}", reason, publish, partial(approval.decline, project.registry, version)
+    )
+
+
+def _answer(
+    project: Project, command: str, reason: str, publish: Publish, answer: Callable[[str, Requester], Decision]
+) -> tuple[Decision, Path]:
+    # The record has the project as it was when the gate decided.
+    return _idempotent(project, command, reason, publish, lambda why, requester, _: answer(why, requester))
 
 
 def _idempotent(

@@ -1,4 +1,4 @@
-"""The decision record: the stored form of a promotion, refusal, rollback or retirement. Reading one needs no registry.
+"""The decision record: the stored form of every decision about who is champion. Reading one needs no registry.
 
 A decision's id is the SHA-256 of its content, and its content names the id of the decision before it. The decisions
 therefore form a chain in which an edit, a deletion or a change of order is detected.
@@ -31,14 +31,21 @@ RECORD_VERSION: Literal[3] = 3
 #: Names that version 2 used for today's fields.
 V2_NAMES = {"requested_by": "asked_by", "gate_code": "gate"}
 PROMOTION, FORCED, REFUSAL, ROLLBACK, RETIREMENT = "promotion", "forced promotion", "refusal", "rollback", "retirement"
+#: With ``gate.approval: required``, a candidate that passes the gate makes a request, which a person approves or declines.
+REQUEST, APPROVAL, DECLINE = "approval request", "approval", "decline"
 DONE = {
-    PROMOTION: "promoted",
-    FORCED: "promoted by force",
-    REFUSAL: "refused",
-    ROLLBACK: "restored",
-    RETIREMENT: "retired",
+    PROMOTION: "is promoted",
+    FORCED: "is promoted by force",
+    REFUSAL: "is refused",
+    ROLLBACK: "is restored",
+    RETIREMENT: "is retired",
+    REQUEST: "passed the gate and waits for approval",
+    APPROVAL: "is approved and promoted",
+    DECLINE: "is declined",
 }
-Kind = Literal["promotion", "forced promotion", "refusal", "rollback", "retirement"]
+Kind = Literal[
+    "promotion", "forced promotion", "refusal", "rollback", "retirement", "approval request", "approval", "decline"
+]
 #: Keys of ``Decision.scores`` for the two models that the stages produce.
 CANDIDATE, BASELINE = "candidate", "linear baseline"
 #: Endings of the names of the checks that compare accuracies, the more important opponent first.
@@ -106,6 +113,13 @@ class TestSet(Frozen):
         return min(1.0, common / self.rows) if self.rows else 0.0
 
 
+class RecordRef(Frozen):
+    """An earlier decision: its number in the history, and its id."""
+
+    number: int
+    id: str
+
+
 class Decision(Frozen):
     """One decision about who is champion.
 
@@ -127,6 +141,8 @@ class Decision(Frozen):
         training: the candidate's training report, as in ``metrics/training.json``; empty if it is unknown, and in decisions
             from before it was recorded.
         gate_code: fingerprint of the code that decided, see :mod:`headway.promotion.gate_code`.
+        request: the approval request that this answers, and whose checks and scores it repeats; None for other kinds.
+        replaces: the other version that waited until this approval request; None if none did.
     """
 
     record_version: Literal[2, 3] = RECORD_VERSION
@@ -148,10 +164,14 @@ class Decision(Frozen):
     data: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     gate_code: str = ""
+    request: RecordRef | None = None
+    replaces: ModelVersionRef | None = None
 
     @model_serializer(mode="wrap")
-    def _without_empty_training(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in dump(self).items() if name != "training" or value}
+    def _without_empty_additions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Decisions from before a field was added keep their ids.
+        added = ("training", "request", "replaces")
+        return {name: value for name, value in dump(self).items() if name not in added or value}
 
     @property
     def id(self) -> str:
@@ -161,7 +181,12 @@ class Decision(Frozen):
     @property
     def appoints(self) -> bool:
         """Whether it makes its candidate champion."""
-        return self.kind in (PROMOTION, FORCED, ROLLBACK)
+        return self.kind in (PROMOTION, FORCED, ROLLBACK, APPROVAL)
+
+    @property
+    def changes_champion(self) -> bool:
+        """Whether it appoints or retires a champion."""
+        return self.appoints or self.kind == RETIREMENT
 
     @property
     def failed(self) -> list[Check]:
@@ -185,7 +210,12 @@ class Decision(Frozen):
     @property
     def headline(self) -> str:
         """What was decided, in one line."""
-        return f"version {self.candidate.version} is {DONE[self.kind]}" + (f": {self.reason}" if self.reason else "")
+        done = f"version {self.candidate.version} {DONE[self.kind]}"
+        if self.replaces is not None:
+            done += f", in place of version {self.replaces.version}"
+        if self.request is not None:
+            done += f", on the evidence of decision {self.request.number}"
+        return f"{done}: {self.reason}" if self.reason else done
 
     @property
     def summary(self) -> list[str]:

@@ -14,7 +14,7 @@ from headway.promotion.decision import BASELINE, CANDIDATE, Decision
 from headway.promotion.project import EXECUTION, Project
 from headway.reporting.decision import card, page, summary
 from headway.reporting.index import page as index
-from headway.reporting.index.page import CARD, DECISION, INDEX, STAGE_PAGES
+from headway.reporting.index.page import CARD, DECISION, INDEX, MONITOR, STAGE_PAGES
 from headway.serving import package
 from headway.tracking_labels import NOTE, commit_tags, version_path
 
@@ -30,8 +30,8 @@ def write_pages(project: Project, decision: Decision | None) -> Path:
     """
     layout, registry = project.layout, project.registry
     evaluation_report.write(project.params, layout)
-    made = [name for name in STAGE_PAGES if layout.page(name).is_file()]
     if decision is not None:
+        made = [name for name in STAGE_PAGES if layout.page(name).is_file()]
         has_card, candidate = bool(decision.checks), decision.candidate
         # The stages' pages are about the model that was trained last, which a decision by hand need not be about.
         is_staged = layout.candidate.is_dir() and package.fingerprint(layout.candidate) == candidate.model
@@ -41,18 +41,28 @@ def write_pages(project: Project, decision: Decision | None) -> Path:
         run = tracker.pages + tracker.run_path(candidate.run) if is_shown else ""
         links = index.links([*around, *([CARD] if has_card else [])])
         write_text(layout.page(DECISION), page.render(decision, links, texts, run))
-        made = [DECISION, *made]
         if has_card:
             write_text(layout.page(CARD), card.page(decision, registry.name, index.links([*around, DECISION])))
-            made.append(CARD)
         else:
             layout.page(CARD).unlink(missing_ok=True)
+    return write_index(project, decision)
+
+
+def write_index(project: Project, decision: Decision | None) -> Path:
+    """Write the index of the pages that exist; returns its path.
+
+    Args:
+        decision: the last one.
+    """
+    layout = project.layout
+    decided = [DECISION, CARD] if decision is not None else []
+    made = [name for name in (*decided, *STAGE_PAGES, MONITOR) if layout.page(name).is_file()]
     metrics = {
         name: read_json(layout.metrics(name), made_by=stage)
         for name, stage in (("data", "prepare"), ("search", "tune"), ("test", "evaluate"))
         if layout.metrics(name).is_file()
     }
-    write_text(layout.page(INDEX), index.render(registry.name, decision, made, metrics))
+    write_text(layout.page(INDEX), index.render(project.registry.name, decision, made, metrics))
     return layout.page(INDEX)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from headway.promotion.decision import FORCED, REFUSAL, RETIREMENT, ROLLBACK, Decision, TestSet
+from headway.promotion.decision import FORCED, REQUEST, RETIREMENT, ROLLBACK, Decision, TestSet
 from headway.registry.version_ref import ModelVersionRef
 
 #: Checks that compare a candidate with the champion, one for each policy, and the knobs under ``gate`` that define them.
@@ -27,7 +27,7 @@ def current_champion(history: Sequence[Decision]) -> ModelVersionRef | None:
 
 def last_change(history: Sequence[Decision]) -> Decision | None:
     """The last decision that appointed or retired a champion."""
-    return next((decision for decision in reversed(history) if decision.kind != REFUSAL), None)
+    return next((decision for decision in reversed(history) if decision.changes_champion), None)
 
 
 def previous_champions(history: Sequence[Decision]) -> list[ModelVersionRef]:
@@ -52,6 +52,20 @@ def previous_champions(history: Sequence[Decision]) -> list[ModelVersionRef]:
                 stack.append(version)
     current = current_champion(history)
     return stack[:-1] if current is not None and stack and stack[-1] == current else stack
+
+
+def open_request(history: Sequence[Decision]) -> Decision | None:
+    """The approval request that a person has to answer, None if nothing waits.
+
+    It ends with its answer, with a newer request, and with a newer decision on the same model. It also ends when the champion
+    changes, because its evidence is about another pair then.
+    """
+    request = next((one for one in reversed(history) if one.kind == REQUEST), None)
+    if request is None:
+        return None
+    later = history[request.number :]
+    ended = any(one.changes_champion or one.candidate.model == request.candidate.model for one in later)
+    return None if ended else request
 
 
 def find_former_champion(history: Sequence[Decision], number: str) -> ModelVersionRef | None:

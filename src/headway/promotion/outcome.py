@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from headway.promotion.decision import Decision
+from headway.promotion.decision import REFUSAL, REQUEST, Decision
 
-PROMOTED, REFUSED, UNCHANGED = "promoted", "refused", "unchanged"
+PROMOTED, REFUSED, UNCHANGED, WAITING = "promoted", "refused", "unchanged", "waiting"
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Outcome:
     """Result of a request to promote a model.
 
     Attributes:
-        result: ``promoted``, ``refused``, or ``unchanged`` if the model is champion already.
+        result: ``promoted``, ``refused``, ``waiting`` for approval, or ``unchanged`` if the model is champion already.
         version: number of the candidate's version.
         champion: number of the version that is champion now, None if there is none.
         lines: result and reasons, for people.
@@ -33,6 +33,13 @@ class Outcome:
     problem: str = ""
 
     @classmethod
+    def of(cls, decision: Decision, champion: str | None, problem: str = "") -> Self:
+        """The outcome of a decision of the gate, or of a forced promotion; ``champion`` is the one before it."""
+        if decision.kind == REQUEST:
+            return cls.waiting(decision, champion)
+        return cls.refused(decision, champion, problem) if decision.kind == REFUSAL else cls.promoted(decision)
+
+    @classmethod
     def promoted(cls, decision: Decision) -> Self:
         """The outcome of a decision that makes its candidate champion."""
         version = decision.candidate.version
@@ -44,3 +51,14 @@ class Outcome:
         version = decision.candidate.version
         lines = [*decision.summary, f'Ask the refused model with `headway predict --version {version} --text "a text"`.']
         return cls(REFUSED, version, champion, lines, decision.scores, decision, problem)
+
+    @classmethod
+    def waiting(cls, decision: Decision, champion: str | None) -> Self:
+        """The outcome of an approval request, with the champion that stays until a person answers it."""
+        version = decision.candidate.version
+        lines = [
+            *decision.summary,
+            f'Promote version {version} with `headway approve {version} --reason "…"`, or end its candidacy with '
+            f'`headway decline {version} --reason "…"`.',
+        ]
+        return cls(WAITING, version, champion, lines, decision.scores, decision)

@@ -11,15 +11,16 @@ from headway.errors import HeadwayError, Unreachable
 from headway.evaluation.metrics import evaluate, evaluate_slices
 from headway.evaluation.predictions import Predictions
 from headway.files import read_json
+from headway.params import GateParams
 from headway.phrases import counted
 from headway.promotion import candidates, changed_texts, evaluation_report, gate
 from headway.promotion import history_queries as queries
 from headway.promotion.candidates import Candidate
 from headway.promotion.champion import RegistryState, commit, lineage_of, load_with_size, reconcile, retry_on_conflict
 from headway.promotion.checks import BASELINE
-from headway.promotion.decision import CANDIDATE, FORCED, PROMOTION, REFUSAL, Requester, plain
+from headway.promotion.decision import CANDIDATE, FORCED, PROMOTION, REFUSAL, REQUEST, Requester, plain
 from headway.promotion.decision_report import publish
-from headway.promotion.gate import GateInput
+from headway.promotion.gate import GateInput, GateResult
 from headway.promotion.gate_code import gate_code
 from headway.promotion.outcome import Outcome
 from headway.promotion.project import Project
@@ -27,6 +28,7 @@ from headway.promotion.scoring import ScoredModel, measure_costs
 from headway.promotion.test_rows import TestRows
 from headway.promotion.unseen_rows import require_unseen
 from headway.registry.registry import ref_of
+from headway.registry.version_ref import ModelVersionRef
 from headway.serving import package
 
 
@@ -74,9 +76,9 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
     params, registry = project.params, project.registry
     state = reconcile(registry, accept_manual_change=request.force)
     if request.version is not None:
-        kind = FORCED if request.force else PROMOTION
-        if done := state.completed_request(kind, request.reason, request.version):
-            return Outcome.promoted(done)
+        for kind in (FORCED,) if request.force else (PROMOTION, REQUEST):
+            if done := state.completed_request(kind, request.reason, request.version):
+                return Outcome.of(done, state.champion_number)
         request.require_current()
         candidates.require_version(registry, state, request.version)
     if state.champion is not None:
@@ -87,7 +89,7 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
     if request.version is not None:
         request.on_step(f"loading version {request.version}, and scoring {counted(len(rows.ids), 'test row')}")
     candidate = (
-        candidates.from_stages(project)
+        candidates.from_stages(project, state, rows)
         if request.version is None
         else candidates.from_registry(project, state, rows, request.version, request.force)
     )
@@ -96,10 +98,11 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
     request.on_step(f"comparing, with {params.gate.bootstrap_samples:,} bootstrap resamples")
     result = gate.decide(given, params.gate, params.seed)
     request.on_step("recording the decision")
+    kind = FORCED if request.force else _kind(result, params.gate)
     decision = commit(
         registry,
         state,
-        kind=FORCED if request.force else PROMOTION if result.promotes else REFUSAL,
+        kind=kind,
         reason=request.reason,
         requested_by=request.requester,
         candidate=ref_of(candidate.version),
@@ -114,6 +117,7 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
         data=_data(project, state, candidate, is_staged=request.version is None),
         training=_training(project, state, candidate),
         gate_code=gate_code(),
+        replaces=_replaced(state, ref_of(candidate.version)) if kind == REQUEST else None,
     )
     opponent = given.baseline if state.champion is None else given.champion
     if isinstance(opponent, Predictions):
@@ -122,9 +126,20 @@ def _decide(project: Project, request: Request, rows: TestRows) -> Outcome:
     if request.version is None:
         metrics = decision.scores.get(_champion_name(state))
         evaluation_report.keep(params, project.layout, given, state.champion_number, metrics)
-    if decision.kind != REFUSAL:
-        return Outcome.promoted(decision)
-    return Outcome.refused(decision, state.champion_number, str(champion) if isinstance(champion, HeadwayError) else "")
+    return Outcome.of(decision, state.champion_number, str(champion) if isinstance(champion, HeadwayError) else "")
+
+
+def _kind(result: GateResult, policy: GateParams) -> str:
+    """What the gate's result leads to: a candidate that passed is promoted, or waits for a person's approval."""
+    if not result.promotes:
+        return REFUSAL
+    return REQUEST if policy.approval == "required" else PROMOTION
+
+
+def _replaced(state: RegistryState, candidate: ModelVersionRef) -> ModelVersionRef | None:
+    """The other version that waits for approval and is replaced by this candidate, None if there is none."""
+    request = queries.open_request(state.decisions)
+    return request.candidate if request is not None and request.candidate.model != candidate.model else None
 
 
 def _score_champion(project: Project, state: RegistryState, rows: TestRows) -> ScoredModel | HeadwayError | None:
@@ -137,7 +152,7 @@ def _score_champion(project: Project, state: RegistryState, rows: TestRows) -> S
         return None
     try:
         remedy = "or run `headway retire --reason …`, so that the next run promotes a new first champion"
-        require_unseen(state.champion, state.decisions, project.params, remedy)
+        require_unseen(state.champion, state.decisions, project.params, rows.table, remedy)
         return ScoredModel.score(*load_with_size(project.registry, state.champion), rows, project.params)
     except Unreachable:
         raise

@@ -26,6 +26,11 @@ class TestRows:
 
     layout: Layout
 
+    @property
+    def exist(self) -> bool:
+        """Whether the split is on this disk."""
+        return (self.layout.prepared / "test.parquet").is_file()
+
     @cached_property
     def table(self) -> pa.Table:
         """All columns of the split.

@@ -22,7 +22,7 @@ from headway.registry.download import INVALID, NOT_FOUND, fetch, fetch_into, is_
 from headway.registry.record_log import RecordLog, ignoring, storing
 from headway.registry.unusable_version import UnusableVersion
 from headway.registry.version_ref import MODEL_TAG as MODEL_TAG
-from headway.registry.version_ref import ModelVersionRef
+from headway.registry.version_ref import MONITORING_TAG, ModelVersionRef
 from headway.serving import package
 from headway.tracking import Tracker, reachable
 from headway.tracking_labels import NOTE, PACKAGE_NOTE, data_name, model_description, provenance
@@ -79,10 +79,11 @@ class Registry:
             version.aliases = [name for name, number in model.aliases.items() if str(number) == str(version.version)]
         return sorted(found, key=lambda version: int(version.version))
 
-    def register(self, folder: Path, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    def register(self, folder: Path, run_id: str, tags: Mapping[str, str], becomes_challenger: bool = True) -> ModelVersion:
         """Return the version that holds a package, creating it if needed, and give it the alias ``challenger``.
 
-        The tags, its lineage, are stored with a new version.
+        The tags, its lineage, are stored with a new version. With ``becomes_challenger=False`` the alias stays where it is,
+        because another version waits for approval.
 
         Raises:
             HeadwayError: the registered model belongs to another project.
@@ -105,7 +106,7 @@ class Registry:
                 version = self.new_version(logged, run_id, {**origin, **tags}, "A candidate, not decided on yet.")
             self._link(version)
             champion = self.champion()
-            if champion is None or str(champion.version) != str(version.version):
+            if becomes_challenger and (champion is None or str(champion.version) != str(version.version)):
                 self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
         return version
 
@@ -169,6 +170,22 @@ class Registry:
                 shown = shown.rpartition("\n")[0] or shown
             self.client.update_model_version(self.name, number, description=shown)
 
+    def store_monitoring(
+        self, version: ModelVersion, metrics: Mapping[str, float], step: int, summary: str, files: Mapping[str, str]
+    ) -> None:
+        """Store what was found about a version at work: metrics and files with its run if that still exists, and a tag.
+
+        Raises:
+            Unreachable: the artifact store or MLflow does not answer.
+        """
+        number = version.version
+        with reachable(self.tracker.uri), storing(f"what was found about version {number} of {self.name}"):
+            if version.run_id and self.has_run(version.run_id):
+                self.tracker.run(version.run_id).log_metrics(metrics, step)
+                for path, text in files.items():
+                    self.client.log_text(version.run_id, text, path)
+            self.client.set_model_version_tag(self.name, number, MONITORING_TAG, summary[:MAX_DESCRIPTION])
+
     # Aliases.
     def champion(self) -> ModelVersion | None:
         """The version with the alias ``champion``, None if there is none."""
@@ -183,6 +200,18 @@ class Registry:
             self.client.set_registered_model_alias(self.name, CHAMPION, version.version)
             challenger = self._by_alias(CHALLENGER)
             if challenger is not None and str(challenger.version) == str(version.version):
+                self.client.delete_registered_model_alias(self.name, CHALLENGER)
+
+    def set_challenger(self, version: ModelVersion) -> None:
+        """Give the alias ``challenger`` to a version."""
+        with packages.module_functions_use(self.tracker.uri):
+            self.client.set_registered_model_alias(self.name, CHALLENGER, version.version)
+
+    def remove_challenger(self, ref: ModelVersionRef) -> None:
+        """Remove the alias ``challenger`` from a version, if it has it."""
+        with packages.module_functions_use(self.tracker.uri):
+            challenger = self._by_alias(CHALLENGER)
+            if challenger is not None and ref_of(challenger) == ref:
                 self.client.delete_registered_model_alias(self.name, CHALLENGER)
 
     # Packages.

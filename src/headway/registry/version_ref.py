@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 #: Tag of a version: fingerprint of its model package.
 MODEL_TAG = "headway.model"
+#: Tag of a version: what was last found about it at work.
+MONITORING_TAG = "headway.monitoring"
 #: Tags of a version: address of its last decision, kind of that decision, and when and why it was retired. A pipeline's run has
 #: the first two as well, with the id of the decision instead of an address.
 DECISION_TAG, DECISION_KIND_TAG, RETIRED_TAG = "headway.decision", "headway.decision_kind", "headway.retired"
