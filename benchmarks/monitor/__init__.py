@@ -1,0 +1,1 @@
+"""How often the monitor raises a false alarm, and how soon it notices a change, by simulation."""
