@@ -6,24 +6,28 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import psutil
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events import DeploymentEventTrigger
+from prefect.events.schemas.automations import Posture
 from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
 from flows import local_server, server, timezones
+from flows.monitor import EVENT, monitor
 from flows.pipeline import pipeline
 from headway import preflight
 from headway.errors import HeadwayError
 from headway.layout import Layout
+from headway.monitoring.record import ALARM
 from headway.process import raise_on_termination
 
-NAME = "retrain"
+NAME, MONITOR = "retrain", "monitor"
 SECONDS_AFTER_CTRL_C = 15.0
 
 
@@ -34,41 +38,55 @@ class Scheduler(Runner):
         """Nothing: :func:`_run_until_a_signal` handles it."""
 
 
-def serve(cron: str, timezone: str | None = None, port: int | None = None) -> None:
+def serve(cron: str, timezone: str | None = None, port: int | None = None, monitor_cron: str = "") -> None:
     """Run the flow at the times of a cron expression until this process ends.
 
     A run that is due while another is still running is cancelled, not queued.
 
     Args:
         timezone: an IANA name; by default the machine's time zone.
+        monitor_cron: when the champion is monitored; "" for never. An alarm starts the flow at once, at most once a day.
         port: of the Prefect server, if none is named or running and one is started here.
 
     Raises:
         HeadwayError: the cron expression or the time zone is invalid, or a Prefect server is named and does not answer.
     """
     layout = Layout.find()
-    try:
-        CronSchedule(cron=cron)
-    except (ValidationError, ValueError):
-        raise HeadwayError(
-            f'--cron {cron!r}: not a cron expression; expected five fields, for example "0 3 * * *"'
-        ) from None
-    preflight.check(layout)
+    _require_cron("--cron", cron)
+    params = preflight.check(layout)
+    if monitor_cron:
+        _require_cron("--monitor", monitor_cron)
+        if not params.serving.log.folder:
+            raise HeadwayError(
+                "--monitor: serving.log.folder is empty, so there are no answers to monitor; set it in params.yaml"
+            )
     zone = timezones.named(timezone) if timezone is not None else timezones.local()
     raise_on_termination()
     with server.connected_for_a_schedule(port) as started:
         if started:
             _print_address(started)
-        _print_times(cron, zone)
+        _print_times("Retraining", cron, zone)
         scheduler = Scheduler(name=NAME, pause_on_shutdown=True)
+        one_at_a_time = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
         scheduler.add_flow(
             pipeline,
             name=NAME,
             schedule=Cron(cron, timezone=zone),
             parameters={"project": str(layout.root)},
             description="Bring every stage up to date, then promote or refuse the candidate.",
-            concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+            concurrency_limit=one_at_a_time,
+            triggers=[_after_an_alarm(params.registry.model_name)] if monitor_cron and params.retrain.on_alarm else None,
         )
+        if monitor_cron:
+            _print_times("Monitoring", monitor_cron, zone)
+            scheduler.add_flow(
+                monitor,
+                name=MONITOR,
+                schedule=Cron(monitor_cron, timezone=zone),
+                parameters={"project": str(layout.root)},
+                description="Read what is new in the prediction log, and say whether the champion is still as good.",
+                concurrency_limit=one_at_a_time,
+            )
         asyncio.run(_run_until_a_signal(scheduler))
 
 
@@ -126,8 +144,30 @@ def _print_address(address: local_server.Address) -> None:
     print_line(f"In other shells: source {credentials}")
 
 
-def _print_times(cron: str, zone: str) -> None:
-    print_line(f'Retraining at "{cron}" in the time zone {zone}. The next times:')
+def _after_an_alarm(model: str) -> DeploymentEventTrigger:
+    """Starts a deployment when monitoring of a model raises an alarm. While the alarm lasts, it is raised by every monitoring
+    run, so that the same alarm starts it again only a day later."""
+    return DeploymentEventTrigger(
+        name=f"headway: retrain {model} after an alarm",
+        expect={f"{EVENT}{ALARM}"},
+        match={"prefect.resource.id": f"headway.model.{model}"},
+        posture=Posture.Reactive,
+        threshold=1,
+        within=timedelta(days=1),
+    )
+
+
+def _require_cron(option: str, cron: str) -> None:
+    try:
+        CronSchedule(cron=cron)
+    except (ValidationError, ValueError):
+        raise HeadwayError(
+            f'{option} {cron!r}: not a cron expression; expected five fields, for example "0 3 * * *"'
+        ) from None
+
+
+def _print_times(what: str, cron: str, zone: str) -> None:
+    print_line(f'{what} at "{cron}" in the time zone {zone}. The next times:')
     for time in timezones.next_times(cron, zone):
         print_line(f"  {describe(time)}")
 

@@ -13,11 +13,28 @@ import time
 import uvicorn
 from prefect.server.api.server import create_app
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import Receive, Scope, Send
 
 #: The Host headers that are answered. A page that reaches the server through a name of its own (DNS rebinding) sends that name.
 HOSTS = ["127.0.0.1", "localhost"]
+#: The host that Prefect's automations name, see prefect.server.api.clients.
+IN_PROCESS = "prefect-in-memory"
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_FOR_REQUESTS_TO_END = 5
+
+
+class OwnHosts(TrustedHostMiddleware):
+    """Answers requests to :data:`HOSTS`, and those that the server's own automations make within this process.
+
+    Those do not come through the socket, so that their server is a name; what comes through it has the socket's address there,
+    whatever its Host header says.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (scope.get("server") or ("",))[0] == IN_PROCESS:
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def main() -> None:
@@ -28,7 +45,7 @@ def main() -> None:
     options = parser.parse_args()
     threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
     app = create_app(final=True)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
+    app.add_middleware(OwnHosts, allowed_hosts=HOSTS)
     uvicorn.run(app, fd=options.socket, log_level="warning", timeout_graceful_shutdown=SECONDS_FOR_REQUESTS_TO_END)
 
 

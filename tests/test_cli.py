@@ -122,6 +122,8 @@ ARGUMENTS = {
     "predict": ["--text", "fine"],
     "explain": ["fine"],
     "promote": ["1"],
+    "approve": ["1", "--reason", "x"],
+    "decline": ["1", "--reason", "x"],
     "rollback": ["--reason", "x"],
     "retire": ["--reason", "x"],
     "card": ["1"],

@@ -20,11 +20,12 @@ from headway.reporting.decision import page as decision_page
 from headway.reporting.explanation import page as explanation_page
 from headway.reporting.index import page as index_page
 from headway.reporting.label_errors import page as label_errors_page
+from headway.reporting.monitoring import page as monitoring_page
 from headway.serving.explain import explain
 from tests.evaluation.test_resampling import some
 from tests.promotion.conftest import CHECK, ref
 from tests.real_texts import translations
-from tests.reporting import test_data, test_decision, test_evaluation, test_study
+from tests.reporting import monitoring_records, test_data, test_decision, test_evaluation, test_study
 from tests.search.conftest import study, tune_params
 from tests.serving.test_explain import random_package
 
@@ -103,6 +104,8 @@ def drawn(reviews: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw(folder, rows=90, classes=6, text=REVIEW)
     package = random_package(reviews.params, tokenization.load(reviews.layout.encoded / "tokenizer.json"))
     explanation_page.write(folder / "explanation.html", explain(package, REVIEW))
+    for name, made in monitoring_records.STATES.items():
+        (folder / f"monitor_{name}.html").write_text(monitoring_page.render(made()), encoding="utf-8")
     return folder
 
 

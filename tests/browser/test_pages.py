@@ -12,11 +12,13 @@ import pytest
 
 from headway.reporting.figures import PALETTE
 from tests.browser.conftest import LOOKS
+from tests.reporting.monitoring_records import STATES
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
 KINDS = ["index", "decision", "refusal", "card", "evaluation", "study", "data", "label_errors", "explanation"]
+KINDS += [f"monitor_{name}" for name in STATES]
 #: How far a page is wider than the screen, in pixels.
 OVERFLOW = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -94,6 +96,13 @@ def test_right_to_left_texts_run_in_their_direction(looks: dict[str, BrowserCont
         )
     assert set(directions[:-1]) == {"ltr"}
     assert directions[-1] == "rtl"
+
+
+def test_hostile_texts_of_a_log_make_no_element(looks: dict[str, BrowserContext], drawn: Path) -> None:
+    with opened(looks["400 light"], drawn / "monitor_warning.html") as page:
+        assert page.evaluate("document.images.length") == 0
+        shown = page.inner_text(".status")
+    assert shown == "warning"
 
 
 @pytest.mark.slow

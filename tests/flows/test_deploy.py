@@ -18,7 +18,10 @@ from ruamel.yaml import YAML
 
 from flows import deploy, local_server, server, timezones
 from flows.pipeline import pipeline
+from headway import preflight
 from headway.errors import HeadwayError
+from headway.layout import Layout
+from headway.params import load
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +92,15 @@ def scheduled(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return asked
 
 
+@pytest.fixture
+def in_a_project_with_a_log(project: Layout, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    text = project.params.read_text(encoding="utf-8")
+    project.params.write_text(text.replace('    folder: ""  ', "    folder: log "), encoding="utf-8")
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr(preflight, "check", lambda layout: load(layout.params))
+    return project
+
+
 def test_the_flow_is_served_for_this_project_with_overlapping_runs_cancelled(
     repository: Path, scheduled: dict[str, Any]
 ) -> None:
@@ -111,6 +123,51 @@ def test_the_schedule_is_in_the_machines_zone_or_the_named_one(
     assert all(re.fullmatch(r"  \w{3} \d{4}-\d\d-\d\d 03:00 \+05:30", line) for line in lines[1:])
     deploy.serve("0 3 * * *", "europe/berlin")
     assert scheduled["schedule"].timezone == "Europe/Berlin"
+
+
+def test_nothing_is_monitored_and_nothing_triggers_unless_it_is_asked(
+    scheduled: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: dict[str, Any] = {}
+    monkeypatch.setattr(deploy.Scheduler, "add_flow", lambda _, flow, **options: served.update({options["name"]: options}))
+    deploy.serve("0 3 * * *")
+    assert list(served) == ["retrain"]
+    assert served["retrain"]["triggers"] is None
+
+
+def test_monitoring_is_served_too_and_its_alarm_starts_a_retraining(
+    in_a_project_with_a_log: Layout,
+    scheduled: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    served: dict[str, Any] = {}
+    monkeypatch.setattr(
+        deploy.Scheduler, "add_flow", lambda _, flow, **options: served.update({options["name"]: (flow.name, options)})
+    )
+    deploy.serve("0 3 * * *", "UTC", monitor_cron="30 * * * *")
+    flow, options = served["monitor"]
+    assert flow == "headway-monitor"
+    assert (options["schedule"].cron, options["schedule"].timezone) == ("30 * * * *", "UTC")
+    assert options["parameters"] == {"project": str(in_a_project_with_a_log.root)}
+    assert options["concurrency_limit"].collision_strategy == "CANCEL_NEW"
+    (trigger,) = served["retrain"][1]["triggers"]
+    assert trigger.expect == {"headway.monitor.alarm"}
+    assert trigger.match.model_dump() == {"prefect.resource.id": "headway.model.headway"}
+    assert (trigger.threshold, trigger.within.days) == (1, 1)
+    assert 'Monitoring at "30 * * * *" in the time zone UTC' in capsys.readouterr().out
+
+
+def test_monitoring_without_a_log_or_at_no_time_is_refused(
+    in_a_project_with_a_log: Layout, scheduled: dict[str, Any]
+) -> None:
+    with pytest.raises(HeadwayError, match="--monitor 'hourly': not a cron expression"):
+        deploy.serve("0 3 * * *", monitor_cron="hourly")
+    params = in_a_project_with_a_log.params
+    params.write_text(params.read_text(encoding="utf-8").replace("    folder: log ", '    folder: ""  '), encoding="utf-8")
+    with pytest.raises(HeadwayError, match=r"--monitor: serving\.log\.folder is empty"):
+        deploy.serve("0 3 * * *", monitor_cron="30 * * * *")
+    assert scheduled == {}
 
 
 def test_the_work_pools_deployment_is_the_one_that_the_command_serves(repository: Path) -> None:

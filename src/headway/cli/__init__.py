@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from headway import __version__, environment
-from headway.cli import cleanup, data, encoders, flow, label, label_errors, model, predict, registry, serve, stages, streams
+from headway.cli import (
+    cleanup,
+    data,
+    encoders,
+    flow,
+    label,
+    label_errors,
+    model,
+    monitor,
+    notify,
+    predict,
+    registry,
+    serve,
+    stages,
+    streams,
+)
 from headway.errors import HeadwayError
 from headway.process import Terminated
 
@@ -20,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (flow, cleanup, data, label_errors, predict, serve, label, model, encoders, registry, stages):
+for group in (flow, notify, cleanup, data, label_errors, predict, serve, label, monitor, model, encoders, registry, stages):
     app.add_typer(group.app)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from headway.promotion.decision import Decision
 
 TEMPLATE = Path(__file__).with_name("page.html")
-INDEX, DECISION, CARD, EVALUATION = "index", "decision", "card", "evaluation"
+INDEX, DECISION, CARD, EVALUATION, MONITOR = "index", "decision", "card", "evaluation", "monitor"
 #: Pages about the model that was trained last.
 STAGE_PAGES = (EVALUATION, "study", "data")
 TITLES = {
@@ -24,6 +24,7 @@ TITLES = {
     EVALUATION: "Evaluation",
     "study": "Search",
     "data": "Data",
+    MONITOR: "Monitoring",
 }
 ABOUT = {
     DECISION: "The gate's checks, and the texts that the models disagree on",
@@ -31,6 +32,7 @@ ABOUT = {
     EVALUATION: "How good the last trained model is on test texts beside the champion and the baseline, and where it fails",
     "study": "Which hyperparameters were tried, and what that gained",
     "data": "What was read, kept and left out",
+    MONITOR: "Whether the champion is still as good as when it was promoted",
 }
 
 
