@@ -16,7 +16,7 @@ INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-slow test-pythons check docs screenshots ui bench bench-speed bench-encoder bench-data bench-accuracy \
-	bench-ablation bench-panel bench-ranks bench-search bench-gate bench-labels bench-serve lock format clean
+	bench-ablation bench-panel bench-ranks bench-search bench-gate bench-monitor bench-labels bench-serve demo-drift lock format clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -88,11 +88,17 @@ bench-search: $(INSTALLED_DEV)  ## Measure what pruning saves and loses, and wha
 bench-gate: $(INSTALLED_DEV)  ## Simulate the gate's false promotions and its power; write benchmarks/gate.md (minutes)
 	@$(BIN)/python -m benchmarks.gate
 
+bench-monitor: $(INSTALLED_DEV)  ## Simulate the monitor's false alarms and delays; write benchmarks/monitor.md (minutes)
+	@$(BIN)/python -m benchmarks.monitor
+
 bench-labels: $(INSTALLED_DEV)  ## Measure how many wrong labels `headway label-errors` finds (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.label_errors
 
 bench-serve: $(INSTALLED_DEV)  ## Measure labelling of files and the HTTP service against others (half an hour)
 	@$(BIN)/python -m benchmarks.serve
+
+demo-drift: $(INSTALLED_DEV)  ## Write real texts with dates, which drift, as a CSV: an example for split.time_column (a minute)
+	@$(BIN)/python -m benchmarks.drift_demo
 
 lock: $(INSTALLED_DEV)  ## Write requirements.lock and requirements-dev.lock from pyproject.toml, keeping locked versions
 	@$(COMPILE) --output-file requirements.lock pyproject.toml

@@ -20,6 +20,7 @@ from headway import environment
 
 environment.configure()
 os.environ.pop("MLFLOW_TRACKING_URI", None)  # tests track into their own project
+os.environ.pop("HEADWAY_NOTIFY_FILE", None)  # and send no messages but to servers of their own
 
 from headway.layout import Layout  # noqa: E402 - the environment is configured before modules that read it are imported
 from headway.params import Params, load  # noqa: E402

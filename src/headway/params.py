@@ -14,15 +14,18 @@ from headway import yaml_files
 from headway.errors import HeadwayError
 from headway.params_errors import RENAMED, first_problem, nearest
 from headway.params_sections import (
+    TIME_COLUMN,
     BaselineParams,
     DataParams,
     EvaluationParams,
     GateParams,
     LogParams,
     ModelParams,
+    MonitorParams,
     NgramParams,
     PretrainedParams,
     RegistryParams,
+    RetrainParams,
     ServingParams,
     SplitParams,
     TokenizerParams,
@@ -34,15 +37,18 @@ from headway.ranges import Choices, Section, SpaceError, Value, check_space
 #: Includes names that are defined in other modules and imported from here.
 __all__ = [
     "RENAMED",
+    "TIME_COLUMN",
     "BaselineParams",
     "DataParams",
     "EvaluationParams",
     "GateParams",
     "LogParams",
     "ModelParams",
+    "MonitorParams",
     "NgramParams",
     "Params",
     "PretrainedParams",
+    "RetrainParams",
     "Section",
     "ServingParams",
     "SplitParams",
@@ -76,6 +82,8 @@ class Params(Section):
     gate: GateParams
     registry: RegistryParams
     serving: ServingParams
+    monitor: MonitorParams
+    retrain: RetrainParams
 
     @model_validator(mode="after")
     def _space_is_searchable(self) -> Self:
@@ -107,6 +115,23 @@ class Params(Section):
         if learns and self.pretrained.accumulation > 1 and self.training.devices > 1:
             message = "must be 1 with training.devices above 1, which split batches too"
             raise _error_at(("pretrained", "accumulation"), message)
+        return self
+
+    @model_validator(mode="after")
+    def _time_column_decides_alone(self) -> Self:
+        column, data = self.split.time_column, self.data
+        if not column:
+            return self
+        named = {"file": ("test_files", "split_column"), "hub": ("hub_test_split",), "package": ()}[data.source]
+        message = ""
+        if predefined := [f"data.{name}" for name in named if getattr(data, name)]:
+            message = f"the latest rows are the test split, but {predefined[0]} names another; empty one of the two"
+        elif column in (data.text_column, data.label_column):
+            message = f"{column!r} is the column of the texts or the labels; name the column with the rows' times"
+        elif TIME_COLUMN in data.slice_columns:
+            message = f"the times are kept in a column {TIME_COLUMN!r}; remove {TIME_COLUMN!r} from data.slice_columns"
+        if message:
+            raise _error_at(("split", "time_column"), message)
         return self
 
     @property

@@ -10,6 +10,7 @@ import codecs
 import math
 import posixpath
 import re
+from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, field_validator, model_validator
@@ -38,7 +39,8 @@ PositiveShareOrAuto = Annotated[Annotated[float, Field(gt=0, le=1), Tag("number"
 
 #: Names of columns that the data stages add, or that conditions on slices refer to.
 OWN_COLUMNS = ("row", "text", "label", "test", "problem", "id", "label_id", "length", "script")
-
+#: Column of the prepared splits with the time of each row, if ``split.time_column`` is set.
+TIME_COLUMN = "time"
 
 #: Sub-words of a text that a pretrained encoder reads, at most: attention takes time and memory with their square.
 MAX_SUBWORDS = 8_192
@@ -63,6 +65,14 @@ def label_text(value: object) -> str | None:
             return str(int(value)) if value.is_integer() else str(value)
         case _:
             return None
+
+
+def _is_day(text: str) -> bool:
+    """Whether a text is a date in the form 2024-06-30."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 class DataParams(Section):
@@ -94,6 +104,9 @@ class DataParams(Section):
     )
     corrections: str = Field(
         description='Filled-in lists of `headway label-errors` in data/corrections, such as label_errors.csv or "*.csv"'
+    )
+    feedback: bool = Field(
+        description="Whether labelled answers of the prediction log, collected in data/feedback, are added to the rows"
     )
     slice_columns: list[Name] = Field(
         description="Further columns to keep; test metrics are reported for each of their values"
@@ -183,7 +196,7 @@ class DataParams(Section):
 
 
 class SplitParams(Section):
-    """Assignment of rows to splits by a hash of the text, so that added rows never move old ones."""
+    """Assignment of rows to splits: by a hash of the text, so that added rows never move old ones, or by time."""
 
     train: Share = Field(description="Share of the rows to train on; the three shares sum to 1")
     validation: Share = Field(description="Share of the rows for the search, early stopping and every other choice")
@@ -195,12 +208,30 @@ class SplitParams(Section):
     first_rows_in_training: PositiveInt = Field(
         description="Rows of each class assigned to training before any are assigned by hash"
     )
+    time_column: str = Field(
+        description="Column with the time of each row. If set, the latest rows are the test split, those before them validation"
+    )
+    train_until: str = Field(
+        description='With time_column: last day of the rows to train and validate on, such as "2024-06-30"; test rows stay'
+    )
+
+    @field_validator("train_until", mode="before")
+    @classmethod
+    def _last_day_is_a_date(cls, value: object) -> object:
+        """DVC refuses a date that YAML reads as one, so it must be a text."""
+        if isinstance(value, date):
+            raise ValueError(f'{value} is not a text, and DVC reads no dates; put quotes around it: "{value}"')
+        if isinstance(value, str) and value and not _is_day(value):
+            raise ValueError(f'{shortened(repr(value))} is not a day; expected a date such as "2024-06-30"')
+        return value
 
     @model_validator(mode="after")
-    def _shares_sum_to_one(self) -> Self:
+    def _shares_sum_to_one_and_days_have_a_column(self) -> Self:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-9:
             raise ValueError(f"train + validation + test must be 1, their sum is {total:g}")
+        if self.train_until and not self.time_column:
+            raise ValueError("train_until is set, but time_column is empty; name the column with the rows' times")
         return self
 
 
@@ -489,6 +520,9 @@ class GateParams(Section):
         description="1 minus the probability of any false promotion over all decisions on one test set"
     )
     bootstrap_samples: Annotated[int, Field(ge=100)] = Field(description="Bootstrap resamples per confidence interval")
+    approval: Literal["automatic", "required"] = Field(
+        description="automatic: a candidate that passes is promoted · required: it waits until a person approves it"
+    )
 
 
 class RegistryParams(Section):
@@ -500,6 +534,9 @@ class RegistryParams(Section):
         description="Identity of this project among those on a shared MLflow server; filled in by headway init"
     )
     intended_use: str = Field(description="For the model card: intended users and uses, and uses to avoid")
+    auto_rollback: bool = Field(
+        description="Whether monitoring restores the former champion, served as shadow, once labels show that it was better"
+    )
 
 
 class LogParams(Section):
@@ -517,4 +554,23 @@ class ServingParams(Section):
 
     log: LogParams = Field(
         description="The prediction log: what was answered, kept for monitoring and for true labels that arrive later"
+    )
+
+
+class MonitorParams(Section):
+    """How `headway monitor` watches the champion."""
+
+    confidence: Share = Field(
+        description="1 minus the probability of any false warning or alarm in the whole time of a champion"
+    )
+    margin: Margin = Field(description="Loss of accuracy against that of the champion's decision that is accepted")
+    recent_rows: PositiveInt = Field(description="Answers, at least, of the days that stand for the present")
+
+
+class RetrainParams(Section):
+    """When `headway retrain --if-needed` retrains."""
+
+    on_alarm: bool = Field(description="Whether an alarm of `headway monitor` is a reason")
+    new_labels: NonNegativeInt = Field(
+        description="Labels that have arrived since the last decision from which they are a reason; 0: never"
     )

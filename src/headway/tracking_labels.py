@@ -112,6 +112,7 @@ def model_description(params: Params, layout: Layout) -> str:
     use = params.registry.intended_use.strip()
     return (
         f"Text classifier for **{markdown(data_name(params))}**, trained and promoted by Headway.{classes}\n\n"
-        "`champion` is the version in use, `challenger` the newest candidate. Every version's description is the decision on it."
+        "`champion` is the version in use, `challenger` the newest candidate, or the one that waits for "
+        "approval. Every version's description is the decision on it."
         + (f"\n\n**Intended use:** {markdown(use)}" if use else "")
     )

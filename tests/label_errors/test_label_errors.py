@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -261,3 +263,14 @@ def test_a_list_is_written_to_a_csv_file_only(
     assert isinstance(error, HeadwayError)
     assert ".csv" in str(error)
     assert (project.root / name).read_text() == "filled in"
+
+
+def test_test_rows_of_a_class_that_no_training_row_has_are_left_aside(prepared: Any, project: Layout) -> None:
+    """Only a split by time has such rows."""
+    params = prepared(with_wrong(topic_rows(400, TOPICS), {7: "cat"}))
+    before = find(params, project)
+    test = project.prepared / "test.parquet"
+    table = pq.read_table(test)
+    new = {"id": "0", "text": "something new", "label": "new", "label_id": -1}
+    pq.write_table(pa.concat_tables([pa.Table.from_pylist([new], table.schema), table]), test)
+    assert find(params, project) == before

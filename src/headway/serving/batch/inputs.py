@@ -46,7 +46,13 @@ class ReadingOptions:
 
 
 def find_inputs(
-    given: Sequence[str], options: ReadingOptions, params: DataParams, layout: Layout, spool: Path, stdin: BinaryIO
+    given: Sequence[str],
+    options: ReadingOptions,
+    params: DataParams,
+    layout: Layout,
+    spool: Path,
+    stdin: BinaryIO,
+    advice: str = "; to label a text itself, pass it with --text",
 ) -> list[InputFile]:
     """The files that paths, folders, globs, URLs or ``-`` name, in that order.
 
@@ -55,11 +61,11 @@ def find_inputs(
         layout: of the project.
         spool: folder for what comes from standard input.
         stdin: read to its end if ``-`` is given.
+        advice: ends the error about a file that does not exist.
 
     Raises:
         HeadwayError: there is no such file, it is of an unknown kind or empty, or its text column is not known.
     """
-    advice = "; to label a text itself, pass it with --text"
     return [_complete(source, options, params) for source in named_files(given, params, layout, spool, stdin, advice)]
 
 
