@@ -18,6 +18,8 @@ from headway.serving.package import ModelPackage
 
 IMAGES = Path(__file__).parent / "images"
 PAGES = ("index", "decision", "card", "evaluation", "study", "data")
+#: Pages of `headway label-errors` and `headway monitor`, taken if they are there.
+ON_REQUEST = {"label_errors": ".headway/label_errors.html", "monitor": "reports/monitor.html"}
 #: In pixels. A longer page is cut off.
 WIDTH, HEIGHT = 1280, 1600
 #: Characters of the text that is explained.
@@ -37,6 +39,7 @@ def main() -> None:
     files = {name: layout.page(name) for name in PAGES}
     if missing := [str(file) for file in files.values() if not file.is_file()]:
         raise HeadwayError(f"{missing[0]}: missing; `make run` draws it")
+    files |= {name: layout.root / page for name, page in ON_REQUEST.items() if (layout.root / page).is_file()}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         text = next(text for text in TestRows(layout).texts if len(text) <= SHORT)
         files["explanation"] = Path(folder) / "explanation.html"
