@@ -10,9 +10,9 @@ from scipy.stats import chi2_contingency, norm
 from headway.monitoring.answers import COARSE, Counts, confidence_levels
 from headway.monitoring.monitor import Monitor
 
-#: Labelled answers that differ from the others at this level are called a biased sample, if there are so many of both.
+#: Labelled answers that differ from the others at this level are a biased sample, if there are so many of both.
 LEVEL, MIN_LABELLED, MIN_OTHERS = 0.001, 10, 50
-#: With fewer labels, complaints cannot be told from a random sample; with this many, one time in twenty they cannot.
+#: With fewer labels, complaints cannot be distinguished from a random sample; with this many, one time in twenty they cannot.
 MIN_FOR_ALARM = 30
 #: Bins of confidence by which labelled answers are weighted.
 BINS = 5

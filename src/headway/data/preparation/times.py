@@ -39,7 +39,7 @@ _CLOCK = (
     r"(?:,?(?:[Tt]|\s)\s*(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,](?P<fraction>\d{1,9}))?)?"
     rf"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?{_ZONE})?$"
 )
-#: Dates whose parts are told by their form, each pattern for the values that no pattern before it matches.
+#: Dates whose form says which part is which, each pattern for the values that no pattern before it matches.
 PATTERNS = (
     r"^(?P<year>\d{4})\s?[-/.年년]\s?(?P<month>\d{1,2})\s?[-/.月월]\s?(?P<day>\d{1,2})\s?[日일.]?" + _CLOCK,
     r"^(?P<year>\d{4})(?P<month>\d{2})(?P<day>\d{2})"

@@ -52,6 +52,8 @@ def accuracy(record: MonitoringRecord) -> Figure:
 
 def evidence(capitals: tuple[Capital, ...]) -> Figure:
     """log10 of the capital of each bet by number of answers, and the line at which the change counts as shown."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _axes("odds won")
     chosen = sorted(capitals, key=lambda one: one.threshold - one.highest)[:MOST_LINES]
     for one, (colour, line) in zip(chosen, STYLES, strict=False):
@@ -64,6 +66,7 @@ def evidence(capitals: tuple[Capital, ...]) -> Figure:
             max(one.threshold for one in chosen), color=INK, linewidth=1, linestyle=(0, (1, 1)), label="shown from here"
         )
     axes.set_xlabel("answers")
+    axes.xaxis.set_major_locator(MaxNLocator(5, prune="upper"))  # a number at the right end would be cut
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter(lambda value, _: f"{10**value:,g} : 1" if value % 1 == 0 and value >= 0 else "")
     _legend(figure)
