@@ -14,6 +14,7 @@ from prefect.logging import disable_run_logger
 
 from flows.pipeline import gate
 from headway.cleanup.models import _needed_versions
+from headway.errors import HeadwayError
 from headway.files import write_json
 from headway.layout import Layout
 from headway.lineage import execution_key
@@ -23,7 +24,7 @@ from headway.promotion import history_queries as queries
 from headway.promotion import project as inputs
 from headway.promotion import promote as page
 from headway.promotion.champion import DECISION_KIND_TAG, DECISION_TAG, RegistryState, commit, reconcile, ref_of
-from headway.promotion.decision import BASELINE, CANDIDATE, PROMOTION, REFUSAL, REQUEST, Decision, current_requester
+from headway.promotion.decision import BASELINE, CANDIDATE, PROMOTION, REFUSAL, REQUEST, Decision, TestSet, current_requester
 from headway.promotion.existing_decision import existing_gate_decision, unchanged
 from headway.promotion.outcome import PROMOTED, REFUSED, UNCHANGED, WAITING, Outcome
 from headway.promotion.project import RESULTS
@@ -391,6 +392,23 @@ def test_an_approved_candidate_is_champion_for_the_next_run_and_its_evidence_is_
     found = run(waiting)
     assert (found.result, found.champion, found.decision) == (UNCHANGED, "2", done)
     assert len(history.decisions(waiting.registry)) == decided
+
+
+def test_an_approval_needs_the_policy_and_the_test_rows_that_the_gate_had(
+    waiting: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stricter = waiting.with_params(**{**PASSING, "gate__approval": "required", "gate__champion_margin": 0.5})
+    again = r"changed since version 2 passed the gate .* with `headway promote 2`"
+    with pytest.raises(HeadwayError, match=rf"^gate\.champion_margin {again}"):
+        commands.approve(stricter.inputs(), "2", "tried", lambda _: None)
+    other = TestSet.of(["another row"], ["positive"])
+    with monkeypatch.context() as patched:
+        patched.setattr(TestRows, "fingerprint", other)
+        with pytest.raises(HeadwayError, match=rf"^the test rows {again}"):
+            commands.approve(waiting.inputs(), "2", "tried", lambda _: None)
+    assert aliases(waiting) == {"champion": "1", "challenger": "2"}
+    commands.approve(waiting.inputs(), "2", "tried", lambda _: None)
+    assert aliases(waiting) == {"champion": "2"}
 
 
 def test_a_declined_candidate_is_not_asked_for_again_unless_a_person_wants_it(waiting: Project) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from headway.errors import HeadwayError
+from headway.params import GateParams
+from headway.phrases import listed
 from headway.promotion import history_queries as queries
 from headway.promotion.champion import RegistryState, commit, reconcile, retry_on_conflict
-from headway.promotion.decision import APPROVAL, DECLINE, REQUEST, Decision, RecordRef, Requester
+from headway.promotion.decision import APPROVAL, DECLINE, REQUEST, Decision, RecordRef, Requester, TestSet, plain
 from headway.registry.registry import Registry
 
 #: What an answer takes over from the request: the gate's evidence, and what it is about.
@@ -63,6 +65,28 @@ def decline(registry: Registry, version: str, reason: str, requester: Requester)
         return done
     request = _request(registry, state, version)
     return commit(registry, state, kind=DECLINE, reason=reason, requested_by=requester, **_evidence(request))
+
+
+def require_same_terms(request: Decision, policy: GateParams, rows: TestSet | None) -> None:
+    """Check that the gate would decide on the same terms today.
+
+    Args:
+        policy: the section ``gate`` of params.yaml.
+        rows: the present test rows, None if they are not on this machine.
+
+    Raises:
+        HeadwayError: the policy or the test rows changed since the candidate passed.
+    """
+    now = plain(policy)
+    changed = [f"gate.{name}" for name, value in request.policy.items() if now.get(name) != value]
+    if rows is not None and request.test_rows is not None and request.test_rows != rows:
+        changed.append("the test rows")
+    if changed:
+        version = request.candidate.version
+        raise HeadwayError(
+            f"{listed(changed, 3)} changed since version {version} passed the gate (decision {request.number}); let the gate "
+            f"decide again with `headway promote {version}`"
+        )
 
 
 def _request(registry: Registry, state: RegistryState, version: str) -> Decision:

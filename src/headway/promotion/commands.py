@@ -12,12 +12,14 @@ from pathlib import Path
 
 from headway.errors import HeadwayError
 from headway.files import read_json, write_json
-from headway.promotion import approval, rollback
+from headway.promotion import approval, history, rollback
+from headway.promotion import history_queries as queries
 from headway.promotion.champion import reconcile
 from headway.promotion.decision import Decision, Requester, current_requester
 from headway.promotion.decision_report import write_pages
 from headway.promotion.outcome import Outcome
 from headway.promotion.project import Project
+from headway.promotion.test_rows import TestRows
 
 Publish = Callable[[Decision], None]
 
@@ -85,10 +87,20 @@ def retire(project: Project, reason: str, publish: Publish) -> tuple[Decision, P
 
 
 def approve(project: Project, version: str, reason: str, publish: Publish) -> tuple[Decision, Path]:
-    """Promote a version that waits for approval; returns the decision and the path of its page."""
-    return _answer(
-        project, f"headway approve {version}", reason, publish, partial(approval.approve, project.registry, version)
-    )
+    """Promote a version that waits for approval; returns the decision and the path of its page.
+
+    Raises:
+        HeadwayError: see :func:`headway.promotion.approval.approve`, or policy or test rows changed since then.
+    """
+
+    def answer(why: str, requester: Requester) -> Decision:
+        request = queries.open_request(history.decisions(project.registry))
+        if request is not None and request.candidate.version == version:
+            rows = TestRows(project.layout)
+            approval.require_same_terms(request, project.params.gate, rows.fingerprint if rows.exist else None)
+        return approval.approve(project.registry, version, why, requester)
+
+    return _answer(project, f"headway approve {version}", reason, publish, answer)
 
 
 def decline(project: Project, version: str, reason: str, publish: Publish) -> tuple[Decision, Path]:
