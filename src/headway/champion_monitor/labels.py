@@ -60,7 +60,7 @@ def known_labels(log: PartStore, seen: SeenParts) -> KnownLabels:
     kept = kept_labels(log)
     found = KnownLabels(unreadable=list(kept.unreadable))
     readable: list[Part] = []
-    for parts in (seen.old(store), seen.new(store)):
+    for parts in seen.divided(store):
         found.first_new = len(found.places)
         for part in parts:
             try:

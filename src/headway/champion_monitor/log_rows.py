@@ -33,15 +33,17 @@ class SeenParts:
     before: date | None = None
     names: dict[str, set[str]] = field(default_factory=dict)  # digests of names, by day
 
-    def new(self, store: PartStore, since: date | None = None) -> list[Part]:
-        """The parts that have not been read, in the order of time."""
-        first = max(filter(None, (self.before, since)), default=None)
-        return [part for part in store.parts(first) if _digest(part.name) not in self.names.get(part.day.isoformat(), ())]
+    def divided(self, store: PartStore, since: date | None = None) -> tuple[list[Part], list[Part]]:
+        """The parts that have been read and are still there, and those that have not been, each in the order of time."""
+        old: list[Part] = []
+        new: list[Part] = []
+        for part in store.parts(since):
+            (old if self._has(part) else new).append(part)
+        return old, new
 
-    def old(self, store: PartStore, since: date | None = None) -> list[Part]:
-        """The parts that have been read and are still there, in the order of time."""
-        new = {part.path for part in self.new(store, since)}
-        return [part for part in store.parts(since) if part.path not in new]
+    def _has(self, part: Part) -> bool:
+        is_before = self.before is not None and part.day < self.before
+        return is_before or _digest(part.name) in self.names.get(part.day.isoformat(), ())
 
     def add(self, part: Part) -> None:
         self.names.setdefault(part.day.isoformat(), set()).add(_digest(part.name))

@@ -10,7 +10,7 @@ from headway.champion_monitor.publication import RECORD
 from headway.champion_monitor.term import current_term
 from headway.champion_monitor.triggers import labels_since
 from headway.layout import Layout
-from headway.monitoring.record import Estimate, MonitoringRecord
+from headway.monitoring.record import MonitoringRecord
 from headway.params import Params
 from headway.phrases import counted
 from headway.promotion import history_queries as queries
@@ -41,7 +41,7 @@ def status_lines(params: Params, layout: Layout, decisions: Sequence[Decision], 
         days = (datetime.now(UTC) - term.since).days
         yield f"champion: version {term.champion.version} of {name}, for {counted(days, 'day')}, since {_minute(term.since)}"
         if term.promised is not None:
-            yield f"accuracy: {_percent(term.promised)} promised"
+            yield f"accuracy: {100 * term.promised:.1f}% promised"
         yield from _monitoring(_record(layout.reports / RECORD, term.decision), bool(params.serving.log.folder))
     if params.serving.log.folder:
         since = datetime.fromisoformat(decisions[-1].when) if decisions else None
@@ -67,7 +67,7 @@ def _monitoring(record: MonitoringRecord | None, has_log: bool) -> Iterator[str]
     yield from (f"  {reason}" for reason in record.reasons)
     for words, estimate in (("estimated without labels", record.estimated), ("of labelled answers", record.realised)):
         if estimate is not None:
-            yield f"accuracy: {_interval(estimate)} {words}"
+            yield f"accuracy: {estimate.with_rows} {words}"
 
 
 def _record(file: Path, decision: str) -> MonitoringRecord | None:
@@ -77,15 +77,6 @@ def _record(file: Path, decision: str) -> MonitoringRecord | None:
     except (OSError, ValueError):  # none yet, or of another version of Headway
         return None
     return record if record.decision == decision else None
-
-
-def _interval(estimate: Estimate) -> str:
-    bounds = f"{_percent(estimate.low)} to {_percent(estimate.high)}"
-    return f"{_percent(estimate.value)} ({bounds}; {counted(estimate.rows, 'answer')})"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
 
 
 def _minute(time: datetime) -> str:

@@ -46,8 +46,7 @@ def catch_up(
     """
     classes, since = monitor.reference.classes, term.since.date()
     unreadable: list[str] = []
-    old = progress.answers.old(log, since)
-    new = progress.answers.new(log, since)
+    old, new = progress.answers.divided(log, since)
     known = known_labels(log, progress.labels)
     unreadable += known.unreadable
 

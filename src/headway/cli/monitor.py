@@ -127,12 +127,10 @@ def summary(record: MonitoringRecord) -> list[str]:
     lines += [f"  {reason}" for reason in record.reasons]
     if not record.reasons and record.answers:
         lines.append(f"  nothing has been shown to differ from the {record.reference_rows:,} test rows")
-    promised = record.promised if record.promised is not None else record.reference.value
-    lines.append(f"  accuracy promised {100 * promised:.1f}%, accepted {100 * record.accepted:.1f}%")
+    lines.append(f"  accuracy promised {100 * record.expected:.1f}%, accepted {100 * record.accepted:.1f}%")
     for name, estimate in (("estimated without labels", record.estimated), ("of labelled answers", record.realised)):
         if estimate is not None:
-            bounds = f"{100 * estimate.low:.1f}% to {100 * estimate.high:.1f}%"
-            lines.append(f"  accuracy {name} {100 * estimate.value:.1f}% ({bounds}; {counted(estimate.rows, 'answer')})")
+            lines.append(f"  accuracy {name} {estimate.with_rows}")
     if record.labels_biased:
         lines.append(f"  {record.labels_biased}")
     if record.unanswered:

@@ -151,10 +151,7 @@ def _status(
     for one in sorted(moved, key=lambda one: one.crossed_row or 0):
         warnings.append(f"{one.name}: other than on the test rows, shown after {one.crossed_row:,} answers{_on(one)}")
     if moved and estimated is not None and estimated.high < terms.least:
-        alarms.append(
-            f"estimated accuracy {100 * estimated.value:.1f}% ({100 * estimated.low:.1f}% to {100 * estimated.high:.1f}%), "
-            f"below {least}, if only the texts changed and not what labels mean"
-        )
+        alarms.append(f"estimated accuracy {estimated}, below {least}, if only the texts changed and not what labels mean")
     if guard is not None and guard.crossed_row is not None:
         by = f"shown by {guard.crossed_row:,} labelled texts that both answered"
         (alarms if guard.is_shown else warnings).append(

@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from headway.phrases import counted
+
 RECORD_VERSION: Literal[1] = 1
 Status = Literal["ok", "warning", "alarm"]
 OK: Literal["ok"] = "ok"
@@ -25,6 +27,19 @@ class Estimate(Frozen):
     low: float
     high: float
     rows: int
+
+    def __str__(self) -> str:
+        """Such as ``91.4% (89.1% to 93.4%)``."""
+        return f"{100 * self.value:.1f}% ({self._bounds})"
+
+    @property
+    def with_rows(self) -> str:
+        """Such as ``91.4% (89.1% to 93.4%; 300 answers)``."""
+        return f"{100 * self.value:.1f}% ({self._bounds}; {counted(self.rows, 'answer')})"
+
+    @property
+    def _bounds(self) -> str:
+        return f"{100 * self.low:.1f}% to {100 * self.high:.1f}%"
 
 
 class Capital(Frozen):
@@ -201,9 +216,14 @@ class MonitoringRecord(Frozen):
     unreadable: tuple[str, ...]
 
     @property
+    def expected(self) -> float:
+        """The accuracy that the champion is held to: the promised one, or without that the one on the test rows."""
+        return self.promised if self.promised is not None else self.reference.value
+
+    @property
     def accepted(self) -> float:
         """The accuracy below which a loss is larger than accepted."""
-        return (self.promised if self.promised is not None else self.reference.value) - self.margin
+        return self.expected - self.margin
 
     def as_json(self) -> str:
         """The text that is stored."""
