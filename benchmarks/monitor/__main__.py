@@ -21,6 +21,7 @@ from benchmarks.monitor.delays import delays_of_drift, delays_of_loss, false_los
 from benchmarks.monitor.guards import guarded
 from benchmarks.monitor.quiet import false_alarms, false_alarms_on_texts
 from benchmarks.monitor.tables import Table
+from benchmarks.monitor.years import by_year, dated_entries
 from benchmarks.panel.cells import mistakes_in_one_line
 from benchmarks.shipped import PROJECT
 from benchmarks.targets import print_targets
@@ -63,9 +64,11 @@ def main() -> None:
     if arguments.real:
         with mistakes_in_one_line(Console()):
             champion = Champion.load()
+            entries, years = dated_entries()
         simulations += [
             lambda: no_drift(champion, max(1, streams // 20), seed),
             lambda: drifts(champion, seed),
+            lambda: by_year(entries, years, seed),
             lambda: losses(champion, seed),
             lambda: estimates(champion, seed),
         ]

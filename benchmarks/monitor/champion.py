@@ -19,6 +19,7 @@ from headway.monitoring.accuracy_estimate import estimate_accuracy
 from headway.monitoring.answers import COARSE, Answers, concatenated, confidence_levels, level_probabilities
 from headway.monitoring.findings import Watched, record_of
 from headway.monitoring.monitor import Monitor, Reference, Terms
+from headway.monitoring.wording import STARTS, trigrams
 from headway.serving.log.unknown import unknown_shares
 from headway.serving.package import ModelPackage
 from headway.tables import read_table
@@ -91,6 +92,7 @@ def scored(package: ModelPackage, texts: Sequence[str], labels: Sequence[str]) -
         np.array([len(text) for text in texts], np.int64),
         unknown_shares(package, texts).astype(np.float64),
         np.full(len(texts), "2026-01-01"),
+        trigrams(texts),
     )
     return Scored(list(texts), answers, label_ids(labels, package.classes))
 
@@ -163,8 +165,8 @@ def drifts(champion: Champion, seed: int) -> Table:
             order = draw.permutation(len(champion.test.texts))
             monitor = champion.monitor(champion.test.take(order[:half]))
             monitor.add(make(champion.test.take(order[half:])).answers)
-            rows = [monitor.drift[score].crossed_at(monitor.thresholds[score]) for score in monitor.drift]
-            found.append(min((float(row) for row in rows if row is not None), default=np.inf))
+            rows = [(bets.crossed_at(monitor.thresholds[name]), STARTS.get(name, 0)) for name, bets in monitor.drift.items()]
+            found.append(min((float(row + start) for row, start in rows if row is not None), default=np.inf))
         table.rows.append((name, delay(np.array(found)), *rate(np.isfinite(found))))
     return table
 

@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from benchmarks.monitor import __main__ as benchmark
 from benchmarks.monitor import champion as real
 from benchmarks.monitor import delays, guards, quiet
+from benchmarks.monitor import years as changelog
 from benchmarks.monitor.champion import Champion, Scored, drifts, losses, no_drift
 from benchmarks.monitor.delays import rows_until_alarm
 from benchmarks.monitor.evidently import Sentences, domain_auc, random_percentile
@@ -28,6 +29,7 @@ from benchmarks.monitor.tables import Table, delay, rate
 from headway.monitoring.answers import Answers
 from headway.monitoring.guard import log10_capital
 from headway.monitoring.martingale import ConformalMartingale
+from tests.monitoring.streams import OTHER, texts
 from tests.real_texts import english
 
 
@@ -160,6 +162,20 @@ def test_real_answers_in_random_order_are_no_change_and_others_are(monkeypatch: 
     assert found["100% Rotten Tomatoes sentences"] == "100.00%"
     lost = losses(champion, 1).rows
     assert [row[3] for row in lost][-1] == "100.00%"
+
+
+def test_other_words_in_later_years_are_shown_and_the_same_in_random_order_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changelog, "REFERENCE", 300)
+    monkeypatch.setattr(changelog, "LONGEST", 400)
+    monkeypatch.setattr(changelog, "STREAMS", 3)
+    monkeypatch.setattr(changelog, "SHUFFLED", 3)
+    entries = [*texts(0, 800), *texts(1, 400, OTHER)]
+    years = np.array(["2015"] * 800 + ["2017"] * 400)
+    later, shuffled = changelog.by_year(entries, years, 1).rows
+    assert later[:2] == ("2017", "400")
+    assert 200 < int(later[3].split(" / ")[0]) < 300
+    assert later[4] == "100.00%"
+    assert shuffled[2:5] == ("– / –", "– / –", "0.00%")
 
 
 class FakePackage:

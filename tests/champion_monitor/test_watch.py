@@ -21,12 +21,14 @@ from headway.champion_monitor.watch import Progress, catch_up
 from headway.monitoring.answers import Answers
 from headway.monitoring.findings import Watched, record_of
 from headway.monitoring.monitor import Monitor, Reference, Terms
+from headway.monitoring.wording import name_of
 from headway.params import LogParams
 from headway.registry.version_ref import ModelVersionRef
 from headway.serving.log import LabelRow, add_labels
 from headway.serving.log.rows import SCHEMA, text_hash, with_classes
 from headway.serving.log.store import PartStore, part_name
 from headway.serving.log.writer import open_log
+from tests.monitoring.streams import OTHER, texts, worded
 
 CLASSES = ["negative", "positive"]
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -43,7 +45,15 @@ class Traffic:
     random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
     truth: dict[str, str] = field(default_factory=dict)
 
-    def part(self, day: float, rows: int, accuracy: float = 0.8, length: float = 5.0, **columns: Any) -> list[str]:
+    def part(
+        self,
+        day: float,
+        rows: int,
+        accuracy: float = 0.8,
+        length: float = 5.0,
+        texts: Sequence[str | None] | None = None,
+        **columns: Any,
+    ) -> list[str]:
         """Write a part of a day; returns the request ids."""
         time = START + timedelta(days=day, seconds=len(self.truth))
         ids = [f"r{len(self.truth) + row}" for row in range(rows)]
@@ -61,10 +71,12 @@ class Traffic:
                     "probability": float(probability),
                     "characters": int(characters),
                     "unknown_share": float(share),
+                    "text": text,
                     **columns,
                 }
-                for request, label, probability, characters, share in zip(
+                for request, text, label, probability, characters, share in zip(
                     ids,
+                    [None] * rows if texts is None else texts,
                     predicted,
                     0.5 + 0.5 * self.random.random(rows),
                     np.exp(self.random.normal(length, 0.5, rows)),
@@ -102,6 +114,13 @@ def new_monitor(promised: float = 0.8, margin: float = 0.05) -> Monitor:
     )
     labels = np.where(random.random(rows) < 0.8, answers.predicted, 1 - answers.predicted)
     return Monitor(Reference(answers, labels, CLASSES), Terms(promised, margin, 0.95, TERM.decision))
+
+
+def worded_monitor() -> Monitor:
+    """The same champion, whose traffic keeps its texts."""
+    usual = new_monitor().reference
+    reference = Reference(worded(usual.answers, 0), usual.labels, CLASSES)
+    return Monitor(reference, Terms(0.8, 0.05, 0.95, TERM.decision))
 
 
 def look(traffic: Traffic, monitor: Monitor | None = None) -> Monitor:
@@ -325,3 +344,24 @@ def test_the_former_champions_answers_in_the_shadow_are_compared(traffic: Traffi
     assert record.guard is not None
     assert record.guard.crossed_row is not None
     assert record.status == "alarm"
+
+
+def test_other_words_are_found_where_the_log_keeps_texts(traffic: Traffic) -> None:
+    kept, name = texts(5, 500, OTHER), name_of(200)
+    for day in range(10):
+        traffic.label(traffic.part(day, 50, texts=kept[50 * day : 50 * day + 50])[:5])
+        assert look(traffic, worded_monitor()).drift[name].rows == max(0, 50 * (day - 3))
+    monitor = worded_monitor()
+    catch_up(traffic.log, TERM, monitor, Progress())
+    assert monitor.state() == look(traffic, worded_monitor()).state()
+    assert monitor.drift[name].crossed_at(monitor.thresholds[name]) is not None
+    assert monitor.loss.rows == 50
+
+
+def test_texts_that_are_not_kept_are_not_counted_for_the_wording(traffic: Traffic) -> None:
+    traffic.part(0, 150, texts=texts(5, 150))
+    traffic.part(1, 150)
+    traffic.part(2, 51, texts=texts(6, 51))
+    monitor = look(traffic, worded_monitor())
+    assert (monitor.answers, monitor.drift[name_of(200)].rows) == (351, 1)
+    assert not look(traffic).reads_texts

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from headway.monitoring.answers import Answers, concatenated
 from headway.monitoring.findings import Watched, record_of
 from headway.monitoring.monitor import Monitor, Reference, Terms
 from headway.monitoring.record import MonitoringRecord
+from headway.monitoring.wording import trigrams
 
 CLASSES = ["negative", "positive"]
 
@@ -32,6 +35,21 @@ def answers(
         np.full(rows, day),
     )
     return found, random.random(rows) < probability
+
+
+USUAL = "the film was long and the actors were good but I fell asleep before its end"
+OTHER = "my parcel never came and the shop does not answer any of my letters about it"
+
+
+def texts(seed: int, rows: int, vocabulary: str = USUAL) -> list[str]:
+    """Texts of eight random words."""
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(vocabulary.split(), 8)) for _ in range(rows)]
+
+
+def worded(given: Answers, seed: int, vocabulary: str = USUAL) -> Answers:
+    """The same answers, of texts that are kept."""
+    return replace(given, trigrams=trigrams(texts(seed, len(given), vocabulary)))
 
 
 def truth(given: Answers, right: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from scipy.stats import binom
 
 from headway.monitoring.answers import Answers
 from headway.monitoring.monitor import CLASS, CONFIDENCE, LENGTH, UNKNOWN, Monitor, Reference, Terms
-from tests.monitoring.streams import CLASSES, answers, days, monitor_of, names, read, record, truth
+from headway.monitoring.wording import STARTS, name_of
+from tests.monitoring.streams import CLASSES, OTHER, answers, days, monitor_of, names, read, record, truth, worded
 
 STREAMS, ALPHA = 200, 0.2
 
@@ -30,6 +31,13 @@ def test_the_risks_of_all_bets_sum_to_at_most_alpha() -> None:
     risks += [1 / monitor.loss_threshold, *(1 / monitor.class_threshold for _ in monitor.by_class)]
     # The other eighth is for the classes' promises.
     assert sum(risks) == pytest.approx(0.1 * 7 / 8)
+
+
+def test_the_risk_of_the_wording_is_shared_by_its_classifiers() -> None:
+    reference, right = answers(0, 300)
+    monitor = monitor_of(worded(reference, 0), right)
+    assert sum(monitor.weights.values()) == pytest.approx(1)
+    assert sum(monitor.weights[name] for name in STARTS) == pytest.approx(monitor.weights[LENGTH])
 
 
 def test_streams_that_do_not_change_are_rarely_warned_of() -> None:
@@ -64,6 +72,27 @@ def test_a_change_from_the_first_answer_on_is_found_by_the_score_that_shows_it(c
     assert record(monitor).status in ("warning", "alarm")
 
 
+def test_other_words_are_found_though_nothing_else_changes() -> None:
+    reference, right = answers(2, 800)
+    first = name_of(200)
+    usual = read(monitor_of(worded(reference, 0), right), worded(answers(3, 400)[0], 1))
+    assert not shown(usual)
+    other = read(monitor_of(worded(reference, 0), right), worded(answers(3, 400)[0], 1, OTHER))
+    assert shown(other) == {first}
+    (found,) = [one for one in record(other).drift if one.crossed]
+    assert found.crossed_row is not None
+    assert 200 < found.crossed_row <= 300  # counted as answers, not from the training of the classifier on
+    assert found.path[0] == (200, 0.0)
+
+
+def test_a_classifier_that_is_not_trained_yet_is_not_in_the_record() -> None:
+    reference, right = answers(2, 300)
+    monitor = read(monitor_of(worded(reference, 0), right), worded(answers(3, 200)[0], 1))
+    assert not STARTS.keys() & {one.name for one in record(monitor).drift}
+    read(monitor, worded(answers(3, 1)[0], 2))
+    assert STARTS.keys() & {one.name for one in record(monitor).drift} == {name_of(200)}
+
+
 def test_a_change_of_lengths_alone_is_a_warning() -> None:
     found = record(read(monitor_of(*answers(2, 800)), answers(3, 400, length=4.0)[0]))
     assert found.status == "warning"
@@ -80,10 +109,12 @@ def test_a_change_that_makes_the_model_unsure_is_an_alarm_by_the_estimate() -> N
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(st.integers(0, 60), max_size=6), st.booleans())
+@given(st.lists(st.integers(0, 80), max_size=6), st.booleans())
 def test_cuts_and_stored_states_change_nothing(sizes: list[int], stored: bool) -> None:
-    reference = answers(4, 200)
+    before, right_before = answers(4, 200)
+    reference = worded(before, 0), right_before
     now, right = answers(5, sum(sizes), length=5.4)
+    now = worded(now, 1, OTHER)
     whole = monitor_of(*reference)
     whole.add(now)
     parts = monitor_of(*reference)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +96,7 @@ def labelled_answers(
     found: list[tuple[int, int, int, LabelledAnswer]] = []
     for order, (part, new) in enumerate(rows):
         shadow |= part.shadow
+        answers = replace(part.champion, trigrams=None)  # the texts have been read
         for row, key in _matches(part.keys, wanted[new], known):
             answer_id = f"{part.part.name}:{row}"
             ids = {answer_id, f"text:{key.text_sha256}"} if key.text_sha256 else {answer_id}
@@ -104,7 +105,7 @@ def labelled_answers(
             used |= ids
             predicted = classes[int(part.champion.predicted[row])]
             request = str(part.keys["request_id"][row].as_py())
-            answer = part.champion.take(np.array([row]))
+            answer = answers.take(np.array([row]))
             labelled = LabelledAnswer(answer, predicted, known.labels[key], request, frozenset(ids))
             found.append((known.places[key], order, row, labelled))
     found.sort(key=lambda entry: entry[:3])

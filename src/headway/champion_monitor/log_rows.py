@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from headway.champion_monitor.term import Term
 from headway.monitoring.answers import Answers
+from headway.monitoring.wording import trigrams
 from headway.serving.log.reading import read_part
 from headway.serving.log.rows import TIME
 from headway.serving.log.store import Part, PartStore, UnreadablePart
@@ -81,17 +82,21 @@ class PartRows(NamedTuple):
 
 
 def part_rows(
-    store: PartStore, parts: Sequence[Part], term: Term, classes: Sequence[str]
+    store: PartStore, parts: Sequence[Part], term: Term, classes: Sequence[str], has_texts: bool = False
 ) -> Iterator[PartRows | UnreadablePart]:
     """The rows of some parts, one part in memory at a time; the problem for a part that cannot be read.
 
     Within a part, rows are in an order that is drawn at random, always the same one: a file that was labelled in one go may be
     sorted, which would look like a change. Answers whose class the champion does not have are of another model with the same
     version number, and left out.
+
+    Args:
+        has_texts: whether the texts are read as well, of parts that have them.
     """
+    columns = [*COLUMNS, "text"] if has_texts else COLUMNS
     for part in parts:
         try:
-            table = read_part(store, part, COLUMNS)
+            table = read_part(store, part, columns)
         except UnreadablePart as problem:
             yield problem
             continue
@@ -118,6 +123,7 @@ def answers_of(table: pa.Table, classes: Sequence[str]) -> Answers:
         pc.fill_null(table["characters"], 0).to_numpy(),
         table["unknown_share"].to_numpy().astype(np.float64),
         _days(table),
+        trigrams([text or "" for text in table["text"].to_pylist()]) if "text" in table.column_names else None,
     )
 
 

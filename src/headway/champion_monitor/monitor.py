@@ -64,7 +64,7 @@ def monitor_log(project: Project, on_step: OnStep = lambda _: None) -> Monitorin
         )
     log = open_log(params)
     with _alone(project):
-        subject = _subject(project, on_step, log)
+        subject = _subject(project, on_step, log, has_texts=params.texts == "full")
         term, monitor = subject.term, subject.monitor
         key = watch.state_key(term, monitor, subject.fingerprint)
         name = watch.state_name(term, key)
@@ -91,7 +91,7 @@ def monitor_tables(
         HeadwayError: as for :func:`monitor_log`, or there is no text.
     """
     params = located(project.params.serving.log, project.layout.root)
-    subject = _subject(project, on_step, open_log(params) if params.folder else None)
+    subject = _subject(project, on_step, open_log(params) if params.folder else None, has_texts=True)
     tables = ScoredTables(champion_package(project, subject.term))
     texts = recent_texts.Sample(project.params.monitor.recent_rows)
     for batch in rows:
@@ -125,11 +125,11 @@ def _compared(project: Project, texts: list[str]) -> TextChanges | None:
     return text_changes(rows.texts, texts) if rows.exist else None
 
 
-def _subject(project: Project, on_step: OnStep, log: PartStore | None) -> _Subject:
+def _subject(project: Project, on_step: OnStep, log: PartStore | None, has_texts: bool) -> _Subject:
     decisions = history.decisions(project.registry)
     term = current_term(decisions, project.registry.name)
     on_step(f"comparing with version {term.champion.version}'s answers on the test rows")
-    found, limits = reference_of(project, term, decisions, log), project.params.monitor
+    found, limits = reference_of(project, term, decisions, log, has_texts), project.params.monitor
     promised = term.promised if term.promised is not None else float(found.reference.correct.mean())
     monitor = Monitor(found.reference, Terms(promised, limits.margin, limits.confidence, term.decision))
     return _Subject(term, found.fingerprint, monitor)

@@ -15,6 +15,7 @@ from headway.data.sources.rows import cell_text
 from headway.errors import HeadwayError
 from headway.monitoring.answers import Answers, concatenated
 from headway.monitoring.monitor import Monitor
+from headway.monitoring.wording import trigrams
 from headway.params import DataParams, nearest
 from headway.serving.batch.columns import LABEL as PREDICTED
 from headway.serving.batch.columns import PROBABILITY
@@ -71,6 +72,7 @@ class ScoredTables:
                 np.array([len(text) for text in texts], np.int64),
                 unknown_shares(self.package, texts).astype(np.float64),
                 np.full(len(texts), DAY),
+                trigrams(texts),
             )
         )
 

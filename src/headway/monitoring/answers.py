@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import csr_array, vstack
+
+from headway.monitoring.wording import nothing_known
 
 #: Steps of the grids on which confidence, length and unknown share are counted.
 LEVELS = 4096
@@ -28,6 +31,8 @@ class Answers:
         characters: of the text, int.
         unknown_share: share of the text that the model does not know, from 0 to 1; NaN where that is not known.
         days: what the answers are counted by: days in UTC, such as ``2026-12-01``; "" if that is not known.
+        trigrams: of the texts, (rows, BUCKETS), see :func:`headway.monitoring.wording.trigrams`; a row of a text that is not kept
+            is empty. None: no text is kept.
     """
 
     predicted: np.ndarray
@@ -35,18 +40,28 @@ class Answers:
     characters: np.ndarray
     unknown_share: np.ndarray
     days: np.ndarray
+    trigrams: csr_array | None = None
 
     def __len__(self) -> int:
         return len(self.predicted)
 
     def take(self, rows: np.ndarray) -> Answers:
         """The rows at the given indices, or where a mask is set."""
-        return Answers(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return replace(self, **columns, trigrams=None if self.trigrams is None else self.trigrams[rows])
+
+
+#: The arrays of :class:`Answers`.
+_COLUMNS = ("predicted", "probability", "characters", "unknown_share", "days")
 
 
 def concatenated(parts: Sequence[Answers]) -> Answers:
     """Answers one after the other; at least one part."""
-    return Answers(*(np.concatenate([getattr(one, name) for one in parts]) for name in Answers.__dataclass_fields__))
+    trigrams = None
+    if any(one.trigrams is not None for one in parts):
+        trigrams = vstack([nothing_known(len(one)) if one.trigrams is None else one.trigrams for one in parts], format="csr")
+    columns = {name: np.concatenate([getattr(one, name) for one in parts]) for name in _COLUMNS}
+    return replace(parts[0], **columns, trigrams=trigrams)
 
 
 def confidence_levels(probability: np.ndarray, levels: int = LEVELS) -> np.ndarray:

@@ -34,6 +34,7 @@ from headway.monitoring.record import (
     MonitoringRecord,
     Status,
 )
+from headway.monitoring.wording import STARTS
 
 #: Confidence of intervals that describe.
 ALPHA = 0.05
@@ -70,6 +71,7 @@ def record_of(monitor: Monitor, watched: Watched, recent_rows: int, texts: TextC
     drift = tuple(
         _capital(name, capital, monitor.thresholds[name], monitor.crossed_days.get(name))
         for name, capital in monitor.drift.items()
+        if capital.rows or name not in STARTS  # not yet those whose classifier has not been trained
     )
     loss = _capital("accuracy", monitor.loss, monitor.loss_threshold, monitor.crossed_days.get("accuracy"))
     by_class = tuple(_class_loss(monitor, name) for name in monitor.by_class)
@@ -167,14 +169,15 @@ def _on(capital: Capital) -> str:
 
 
 def _capital(name: str, bets: Bets, threshold: float, day: str | None) -> Capital:
+    start, crossed = STARTS.get(name, 0), bets.crossed_at(threshold)
     return Capital(
         name=name,
         log10=math.log10(bets.value),
         highest=math.log10(bets.maximum),
         threshold=math.log10(threshold),
-        crossed_row=bets.crossed_at(threshold),
+        crossed_row=None if crossed is None else start + crossed,
         crossed_day=day,
-        path=tuple((row, round(level, 4)) for row, level in bets.trajectory),
+        path=tuple((start + row, round(level, 4)) for row, level in bets.trajectory),
     )
 
 

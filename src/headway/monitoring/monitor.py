@@ -4,10 +4,9 @@ Everything that it remembers is in :meth:`Monitor.state`, of about the same size
 in one call or in any cuts at ends of calls gives the same numbers, bit for bit.
 
 The risk 1 − ``confidence`` of any false warning or alarm in the whole time of the champion is divided: half for what is seen
-without labels (equal parts for confidence, predicted classes, length and unknown words), a quarter for the accuracy of the
-labelled answers, and a quarter for that of each class, of which one half is for the class's share of right answers on the test
-rows not being as high as it seems. The comparison with the former champion is a question of its own, with
-the same risk.
+without labels (equal parts for confidence, predicted classes, length, unknown words and wording), a quarter for the accuracy of
+the labelled answers, and a quarter for that of each class, of which one half is for the class's share of right answers on the
+test rows not being as high as it seems. The comparison with the former champion is a question of its own, with the same risk.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from headway.monitoring.conformal import ConformalStream
 from headway.monitoring.guard import Guard
 from headway.monitoring.loss import LossMartingale, group_threshold
 from headway.monitoring.martingale import ConformalMartingale, thresholds
+from headway.monitoring.wording import STARTS, Wording
 
 CONFIDENCE, LENGTH, UNKNOWN, CLASS = "confidence", "length", "unknown words", "predicted class"
 #: With more classes, only the most frequent ones are watched one by one.
@@ -114,8 +114,11 @@ class Monitor:
         self._streams = {
             name: ConformalStream(np.bincount(levels, minlength=size), _seed(terms.key, name))
             for name in self.weights
+            if name not in STARTS
             for levels, size in [self._levels(name, reference.answers)]
         }
+        trigrams = reference.answers.trigrams
+        self._wording = None if trigrams is None else Wording(trigrams, _seed(terms.key, "wording"))
         self.drift = {name: ConformalMartingale([self.thresholds[name]]) for name in self.weights}
         self.loss_threshold = 1 / (terms.alpha / 4)
         self.loss = LossMartingale(terms.least, [self.loss_threshold])
@@ -135,6 +138,11 @@ class Monitor:
         """Whether any change of the texts has been shown, now or earlier."""
         return any(capital.crossed_at(self.thresholds[name]) is not None for name, capital in self.drift.items())
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the words of the texts are watched."""
+        return self._wording is not None
+
     def promised_of(self, index: int, risk: float) -> float:
         """A lower bound for the share of right answers among those that name a class, from the test rows.
 
@@ -151,12 +159,16 @@ class Monitor:
         if not len(answers):
             return
         self.days.add(answers)
-        for name, capital in self.drift.items():
-            usable = answers.take(~np.isnan(answers.unknown_share)) if name == UNKNOWN else answers
-            levels, _ = self._levels(name, usable)
-            before = capital.rows
-            capital.update(self._streams[name].p_values(levels))
-            self._note(name, capital, self.thresholds[name], usable.days, before)
+        for name in self.drift:
+            if name not in STARTS:
+                usable = answers.take(~np.isnan(answers.unknown_share)) if name == UNKNOWN else answers
+                self._bet(name, self._levels(name, usable)[0], usable.days)
+        if self._wording is not None and answers.trigrams is not None:
+            for found in self._wording.read(answers.trigrams):
+                if found.name not in self._streams:
+                    reference = self._wording.reference(found.name)
+                    self._streams[found.name] = ConformalStream(reference, _seed(self.terms.key, found.name))
+                self._bet(found.name, found.levels, answers.days[found.texts])
         self.answers += len(answers)
 
     def add_labelled(self, answers: Answers, labels: Sequence[str], shadow: Sequence[str | None]) -> None:
@@ -199,6 +211,7 @@ class Monitor:
             "right_by_level": self.right_by_level.tolist(),
             "crossed_days": self.crossed_days,
             "streams": {name: stream.state() for name, stream in self._streams.items()},
+            "wording": self._wording and self._wording.state(),
             "drift": {name: capital.state() for name, capital in self.drift.items()},
             "loss": self.loss.state(),
             "by_class": {name: capital.state() for name, capital in self.by_class.items()},
@@ -212,7 +225,9 @@ class Monitor:
         self.labelled.restore(state["labelled"])
         self.right_by_level = np.array(state["right_by_level"], np.int64)
         self.crossed_days = dict(state["crossed_days"])
-        self._streams = {name: ConformalStream.from_state(state["streams"][name]) for name in self._streams}
+        self._streams = {name: ConformalStream.from_state(stream) for name, stream in state["streams"].items()}
+        if self._wording is not None:
+            self._wording.restore(state["wording"])
         self.drift = {name: ConformalMartingale.from_state(state["drift"][name]) for name in self.drift}
         self.loss = LossMartingale.from_state(state["loss"])
         self.by_class = {name: LossMartingale.from_state(state["by_class"][name]) for name in self.by_class}
@@ -229,6 +244,13 @@ class Monitor:
         index = list(self.reference.classes).index(name.removeprefix(f"{CLASS} "))
         return (answers.predicted == index).astype(np.int64), 2
 
+    def _bet(self, name: str, levels: np.ndarray, days: np.ndarray) -> None:
+        """Bet on the next levels of a score; both have the shape (rows,)."""
+        capital = self.drift[name]
+        before = capital.rows
+        capital.update(self._streams[name].p_values(levels))
+        self._note(name, capital, self.thresholds[name], days, before)
+
     def _note(self, name: str, capital: Capital, threshold: float, days: np.ndarray, before: int) -> None:
         """Note the day on which a capital first reached its threshold."""
         row = capital.crossed_at(threshold)
@@ -244,6 +266,8 @@ def _weights(reference: Reference) -> dict[str, float]:
     families = [[CONFIDENCE], [f"{CLASS} {reference.classes[index]}" for index in watched], [LENGTH]]
     if not np.isnan(reference.answers.unknown_share).any():
         families.append([UNKNOWN])
+    if reference.answers.trigrams is not None:
+        families.append(list(STARTS))
     families = [names for names in families if names]
     return {name: 1 / len(families) / len(names) for names in families for name in names}
 
