@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from benchmarks.data import sentences_of
 from benchmarks.folds import Fold, Folds
+from benchmarks.made_rows import sentences_of
 from benchmarks.shipped import params_for
 from headway.data.text.splits import SPLITS
 from headway.data.tokenization import tokenizer

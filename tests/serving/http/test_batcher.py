@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from headway.errors import HeadwayError
-from headway.serving.http.batcher import Batcher
+from headway.serving.http.batcher import CHARACTERS_PER_THREAD, Batcher
 from headway.serving.http.refusals import Refusal
 from headway.serving.package import ModelPackage
 from tests.serving.conftest import TEXTS
@@ -43,6 +44,27 @@ def test_what_waits_while_a_batch_is_classified_is_the_next_batch(held: HeldPack
     for future in (first, *others):
         future.result(60)
     assert held.batches == [["a"], ["b", "c", "d"]]
+
+
+class ThreadsPackage:
+    """A package that notes the number of threads of each batch."""
+
+    def __init__(self, package: ModelPackage) -> None:
+        self._package, self.classes, self.threads = package, package.classes, list[int]()
+
+    def classify(self, texts: Any) -> Any:
+        self.threads.append(torch.get_num_threads())
+        return self._package.classify(texts)
+
+
+def test_a_batch_takes_as_many_threads_as_it_has_work_for(package: ModelPackage) -> None:
+    noting = ThreadsPackage(package)
+    queue = Batcher(FakeLive(fake_model(noting)), 10, 2, lambda _: None)
+    queue.start()
+    for characters in (1, CHARACTERS_PER_THREAD - 1, CHARACTERS_PER_THREAD, 5 * CHARACTERS_PER_THREAD, 1):
+        queue.submit(["a" * characters]).result(60)
+    queue.stop()
+    assert noting.threads == [1, 1, 2, 2, 1]
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back(held: HeldPackage) -> None:
@@ -119,6 +141,8 @@ def test_an_answered_request_does_not_keep_its_model(start: Ask, package: ModelP
     live = FakeLive(fake_model(copy.copy(package)))
     client = start(live)
     replaced = weakref.ref(live.current.package)
+    client.post("/explain", json={"text": TEXTS[0]})  # imports captum, which leaves frames in a cycle, once
+    gc.collect()
     gc.disable()
     try:
         for path in ("/predict", "/explain"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import re
@@ -20,18 +22,23 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 import pytest
+import uvicorn
 
 from headway.errors import HeadwayError
-from headway.serving.http.connections import Reading
+from headway.serving.http.connections import MOST_CONNECTIONS, OTHER_FILES, Reading
 from headway.serving.http.listener import bind
+from headway.serving.http.server import DrainingServer
 from headway.serving.http.settings import SECONDS_TO_FLUSH, SECONDS_TO_STOP, ServeSettings
 from headway.serving.live.live_model import LONGEST_STOP
 from tests.conftest import REPOSITORY
 from tests.serving.conftest import CLASSES, TEXTS
+
+if TYPE_CHECKING:
+    from headway.serving.http.service import Service
 
 SECONDS = 120
 
@@ -450,3 +457,35 @@ def test_the_python_in_the_documentation_works_as_written(start: Start) -> None:
     run = [sys.executable, "-c", script.replace("http://127.0.0.1:8000", address)]
     lines = subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()
     assert [line.split()[0] in CLASSES for line in lines] == [True, True]
+
+
+def test_a_process_may_open_as_many_connections_as_may_wait() -> None:
+    program = (
+        "import resource; from headway.serving.http.connections import allow_connections; "
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]; resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard)); "
+        "most = allow_connections(); print(*resource.getrlimit(resource.RLIMIT_NOFILE), most); "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300)); most = allow_connections(); "
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE), most)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=SECONDS, check=True)
+    (soft, hard, most), limited = (line.split() for line in done.stdout.splitlines())
+    assert int(soft) == min(MOST_CONNECTIONS + OTHER_FILES, int(hard))
+    assert int(most) == int(soft) - OTHER_FILES
+    assert limited == ["300", "300", "100"]  # of connections that get a file, the rest is closed
+    assert ServeSettings().queue_texts < MOST_CONNECTIONS  # a full queue is answered with 429, and comes first
+
+
+def test_garbage_is_not_looked_for_among_the_objects_of_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def startup(*_: Any) -> None:
+        pass
+
+    monkeypatch.setattr(uvicorn.Server, "startup", startup)
+    frozen: list[int] = []
+    server = DrainingServer(
+        uvicorn.Config(lambda: None), cast("Service", None), lambda: frozen.append(gc.get_freeze_count())
+    )
+    try:
+        asyncio.run(server.startup())
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 10_000

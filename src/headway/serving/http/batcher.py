@@ -24,6 +24,9 @@ from headway.serving.live.model import ServedModel
 
 #: Texts and characters from which a batch is full. A request is never divided, so that one model answers all of it.
 BATCH_TEXTS, BATCH_CHARACTERS = 256, 1_000_000
+#: Characters of a batch for each thread of PyTorch. For fewer, waiting for each other takes threads longer than they save, above
+#: all where the event loop needs a core too.
+CHARACTERS_PER_THREAD = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class Batcher:
 
     Args:
         queue_texts: number of texts that may wait.
-        threads: of PyTorch.
+        threads: of PyTorch, at most.
         on_batch: called with the number of texts of each batch, in the thread.
     """
 
@@ -115,7 +118,6 @@ class Batcher:
                 self._waiting -= len(job.texts)
 
     def _run(self) -> None:
-        torch.set_num_threads(self._threads)
         while self._answer_batch():
             pass
 
@@ -146,6 +148,7 @@ class Batcher:
         if not jobs:
             return
         self._on_batch(sum(len(job.texts) for job in jobs))
+        torch.set_num_threads(threads_for(sum(job.characters for job in jobs), self._threads))
         try:
             whole = _answer(self._live.current, [text for job in jobs for text in job.texts])
         except Exception as error:  # noqa: BLE001 - it goes to those who wait for it
@@ -166,6 +169,11 @@ class Batcher:
                     job.future.set_exception(_refusal(own))
         else:
             jobs[0].future.set_exception(_refusal(error))
+
+
+def threads_for(characters: int, most: int) -> int:
+    """Threads of PyTorch for a batch with this number of characters."""
+    return min(most, 1 + characters // CHARACTERS_PER_THREAD)
 
 
 def _answer(model: ServedModel, texts: Sequence[object]) -> Answer:

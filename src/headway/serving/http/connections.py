@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 from typing import Any
 
 import h11
@@ -15,9 +16,29 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from headway.serving.http.envelope import HEADERS
 
+#: Of all requests that may wait at a time, with reserve. Beyond it a connection is closed without an answer, so that a full
+#: queue, which is answered, has to come first.
+MOST_CONNECTIONS = 4_000
+#: Files that a process has open beside its connections, at most.
+OTHER_FILES = 200
 #: For a request's first line and headers to arrive, and for an answer to be read.
 HEADER_SECONDS, READ_SECONDS = 10.0, 30.0
-MOST_CONNECTIONS = 1_000
+
+
+def allow_connections() -> int:
+    """Raise the number of files that this process may open to what its connections need, as far as the system lets it.
+
+    Many systems allow 1,024, and a process can raise that itself.
+
+    Returns:
+        the number of connections for which there are files.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else max(1, min(MOST_CONNECTIONS, soft - OTHER_FILES))
 
 
 class Reading:
@@ -46,7 +67,13 @@ class Reading:
 
 
 class Connection(H11Protocol):
-    """One connection, with limits of time."""
+    """One connection, with limits of time.
+
+    Attributes:
+        most: connections of this process at a time; a further one is closed.
+    """
+
+    most = MOST_CONNECTIONS
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -56,7 +83,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._reading = Reading(self.loop, transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > self.most:
             transport.abort()
         self._set_deadline()
 

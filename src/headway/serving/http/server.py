@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import math
 import signal
 import socket
@@ -15,7 +17,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from headway.serving.http.connections import Connection
+from headway.serving.http.connections import MOST_CONNECTIONS, OTHER_FILES, Connection, allow_connections
 from headway.serving.http.listener import in_terminal
 from headway.serving.http.logs import configure_logs
 from headway.serving.http.service import Service
@@ -29,6 +31,9 @@ class Opened:
     app: FastAPI
     version: str
     close: Callable[[], None]
+
+
+log = logging.getLogger(__name__)
 
 
 class DrainingServer(uvicorn.Server):
@@ -47,6 +52,10 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # The objects of the imported modules and of the model stay. Looking through them for garbage stops all requests for
+        # a tenth of a second.
+        gc.collect()
+        gc.freeze()
         self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -91,6 +100,13 @@ class DrainingServer(uvicorn.Server):
 def serve(opened: Opened, settings: ServeSettings, listener: socket.socket, on_ready: Callable[[], None]) -> None:
     """Serve until a signal ends it; ``on_ready`` is called when the first request can be sent."""
     configure_logs()
+    Connection.most = allow_connections()
+    if settings.queue_texts >= Connection.most:
+        log.warning(
+            "this process may open few files, so that connections beyond %s are closed; raise `ulimit -n` to %s or more",
+            f"{Connection.most:,}",
+            f"{MOST_CONNECTIONS + OTHER_FILES:,}",
+        )
     config = uvicorn.Config(
         opened.app,
         http=Connection,
