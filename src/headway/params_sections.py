@@ -412,8 +412,12 @@ class TrainingParams(Section):
         description="float32 · bfloat16 (mixed precision), for a frozen encoder's features too; `make bench-speed` measures both"
     )
     accelerator: Literal["auto", "cpu", "gpu"] = Field(description="auto: a GPU if there is one · cpu · gpu")
-    devices: PositiveInt = Field(description="GPUs, or processes on CPUs, that train together (DDP)")
+    devices: PositiveInt = Field(description="GPUs, or processes on CPUs, that train together (DDP), on all machines")
     threads: PositiveInt = Field(description="CPU threads of each process; results depend on it")
+    strategy: Literal["ddp", "ray"] = Field(
+        description="Where they train: ddp (this machine, or wherever torchrun has started them) · ray (a cluster)"
+    )
+    address: str = Field(description='Address of the Ray cluster; "": a temporary one on this machine')
 
 
 class TuneParams(Section):

@@ -267,15 +267,15 @@ def test_the_processes_end_with_a_parent_that_is_killed_with_kill_9(repository: 
 def test_ray_folders_of_killed_processes_are_removed_and_others_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from headway.executors import on_ray
+    from headway.executors import cluster
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    monkeypatch.setattr(on_ray, "TEMPORARY", tmp_path)
+    monkeypatch.setattr(cluster, "TEMPORARY", tmp_path)
     kept = [f"headway-ray-{os.getpid()}-ab", "headway-ray-x-ab", "headway-abc", f"other-{gone.pid}-ab"]
     for name in (*kept, f"headway-ray-{gone.pid}-ab"):
         (tmp_path / name / "session").mkdir(parents=True)
-    on_ray.remove_abandoned_folders()
+    cluster.remove_abandoned_folders()
     assert sorted(folder.name for folder in tmp_path.iterdir()) == sorted(kept)
 
 
@@ -284,16 +284,44 @@ def test_a_ray_cluster_that_does_not_answer_is_one_line(shared: Shared) -> None:
         opened("ray", shared, address="127.0.0.1:9").__enter__()
 
 
-def test_a_ray_cluster_that_refuses_is_one_line_about_its_token(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("printed", "raised", "message"),
+    [
+        (
+            "W gcs_client.cc: Unauthenticated: InvalidAuthToken\n",
+            "no connection",
+            "requires a token, .* set RAY_AUTH_MODE=token",
+        ),
+        ("", "AuthenticationError: no token", "requires a token, .* set RAY_AUTH_MODE=token"),
+        (
+            "",
+            "Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.11.7\n"
+            "This process on 10.0.0.1 was started with:\n    Ray: 2.60.0\n    Python: 3.12.1\n",
+            r"has Ray 2\.59\.0 on Python 3\.11\.7, and this machine has Ray 2\.60\.0 on Python 3\.12\.1; install the same",
+        ),
+        ("", "no node here\nmore", r"does not accept this process \(no node here\); run it on a machine of the cluster$"),
+    ],
+)
+def test_why_a_ray_cluster_refuses_is_one_line(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch, printed: str, raised: str, message: str
+) -> None:
     def refuse(**_: object) -> None:
-        raise RuntimeError("InvalidAuthToken")
+        os.write(2, printed.encode())
+        raise RuntimeError(raised)
 
-    monkeypatch.setattr("headway.executors.on_ray.engine.init", refuse)
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.setattr("headway.executors.cluster.ray.init", refuse)
     with socket.create_server(("127.0.0.1", 0)) as door:
         address = f"127.0.0.1:{door.getsockname()[1]}"
-        for form in (address, f"ray://{address}"):
-            with pytest.raises(Unreachable, match=r"^tune\.address: .* refuses .*InvalidAuthToken.* RAY_AUTH_MODE=token"):
-                opened("ray", shared, address=form).__enter__()
+        with pytest.raises(HeadwayError, match=rf"^tune\.address: the Ray cluster {message}") as caught:
+            opened("ray", shared, address=address).__enter__()
+    assert "\n" not in str(caught.value)
+
+
+def test_rays_client_without_its_package_is_one_line(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway.executors.cluster.find_spec", lambda _: None)
+    with pytest.raises(HeadwayError, match=r"^tune\.address: 'ray://head:10001' .*pip install 'ray\[client\]'"):
+        opened("ray", shared, address="ray://head:10001").__enter__()
 
 
 def test_a_malformed_ray_address_is_one_line(shared: Shared) -> None:
@@ -305,7 +333,6 @@ def test_a_malformed_ray_address_is_one_line(shared: Shared) -> None:
 
 def test_without_ray_one_line_says_how_to_install_it(shared: Shared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "headway.executors.on_ray", raising=False)
     with pytest.raises(HeadwayError, match=r"Ray is not installed .*pip install .*\.\[ray\]"):
         opened("ray", shared)
 
@@ -324,3 +351,15 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
         else:
             process.kill()
     assert not alive
+
+
+def test_what_a_process_has_sent_stays_until_the_caller_has_it() -> None:
+    from headway.executors.gang import Member  # imports Ray
+
+    member = Member()
+    member._sent.extend("ab")
+    assert member.sent(0) == ["a", "b"]
+    assert member.sent(0) == ["a", "b"]  # the first answer was lost
+    member._sent.append("c")
+    assert member.sent(1) == ["b", "c"]
+    assert member.sent(3) == []

@@ -100,16 +100,27 @@ def open_executor(
         from headway.executors.processes import processes
 
         return processes(work, shared, workers)
+    require_ray(address, names)
+    from headway.executors.on_ray import ray
+
+    return ray(work, shared, workers, threads, address, names)
+
+
+def require_ray(address: str, names: OptionNames) -> None:
+    """Import Ray, for the cluster at an address or for one on this machine.
+
+    Raises:
+        HeadwayError: it is not installed.
+    """
     if not address:
         os.environ.setdefault(*RAY_ON_LOOPBACK)
     try:
-        from headway.executors.on_ray import ray
+        import ray  # noqa: F401
     except ModuleNotFoundError as error:
         raise HeadwayError(
             f"{names.engine}: Ray is not installed ({error}); install it with "
             f"`pip install --constraint requirements-dev.lock -e '.[ray]'`, or choose {names.other_engines}"
         ) from None
-    return ray(work, shared, workers, threads, address, names)
 
 
 @dataclass(frozen=True)

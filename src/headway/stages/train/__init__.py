@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +23,12 @@ from headway.layout import Layout
 from headway.lineage import code_fingerprint
 from headway.model.fitting import fit_ngrams
 from headway.model.joint import JointClassifier
-from headway.params import Params, flatten
+from headway.params import PLACE_OF_TRAINING, Params, flatten
 from headway.serving import package
 from headway.serving.package import SavedEncoder
 from headway.stages.tokenize.cached import encoded_with
 from headway.stages.tokenize.pretrained import identity
-from headway.stages.train.fitting import described, fit_attention, fit_pretrained
+from headway.stages.train.fitting import FittedAttention, Report, described, fit_attention, fit_pretrained
 from headway.stages.train.parts import part_metrics
 from headway.tracking import RunningRun, Tracker
 
@@ -37,57 +39,47 @@ if TYPE_CHECKING:
 MODEL_SECTIONS = ("tokenizer", "ngrams", "model", "pretrained", "training")
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What the stage trains with.
+
+    Attributes:
+        knobs: the params, with the values that the search has found.
+        folder: of the encoded texts.
+        checkpoints: their folder, under a hash of all inputs.
+    """
+
+    knobs: Params
+    found: dict[str, Any]
+    classes: list[str]
+    folder: Path
+    splits: dict[str, EncodedTexts]
+    key: str
+    checkpoints: Path
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self.folder / "tokenizer.json"
+
+    @property
+    def vocabulary_size(self) -> int:
+        return tokenizer.load(self.tokenizer_file).get_vocab_size()
+
+
 def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback | None = None) -> dict[str, Any]:
     """Write ``models/candidate``, the model package; ``results/training/history.json``, and validation metrics.
 
     Checkpoints are kept in the scratch folder under a hash of all inputs, so that an interrupted training resumes after its
     last evaluation, and a training with other inputs starts from the beginning.
     """
-    found = read_json(layout.study / "best_params.json", made_by="tune")
-    knobs = params.at(found)
-    classes = read_json(layout.prepared / "labels.json", made_by="prepare")
-    # A tokenizer found by the search has its own folder of encoded texts.
-    folder = encoded_with(knobs.tokenizer, params.tokenizer, layout)
-    tokenizer_file = folder / "tokenizer.json"
-    vocabulary_size = tokenizer.load(tokenizer_file).get_vocab_size()
-    splits = {name: EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation")}
-    inputs = [code_fingerprint(layout, "train")]
-    if knobs.model.encoder == "pretrained":
-        inputs += identity(knobs, layout)
-    files = [tokenizer_file, *(folder / f"{name}.arrow" for name in splits), *folder.glob(vectors.FILE)]
-    inputs += [sha256_of_file(file) for file in files]
-    sections = [getattr(knobs, name).model_dump() for name in MODEL_SECTIONS]
-    key = sha256_of_json([*sections, params.seed, inputs])
-    checkpoints = layout.scratch / "checkpoints"
-    for old in checkpoints.glob("*"):
-        if old.name != key[:16]:
+    inputs = _inputs(params, layout)
+    knobs, splits, classes = inputs.knobs, inputs.splits, inputs.classes
+    for old in inputs.checkpoints.parent.glob("*"):
+        if old != inputs.checkpoints:
             shutil.rmtree(old)
-    with tracker.nested("training", "train", key) as run:
+    with tracker.nested("training", "train", inputs.key) as run:
         ngrams = fit_ngrams(WholeTexts(**splits), len(classes), knobs)
-        on_evaluation = partial(_log_evaluation, run)
-        if knobs.model.encoder == "pretrained":
-            fitted = fit_pretrained(
-                **splits,
-                n_classes=len(classes),
-                knobs=knobs,
-                layout=layout,
-                checkpoints=checkpoints / key[:16],
-                report=on_evaluation,
-                progress=progress,
-            )
-        else:
-            module = fit_attention(
-                splits["train"],
-                splits["validation"],
-                vocabulary_size,
-                len(classes),
-                knobs,
-                checkpoints / key[:16],
-                on_evaluation,
-                vectors.load(folder),
-                progress,
-            )
-            fitted = described(module)
+        fitted = _attention_part(inputs, layout, partial(_log_evaluation, run), progress)
         model = JointClassifier(ngrams, fitted.classifier)
         class_rows = np.bincount(splits["train"].labels, minlength=len(classes)).tolist()
         joined = join(model, splits["validation"], class_rows, fitted.logits)
@@ -95,17 +87,71 @@ def train(params: Params, layout: Layout, tracker: Tracker, progress: Callback |
             **{name: value for name, value in fitted.report.items() if name != "attention"},
             **joined,
             "attention": joined["attention"] | fitted.report["attention"],
-            "settings": settings_of(knobs, found),
+            "settings": settings_of(knobs, inputs.found),
         }
         with fresh_folder(layout.candidate) as packed:
             made_from = fitted.encoder
             encoder = SavedEncoder(made_from, fitted.report["encoder"], knobs.tokenizer.strip_html) if made_from else None
-            package.save(packed, model, tokenizer_file, knobs.tokenizer.max_length, vocabulary_size, classes, encoder)
+            size, longest = inputs.vocabulary_size, knobs.tokenizer.max_length
+            package.save(packed, model, inputs.tokenizer_file, longest, size, classes, encoder)
         write_json(layout.training / "history.json", fitted.history)
         write_json(layout.metrics("training"), report)
         _log_result(run, knobs, layout)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(inputs.checkpoints.parent, ignore_errors=True)
     return report
+
+
+def take_part(params: Params, layout: Layout) -> None:
+    """Train together with the first of the processes that torchrun started. That one alone has the rest of the stage to do."""
+    inputs = _inputs(params, layout)
+    if inputs.knobs.model.encoder == "scratch" or inputs.knobs.pretrained.learns:
+        _attention_part(inputs, layout)
+
+
+def _inputs(params: Params, layout: Layout) -> Inputs:
+    found = read_json(layout.study / "best_params.json", made_by="tune")
+    knobs = params.at(found)
+    classes = read_json(layout.prepared / "labels.json", made_by="prepare")
+    # A tokenizer found by the search has its own folder of encoded texts.
+    folder = encoded_with(knobs.tokenizer, params.tokenizer, layout)
+    splits = {name: EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation")}
+    inputs = [code_fingerprint(layout, "train")]
+    if knobs.model.encoder == "pretrained":
+        inputs += identity(knobs, layout)
+    files = [folder / "tokenizer.json", *(folder / f"{name}.arrow" for name in splits), *folder.glob(vectors.FILE)]
+    inputs += [sha256_of_file(file) for file in files]
+    sections = [getattr(knobs, name).model_dump(exclude=PLACE_OF_TRAINING) for name in MODEL_SECTIONS]
+    key = sha256_of_json([*sections, params.seed, inputs])
+    return Inputs(knobs, found, classes, folder, splits, key, layout.scratch / "checkpoints" / key[:16])
+
+
+def _attention_part(
+    inputs: Inputs, layout: Layout, report: Report | None = None, progress: Callback | None = None
+) -> FittedAttention:
+    """The attention part after its training."""
+    n_classes = len(inputs.classes)
+    if inputs.knobs.model.encoder == "pretrained":
+        return fit_pretrained(
+            **inputs.splits,
+            n_classes=n_classes,
+            knobs=inputs.knobs,
+            layout=layout,
+            checkpoints=inputs.checkpoints,
+            report=report,
+            progress=progress,
+        )
+    module = fit_attention(
+        inputs.splits["train"],
+        inputs.splits["validation"],
+        inputs.vocabulary_size,
+        n_classes,
+        inputs.knobs,
+        inputs.checkpoints,
+        report,
+        vectors.load(inputs.folder),
+        progress,
+    )
+    return described(module)
 
 
 def join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,19 @@ from torch import Tensor
 from headway.data.batching.datamodule import TextDataModule, in_text_order
 from headway.data.tokenization.encoded import EncodedTexts
 from headway.encoders import EncoderFiles
+from headway.errors import HeadwayError
 from headway.layout import Layout
 from headway.model import pretrained
 from headway.model.fine_tuning import FineTuningModule
 from headway.model.joint import AttentionPart
+from headway.model.launch import launched
 from headway.model.lightning import MONITOR, ClassifierModule, TrainingModule
 from headway.model.pretrained import PretrainedClassifier
 from headway.model.schedule import resolve
 from headway.model.training import fit, pin
-from headway.params import Params
+from headway.params import Params, TrainingParams
 from headway.stages.tokenize.pretrained import PretrainedRows, encoder_of, subwords_of
+from headway.stages.train.on_ray import fit_on_ray
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
@@ -64,12 +67,32 @@ def fit_attention(
 ) -> ClassifierModule:
     """The attention part's module after its training: the weights of the best evaluation, all evaluations, and the schedule."""
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
-    data = TextDataModule(train, validation, knobs.model.max_length, knobs.seed)
+    data = TextDataModule(replace(train, ids=()), replace(validation, ids=()), knobs.model.max_length, knobs.seed)
     schedule = resolve(knobs.training, data)
     print(f"train · {schedule}", flush=True)  # noqa: T201 - progress, for a person
     module = ClassifierModule(knobs.model, knobs.training, vocabulary_size, class_rows, knobs.seed, schedule, word_vectors)
-    fit(module, data, progress=progress, report=report, checkpoints=checkpoints, devices=knobs.training.devices)
+    train_where_asked(module, data, knobs.training, checkpoints, report, progress)
     return module.eval()
+
+
+def train_where_asked(
+    module: TrainingModule,
+    data: TextDataModule,
+    params: TrainingParams,
+    checkpoints: Path,
+    report: Report | None = None,
+    progress: Callback | None = None,
+) -> None:
+    """Train where ``training.strategy`` says: on Ray, or in this process, its children and those that torchrun started."""
+    launch = launched()
+    if params.strategy == "ddp":
+        fit(module, data, progress=progress, report=report, checkpoints=checkpoints, devices=params.devices, launch=launch)
+        return
+    if launch:
+        raise HeadwayError(
+            f"training.strategy: ray, but {launch.size} processes were started (WORLD_SIZE); set it to ddp, or start one"
+        )
+    fit_on_ray(module, data, params, checkpoints, report)
 
 
 def described(module: ClassifierModule) -> FittedAttention:
@@ -108,12 +131,12 @@ def fine_tune(
     """A pretrained encoder that learns together with its linear layer."""
     files = encoder_of(knobs, layout)
     folder = subwords_of(knobs, layout, files)
-    train, validation = (EncodedTexts.open(folder / f"{name}.arrow") for name in ("train", "validation"))
+    train, validation = (replace(EncodedTexts.open(folder / f"{name}.arrow"), ids=()) for name in ("train", "validation"))
     data = TextDataModule(train, validation, knobs.pretrained.max_length, knobs.seed)
     class_rows = np.bincount(train.labels, minlength=n_classes).tolist()
     module = FineTuningModule(files.folder, knobs, class_rows, knobs.seed, data)
     print(f"train · {module.schedule}", flush=True)  # noqa: T201 - progress, for a person
-    fit(module, data, progress=progress, report=report, checkpoints=checkpoints, devices=knobs.training.devices)
+    train_where_asked(module, data, knobs.training, checkpoints, report, progress)
     classifier = module.trained()
     with torch.inference_mode():
         batches = data.val_dataloader()

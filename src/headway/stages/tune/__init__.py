@@ -12,7 +12,7 @@ from headway.errors import HeadwayError
 from headway.files import fresh_folder, read_json, sha256_of_file, sha256_of_json, write_json
 from headway.layout import Layout
 from headway.lineage import code_fingerprint
-from headway.params import Params
+from headway.params import PLACE_OF_TRAINING, Params
 from headway.search.found import summary_of, trials_of
 from headway.search.results import SearchSummary, TrialResult, summary
 from headway.search.trial import Progress
@@ -71,7 +71,7 @@ def study_key(params: Params, layout: Layout) -> str:
         threads_per_trial(params),
         params.ngrams.model_dump(),
         params.model.model_dump(),
-        params.training.model_dump(),
+        params.training.model_dump(exclude=PLACE_OF_TRAINING),
         params.tokenizer.model_dump(),
         params.seed,
         code_fingerprint(layout, "tune"),
