@@ -1,4 +1,5 @@
-"""How the data stages grow with the rows (time, peak memory, exponent of growth), and how often `ingest` reads a source's bytes.
+"""How the data stages grow with the rows (time, memory, disk, exponent of growth), what `prepare` gains from workers, what
+training and scoring take per million tokens, and how often `ingest` reads a source's bytes.
 
 `make bench-data` runs it. The rows are made of sentences of the shipped reviews, put together at random to about 200 words
 each; a tenth of them are near-duplicates of others. The encoding speed is measured on the reviews themselves.
@@ -7,15 +8,8 @@ each; a tenth of them are near-duplicates of others. The encoding speed is measu
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
-import json
 import math
-import random
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,6 +19,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import spread, training_cost
+from benchmarks.made_rows import WORDS, convert, sentences_of, write_rows
+from benchmarks.stage_costs import MB, measure, run_python
 from benchmarks.targets import Target, print_targets
 from headway import environment
 from headway.data.text.splits import text_id
@@ -34,9 +31,8 @@ from headway.layout import Layout
 from headway.params import load
 from headway.stages.tokenize import SplitTexts, encode_rows
 
-STAGES = ("ingest", "prepare", "tokenize")
-WORDS = 200
-NEAR_DUPLICATES, CHANGED, REMEMBERED = 0.1, 3, 1_000  # their share; words changed; earlier rows that they may be made from
+#: The command of each stage. prepare has one process; the time with more is measured apart.
+STAGES = {"ingest": "ingest", "prepare": "prepare --workers 1", "tokenize": "tokenize"}
 FEW = 100  # rows, which take no time compared with a stage's start
 PASSES = 3  # of which the fastest counts, because others use the machine too
 SHORTEST = 1.0  # seconds; growth from a shorter time is mostly noise
@@ -44,18 +40,6 @@ ENCODED, GROWTH, MEMORY = 5_000, 1.1, 1_500  # targets: reviews per second at le
 KINDS = ("csv", "csv.gz", "jsonl", "parquet")
 READ_ONCE, READ_TWICE = 1.02, 2.02  # targets: bytes read per byte of the source; Parquet is hashed apart from its columns
 PROJECT = Path(__file__).resolve().parents[1]
-# Runs a stage in its own process, and prints the most memory that it took, mapped files included (Linux).
-RUN = """
-import re, sys
-from pathlib import Path
-from headway import cli
-sys.argv = ["headway", sys.argv[1]]
-try:
-    cli.main()
-except SystemExit as end:
-    assert not end.code, end.code
-print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-"""
 # Ingests two files, and prints the bytes that were read for the second (Linux); the first loads all modules.
 READ = """
 import re, sys
@@ -74,15 +58,14 @@ print(after - before)
 
 
 def main() -> None:
-    """Print the table, and the targets with whether they are met."""
+    """Print the tables, and the targets with whether they are met."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--spread-rows", type=int, default=100_000, help="rows that prepare spreads over workers; 0: none")
+    parser.add_argument("--train-rows", type=int, nargs="*", default=[10_000, 20_000], help="rows that are trained on")
     arguments = parser.parse_args()
     environment.configure()
-    console = Console()
-    table = Table("stage", "rows", "seconds", "rows/s", "peak MB", "growth", title=f"Data stages, ~{WORDS} words a row")
-    for column in table.columns[1:]:
-        column.justify = "right"
+    console = Console(width=110)  # of the widest table, wherever it is printed to
     with tempfile.TemporaryDirectory() as folder:
         layout = new_project(Path(folder))
         console.print("Reading the shipped reviews")
@@ -92,29 +75,53 @@ def main() -> None:
         sentences = sentences_of(reviews)
         console.print("Counting the bytes read by ingest")
         reads = {kind: bytes_read_per_byte(kind, layout, sentences, min(arguments.rows)) for kind in KINDS}
-        console.print(f"Timing start-up, on {FEW:,} rows")
-        write_rows(layout.root / "rows.csv", sentences, FEW)
-        runs = [{stage: measure(stage, layout)[0] for stage in STAGES} for _ in range(PASSES)]
-        start_up = {stage: min(run[stage] for run in runs) for stage in STAGES}
-        taken: dict[str, list[tuple[int, float]]] = {stage: [] for stage in STAGES}
-        peaks = dict.fromkeys(STAGES, 0.0)
-        for rows in arguments.rows:
-            console.print(f"Making {rows:,} rows")
-            write_rows(layout.root / "rows.csv", sentences, rows)
-            for stage in STAGES:
-                console.print(f"{stage}, {rows:,} rows")
-                whole, peaks[stage] = measure(stage, layout)
-                seconds = max(whole - start_up[stage], 0.01)
-                grown = growth(taken[stage][-1], (rows, seconds)) if taken[stage] else ""
-                table.add_row(stage, f"{rows:,}", f"{seconds:.1f}", f"{rows / seconds:,.0f}", f"{peaks[stage]:,.0f}", grown)
-                taken[stage].append((rows, seconds))
-            table.add_section()
+        console.print(_reads_table(reads))
+        taken, peaks = stage_costs(console, layout, sentences, arguments.rows)
+        if arguments.spread_rows:
+            spread.compare(console, layout, sentences, arguments.spread_rows)
+        if arguments.train_rows:
+            training_cost.measure_stages(console, layout, sentences, arguments.train_rows)
+    print_targets(console, targets(encoded_per_second, taken, peaks, reads))
+
+
+def stage_costs(
+    console: Console, layout: Layout, sentences: list[str], sizes: list[int]
+) -> tuple[dict[str, list[tuple[int, float]]], dict[str, float]]:
+    """Print a table with what each stage takes at each size. Returns, by stage, rows and seconds of each size, and the MB of
+    memory at the last one.
+    """
+    columns = ("stage", "rows", "seconds", "rows/s", "CPU s", "peak MB", "disk MB", "peak disk MB", "growth")
+    table = Table(*columns, title=f"Data stages, ~{WORDS} words a row")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(f"Timing start-up, on {FEW:,} rows")
+    write_rows(layout.root / "rows.csv", sentences, FEW)
+    runs = [{stage: measure(command, layout).seconds for stage, command in STAGES.items()} for _ in range(PASSES)]
+    start_up = {stage: min(run[stage] for run in runs) for stage in STAGES}
+    taken: dict[str, list[tuple[int, float]]] = {stage: [] for stage in STAGES}
+    peaks = dict.fromkeys(STAGES, 0.0)
+    for rows in sizes:
+        source = layout.root / "rows.csv"
+        console.print(f"Making {rows:,} rows")
+        write_rows(source, sentences, rows)
+        console.print(f"{source.stat().st_size / MB:,.0f} MB")
+        shutil.rmtree(layout.root / "data")
+        for stage, command in STAGES.items():
+            console.print(f"{stage}, {rows:,} rows")
+            cost = measure(command, layout)
+            seconds, peaks[stage] = max(cost.seconds - start_up[stage], 0.01), cost.memory
+            grown = growth(taken[stage][-1], (rows, seconds)) if taken[stage] else ""
+            numbers = (f"{value:,.0f}" for value in (rows / seconds, cost.cpu, cost.memory, cost.disk, cost.peak_disk))
+            table.add_row(stage, f"{rows:,}", f"{seconds:.1f}", *numbers, grown)
+            console.print(cost)
+            taken[stage].append((rows, seconds))
+        table.add_section()
     console.print(table)
     shown = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in start_up.items())
+    console.print("CPU s: computed on all cores together, which other users of the machine change little")
     console.print(f"seconds: minus those that a stage takes for {FEW:,} rows ({shown})")
-    console.print("growth: exponent of time in rows since the previous size; 1 is linear")
-    console.print(_reads_table(reads))
-    print_targets(console, targets(encoded_per_second, taken, peaks, reads))
+    console.print("disk: what the stage leaves, and what it needs meanwhile; growth: exponent of time in rows, 1 is linear")
+    return taken, peaks
 
 
 def targets(
@@ -128,7 +135,7 @@ def targets(
         peaks: by stage, MB at the last size.
         reads: by kind of file, bytes read per byte of the source.
     """
-    rows = taken[STAGES[0]][-1][0]
+    rows = taken["ingest"][-1][0]
     speed = f"IMDB reviews encoded: {encoded_per_second:,.0f} per second, target {ENCODED:,}"
     found = [(speed, encoded_per_second >= ENCODED)]
     for stage, sizes in taken.items():
@@ -152,21 +159,6 @@ def bytes_read_per_byte(kind: str, layout: Layout, sentences: list[str], rows: i
         convert(layout.root / "rows.csv", layout.root / f"{name}.{kind}")
     done = run_python(READ, layout, f"few.{kind}", f"many.{kind}")
     return int(done.split()[-1]) / (layout.root / f"many.{kind}").stat().st_size
-
-
-def convert(source: Path, target: Path) -> None:
-    """Write a CSV as another kind of file."""
-    with source.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    match target.suffix:
-        case ".jsonl":
-            target.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        case ".parquet":
-            pq.write_table(pa.Table.from_pylist(rows), target)
-        case ".gz":
-            target.write_bytes(gzip.compress(source.read_bytes(), compresslevel=1))
-        case _:
-            shutil.copyfile(source, target)
 
 
 def _reads_table(reads: dict[str, float]) -> Table:
@@ -208,50 +200,6 @@ def encoding_speed(reviews: list[str], layout: Layout) -> float:
         encoded.write(layout.root / "reviews.arrow", encode_rows(path, encoder))
         seconds.append(time.monotonic() - started)
     return len(reviews) / min(seconds)
-
-
-def sentences_of(reviews: list[str]) -> list[str]:
-    """The reviews' sentences, one after another."""
-    return [part for text in reviews for part in re.split(r"(?<=[.!?])\s+", text.replace("<br />", " ")) if part]
-
-
-def write_rows(path: Path, sentences: list[str], rows: int) -> None:
-    """A CSV some of whose rows are near-duplicates of earlier ones: a few of their words are changed."""
-    draw = random.Random(rows)
-    earlier: list[list[str]] = []
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label"])
-        for number in range(rows):
-            words: list[str] = []
-            if earlier and draw.random() < NEAR_DUPLICATES:
-                words = list(draw.choice(earlier))
-                for _ in range(CHANGED):
-                    words[draw.randrange(len(words))] = draw.choice(draw.choice(sentences).split() or ["and"])
-            while len(words) < WORDS:
-                words += sentences[draw.randrange(len(sentences))].split()
-            if len(earlier) < REMEMBERED:
-                earlier.append(words)
-            else:
-                earlier[draw.randrange(REMEMBERED)] = words
-            writer.writerow([" ".join(words), ("negative", "positive")[number % 2]])
-
-
-def measure(stage: str, layout: Layout) -> tuple[float, float]:
-    """Seconds and peak memory in MB of a stage."""
-    started = time.monotonic()
-    printed = run_python(RUN, layout, stage)
-    seconds = time.monotonic() - started
-    return seconds, int(printed.split()[-1]) / 1024
-
-
-def run_python(code: str, layout: Layout, *arguments: str) -> str:
-    """What code prints in a process of its own in the project's folder."""
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=layout.root, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(arguments)} failed: {done.stderr[-2000:]}")
-    return done.stdout
 
 
 def growth(before: tuple[int, float], now: tuple[int, float]) -> str:

@@ -393,6 +393,7 @@ def test_only_what_changes_the_trials_changes_the_study(tunable: tuple[Params, L
         {"tune.trials": 99, "tune.timeout_minutes": 1.0, "tune.target": 0.9, "tune.second_margin": 0.5},
         {"tune.storage": "postgresql://host/studies"},
         {"tune.executor": "ray", "tune.address": "ray://host:10001"},
+        {"training.strategy": "ray", "training.address": "ray://host:10001"},
         {"evaluation.confidence": 0.9, "gate.confidence": 0.9},
     ]
     others: list[dict[str, Any]] = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -37,12 +38,27 @@ def ingest() -> None:
 
 
 @app.command(rich_help_panel=PANEL)
-def prepare() -> None:
-    """Clean the rows and split them into data/prepared."""
+def prepare(
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes; 0 for one per core and 50,000 rows, at most 8, or one per CPU with --address."),
+    ] = 0,
+    executor: Annotated[
+        Literal["processes", "ray"], typer.Option(help="What the workers are: processes on this machine, or those of Ray.")
+    ] = "processes",
+    address: Annotated[
+        str, typer.Option(help="Ray cluster: host:6379 or ray://host:10001; by default a new one here.")
+    ] = "",
+) -> None:
+    """Clean the rows and split them into data/prepared. The options change the time that it takes, not what it writes."""
+    from headway.errors import HeadwayError
     from headway.reporting.data.remarks import remarks
     from headway.stages.prepare import prepare as stage
+    from headway.stages.prepare.spread import Workers
 
-    report = _run(stage)
+    if address and executor != "ray":
+        raise HeadwayError("--address is for a Ray cluster; add --executor ray")
+    report = _run(partial(stage, workers=Workers(workers, executor, address)))
     quarantined = {reason: count for reason, count in report.rows_quarantined.items() if count}
     say(
         f"{report.rows_in:,} rows in, {report.rows_kept:,} kept"
@@ -92,12 +108,21 @@ def tune() -> None:
 
 @app.command(rich_help_panel=PANEL)
 def train() -> None:
-    """Train the classifier. An interrupted training continues."""
+    """Train the classifier. An interrupted training continues.
+
+    Processes that torchrun starts, on one machine or several, train together; the first one writes the model.
+    """
+    from headway.model.launch import launched
     from headway.reporting.training import training_progress
+    from headway.stages.train import take_part
     from headway.stages.train import train as stage
 
     die_with_dvc()
     layout, params = _checked_project()
+    if (launch := launched()) and launch.rank:
+        take_part(params, layout)
+        print(f"process {launch.rank} of {launch.size} has taken part; process 0 has the model")
+        return
     report = stage(params, layout, tracker(params, layout), training_progress("train"))
     parts = [f"{name} {report[name]['validation_accuracy']:.4f}" for name in ("ngrams", "attention") if name in report]
     print(f"validation accuracy {report['validation_accuracy']:.4f} ({', '.join(parts)} alone)")

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headway.data.preparation.split_assignment import NO_SPLIT, RowFeatures
+from headway.data.preparation.split_assignment import NO_SPLIT
 from headway.data.preparation.time_split import assign_by_time
 from headway.data.preparation.times import NO_TIME
 from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION
 from headway.params import SplitParams
+from tests.data.preparation.rows import Rows
 
 SHARES = SplitParams(
     train=0.6,
@@ -36,7 +37,7 @@ LATER, HELD_OUT, AFTER = (
 def features(texts, labels, bands, reason=None, unlabelled=0):
     """Features given as small numbers; the last rows are unlabelled."""
     size = len(texts)
-    return RowFeatures(
+    return Rows.of(
         np.array(reason or [0] * size, dtype=np.uint8),
         np.array([*labels[: size - unlabelled], *[-1] * unlabelled], dtype=np.int32),
         np.array([NO_SPLIT] * (size - unlabelled) + [UNLABELLED] * unlabelled, dtype=np.int8),

@@ -10,14 +10,16 @@ the data never move existing ones:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from headway.data.preparation.buckets import Buckets
 from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION, unit_hash
 from headway.params import SplitParams
@@ -36,14 +38,24 @@ class RowFeatures:
     label: np.ndarray  # index of its label; -1 if it has none; int32, shape (rows,)
     predefined_split: np.ndarray  # ``TEST`` or ``UNLABELLED`` by source, otherwise ``NO_SPLIT``; int8, shape (rows,)
     digest: np.ndarray  # equal for equal texts, shape (rows,)
-    bands: np.ndarray  # near-duplicates are equal in at least one band; uint64, shape (rows, bands)
+    text: np.ndarray  # index of a usable row with the same text, one for each text; -1 if unusable; int64, shape (rows,)
+    buckets: Buckets  # those that at least two texts share
 
     def __len__(self) -> int:
         return len(self.reason)
 
-    def take(self, order: np.ndarray) -> RowFeatures:
+    def take(self, order: np.ndarray) -> Self:
         """The rows in another order."""
-        return RowFeatures(*(getattr(self, field.name)[order] for field in fields(self)))
+        place = np.argsort(order)  # of each row in that other order
+        return replace(
+            self,
+            reason=self.reason[order],
+            label=self.label[order],
+            predefined_split=self.predefined_split[order],
+            digest=self.digest[order],
+            text=np.where(self.text >= 0, place[self.text], -1)[order],
+            buckets=replace(self.buckets, text=place[self.buckets.text].astype(np.int32)),
+        )
 
     @property
     def labelled(self) -> np.ndarray:
@@ -83,7 +95,7 @@ def assign(rows: RowFeatures, params: SplitParams, max_rows: int) -> Assignment:
     # would change splits when a conflicting row is appended.
     split = np.full(len(rows), NO_SPLIT, dtype=np.int8)
     split[first] = _split_by_hash(rows, first, params)
-    members, buckets = shared_buckets(rows.bands, first)
+    members, buckets = rows.buckets.of_rows(rows.text, first)
     _join_near_duplicates(rows, members, buckets, split, reason)
     sample(rows, first, reason, max_rows, params.salt)
     split[reason > 0] = NO_SPLIT
@@ -107,14 +119,17 @@ def _in_order(assigned: Assignment, order: np.ndarray) -> Assignment:
 
 
 def leakage(rows: RowFeatures, train: np.ndarray, test: np.ndarray) -> float:
-    """The share of test rows that have a duplicate or near-duplicate in training; both are masks, bool, (rows,)."""
-    leaked = np.zeros(len(rows), dtype=bool)
-    for column in (rows.digest, *rows.bands.T):
-        _, key = np.unique(column, return_inverse=True)
-        trained = np.zeros(len(rows), dtype=bool)
-        trained[key[train]] = True
-        leaked |= trained[key]
-    return float(leaked[test].mean()) if test.any() else 0.0
+    """The share of test rows that have a duplicate or near-duplicate in training.
+
+    Args:
+        train, test: masks of usable rows, bool, (rows,).
+    """
+    trained = np.zeros(len(rows), dtype=bool)  # by text
+    trained[rows.text[train]] = True
+    bucket_trained = np.zeros(len(rows.buckets), dtype=bool)
+    bucket_trained[rows.buckets.bucket[trained[rows.buckets.text]]] = True
+    trained[rows.buckets.text[bucket_trained[rows.buckets.bucket]]] = True
+    return float(trained[rows.text[test]].mean()) if test.any() else 0.0
 
 
 def split_at_random(rows: RowFeatures, params: SplitParams) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +149,7 @@ def drop_duplicates(
     The first is that in ``order``, indices of all rows; None for their own order.
     """
     usable = np.flatnonzero(reason == 0) if order is None else order[reason[order] == 0]
-    _, position, group = np.unique(rows.digest[usable], return_index=True, return_inverse=True)
+    _, position, group = np.unique(rows.text[usable], return_index=True, return_inverse=True)
     first = usable[position]
     first_of_row = first[group]
     labelled = rows.label[usable] >= 0
@@ -169,24 +184,17 @@ def _split_by_hash(rows: RowFeatures, first: np.ndarray, params: SplitParams) ->
     return np.where(free, split, predefined).astype(np.int8)
 
 
+def texts_of(digest: np.ndarray, reason: np.ndarray) -> np.ndarray:
+    """The index of the first usable row with the same text, for each usable row; -1 for others; int64, (rows,)."""
+    usable = np.flatnonzero(reason == 0)
+    _, first, group = np.unique(digest[usable], return_index=True, return_inverse=True)
+    text = np.full(len(digest), -1, dtype=np.int64)
+    text[usable] = usable[first][group]
+    return text
+
+
 def _positions(digests: np.ndarray, salt: str) -> np.ndarray:
     return np.array([unit_hash(digest.tobytes(), salt) for digest in digests])
-
-
-def shared_buckets(bands: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of (row, bucket) for every bucket that at least two of the chosen rows share, sorted by row; both int32."""
-    members, buckets, n_buckets = [], [], 0
-    for band in range(bands.shape[1]):
-        _, bucket, size = np.unique(bands[chosen, band], return_inverse=True, return_counts=True)
-        shared = size[bucket] > 1
-        members.append(chosen[shared].astype(np.int32))
-        buckets.append((bucket[shared] + n_buckets).astype(np.int32))
-        n_buckets += len(size)
-    if not members:
-        return np.empty(0, dtype=np.int32), np.empty(0, dtype=np.int32)
-    member = np.concatenate(members)
-    order = np.argsort(member, kind="stable")
-    return member[order], np.concatenate(buckets)[order]
 
 
 def _join_near_duplicates(

@@ -21,7 +21,6 @@ from headway.data.preparation.split_assignment import (
     drop_duplicates,
     near_duplicate_groups,
     sample,
-    shared_buckets,
 )
 from headway.data.preparation.validation import CODE
 from headway.data.text.splits import TEST, TRAIN, UNLABELLED, VALIDATION
@@ -50,7 +49,7 @@ def assign_by_time(
     labelled = kept[rows.labelled[kept]]
     split[labelled] = _split_of_times(times[labelled], params, _end_of(last_day))
     reason[labelled[split[labelled] == NO_SPLIT]] = CODE["after split.train_until"]
-    members, buckets = shared_buckets(rows.bands, kept)
+    members, buckets = rows.buckets.of_rows(rows.text, kept)
     _leave_earlier_splits(members, buckets, split, reason)
     trained = np.unique(rows.label[split == TRAIN])
     reason[(split == VALIDATION) & ~np.isin(rows.label, trained)] = CODE["class without training rows"]

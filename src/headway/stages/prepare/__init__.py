@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,7 +15,7 @@ import pyarrow as pa
 from headway.data.preparation.ingested import Manifest, batches
 from headway.data.preparation.label_map import LabelMap
 from headway.data.preparation.profile import DataProfile, bad_share, profile
-from headway.data.preparation.scan import Scan, scan
+from headway.data.preparation.scan import Scan, Settings, scan
 from headway.data.preparation.scores import score_in
 from headway.data.preparation.split_assignment import Assignment, assign
 from headway.data.preparation.text_examples import ExampleTexts
@@ -28,13 +29,14 @@ from headway.files import fresh_folder, write_json
 from headway.layout import Layout
 from headway.params import TIME_COLUMN, Params
 from headway.phrases import counted
+from headway.stages.prepare.spread import HERE, Workers, running
 
 MAX_CLASSES = 1_000
 #: Of the times in ``data/prepared``.
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
 
-def prepare(params: Params, layout: Layout) -> DataProfile:
+def prepare(params: Params, layout: Layout, workers: Workers = HERE) -> DataProfile:
     """Write ``data/prepared``, the data metrics, and the data profile with examples of texts and of quarantined rows
     (``results/data``).
 
@@ -44,30 +46,35 @@ def prepare(params: Params, layout: Layout) -> DataProfile:
 
     Labels are renamed, merged and dropped by ``data.label_map`` first. HeadwayError if too many rows are bad, a split is empty,
     the number of classes is out of range, the labels are a score, or the times cannot be read.
+
+    Args:
+        workers: what scans the rows, which does not change what is written.
     """
     manifest = Manifest.read(layout.raw)
-    label_map = LabelMap(params.data.label_map)
-    layout.scratch.mkdir(parents=True, exist_ok=True)
-    spool = layout.scratch / "bands"
+    settings = Settings.of(params)
+    spool = layout.scratch / "bands-spool"
+    shutil.rmtree(spool, ignore_errors=True)
+    spool.mkdir(parents=True)
     try:
-        scanned = scan(layout.raw, params, label_map, spool)
-        _require_classes(scanned, params.data.label_column)
-        last_day, max_rows = params.split.train_until, params.data.max_rows
-        if scanned.times is None:
-            assignment = assign(scanned.rows, params.split, max_rows)
-        else:
-            assignment = assign_by_time(scanned.rows, scanned.times, params.split, last_day, max_rows)
-        _require_few_bad_rows(scanned, assignment, params.data.max_bad_share, manifest, layout)
-        if scanned.times is not None:
-            _require_spans(scanned, scanned.times, assignment, params.split.time_column, last_day)
-        labels = _classes(scanned, assignment, label_map, params.split.first_rows_in_training)
-        with fresh_folder(layout.prepared) as folder:
-            write_json(folder / "labels.json", labels)
-            texts = ExampleTexts(scanned, assignment, labels)
-            quarantined = _write(scanned, assignment, labels, manifest, layout.raw, folder, params.data.slice_columns, texts)
-        result = profile(scanned, assignment, labels, label_map, params, manifest)
+        with running(workers, settings, manifest.rows + manifest.unlabelled_rows) as run:
+            scanned = scan(layout.raw, params, spool, run)
     finally:
-        spool.unlink(missing_ok=True)
+        shutil.rmtree(spool)
+    _require_classes(scanned, params.data.label_column)
+    last_day, max_rows = params.split.train_until, params.data.max_rows
+    if scanned.times is None:
+        assignment = assign(scanned.rows, params.split, max_rows)
+    else:
+        assignment = assign_by_time(scanned.rows, scanned.times, params.split, last_day, max_rows)
+    _require_few_bad_rows(scanned, assignment, params.data.max_bad_share, manifest, layout)
+    if scanned.times is not None:
+        _require_spans(scanned, scanned.times, assignment, params.split.time_column, last_day)
+    labels = _classes(scanned, assignment, settings.label_map, params.split.first_rows_in_training)
+    with fresh_folder(layout.prepared) as folder:
+        write_json(folder / "labels.json", labels)
+        texts = ExampleTexts(scanned, assignment, labels)
+        quarantined = _write(scanned, assignment, labels, manifest, layout.raw, folder, params.data.slice_columns, texts)
+    result = profile(scanned, assignment, labels, settings.label_map, params, manifest)
     with fresh_folder(layout.profile.parent) as folder:
         write_json(folder / layout.profile.name, result.model_dump())
         write_json(folder / layout.quarantine_examples.name, [asdict(row) for row in quarantined])
