@@ -9,7 +9,7 @@ from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
-from flows import report
+from flows import missed_runs, report
 from flows.execution import exclusive
 from flows.pipeline import announced_failures  # whose module also keeps tracebacks out of the flow's log
 from headway import preflight
@@ -20,6 +20,7 @@ from headway.errors import HeadwayError
 from headway.foreign_text import markdown, one_line
 from headway.layout import Layout
 from headway.monitoring.record import MonitoringRecord
+from headway.params import Params
 from headway.promotion.project import Project
 from headway.registry.registry import Registry
 from headway.reporting.monitoring.page import headline
@@ -43,13 +44,15 @@ def monitor(project: str = "") -> str:
         HeadwayError: see :func:`headway.champion_monitor.monitor.monitor_log`.
     """
     layout = Layout.find(Path(project) if project else None)
-    with announced_failures(layout, lambda line: get_run_logger().warning(line)):
-        return _run(layout)
+    with (
+        announced_failures(layout, lambda line: get_run_logger().warning(line)),
+        missed_runs.noted_run(layout, "monitor"),  # before any check, because a run that fails has started
+    ):
+        return _run(preflight.check(layout), layout)
 
 
-def _run(layout: Layout) -> str:
+def _run(params: Params, layout: Layout) -> str:
     """The flow's work: monitor, report, and restore the former champion if that is wanted and shown."""
-    params = preflight.check(layout)
     report.label_flow_run(layout.root.name)
     found = Project(params, layout, Registry(Tracker(params, layout)))
     record = monitor_log(found)

@@ -15,7 +15,7 @@ from typing import Any
 from prefect import flow, get_run_logger, runtime, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import graph, report, server
+from flows import graph, missed_runs, report, server
 from flows.execution import UP_TO_DATE, StageFailed, StageResult, changed_stages, exclusive, repro
 from headway import preflight
 from headway.champion_monitor.feedback import collect_feedback
@@ -103,7 +103,10 @@ def pipeline(project: str = "") -> str:
             refused).
     """
     layout = Layout.find(Path(project) if project else None)
-    with announced_failures(layout, lambda line: get_run_logger().warning(line)):
+    with (
+        announced_failures(layout, lambda line: get_run_logger().warning(line)),
+        missed_runs.noted_run(layout, "retrain"),  # before any check, because a run that fails has started
+    ):
         return _run(layout)
 
 

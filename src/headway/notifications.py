@@ -36,6 +36,7 @@ EVENTS: dict[str, str] = {
     "rollback": "warning",
     "retirement": "warning",
     "failure": "failure",
+    "missed_run": "failure",
     "warning": "warning",
     "alarm": "failure",
 }

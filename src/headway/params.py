@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from headway import yaml_files
 from headway.errors import HeadwayError
-from headway.params_errors import RENAMED, first_problem, nearest
+from headway.params_errors import RENAMED, all_problems, nearest
 from headway.params_sections import (
     TIME_COLUMN,
     BaselineParams,
@@ -208,7 +208,12 @@ SECTIONS: dict[str, type[Section]] = {
     "tokenizer": TokenizerParams,
 }
 #: Knobs of these sections that set what a trial costs. They are not searched: a larger budget improves nearly every trial.
-BUDGET = tuple(f"training.{name}" for name in ("max_epochs", "patience", "precision", "accelerator", "devices", "threads"))
+BUDGET = tuple(
+    f"training.{name}"
+    for name in ("max_epochs", "patience", "precision", "accelerator", "devices", "threads", "strategy", "address")
+)
+#: Knobs of the section ``training`` that say where the training runs, which does not change its result.
+PLACE_OF_TRAINING = {"strategy", "address"}
 #: Knobs of a pretrained encoder that all trials share: the encoder and the sub-words are prepared once, before the first.
 FIXED = tuple(
     f"pretrained.{name}"
@@ -279,10 +284,32 @@ def load(path: Path) -> Params:
 @lru_cache(maxsize=4)
 def _parse(text: str, name: str) -> Params:
     """Parse the text of a params file. Keyed by content, not by modification time, so that a changed file is never missed."""
+    return validate(_tree(text, name), name, lambda: yaml_files.numbered(text))
+
+
+def _tree(text: str, name: str) -> Mapping[str, Any]:
+    """The nested mapping in the text of a params file."""
     tree = yaml_files.parse(text, name)
     if not isinstance(tree, Mapping):
         raise HeadwayError(f"{name}: expected sections such as 'data:' and 'model:', found {type(tree).__name__}")
-    return validate(tree, name, lambda: yaml_files.numbered(text))
+    return tree
+
+
+def problems(path: Path) -> list[str]:
+    """Every mistake in a params file, one line each; only errors that can be fixed by editing keys or values.
+
+    Raises:
+        HeadwayError: the file cannot be read, or is no YAML.
+    """
+    try:
+        text = yaml_files.read_text(path)
+    except FileNotFoundError:
+        raise HeadwayError(f"{path}: no such file; restore it with `git checkout {FILE_NAME}`") from None
+    try:
+        Params.model_validate(_tree(text, path.name))
+    except ValidationError as error:
+        return all_problems(error, Params, yaml_files.numbered(text), path.name)
+    return []
 
 
 def validate(tree: Mapping[str, Any], source: str, numbered: Callable[[], Mapping[str, Any]] | None = None) -> Params:
@@ -296,4 +323,6 @@ def validate(tree: Mapping[str, Any], source: str, numbered: Callable[[], Mappin
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
-        raise HeadwayError(first_problem(error, Params, numbered() if numbered else tree, source)) from None
+        lines = all_problems(error, Params, numbered() if numbered else tree, source)
+        more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        raise HeadwayError(lines[0] + more) from None

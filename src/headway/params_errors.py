@@ -19,17 +19,25 @@ RENAMED = {
 }
 
 
-def first_problem(error: ValidationError, kind: type[Section], tree: Mapping[str, Any], source: str) -> str:
-    """The first problem that pydantic found when it validated ``tree`` as ``kind``, in one line, and the number of further ones.
+def all_problems(error: ValidationError, kind: type[Section], tree: Mapping[str, Any], source: str) -> list[str]:
+    """The problems that pydantic found when it validated ``tree`` as ``kind``, one line each.
 
-    The line gives the source and, if ruamel.yaml read the tree for a round trip, the line in it.
+    A line gives the source and, if ruamel.yaml read the tree for a round trip, the line in it.
     """
     problems = error.errors()
-    misspelt = {problem["loc"][:-1] for problem in problems if problem["type"] == "extra_forbidden"}
-    # A missing key beside an unknown one is most likely the unknown one, misspelt.
-    problems = [problem for problem in problems if problem["type"] != "missing" or problem["loc"][:-1] not in misspelt]
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return _line(problems[0], kind, tree, source) + more
+    unknown = {
+        problem["loc"]: ".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden"
+    }
+    renamed = {RENAMED[name] for name in unknown.values() if name in RENAMED}
+    misspelt = {loc[:-1] for loc, name in unknown.items() if name not in RENAMED}
+    # A missing key beside an unknown one is most likely the unknown one, misspelt or under its former name.
+    problems = [
+        problem
+        for problem in problems
+        if problem["type"] != "missing"
+        or (problem["loc"][:-1] not in misspelt and ".".join(map(str, problem["loc"])) not in renamed)
+    ]
+    return [_line(problem, kind, tree, source) for problem in problems]
 
 
 def nearest(word: str, known: list[str]) -> str:

@@ -33,6 +33,7 @@ def check(layout: Layout) -> Params:
     for path in (layout.graph, layout.lock):
         if path.exists():
             yaml_files.load_mapping(path)
+    check_dvc(layout)
     check_git(layout)
     if params.data.source == "file" and "://" in params.data.path:
         from headway.data.sources.remote import require_available
@@ -121,6 +122,14 @@ def check_space(layout: Layout) -> None:
         )
 
 
+def check_dvc(layout: Layout) -> None:
+    """HeadwayError if the project has no folder ``.dvc``."""
+    if not (layout.root / ".dvc").is_dir():
+        raise HeadwayError(
+            f"{layout.root}: not a DVC project: the folder .dvc is missing; restore it with `git checkout .dvc`"
+        )
+
+
 def check_git(layout: Layout) -> None:
     """Check that git reads the project's repository, which DVC and the lineage of results need.
 
@@ -129,8 +138,6 @@ def check_git(layout: Layout) -> None:
             is configured to work without git.
     """
     root = layout.root
-    if not (root / ".dvc").is_dir():
-        raise HeadwayError(f"{root}: not a DVC project: the folder .dvc is missing; restore it with `git checkout .dvc`")
     try:
         git(root, "rev-parse", "--git-dir")
     except GitError as error:

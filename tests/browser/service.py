@@ -13,7 +13,8 @@ from headway.serving.explain import explain
 from headway.serving.http.app import html_response
 from headway.serving.http.bodies import prediction
 from headway.serving.http.explanations import as_json
-from headway.serving.http.page import page
+from headway.serving.http.page import page, status_page
+from headway.serving.http.status import prefers_page
 from headway.serving.package import ModelPackage
 
 
@@ -34,6 +35,7 @@ class Service(ThreadingHTTPServer):
         explains: whether it can explain.
         explained_by: version that explains, if it is another one.
         failures: errors with which the next requests to ``/predict`` are answered.
+        status: what ``/status`` tells.
         about: what ``/model`` tells besides name, version and classes.
         requests: bodies of the requests to ``/predict`` that were answered.
     """
@@ -46,6 +48,7 @@ class Service(ThreadingHTTPServer):
         self.explains, self.explained_by = True, ""
         self.failures: list[Refused] = []
         self.about: dict[str, Any] = {}
+        self.status: dict[str, Any] = {}
         self.requests: list[dict[str, Any]] = []
         self.lock = threading.Lock()
 
@@ -68,6 +71,8 @@ class Service(ThreadingHTTPServer):
         model = {"name": "film-reviews", "version": self.version}
         if path == "/model":
             return {**model, "classes": self.package.classes, **self.about}
+        if path == "/status":
+            return self.status
         if path == "/predict":
             with self.lock:
                 if self.failures:
@@ -95,8 +100,8 @@ class Handler(BaseHTTPRequestHandler):
     server: Service
 
     def do_GET(self) -> None:
-        if self.path == "/":
-            found = html_response(page())
+        if self.path == "/" or (self.path == "/status" and prefers_page(self.headers.get("Accept", ""))):
+            found = html_response(page() if self.path == "/" else status_page())
             policy = {"Content-Security-Policy": found.headers["Content-Security-Policy"]}
             self.send(200, bytes(found.body), "text/html; charset=utf-8", policy)
         else:

@@ -49,15 +49,15 @@ def service(package: ModelPackage) -> Iterator[Service]:
 
 
 @contextmanager
-def opened(context: BrowserContext, service: Service, quiet: bool = True) -> Iterator[Page]:
-    """The page in the browser. At the end it must have asked nobody but the service, and logged no error if it is quiet."""
+def opened(context: BrowserContext, service: Service, path: str = "", quiet: bool = True) -> Iterator[Page]:
+    """A page of the service. At the end it must have asked nobody but the service, and logged no error if it is quiet."""
     page = context.new_page()
     requests: list[str] = []
     errors: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(service.address)
+    page.goto(service.address + path)
     yield page
     page.close()
     assert all(url.startswith((service.address, "blob:")) for url in requests)

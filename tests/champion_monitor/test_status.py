@@ -23,8 +23,10 @@ def history() -> list[Decision]:
     return story(("promotion", 1), ("refusal", 2), ("promotion", 3), ("refusal", 4), ("refusal", 5), ("refusal", 6))
 
 
-def lines(params: Params, folder: Path, history: list[Decision], runs: tuple[str, ...] = ()) -> list[str]:
-    return list(status_lines(params, Layout(folder), history, runs))
+def lines(
+    params: Params, folder: Path, history: list[Decision], runs: tuple[str, ...] = (), missed: tuple[str, ...] = ()
+) -> list[str]:
+    return list(status_lines(params, Layout(folder), history, runs, missed))
 
 
 def test_the_champion_its_decisions_and_the_next_run_are_listed(
@@ -37,6 +39,13 @@ def test_the_champion_its_decisions_and_the_next_run_are_listed(
         f"decision {n}" for n in (6, 5, 4, 3, 2)
     ]
     assert "next run: Mon 2027-01-04 03:00 +01:00, retrain" in found
+
+
+def test_a_missed_run_is_listed_before_the_next_one(params: Params, history: list[Decision], tmp_path: Path) -> None:
+    found = lines(params, tmp_path, history, ("Mon 2027-01-04 03:00 +01:00, retrain",), ("retrain of Sun did not start",))
+    assert found.index("missed run: retrain of Sun did not start") < found.index(
+        "next run: Mon 2027-01-04 03:00 +01:00, retrain"
+    )
 
 
 def test_only_a_record_of_this_champion_counts(params: Params, history: list[Decision], tmp_path: Path) -> None:

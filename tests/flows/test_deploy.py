@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from prefect.context import refresh_global_settings_context
+from prefect.events import DeploymentEventTrigger
 from ruamel.yaml import YAML
 
-from flows import deploy, local_server, server, timezones
+from flows import deploy, local_server, missed_runs, server, timezones
+from flows.monitor import monitor
 from flows.pipeline import pipeline
 from headway import preflight
 from headway.errors import HeadwayError
@@ -30,6 +32,7 @@ def in_the_project(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(repository)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setattr(missed_runs, "RECORD", str(tmp_path / missed_runs.RECORD))
     refresh_global_settings_context()
     yield
     monkeypatch.undo()
@@ -171,16 +174,25 @@ def test_monitoring_without_a_log_or_at_no_time_is_refused(
 
 
 def test_the_work_pools_deployment_is_the_one_that_the_command_serves(repository: Path) -> None:
-    (deployment,) = YAML(typ="safe").load(repository / "prefect.yaml")["deployments"]
-    assert deployment["name"] == deploy.NAME
-    file, _, name = deployment["entrypoint"].partition(":")
-    assert (repository / file).is_file()
-    assert name == pipeline.fn.__name__
-    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
-    (step,) = deployment["build"]
-    (options,) = step.values()
-    assert options["script"] == "python -m flows.timezones"
-    assert [schedule["timezone"] for schedule in deployment["schedules"]] == [f"{{{{ {options['id']}.stdout }}}}"]
+    deployments = YAML(typ="safe").load(repository / "prefect.yaml")["deployments"]
+    assert [deployment["name"] for deployment in deployments] == [deploy.NAME, deploy.MONITOR]
+    for deployment, flow in zip(deployments, (pipeline, monitor), strict=True):
+        file, _, name = deployment["entrypoint"].partition(":")
+        assert (repository / file).is_file()
+        assert name == flow.fn.__name__
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        (step,) = deployment["build"]
+        (options,) = step.values()
+        assert options["script"] == "python -m flows.timezones"
+        assert [schedule["timezone"] for schedule in deployment["schedules"]] == [f"{{{{ {options['id']}.stdout }}}}"]
+
+
+def test_the_work_pools_retraining_follows_an_alarm_as_the_command_does(repository: Path) -> None:
+    retrain, _ = YAML(typ="safe").load(repository / "prefect.yaml")["deployments"]
+    (written,) = [DeploymentEventTrigger(**{"name": "", **one}) for one in retrain["triggers"]]
+    own = deploy._after_an_alarm("*")
+    same = {"expect", "match", "posture", "threshold", "within", "enabled"}
+    assert written.model_dump(include=same) == own.model_dump(include=same)
 
 
 def test_prefects_own_command_in_the_project_has_the_projects_settings(repository: Path, tmp_path: Path) -> None:

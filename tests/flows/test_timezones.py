@@ -15,7 +15,6 @@ import pytest
 import tzlocal
 
 from flows import timezones
-from flows.deploy import describe
 from headway.errors import HeadwayError
 
 
@@ -108,12 +107,12 @@ def test_a_machine_without_a_setting_is_in_utc(in_zone: Callable[[str], None], m
 )
 def test_every_night_at_three_stays_three_when_clocks_go_forward(day: int, times: list[str]) -> None:
     after = datetime(2027, 3, day, 12, tzinfo=UTC)
-    assert [describe(time) for time in timezones.next_times("0 3 * * *", "Europe/Berlin", after=after)] == times
+    assert [timezones.describe(time) for time in timezones.next_times("0 3 * * *", "Europe/Berlin", after=after)] == times
 
 
 def test_every_night_at_three_stays_three_when_clocks_go_back() -> None:
     after = datetime(2027, 10, 29, 12, tzinfo=UTC)
-    assert [describe(time) for time in timezones.next_times("0 3 * * *", "Europe/Berlin", after=after)] == [
+    assert [timezones.describe(time) for time in timezones.next_times("0 3 * * *", "Europe/Berlin", after=after)] == [
         "Sat 2027-10-30 03:00 +02:00",
         "Sun 2027-10-31 03:00 +01:00",
         "Mon 2027-11-01 03:00 +01:00",

@@ -15,6 +15,8 @@ from headway.promotion.decision_report import write_index
 from headway.promotion.project import Project
 from headway.reporting.index.page import MONITOR
 from headway.reporting.monitoring import page
+from headway.serving.log.store import MONITOR_FOLDER, MONITOR_RECORD, located
+from headway.serving.log.writer import open_log
 from headway.tracking_labels import version_path
 
 RECORD = "monitoring.json"
@@ -42,12 +44,14 @@ class Publication:
 def publish(project: Project, record: MonitoringRecord, warn: Callable[[str], object]) -> Publication:
     """Write the page and the record, send a notification if the status got worse, and store all with the champion's version.
 
-    Example texts stay in the project: what is stored in MLflow is not removed when the log's rows expire.
+    Example texts stay in the project: what is stored in MLflow is not removed when the log's rows expire. Beside the log, the
+    record is for the services that write it.
 
     Args:
         warn: called with what went wrong with the notification.
 
     Raises:
+        HeadwayError: the log's folder cannot be written to.
         Unreachable: MLflow or its artifact store does not answer; the page is written, and the notification sent, nevertheless.
     """
     layout, registry = project.layout, project.registry
@@ -59,13 +63,16 @@ def publish(project: Project, record: MonitoringRecord, warn: Callable[[str], ob
         line = f"version {record.version} of {record.model}: {record.reasons[0]}"
         notify(Message(record.status, layout.root.name, line, link), warn)
     write_text(layout.reports / RECORD, record.as_json())
+    stored = record.model_copy(update={"examples": ()})
+    if project.params.serving.log.folder:
+        log = open_log(located(project.params.serving.log, layout.root))
+        log.below(MONITOR_FOLDER).write_file(MONITOR_RECORD, stored.as_json().encode())
     decisions = history.decisions(registry)
     write_index(project, decisions[-1] if decisions else None)
     term = current_term(decisions, registry.name)
     version = registry.find(term.champion)
     if version is not None and term.decision == record.decision:  # else there is another champion meanwhile
         tag = f"{record.status}, {record.last_day or record.source}" + "".join(f"; {reason}" for reason in record.reasons)
-        stored = record.model_copy(update={"examples": ()})
         files = {"monitoring/page.html": page.render(stored), "monitoring/record.json": stored.as_json()}
         registry.store_monitoring(version, _metrics(record), record.answers, tag, files)
     return published

@@ -23,12 +23,15 @@ from headway.serving.log.writer import open_log
 LAST_DECISIONS = 5
 
 
-def status_lines(params: Params, layout: Layout, decisions: Sequence[Decision], next_runs: Sequence[str]) -> Iterator[str]:
+def status_lines(
+    params: Params, layout: Layout, decisions: Sequence[Decision], next_runs: Sequence[str], missed_runs: Sequence[str]
+) -> Iterator[str]:
     """The champion, what monitoring last found, labels, decisions and scheduled runs, in lines for a terminal.
 
     Args:
         decisions: the history.
         next_runs: descriptions of the runs that a schedule will start next.
+        missed_runs: those that should have started and did not, with what to do.
 
     Raises:
         HeadwayError: the prediction log is set and cannot be listed.
@@ -50,6 +53,7 @@ def status_lines(params: Params, layout: Layout, decisions: Sequence[Decision], 
         yield f"labels: {labels:,} since the last decision{due}"
     for decision in list(reversed(decisions))[:LAST_DECISIONS]:
         yield f"decision {decision.number}, {_minute(datetime.fromisoformat(decision.when))}: {decision.headline}"
+    yield from (f"missed run: {run}" for run in missed_runs)
     yield from (f"next run: {run}" for run in next_runs)
     if not next_runs:
         yield "next run: none is scheduled here; `headway schedule` or cron starts runs by the clock"

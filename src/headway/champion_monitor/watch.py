@@ -13,11 +13,11 @@ from headway.champion_monitor.term import Term
 from headway.files import sha256_of_json
 from headway.monitoring.answers import concatenated
 from headway.monitoring.monitor import Monitor
-from headway.serving.log.store import PartStore, UnreadablePart
+from headway.serving.log.store import MONITOR_FOLDER, PartStore, UnreadablePart
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 #: Folder of the states in the log's folder.
-FOLDER = "monitor"
+FOLDER = MONITOR_FOLDER
 
 
 @dataclass
@@ -51,7 +51,7 @@ def catch_up(
     unreadable += known.unreadable
 
     def rows() -> Iterator[tuple[PartRows, bool]]:
-        for number, found in enumerate(part_rows(log, new, term, classes), 1):
+        for number, found in enumerate(part_rows(log, new, term, classes, monitor.reads_texts), 1):
             if isinstance(found, UnreadablePart):
                 unreadable.append(str(found))
                 continue
@@ -84,7 +84,8 @@ def state_name(term: Term, key: str) -> str:
 def state_key(term: Term, monitor: Monitor, fingerprint: str) -> str:
     """What a state belongs to: the term, the reference, and what the champion is held to."""
     terms = monitor.terms
-    return sha256_of_json([STATE_VERSION, term.decision, fingerprint, terms.promised, terms.margin, terms.confidence])
+    held_to = [terms.promised, terms.margin, terms.confidence, list(monitor.weights)]
+    return sha256_of_json([STATE_VERSION, term.decision, fingerprint, *held_to])
 
 
 def restore(log: PartStore, name: str, key: str, monitor: Monitor) -> Progress | None:

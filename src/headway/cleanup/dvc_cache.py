@@ -41,7 +41,10 @@ def plan(layout: Layout, revisions: Sequence[str]) -> list[Group]:
             paths = {one: Path(database.oid_to_path(one)) for database in own for one in database.all()}
             others = [Path(database.oid_to_path(one)) for database in shared for one in database.all()]
     except DvcException as error:
-        raise HeadwayError(f"DVC cannot read what is in use: {first_line(error)}; nothing was removed") from None
+        raise HeadwayError(
+            f"DVC cannot tell what is in use ({first_line(error)}), so nothing was removed; run `make run`, or `dvc fetch` from "
+            "a remote, so that its cache has what dvc.lock names"
+        ) from None
     stay = [path for one, path in paths.items() if one in hashes]
     go = {one: path for one, path in paths.items() if one not in hashes}
     why = "of HEAD and the working folder" + (f", of {', '.join(revisions)}" if revisions else "")

@@ -13,6 +13,7 @@ from headway import __version__, environment
 from headway.cli import (
     cleanup,
     data,
+    doctor,
     encoders,
     flow,
     label,
@@ -35,7 +36,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (flow, notify, cleanup, data, label_errors, predict, serve, label, monitor, model, encoders, registry, stages):
+for group in (
+    flow,
+    doctor,
+    notify,
+    cleanup,
+    data,
+    label_errors,
+    predict,
+    serve,
+    label,
+    monitor,
+    model,
+    encoders,
+    registry,
+    stages,
+):
     app.add_typer(group.app)
 
 

@@ -74,6 +74,8 @@ def monitor(
         else:
             if restored is not None:
                 say(restored.headline)
+    missed = flows("missed_runs")
+    missed.announce(layout, missed.find(layout), warn)
     if exit_status and STATUSES[record.status]:
         raise typer.Exit(STATUSES[record.status])
 
@@ -87,8 +89,12 @@ def status() -> None:
 
     layout, params = project()
     history = decisions(Registry(tracker(params, layout)))
-    for line in status_lines(params, layout, history, flows("status").next_runs(layout)):
+    schedule = flows("status").schedule(layout)
+    if schedule.problem:
+        warn(schedule.problem)
+    for line in status_lines(params, layout, history, schedule.next, [one.line for one in schedule.missed]):
         say(line)
+    flows("missed_runs").announce(layout, schedule.missed, warn)
 
 
 def warn(problem: str) -> None:

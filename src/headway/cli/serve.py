@@ -143,7 +143,8 @@ def open_service(
         close()
         raise
     add_labels = partial(_add_labels, log_params, _label_map()) if log_params else None
-    app = create_app(models[0], settings, prediction_log, models[1] if shadow else None, add_labels)
+    read_monitoring = partial(_read_monitoring, log_params) if log_params else None
+    app = create_app(models[0], settings, prediction_log, models[1] if shadow else None, add_labels, read_monitoring)
     return Opened(app, models[0].current.version, close)
 
 
@@ -183,6 +184,20 @@ def _add_labels(params: LogParams, label_map: LabelMap, rows: Sequence[Mapping[s
     found = add_labels(params, [with_map(row, label_map) for row in labels], "http")
     names = ("rows", "added", "repeated", "quarantined", "new_classes")
     return {name: getattr(found, name) for name in names}
+
+
+def _read_monitoring(params: LogParams) -> dict[str, Any] | None:
+    """What monitoring last found about the answers in this log, None if it has not looked yet."""
+    from headway.monitoring.record import MonitoringRecord
+    from headway.serving.log.store import MONITOR_FOLDER, MONITOR_RECORD
+    from headway.serving.log.writer import open_log
+
+    content = open_log(params).below(MONITOR_FOLDER).read_file(MONITOR_RECORD)
+    if content is None:
+        return None
+    record = MonitoringRecord.model_validate_json(content)
+    shown = ("status", "reasons", "version", "answers", "last_day", "estimated", "realised")
+    return {**record.model_dump(mode="json", include=set(shown)), "expected": record.expected}
 
 
 def _tokens(file: str) -> Tokens:

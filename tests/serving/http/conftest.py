@@ -41,7 +41,7 @@ def start(live: FakeLive) -> Iterator[Ask]:
         yield started
 
 
-PARTS = ("log", "shadow", "add_labels")
+PARTS = ("log", "shadow", "add_labels", "read_monitoring")
 
 
 @pytest.fixture

@@ -7,21 +7,25 @@ import pytest
 
 from headway.reporting.figures import PALETTE
 from headway.serving.http import page as module
-from headway.serving.http.page import page
+from headway.serving.http.page import page, status_page
+
+DOCUMENTS = pytest.mark.parametrize("document", [page, status_page])
 
 
+@DOCUMENTS
 @pytest.mark.parametrize("name", ["style", "script"])
-def test_the_document_has_one_style_sheet_and_one_script_and_nothing_else_inline(name):
-    html = page()
+def test_a_document_has_one_style_sheet_and_one_script_and_nothing_else_inline(name, document):
+    html = document()
     assert html.count(f"<{name}") == html.count(f"</{name}>") == 1
     assert f"/* {name} */" not in html
     body = re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.DOTALL)
     assert not re.search(r'<[^>]* (style|on\w+)="', body)
 
 
-def test_the_document_refers_to_nothing_outside_itself_but_the_services_documentation():
-    html = page()
-    assert re.findall(r'(?:src|href|action)="([^"]*)"', html) == ["docs"]
+@DOCUMENTS
+def test_a_document_refers_to_nothing_outside_itself_but_the_services_other_pages(document):
+    html = document()
+    assert set(re.findall(r'(?:src|href|action)="([^"]*)"', html)) <= {"docs", "status", "./"}
     assert not re.search(r"https?:|@import|url\(|\binnerHTML\b|\beval\b", html)
 
 
@@ -32,10 +36,12 @@ def test_the_document_says_what_a_file_needs_and_what_comes_back():
     assert "API documentation" in words
 
 
-def test_every_file_of_the_folder_is_in_the_document():
+def test_every_file_of_the_folder_is_in_a_document():
     parts = [path for path in Path(module.__file__).parent.iterdir() if path.suffix in (".css", ".js")]
-    assert len(parts) == 1 + len(module.SCRIPTS)
-    assert all(path.read_text(encoding="utf-8").strip() in page() for path in parts)
+    assert len(parts) == 1 + len({*module.SCRIPTS, *module.STATUS_SCRIPTS})
+    for document, scripts in ((page(), module.SCRIPTS), (status_page(), module.STATUS_SCRIPTS)):
+        own = [path for path in parts if path.suffix == ".css" or path.name in scripts]
+        assert all(path.read_text(encoding="utf-8").strip() in document for path in own)
 
 
 @pytest.mark.parametrize("screen", [0, 1], ids=["light", "dark"])

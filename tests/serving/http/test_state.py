@@ -146,7 +146,7 @@ def test_a_page_loads_nothing_and_runs_only_its_own_script(client: TestClient, p
 
 def test_the_description_of_the_api_names_every_path_and_the_page_shows_it(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"]
-    assert described.keys() == {"/predict", "/explain", "/feedback", "/model", "/livez", "/readyz", "/metrics"}
+    assert described.keys() == {"/predict", "/explain", "/feedback", "/model", "/status", "/livez", "/readyz", "/metrics"}
     assert {"408", "415", "500"} <= described["/predict"]["post"]["responses"].keys()
     assert "501" in described["/explain"]["post"]["responses"]
     assert "404" in described["/feedback"]["post"]["responses"]

@@ -22,6 +22,8 @@ from headway.serving.http.envelope import CLIENT_GONE
 from headway.serving.http.metrics import Metrics
 from headway.serving.http.refusals import Refusal, busy
 from headway.serving.http.settings import ServeSettings
+from headway.serving.http.status import PATH as STATUS
+from headway.serving.http.status import prefers_page
 from headway.serving.http.tokens import RateLimit, host_allowed, origin_allowed, read_token_file
 
 #: Paths that can be read without a token: pages and probes, which say nothing about texts.
@@ -118,7 +120,9 @@ class Admission:
             raise Refusal(
                 403, "host_not_allowed", "the Host header names a host that this service does not have; see --allowed-host"
             )
-        if path not in OPEN:
+        # The page itself holds no data; its script asks `/status` with a token.
+        is_page = path == STATUS and prefers_page(headers.get("accept", ""))
+        if path not in OPEN and not is_page:
             scope["state"]["holder"] = self.access.admit(headers.get("authorization", ""))
         if scope["method"] != "POST":
             if not body.complete:

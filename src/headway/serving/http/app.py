@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
@@ -21,12 +22,13 @@ from headway.serving.http.admission import Admission
 from headway.serving.http.api_page import api_page
 from headway.serving.http.envelope import CLIENT_GONE, Envelope
 from headway.serving.http.explanations import as_json
-from headway.serving.http.interfaces import AddLabels, LiveModel, PredictionLog
+from headway.serving.http.interfaces import AddLabels, LiveModel, PredictionLog, ReadMonitoring
 from headway.serving.http.metrics import CONTENT_TYPE
-from headway.serving.http.page import page
+from headway.serving.http.page import page, status_page
 from headway.serving.http.refusals import Refusal, json_response
 from headway.serving.http.service import ClientGone, Service
 from headway.serving.http.settings import ServeSettings
+from headway.serving.http.status import PATH, prefers_page, report
 from headway.serving.live.model import ServedModel
 
 SUMMARY = "Classifies texts with the model that is champion now. An error is a JSON object with a code and a message."
@@ -66,6 +68,7 @@ def create_app(
     log: PredictionLog | None = None,
     shadow: LiveModel | None = None,
     add_labels: AddLabels | None = None,
+    read_monitoring: ReadMonitoring | None = None,
 ) -> FastAPI:
     """The application around models that have been loaded, and that the caller stops when it has ended.
 
@@ -73,8 +76,9 @@ def create_app(
         log: where answers are kept.
         shadow: another model that scores the same texts, for the log and the metrics.
         add_labels: keeps the labels of ``POST /feedback``.
+        read_monitoring: reads what monitoring last found, for ``/status``.
     """
-    service = Service(live, settings, log, shadow, add_labels)
+    service = Service(live, settings, log, shadow, add_labels, read_monitoring)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -155,6 +159,18 @@ def _add_state(app: FastAPI, service: Service) -> None:
         found = service.live.current
         own = {**_model(found), "fingerprint": found.fingerprint, "classes": found.package.classes}
         return json_response({**own, **{name: value for name, value in found.about.items() if name not in own}})
+
+    started = datetime.now(UTC)
+
+    @app.get(PATH, responses={401: ERRORS[401]})
+    async def status(request: Request) -> Response:
+        """The champion, requests, the prediction log and what monitoring last found: JSON, or a page for a browser."""
+        if prefers_page(request.headers.get("accept", "")):
+            answer = html_response(status_page())
+        else:
+            answer = json_response(report(service, started))
+        answer.headers["Vary"] = "Accept"
+        return answer
 
     @app.get("/livez")
     async def livez() -> Response:

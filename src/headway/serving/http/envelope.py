@@ -19,7 +19,19 @@ from headway.serving.http.metrics import Metrics
 from headway.serving.http.refusals import Refusal
 
 PATHS = frozenset(
-    {"/", "/predict", "/explain", "/feedback", "/model", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"}
+    {
+        "/",
+        "/predict",
+        "/explain",
+        "/feedback",
+        "/model",
+        "/status",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+    }
 )
 OTHER = "(other)"
 #: Status of a request whose client has gone; it is only seen in the log and the metrics.

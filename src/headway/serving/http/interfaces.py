@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 #: Keeps true labels: rows with "label" and one of "request_id", "text_hash" and "text"; returns counts of what became of them.
 AddLabels = Callable[[Sequence[Mapping[str, str]]], Mapping[str, Any]]
 
+#: Reads what monitoring last found: status, reasons, version and the like; None if nothing was found yet.
+ReadMonitoring = Callable[[], Mapping[str, Any] | None]
+
 
 class LiveModel(Protocol):
     """Holds the model that answers now, which may be another one at every look."""

@@ -10,6 +10,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from headway.serving.http.interfaces import LiveModel, PredictionLog
 from headway.serving.http.settings import METRICS_FOLDER
 
+#: Paths that ask the model something, or tell it what was right.
+ASKING = frozenset({"/predict", "/explain", "/feedback"})
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -74,8 +76,26 @@ class Metrics:
 
     def render(self) -> bytes:
         """All metrics in the text format, of all processes of the service."""
-        if folder := os.environ.get(METRICS_FOLDER):
-            together = CollectorRegistry()
-            MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
-            return generate_latest(together)
-        return generate_latest(self._registry)
+        return generate_latest(self._all())
+
+    def counts(self) -> dict[str, int]:
+        """Requests and texts of all processes since the start, by what became of them."""
+        found = {"answered": 0, "refused": 0, "failed": 0, "texts": 0, "texts_not_classified": 0}
+        for metric in self._all().collect():
+            for sample in metric.samples:
+                if sample.name == "headway_requests_total" and sample.labels["path"] in ASKING:
+                    status = int(sample.labels["status"])
+                    kind = "answered" if status < 400 else "refused" if status < 500 else "failed"
+                    found[kind] += int(sample.value)
+                elif sample.name == "headway_texts_total":
+                    found["texts" if sample.labels["classified"] == "yes" else "texts_not_classified"] += int(sample.value)
+        return found
+
+    def _all(self) -> CollectorRegistry:
+        """The metrics of all processes of the service."""
+        folder = os.environ.get(METRICS_FOLDER)
+        if not folder:
+            return self._registry
+        together = CollectorRegistry()
+        MultiProcessCollector(together, path=folder)  # type: ignore[no-untyped-call]
+        return together

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
@@ -18,11 +19,12 @@ from headway.serving.http.admission import Access
 from headway.serving.http.batcher import Answer, Batcher
 from headway.serving.http.calls import CallThread
 from headway.serving.http.explanations import Explainer
-from headway.serving.http.interfaces import AddLabels, LiveModel, PredictionLog
+from headway.serving.http.interfaces import AddLabels, LiveModel, PredictionLog, ReadMonitoring
 from headway.serving.http.metrics import Metrics
 from headway.serving.http.refusals import Refusal
 from headway.serving.http.settings import ServeSettings
 from headway.serving.http.shadow import Shadow
+from headway.serving.http.status import LastMonitoring
 from headway.serving.http.tokens import host_allowed
 
 Result = TypeVar("Result")
@@ -53,6 +55,7 @@ class Service:
         log: PredictionLog | None,
         shadow: LiveModel | None,
         add_labels: AddLabels | None,
+        read_monitoring: ReadMonitoring | None = None,
     ) -> None:
         self.live, self.settings, self.log = live, settings, log
         self.draining = False
@@ -65,6 +68,7 @@ class Service:
         self.shadow = shadow and Shadow(
             shadow, log, settings.queue_texts, threads, self._shadow_scored, self.metrics.shadow_dropped.inc
         )
+        self.monitoring = LastMonitoring(read_monitoring)
         self._models = {"champion": live, **({"shadow": shadow} if shadow else {})}
 
     @asynccontextmanager
@@ -73,6 +77,7 @@ class Service:
         self.batcher.start()
         self.explainer.start()
         self._feedback.start()
+        self.monitoring.start()
         if self.shadow:
             self.shadow.start()
         updates = asyncio.create_task(self._update())
@@ -82,6 +87,7 @@ class Service:
             updates.cancel()
             self.explainer.stop()
             self._feedback.stop()
+            self.monitoring.stop()
             await asyncio.to_thread(self.batcher.stop)
             if self.shadow:
                 await asyncio.to_thread(self.shadow.stop)
@@ -90,6 +96,11 @@ class Service:
     def alive(self) -> bool:
         """Whether the process can classify at all."""
         return self.batcher.alive
+
+    @property
+    def shadow_version(self) -> str | None:
+        """The version that scores the same texts, None without one."""
+        return self._models["shadow"].status.version if self.shadow else None
 
     def state(self, authorization: str, host: str) -> dict[str, Any]:
         """The answer to a readiness probe.
@@ -204,6 +215,7 @@ class Service:
     async def _update(self) -> None:
         while True:
             self.refresh_metrics()
+            self.monitoring.refresh(time.monotonic())
             await asyncio.sleep(SECONDS_BETWEEN_UPDATES)
 
     def _shadow_scored(self, same: int, different: int) -> None:

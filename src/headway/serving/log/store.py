@@ -28,6 +28,8 @@ from headway.params import LogParams
 OBJECT_STORES = {"abfs", "abfss", "adl", "az", "gcs", "gs", "memory", "oci", "oss", "s3", "s3a", "tos"}
 DAY = re.compile(r"date=(\d{4}-\d\d-\d\d)")
 PART = re.compile(r"part-(\d{8}T\d{12}Z)-[\w-]+\.parquet")
+#: Folder of what monitoring keeps in the log's folder, and the file with what it last found, which a service shows at /status.
+MONITOR_FOLDER, MONITOR_RECORD = "monitor", "record.json"
 #: Ending of a part that is being written.
 PARTIAL = ".partial"
 

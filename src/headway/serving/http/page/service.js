@@ -4,7 +4,6 @@
 const LONGEST_PAUSE = 30, ATTEMPTS = 6;
 
 let token = "";
-let labels = 0;  // number of labels of the model, 0 while it is unknown
 let tokenGiven = null;  // a promise while the form for the token is shown
 
 class ServiceError extends Error {
@@ -23,7 +22,7 @@ class ServiceError extends Error {
 async function ask(path, body) {
   for (;;) {
     const sent = token;
-    const headers = { ...(body ? { "Content-Type": "application/json" } : {}), ...(sent ? { Authorization: `Bearer ${sent}` } : {}) };
+    const headers = { Accept: "application/json", ...(body ? { "Content-Type": "application/json" } : {}), ...(sent ? { Authorization: `Bearer ${sent}` } : {}) };
     let answer;
     try {
       answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), cache: "no-store" });
@@ -66,23 +65,3 @@ function askForToken(wasRefused) {
   }
   return tokenGiven;
 }
-
-async function showModel() {
-  try {
-    const model = await ask("model"), metrics = model.metrics || {};
-    labels = model.classes.length;
-    document.title = model.name;
-    $("model-name").textContent = model.name;
-    const facts = [`Version ${model.version}`, counted(labels, "label")];
-    for (const [name, title] of [["test_accuracy", "accuracy"], ["test_macro_f1", "macro F1"]]) {
-      if (typeof metrics[name] === "number") facts.push(`${title} ${metrics[name].toFixed(4)} on test texts`);
-    }
-    $("model-facts").textContent = facts.join(" · ");
-    $("model-decision").textContent = model.decision && model.decision.headline ? sentence(model.decision.headline) : "";
-  } catch (error) {
-    $("model-facts").className = "failed";
-    $("model-facts").textContent = error.message;
-  }
-}
-
-showModel();
