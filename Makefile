@@ -16,7 +16,8 @@ INSTALLED_DEV := $(VENV)/installed-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-fast test-slow test-pythons check docs screenshots ui bench bench-speed bench-encoder bench-data bench-accuracy \
-	bench-ablation bench-panel bench-ranks bench-search bench-gate bench-monitor bench-labels bench-serve demo-drift lock format clean
+	bench-ablation bench-panel bench-ranks bench-search bench-gate bench-monitor bench-nodes bench-labels bench-serve bench-kills \
+	bench-shared demo-drift lock sbom format clean
 
 help:  ## List these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,8 +68,8 @@ bench-encoder: $(INSTALLED_DEV)  ## Measure speed and accuracy of the pretrained
 	@$(BIN)/python -m benchmarks.accuracy --encoder $(ENCODER)
 	@$(BIN)/python -m benchmarks.accuracy --encoder $(ENCODER) --mode fine_tune --subset rotten_tomatoes
 
-bench-data: $(INSTALLED_DEV)  ## Measure how the data stages scale, from 10,000 to a million rows (a quarter of an hour)
-	@$(BIN)/python -m benchmarks.data
+bench-data: $(INSTALLED_DEV)  ## Measure how the data stages scale, from 10,000 to a million rows, or for ROWS="2000000 5000000" (half an hour)
+	@$(BIN)/python -m benchmarks.data $(if $(ROWS),--rows $(ROWS))
 
 bench-accuracy: $(INSTALLED_DEV)  ## Cross-validate the model against the linear baseline (an hour)
 	@$(BIN)/python -m benchmarks.accuracy
@@ -91,18 +92,37 @@ bench-gate: $(INSTALLED_DEV)  ## Simulate the gate's false promotions and its po
 bench-monitor: $(INSTALLED_DEV)  ## Simulate the monitor's false alarms and delays; write benchmarks/monitor.md (minutes)
 	@$(BIN)/python -m benchmarks.monitor
 
+bench-nodes: $(INSTALLED_DEV)  ## Measure search and labelling on three Ray nodes against one (minutes)
+	@$(BIN)/python -m benchmarks.nodes
+
 bench-labels: $(INSTALLED_DEV)  ## Measure how many wrong labels `headway label-errors` finds (a quarter of an hour)
 	@$(BIN)/python -m benchmarks.label_errors
 
 bench-serve: $(INSTALLED_DEV)  ## Measure labelling of files and the HTTP service against others (half an hour)
 	@$(BIN)/python -m benchmarks.serve
 
+bench-kills: $(INSTALLED_DEV)  ## Kill every kind of job at 200 random moments and run it again; write benchmarks/kills.md (an hour)
+	@$(BIN)/python -m benchmarks.kills
+
+bench-shared: $(INSTALLED_DEV)  ## Two flows, four services and a monitor on one Postgres and bucket; write benchmarks/shared.md (20 minutes)
+	@$(BIN)/python -m benchmarks.shared
+
 demo-drift: $(INSTALLED_DEV)  ## Write real texts with dates, which drift, as a CSV: an example for split.time_column (a minute)
 	@$(BIN)/python -m benchmarks.drift_demo
 
-lock: $(INSTALLED_DEV)  ## Write requirements.lock and requirements-dev.lock from pyproject.toml, keeping locked versions
+lock: $(INSTALLED_DEV)  ## Write the lock files from pyproject.toml, keeping locked versions: requirements*.lock, docker/locks
 	@$(COMPILE) --output-file requirements.lock pyproject.toml
 	@$(COMPILE) --all-extras --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@$(COMPILE) --extra s3 --constraint requirements-dev.lock --output-file docker/locks/worker.lock pyproject.toml
+	@$(COMPILE) --constraint requirements-dev.lock --output-file docker/locks/servers.lock docker/servers/requirements.in
+	@$(BIN)/python .ci/extras.py serving s3fs | $(COMPILE) --constraint requirements-dev.lock --output-file docker/locks/serve.lock -
+
+sbom: $(INSTALLED_DEV)  ## Write a bill of materials (CycloneDX) of each image of docker/ to docker/sbom
+	@mkdir -p docker/sbom
+	@for image in servers worker serve; do \
+		$(BIN)/cyclonedx-py requirements docker/locks/$$image.lock --pyproject pyproject.toml --mc-type application \
+			--output-reproducible --of JSON --output-file docker/sbom/$$image.cdx.json || exit 1; \
+	done
 
 format: $(INSTALLED_DEV)  ## Format the code and apply safe lint fixes
 	@$(BIN)/ruff check --fix .

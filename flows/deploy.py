@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import psutil
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -18,7 +18,7 @@ from prefect.schedules import Cron
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
-from flows import local_server, server, timezones
+from flows import local_server, missed_runs, server, timezones
 from flows.monitor import EVENT, monitor
 from flows.pipeline import pipeline
 from headway import preflight
@@ -87,7 +87,9 @@ def serve(cron: str, timezone: str | None = None, port: int | None = None, monit
                 description="Read what is new in the prediction log, and say whether the champion is still as good.",
                 concurrency_limit=one_at_a_time,
             )
+        missed_runs.note_schedule(layout, {NAME: cron} | ({MONITOR: monitor_cron} if monitor_cron else {}), zone)
         asyncio.run(_run_until_a_signal(scheduler))
+        missed_runs.forget_schedule(layout)
 
 
 async def _run_until_a_signal(scheduler: Scheduler) -> None:
@@ -169,12 +171,7 @@ def _require_cron(option: str, cron: str) -> None:
 def _print_times(what: str, cron: str, zone: str) -> None:
     print_line(f'{what} at "{cron}" in the time zone {zone}. The next times:')
     for time in timezones.next_times(cron, zone):
-        print_line(f"  {describe(time)}")
-
-
-def describe(time: datetime) -> str:
-    """A time with its weekday and its offset from UTC, such as ``Sun 2027-03-28 03:00 +02:00``."""
-    return f"{time:%a} {time.isoformat(sep=' ', timespec='minutes')[:16]} {time.isoformat()[-6:]}"
+        print_line(f"  {timezones.describe(time)}")
 
 
 def print_line(line: str) -> None:

@@ -1,6 +1,7 @@
-"""The program of a Prefect server that Headway starts: for no other Host than loopback's, ending with its parent.
+"""The program of a Prefect server that answers no other Host than loopback's and those that are named.
 
-Its settings are in its environment, see :mod:`flows.local_server`.
+Headway starts it with a listening socket and the process that it ends with, see :mod:`flows.local_server`; the containers' image
+has a copy of this file and starts it with an address. Its settings are in its environment.
 """
 
 from __future__ import annotations
@@ -38,15 +39,23 @@ class OwnHosts(TrustedHostMiddleware):
 
 
 def main() -> None:
-    """Serve on an inherited listening socket until SIGTERM, or until the parent ends."""
+    """Serve on an inherited listening socket, or at an address, until SIGTERM or until the parent ends."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--socket", type=int, required=True, help="File descriptor of the listening socket.")
-    parser.add_argument("--parent", type=int, required=True, help="Process with which the server ends.")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--socket", type=int, help="File descriptor of the listening socket.")
+    where.add_argument("--host", help="Address to listen on.")
+    parser.add_argument("--port", type=int, default=4200, help="Port to listen on.")
+    parser.add_argument("--parent", type=int, help="Process with which the server ends.")
+    parser.add_argument(
+        "--allowed-host", action="append", default=[], help="Host header that is answered besides loopback's."
+    )
     options = parser.parse_args()
-    threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
+    if options.parent is not None:
+        threading.Thread(target=_end_with, args=(options.parent,), daemon=True).start()
     app = create_app(final=True)
-    app.add_middleware(OwnHosts, allowed_hosts=HOSTS)
-    uvicorn.run(app, fd=options.socket, log_level="warning", timeout_graceful_shutdown=SECONDS_FOR_REQUESTS_TO_END)
+    app.add_middleware(OwnHosts, allowed_hosts=[*HOSTS, *options.allowed_host])
+    listening = {"host": options.host, "port": options.port} if options.socket is None else {"fd": options.socket}
+    uvicorn.run(app, **listening, log_level="warning", timeout_graceful_shutdown=SECONDS_FOR_REQUESTS_TO_END)
 
 
 def _end_with(parent: int) -> None:

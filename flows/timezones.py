@@ -74,6 +74,11 @@ def next_times(cron: str, zone: str, number: int = 3, after: datetime | None = N
     return list(asyncio.run(CronSchedule(cron=cron, timezone=zone).get_dates(number, after)))
 
 
+def describe(time: datetime) -> str:
+    """A time with its weekday and its offset from UTC, such as ``Sun 2027-03-28 03:00 +02:00``."""
+    return f"{time:%a} {time.isoformat(sep=' ', timespec='minutes')[:16]} {time.isoformat()[-6:]}"
+
+
 def main() -> None:
     """Print the machine's zone, for prefect.yaml."""
     try:

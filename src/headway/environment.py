@@ -25,11 +25,16 @@ VARIABLES = {
     # These lines would show the tracking server's address with its password.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    # Files go through MLflow's server. Its client would fetch them at a bucket's own address, which only the server may reach.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
     "DVC_NO_ANALYTICS": "1",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "true",
+    # PyTorch warns each process of a training that looking for unused parameters takes time, which is known.
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
 
 #: How often a thread of GNU's OpenMP, which PyTorch uses on Linux, looks whether the others are ready before it sleeps. By

@@ -13,6 +13,7 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,7 +113,7 @@ def explain(error: BaseException, uri: str) -> Failure:
     text = "\n".join(_messages(error))
     place = _place(uri)
     if schema := re.search(r"out-of-date database schema \(found version (\w+)", text):
-        return _filled(OLDER if _is_known_revision(schema[1]) else NEWER, uri)
+        return schema_failure(schema[1], uri)
     if "disk I/O error" in text and place and shutil.disk_usage(place).free < FULL:
         return _filled(FULL_DISK, uri)
     for pattern, *words in FAILURES:
@@ -121,6 +122,18 @@ def explain(error: BaseException, uri: str) -> Failure:
     return _filled(
         (first_line(error).replace("{", "{{").replace("}", "}}"), "run the command with --debug to see the whole error"), uri
     )
+
+
+def schema_failure(revision: str, uri: str) -> Failure:
+    """Why a database of another revision of MLflow's schema cannot be used, and the remedy."""
+    return _filled(OLDER if revision in _revisions() else NEWER, uri)
+
+
+def latest_revision() -> str:
+    """The revision of the database schema that the installed MLflow uses, "" if that cannot be told."""
+    earlier = {before for before in _revisions().values() if before}
+    latest = [revision for revision in _revisions() if revision not in earlier]
+    return latest[0] if len(latest) == 1 else ""
 
 
 def _filled(words: tuple[str, str], uri: str, found: str = "") -> Failure:
@@ -159,9 +172,13 @@ def _messages(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
-def _is_known_revision(revision: str) -> bool:
-    """Whether the installed MLflow knows a revision of the database schema: then it can upgrade from it."""
+@cache
+def _revisions() -> dict[str, str]:
+    """The revisions of the schema that the installed MLflow can upgrade from or uses, each with the one before it."""
     found = importlib.util.find_spec("mlflow")
     if found is None or found.origin is None:
-        return False
-    return any(Path(found.origin).parent.glob(f"store/db_migrations/versions/{revision}_*.py"))
+        return {}
+    scripts = (Path(found.origin).parent / "store" / "db_migrations" / "versions").glob("*.py")
+    texts = (script.read_text(encoding="utf-8") for script in scripts)
+    assigned = (dict(re.findall(r"""^(\w+)(?:: .+)? = ["'](\w+)["']""", text, re.MULTILINE)) for text in texts)
+    return {one["revision"]: one.get("down_revision", "") for one in assigned if "revision" in one}

@@ -16,6 +16,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 
 from headway.errors import HeadwayError, Unreachable
+from headway.registry import packages
 from headway.registry.packages import EXAMPLE, SERVING_REQUIREMENTS
 from headway.registry.record_log import RUN_TAG
 from headway.registry.registry import CHALLENGER, CHAMPION, MODEL_TAG, Registry, ref_of
@@ -66,6 +67,18 @@ def test_a_package_is_registered_once_and_challenges_until_it_is_champion(store:
     for _ in range(2):
         registry.set_champion(None)
         assert registry.champion() is None
+
+
+def test_the_run_of_a_package_that_was_logged_but_not_registered_before_a_kill_is_finished_again(
+    stock: Stock, tmp_path: Path
+) -> None:
+    """MLflow opens a finished run to log a model with it. Killed before it closes it, the run would stay KILLED for ever."""
+    registry, folder = Registry(stock.tracker(tmp_path / "project")), stock.folders[0]
+    with packages.module_functions_use(registry.tracker.uri):
+        logged = packages.log(folder, stock.run, {MODEL_TAG: package.fingerprint(folder)})
+    registry.client.set_terminated(stock.run, "KILLED")  # as the next flow does with the runs of dead processes
+    assert registry.register(folder, stock.run, {}).source == logged
+    assert registry.client.get_run(stock.run).info.status == "FINISHED"
 
 
 def test_mlflows_pages_show_what_a_version_is_and_where_it_comes_from(store: Store) -> None:

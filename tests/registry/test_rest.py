@@ -212,6 +212,20 @@ def test_an_alias_that_names_nothing_says_so(fake: Fake, code: str) -> None:
     assert not isinstance(error.value, Unreachable)
 
 
+def test_a_model_that_is_missing_on_a_server_with_a_login_is_not_called_a_wrong_password(fake: Fake) -> None:
+    """Such a server answers 403 if a version of a missing model is asked for."""
+    missing = json.dumps({"error_code": "RESOURCE_DOES_NOT_EXIST"}).encode()
+    fake.answers = {
+        "/api/2.0/mlflow/registered-models/get": lambda handler: respond(handler, missing, 404),
+        "/": 403,
+    }
+    with pytest.raises(HeadwayError, match="model reviews has no champion"):
+        RestSource(fake.url, "reviews", "champion").newest()
+    fake.answers["/api/2.0/mlflow/registered-models/get"] = {"registered_model": {"name": "reviews"}}
+    with pytest.raises(Unreachable, match="status 403"):
+        RestSource(fake.url, "reviews", "champion").newest()
+
+
 @pytest.mark.parametrize("name", ["..", "a/../b", ".", "", "a\\b", "%2e%2e"])
 def test_a_name_that_leads_out_of_its_folder_is_refused(fake: Fake, name: str) -> None:
     source = serve(fake, **{"/api/2.0/mlflow-artifacts/": {"files": [{"path": name, "is_dir": True}]}})
@@ -257,3 +271,11 @@ def test_a_server_that_fails_during_the_download_is_unreachable(fake: Fake) -> N
     listing: Callable[[BaseHTTPRequestHandler], None] = lambda handler: respond(handler, b"{}", 503)  # noqa: E731
     with pytest.raises(Unreachable, match="503"):
         serve(fake, **{"/api/2.0/mlflow-artifacts/": listing}).fetch("3/abc")
+
+
+def test_a_server_reports_its_version(fake: Fake) -> None:
+    fake.answers["/version"] = lambda handler: respond(handler, b"3.17.2")
+    assert MlflowServer(fake.url).version() == "3.17.2"
+    fake.answers["/version"] = 404
+    with pytest.raises(Unreachable, match="404"):
+        MlflowServer(fake.url).version()

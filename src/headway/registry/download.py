@@ -64,12 +64,12 @@ def find_version(uri: str, model_name: str, where: str) -> tuple[MlflowClient, M
     """A registered version, and the client that found it; for the arguments and errors see :func:`download`."""
     keep_loopback_off_proxies()
     require_answer(uri)
+    client = MlflowClient(uri, uri)
     try:
-        client = MlflowClient(uri, uri)
         find = client.get_model_version if where.isdigit() else client.get_model_version_by_alias
         return client, find(model_name, where)
     except MlflowException as error:
-        if error.error_code in (NOT_FOUND, INVALID):
+        if error.error_code in (NOT_FOUND, INVALID) or _has_no_versions(client, model_name):
             wanted = f"version {where}" if where.isdigit() else where
             raise HeadwayError(
                 f"model {model_name} has no {wanted} in MLflow at {redact_credentials(uri)}; "
@@ -78,6 +78,15 @@ def find_version(uri: str, model_name: str, where: str) -> tuple[MlflowClient, M
         raise Unreachable(describe(error, uri)) from error
     except (SQLAlchemyError, RequestException) as error:
         raise Unreachable(describe(error, uri)) from error
+
+
+def _has_no_versions(client: MlflowClient, model_name: str) -> bool:
+    """Whether there is no such registered model, for which a server with a login answers 403 if a version is asked for."""
+    try:
+        client.get_registered_model(model_name)
+    except MlflowException as error:
+        return bool(error.error_code == NOT_FOUND)
+    return False
 
 
 def fetch(client: MlflowClient, version: ModelVersion) -> tuple[ModelPackage, int]:

@@ -24,10 +24,10 @@ from headway.errors import HeadwayError, Unreachable, first_line
 from headway.files import TEMPORARY_PREFIX
 from headway.registry import ownership
 from headway.registry.download import INVALID, NOT_FOUND
+from headway.registry.version_ref import CARRIED_OUT_TAG as CARRIED_OUT_TAG
+from headway.registry.version_ref import RUN_TAG as RUN_TAG
 from headway.tracking import Tracker, reachable
 
-#: Tags of the registered model: the log's run, and the last record that was carried out, as "number id".
-RUN_TAG, CARRIED_OUT_TAG = "headway.history", "headway.history_carried_out"
 FOLDER = "records"
 
 

@@ -60,7 +60,7 @@ class Registry:
         if not re.fullmatch("[1-9][0-9]{0,8}", number):
             return None  # MLflow takes "01" and " 1" for 1
         with reachable(self.tracker.uri), ignoring(NOT_FOUND, INVALID):
-            return self.client.get_model_version(self.name, number)
+            return self.client.get_model_version(self.name, number) if self._is_there() else None
         return None
 
     def find(self, ref: ModelVersionRef) -> ModelVersion | None:
@@ -100,9 +100,13 @@ class Registry:
             version = max(self.client.search_model_versions(wanted), key=lambda one: int(one.version), default=None)
             if version is None or not self.loads(version):
                 origin = {MODEL_TAG: fingerprint, **provenance("training", tags)}
-                logged = self._logged_model(fingerprint, run_id) or packages.log(
-                    folder, run_id, {**origin, NOTE: PACKAGE_NOTE}, f"{data_name(params)}-{fingerprint[:8]}"
-                )
+                logged = self._logged_model(fingerprint, run_id)
+                if logged is None:
+                    name = f"{data_name(params)}-{fingerprint[:8]}"
+                    logged = packages.log(folder, run_id, {**origin, NOTE: PACKAGE_NOTE}, name)
+                else:
+                    # MLflow opens a run again to log a model with it, so the process that was killed has left it open.
+                    self.client.set_terminated(run_id)
                 version = self.new_version(logged, run_id, {**origin, **tags}, "A candidate, not decided on yet.")
             self._link(version)
             champion = self.champion()
@@ -253,8 +257,12 @@ class Registry:
 
     def _by_alias(self, alias: str) -> ModelVersion | None:
         with reachable(self.tracker.uri), ignoring(NOT_FOUND, INVALID):
-            return self.client.get_model_version_by_alias(self.name, alias)
+            return self.client.get_model_version_by_alias(self.name, alias) if self._is_there() else None
         return None
+
+    def _is_there(self) -> bool:
+        """Whether the registered model exists. If not, a server with a login answers 403 when a version of it is asked for."""
+        return self.log.model() is not None
 
 
 def ref_of(version: ModelVersion) -> ModelVersionRef:

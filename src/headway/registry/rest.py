@@ -38,6 +38,10 @@ class NotFound(HeadwayError):
     """The server answers that there is no such thing."""
 
 
+class Refused(Unreachable):
+    """The server answers that this account may not do that, or that there is no such account."""
+
+
 class MlflowServer:
     """An MLflow server over HTTP.
 
@@ -65,9 +69,15 @@ class MlflowServer:
 
         Raises:
             NotFound: there is no such thing.
-            Unreachable: the server does not answer, refuses, or answers with something else.
+            Refused: the account is missing, or may not read it.
+            Unreachable: the server does not answer, or answers with something else.
         """
         return self._json(f"{API}{path}?{urlencode(query)}")
+
+    def version(self) -> str:
+        """The version of MLflow that the server reports; errors as for :meth:`get`."""
+        with self._opened("/version", SECONDS) as response, self._answering():
+            return first_line(response.read(100).decode("utf-8", "replace"))
 
     def list_artifacts(self, path: str) -> list[dict[str, Any]]:
         """Names (``path``) and kinds (``is_dir``) of what is in a folder of the server's artifact store; errors as above."""
@@ -135,7 +145,7 @@ class MlflowServer:
 
     def _refusal(self, error: urllib.error.HTTPError) -> HeadwayError:
         if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            return Unreachable(f"{self.name} refuses with status {error.code}; {LOGIN}")
+            return Refused(f"{self.name} refuses with status {error.code}; {LOGIN}")
         try:
             code = json.loads(error.read(MAX_JSON))["error_code"]
         except (OSError, HTTPException, ValueError, RecursionError, KeyError, TypeError):

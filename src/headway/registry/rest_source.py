@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from headway.errors import HeadwayError
 from headway.registry.about import LOGGED_MODEL, PROXIED, VersionFacts
-from headway.registry.rest import MlflowServer, NotFound
+from headway.registry.rest import MlflowServer, NotFound, Refused
 from headway.registry.unusable_version import NeedsPackage, loading
 from headway.registry.version_ref import MODEL_TAG
 from headway.serving.live.model import ServedModel, load
@@ -54,7 +54,7 @@ class RestSource:
     def _version(self, where: str) -> VersionFacts:
         path, name = ("/model-versions/get", "version") if where.isdigit() else ("/registered-models/alias", "alias")
         try:
-            found = self._server.get(path, {"name": self._model_name, name: where})
+            found = self._found(path, {"name": self._model_name, name: where})
         except NotFound:
             wanted = f"version {where}" if where.isdigit() else where
             raise HeadwayError(
@@ -70,6 +70,14 @@ class RestSource:
             description=str(version.get("description", "")),
             tags={str(tag.get("key")): str(tag.get("value")) for tag in version.get("tags", [])},
         )
+
+    def _found(self, path: str, query: dict[str, str]) -> dict[str, Any]:
+        """The answer about a version. A server with a login refuses if the registered model is missing, so that is asked too."""
+        try:
+            return self._server.get(path, query)
+        except Refused:
+            self._server.get("/registered-models/get", {"name": self._model_name})
+            raise
 
     def _location(self, source: str) -> tuple[str, dict[str, float]]:
         """Path of a version's files in the server's artifact store, and the metrics of its logged model."""

@@ -11,6 +11,8 @@ MONITORING_TAG = "headway.monitoring"
 #: Tags of a version: address of its last decision, kind of that decision, and when and why it was retired. A pipeline's run has
 #: the first two as well, with the id of the decision instead of an address.
 DECISION_TAG, DECISION_KIND_TAG, RETIRED_TAG = "headway.decision", "headway.decision_kind", "headway.retired"
+#: Tags of the registered model: the run that keeps the log of decisions, and the last one that was carried out, as "number id".
+RUN_TAG, CARRIED_OUT_TAG = "headway.history", "headway.history_carried_out"
 #: Tags of what a version was made from, see :class:`headway.lineage.Lineage`.
 LINEAGE_TAGS = ("headway.git_commit", "headway.dvc_lock", "headway.data_fingerprint", "headway.params")
 
