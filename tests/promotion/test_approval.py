@@ -171,6 +171,7 @@ def test_a_request_that_is_killed_before_any_call_is_completed_with_its_alias(ho
 def test_after_a_change_of_champion_the_evidence_is_about_another_pair(waiting: House, act: Act) -> None:
     act(waiting)
     before, champion = waiting.kinds(), waiting.champion()
+    assert challenger(waiting) is None
     for answer in (approve, decline):
         with pytest.raises(HeadwayError) as error:
             answer(waiting)
@@ -208,6 +209,15 @@ def test_a_newer_candidate_that_passes_replaces_the_one_that_waits(waiting: Hous
             answer(waiting)
     approve(waiting, "4")
     assert waiting.champion() == "4"
+
+
+def test_a_request_that_was_replaced_is_not_back_when_the_newer_one_is_declined(waiting: House) -> None:
+    waiting.decide(waiting.version(0), REQUEST, replaces=ref_of(waiting.registry.version("3")))
+    decline(waiting, "4")
+    with pytest.raises(
+        HeadwayError, match=r"no longer waits for approval: version 4 passed the gate after it \(decision 4\)"
+    ):
+        approve(waiting)
 
 
 def test_a_refusal_of_another_candidate_gives_the_alias_back_to_the_one_that_waits(waiting: House) -> None:

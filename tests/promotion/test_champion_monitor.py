@@ -142,6 +142,9 @@ def test_example_texts_stay_in_the_project(project: Project) -> None:
     stored = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert set(stored) == {"page.html", "record.json"}
     assert not any("only we may keep" in text for text in stored.values())
+    beside_the_log = Path(project.params.serving.log.folder) / "monitor" / "record.json"
+    stored_there = MonitoringRecord.model_validate_json(beside_the_log.read_text(encoding="utf-8"))
+    assert stored_there == record.model_copy(update={"examples": ()})
 
 
 def test_a_second_monitor_waits_and_then_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,11 +97,12 @@ def _request(registry: Registry, state: RegistryState, version: str) -> Decision
     on_version = [one for one in state.decisions if one.candidate.version == version]
     last = on_version[-1] if on_version else None
     if last is not None and last.kind == REQUEST:
-        if request is None:
+        later = next((one for one in state.decisions if one.kind == REQUEST and one.number > last.number), None)
+        if later is None:
             raise _outdated(registry, last)
         raise HeadwayError(
-            f"version {version} of {registry.name} no longer waits for approval: version {request.candidate.version} passed the "
-            f"gate after it (decision {request.number}); let the gate decide again with `headway promote {version}`"
+            f"version {version} of {registry.name} no longer waits for approval: version {later.candidate.version} passed the "
+            f"gate after it (decision {later.number}); let the gate decide again with `headway promote {version}`"
         )
     waiting = f"; version {request.candidate.version} does" if request is not None else ""
     decided = f" (decision {last.number}: {last.headline})" if last is not None else ""

@@ -188,9 +188,11 @@ def _carry_out(registry: Registry, decisions: Sequence[Decision], pending: Seque
     for decision in pending:
         if decision.kind == DECLINE:
             registry.remove_challenger(decision.candidate)
-    request = queries.open_request(decisions)
+    request, last = queries.open_request(decisions), queries.last_request(decisions)
     if request is not None and (waiting := registry.find(request.candidate)) is not None:
         registry.set_challenger(waiting)
+    elif last is not None and any(decision.changes_champion for decision in pending):
+        registry.remove_challenger(last.candidate)  # the change of champion ended the request, if nothing did before
     for decision in pending:
         _annotate(registry, decision)
     registry.log.mark_carried_out(decisions[-1].number, decisions[-1].id)

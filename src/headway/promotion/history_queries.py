@@ -60,12 +60,17 @@ def open_request(history: Sequence[Decision]) -> Decision | None:
     It ends with its answer, with a newer request, and with a newer decision on the same model. It also ends when the champion
     changes, because its evidence is about another pair then.
     """
-    request = next((one for one in reversed(history) if one.kind == REQUEST), None)
+    request = last_request(history)
     if request is None:
         return None
     later = history[request.number :]
     ended = any(one.changes_champion or one.candidate.model == request.candidate.model for one in later)
     return None if ended else request
+
+
+def last_request(history: Sequence[Decision]) -> Decision | None:
+    """The last approval request, whether it waits or not."""
+    return next((one for one in reversed(history) if one.kind == REQUEST), None)
 
 
 def find_former_champion(history: Sequence[Decision], number: str) -> ModelVersionRef | None:
