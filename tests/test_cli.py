@@ -151,7 +151,8 @@ def one_line_of(capsys: pytest.CaptureFixture[str], name: str, monkeypatch: pyte
     return line
 
 
-@pytest.mark.parametrize("name", NAMES)
+# `headway doctor` is for projects that are not whole, see tests/doctor/test_examination.py.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "doctor"])
 def test_every_command_says_outside_a_project_what_is_missing(
     name: str, project: Layout, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -37,7 +37,7 @@ LONGEST = (
     "e2e/test_pipeline.py",
     "e2e/test_servers.py",
     "e2e/test_schedule.py",
-    "docker/test_docker.py",
+    "docker/test_stack.py",
     "stages/test_tune.py",
     "stages/test_data_stages.py",
     "e2e/test_versioning.py",

@@ -20,11 +20,14 @@ pytestmark = pytest.mark.e2e
 @pytest.mark.slow
 def test_the_data_benchmark_prints_a_row_for_every_stage_and_size(repository: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.data", "--rows", "150", "300"]
+    command += ["--spread-rows", "150", "--train-rows", "300", "400"]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     for stage in ("ingest", "prepare", "tokenize"):
         sizes = [line.split("│")[2].strip() for line in done.stdout.splitlines() if line.startswith(f"│ {stage}")]
         assert sizes == ["150", "300"]
+    assert "Ray, two workers" in done.stdout
+    assert "evaluate, for a million tokens more" in done.stdout
 
 
 def accuracies(repository: Path, *options: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ import signal
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import requests
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_fixed
 
+from flows import missed_runs
 from headway.environment import VARIABLES
 from tests.e2e.conftest import Clone, end, free_port, wait_for
 
@@ -96,6 +98,9 @@ def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Cl
         (found,) = [schedule["schedule"] for schedule in made["schedules"]]
         assert (found["cron"], found["timezone"]) == ("0 3 * * *", "Asia/Kolkata")
         assert made["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+        said = ran.run("headway", "status", **server.variables)
+        assert said.returncode == 0, said.stderr
+        assert re.search(r"^next run: \w{3} \d{4}-\d\d-\d\d .+, retrain$", said.stdout, re.MULTILINE)
         create = f"deployments/{made['id']}/create_flow_run"
         now = {"state": {"type": "SCHEDULED"}}
         first = server.ask(create, now)["id"]
@@ -108,6 +113,9 @@ def test_a_scheduled_retraining_runs_and_an_overlapping_one_is_cancelled(ran: Cl
         assert {"headway-stages", "headway-metrics", "headway-decision"} <= keys
     finally:
         end(serving)
+    assert missed_runs.find(ran.layout) == []
+    (missed,) = missed_runs.find(ran.layout, datetime.now(UTC) + timedelta(days=2))
+    assert f"process {serving.pid} has ended" in missed.remedy
 
 
 def test_the_work_pools_schedule_is_made_and_its_worker_runs_the_flow_in_the_project(

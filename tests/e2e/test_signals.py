@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows import missed_runs
 from tests.e2e.conftest import Clone, end, wait_for
 from tests.e2e.hanging import Api, new_hanging_clone, processes, servers, wait_for_the_schedule, wait_until_it_hangs
 
@@ -99,6 +100,7 @@ def test_an_ended_scheduler_leaves_no_active_schedule_and_no_process(
         wait_until_it_hangs(hanging, log)
         scheduler.send_signal(number)
         assert scheduler.wait(90) == 0, log.read_text()[-2000:]
+        assert not (hanging.layout.scratch / missed_runs.RECORD).exists()
         wait_for(lambda: not processes(hanging), 20, "the processes of the scheduler to end")
         assert not servers(hanging)
     finally:

@@ -151,7 +151,6 @@ def test_messages_about_a_cluster_name_the_options_of_the_command(label: Any, mo
     with pytest.raises(Unreachable, match=r"^--address: .* does not answer"):
         label("in.csv", out="out.csv", workers=Workers(2, "ray", "127.0.0.1:9"))
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "headway.executors.on_ray", raising=False)
     with pytest.raises(HeadwayError, match=r"^--executor: Ray is not installed .*choose processes"):
         label("in.csv", out="out.csv", workers=Workers(2, "ray"))
 
