@@ -9,13 +9,14 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headway.cli.model import PANEL
 from headway.cli.project import project
 from headway.cli.which_model import Candidate, Version, load_model, model_folder
+from headway.cli.workers import Address, Executor, require_ray_for
 from headway.errors import HeadwayError
 from headway.foreign_text import one_line
 
@@ -49,12 +50,8 @@ def predict(
         int,
         typer.Option(min=0, help="Processes; 0 for one per core and 20,000 rows, at most 8, or one per CPU with --address."),
     ] = 0,
-    executor: Annotated[
-        Literal["processes", "ray"], typer.Option(help="What the workers are: processes on this machine, or those of Ray.")
-    ] = "processes",
-    address: Annotated[
-        str, typer.Option(help="Ray cluster: host:6379 or ray://host:10001; by default a new one here.")
-    ] = "",
+    executor: Executor = "processes",
+    address: Address = "",
     restart: Annotated[
         bool, typer.Option("--restart", help="Drop finished parts, and replace the file of --out if it exists.")
     ] = False,
@@ -96,8 +93,7 @@ def predict(
         from headway.serving.batch import Workers
         from headway.serving.batch.inputs import ReadingOptions
 
-        if address and executor != "ray":
-            raise HeadwayError("--address is for a Ray cluster; add --executor ray")
+        require_ray_for(address, executor)
         names = tuple(name.strip() for name in columns.split(",")) if columns else ()
         reading = ReadingOptions(text_column, header, names)
         where = Workers(workers, executor, address)

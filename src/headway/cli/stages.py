@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from headway.cli.project import project, tracker
 from headway.cli.streams import say
+from headway.cli.workers import Address, Executor, require_ray_for
 from headway.phrases import counted, listed
 from headway.process import die_with_dvc
 
@@ -43,21 +44,15 @@ def prepare(
         int,
         typer.Option(min=0, help="Processes; 0 for one per core and 50,000 rows, at most 8, or one per CPU with --address."),
     ] = 0,
-    executor: Annotated[
-        Literal["processes", "ray"], typer.Option(help="What the workers are: processes on this machine, or those of Ray.")
-    ] = "processes",
-    address: Annotated[
-        str, typer.Option(help="Ray cluster: host:6379 or ray://host:10001; by default a new one here.")
-    ] = "",
+    executor: Executor = "processes",
+    address: Address = "",
 ) -> None:
     """Clean the rows and split them into data/prepared. The options change the time that it takes, not what it writes."""
-    from headway.errors import HeadwayError
     from headway.reporting.data.remarks import remarks
     from headway.stages.prepare import prepare as stage
     from headway.stages.prepare.spread import Workers
 
-    if address and executor != "ray":
-        raise HeadwayError("--address is for a Ray cluster; add --executor ray")
+    require_ray_for(address, executor)
     report = _run(partial(stage, workers=Workers(workers, executor, address)))
     quarantined = {reason: count for reason, count in report.rows_quarantined.items() if count}
     say(
